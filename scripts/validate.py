@@ -1,0 +1,47 @@
+"""Match the SAEs of adjacent layers and validate the matchings on text.
+
+    python scripts/validate.py                                  # the bundled model
+    python scripts/validate.py matcher=unfolded text.documents=16
+    python scripts/validate.py -m matcher=folded,unfolded       # a sweep
+    python scripts/validate.py experiment=gemma_2_2b            # the paper's model
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import lightning as L
+from lightning.pytorch.callbacks import RichProgressBar
+
+from sae_match.evaluation.validation import MatchValidation
+from sae_match.matching.cache import MatchingCache
+from sae_match.model.loading import load_model
+from sae_match.report.callback import ValidationReport
+from sae_match.report.wandb_logging import open_logger
+from sae_match.settings.entry import entry_point
+from sae_match.settings.schema import ValidateSettings
+from sae_match.text.batches import TextData
+
+
+@entry_point("validate", ValidateSettings)
+def main(settings: ValidateSettings) -> None:
+    folder = Path(settings.output_dir)
+    stream, tokenizer = load_model(settings.model)
+    cache = MatchingCache(Path(settings.cache_dir).expanduser() if settings.cache_dir else None)
+    module = MatchValidation(
+        stream, settings.sae.collection(), settings.matcher, settings.evaluation, cache, folder
+    )
+    data = TextData(settings.text, tokenizer)
+    with open_logger(settings.logger, folder, asdict(settings)) as logger:
+        trainer = L.Trainer(
+            **settings.trainer.arguments(),
+            logger=logger or False,
+            callbacks=[ValidationReport(folder, settings.model.source)]
+            + ([RichProgressBar()] if settings.trainer.progress else []),
+            default_root_dir=folder,
+            use_distributed_sampler=False,
+        )
+        trainer.validate(module, data, verbose=False)
+
+
+if __name__ == "__main__":
+    main()

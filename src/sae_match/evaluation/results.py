@@ -1,0 +1,101 @@
+"""The long table that every number of a run is found in."""
+
+import csv
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from sae_match.errors import UserError
+from sae_match.files import written_whole
+
+
+@dataclass(frozen=True)
+class Result:
+    """One number of a run.
+
+    Attributes:
+        source_layer, target_layer: The pair of layers.
+        arm: What stood in for the target layer's residual.
+        dataset: Which text.
+        metric: Name as in `method.md`.
+        value: The number.
+        low, high: 95 % interval, none where there is none.
+        tokens: Tokens that the number is taken over.
+        documents: Documents that they come from.
+    """
+
+    source_layer: int
+    target_layer: int
+    arm: str
+    dataset: str
+    metric: str
+    value: float
+    low: float | None
+    high: float | None
+    tokens: int
+    documents: int
+
+
+class Results:
+    """Results of one run, in the order in which they were found."""
+
+    def __init__(self, rows: Iterable[Result] = ()) -> None:
+        self.rows = tuple(rows)
+
+    def __iter__(self) -> Iterator[Result]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def select(self, **wanted: object) -> "Results":
+        """Rows whose columns have the wanted values."""
+        return Results(row for row in self.rows if all(getattr(row, key) == value for key, value in wanted.items()))
+
+    def distinct(self, column: str) -> list:  # type: ignore[type-arg]
+        """Values of a column in order of first appearance."""
+        return list(dict.fromkeys(getattr(row, column) for row in self.rows))
+
+    def value(self, **wanted: object) -> float:
+        """The one number that fits.
+
+        Raises:
+            KeyError: If none or several do.
+        """
+        found = self.select(**wanted).rows
+        if len(found) != 1:
+            raise KeyError(f"{len(found)} results fit {wanted}")
+        return found[0].value
+
+    def save(self, path: Path) -> None:
+        """Write as CSV; floats keep all their digits."""
+        with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, [field.name for field in fields(Result)])
+            writer.writeheader()
+            writer.writerows(asdict(row) for row in self.rows)
+
+    @classmethod
+    def load(cls, path: Path) -> "Results":
+        """Read what `save` wrote."""
+        if not path.is_file():
+            raise UserError(f"there is no file {path}; a finished run leaves one")
+        with path.open(newline="", encoding="utf-8") as file:
+            return cls(_parse(row, path) for row in csv.DictReader(file))
+
+
+def _parse(row: dict[str, str], path: Path) -> Result:
+    missing = [field.name for field in fields(Result) if row.get(field.name) is None]
+    if missing:
+        raise UserError(f"{path} has no column {', '.join(missing)}")
+    return Result(
+        source_layer=int(row["source_layer"]),
+        target_layer=int(row["target_layer"]),
+        arm=row["arm"],
+        dataset=row["dataset"],
+        metric=row["metric"],
+        value=float(row["value"]),
+        low=float(row["low"]) if row["low"] else None,
+        high=float(row["high"]) if row["high"] else None,
+        tokens=int(row["tokens"]),
+        documents=int(row["documents"]),
+    )

@@ -1,0 +1,119 @@
+"""Streaming statistics in float64: small immutable sums that can be added, and what follows from them."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from jaxtyping import Bool, Float64, Int64
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Count, mean and squared deviations of vectors.
+
+    Two of them are joined about their common mean (Chan, Golub, LeVeque 1979), so that the variance
+    of a residual stream far from the origin does not drown in its mean.
+
+    Attributes:
+        count: Number of vectors.
+        mean: Their mean.
+        squared_deviation: Sum over vectors and dimensions of squared distances to the mean.
+    """
+
+    count: int
+    mean: Float64[Tensor, " d_in"]
+    squared_deviation: float
+
+    @classmethod
+    def of(cls, vectors: Float64[Tensor, "tokens d_in"]) -> Self:
+        """Moments of at least one vector."""
+        mean = vectors.mean(0)
+        return cls(len(vectors), mean, float((vectors - mean).square().sum()))
+
+    def __add__(self, other: Self) -> Self:
+        count = self.count + other.count
+        apart = other.mean - self.mean
+        mean = self.mean + apart * (other.count / count)
+        between = float(apart.square().sum()) * self.count * other.count / count
+        return type(self)(count, mean, self.squared_deviation + other.squared_deviation + between)
+
+    @property
+    def variance(self) -> float:
+        """Mean squared distance to the mean, summed over dimensions."""
+        return self.squared_deviation / self.count
+
+    @property
+    def mean_square(self) -> float:
+        """Mean squared norm."""
+        return self.variance + float(self.mean.square().sum())
+
+
+def explained_variance(x: Moments, error: Moments) -> float:
+    """`1 - Var(x_hat - x) / Var(x)`; `error` holds the moments of `x_hat - x`."""
+    return 1 - error.variance / x.variance
+
+
+def explained_variance_mse(x: Moments, error: Moments) -> float:
+    """SAELens' convention: `1 - E|x - x_hat|^2 / (E|x|^2 - |E x|^2)`."""
+    return 1 - error.mean_square / x.variance
+
+
+@dataclass(frozen=True)
+class LossSum:
+    """Sum of next-token losses in nats, and the number of predictions."""
+
+    total: float
+    count: int
+
+    def __add__(self, other: Self) -> Self:
+        return type(self)(self.total + other.total, self.count + other.count)
+
+    @property
+    def mean(self) -> float:
+        """Nats per token."""
+        return self.total / self.count
+
+
+@dataclass(frozen=True)
+class Activity:
+    """How often the features of an SAE were active.
+
+    Attributes:
+        tokens: Number of tokens looked at.
+        active: Tokens on which each feature was active.
+    """
+
+    tokens: int
+    active: Int64[Tensor, " d_sae"]
+
+    @classmethod
+    def of(cls, active: Bool[Tensor, "tokens d_sae"]) -> Self:
+        """Activity on a batch of tokens."""
+        return cls(len(active), active.sum(0))
+
+    def __add__(self, other: Self) -> Self:
+        return type(self)(self.tokens + other.tokens, self.active + other.active)
+
+    @property
+    def l0(self) -> float:
+        """Mean number of active features on a token."""
+        return float(self.active.sum()) / self.tokens
+
+
+def joint_activity(
+    source: Bool[Tensor, "tokens n_source"],
+    target: Bool[Tensor, "tokens n_target"],
+    permutation: Int64[Tensor, " n_source"],
+) -> Int64[Tensor, " n_source"]:
+    """Tokens on which a source feature and its partner were both active; zero without a partner."""
+    partner = target[:, permutation.clamp_min(0)] & (permutation >= 0)
+    return (source & partner).sum(0)
+
+
+def matching_score(joint: Int64[Tensor, " n_source"], source: Int64[Tensor, " n_source"]) -> float:
+    """Probability that the partner is active given that the source feature is.
+
+    `sum n_ij / sum n_i` over the pairs; nan if no source feature was ever active.
+    """
+    return float(joint.sum()) / float(source.sum()) if source.any() else float("nan")
+

@@ -1,0 +1,1 @@
+"""The mathematics of matching: costs, exact assignment with a certificate, composition."""

@@ -1,0 +1,1 @@
+"""The language model, seen as a residual stream that can be captured and replaced."""

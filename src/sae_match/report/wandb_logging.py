@@ -1,0 +1,105 @@
+"""Weights & Biases: the only module that imports it."""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import wandb
+from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+
+from sae_match.errors import UserError
+from sae_match.evaluation.results import Results
+from sae_match.report.tables import PAIR_COLUMNS, PairRow, charts, summary
+
+_KINDS = ("wandb", "csv", "none")
+_MODES = ("auto", "online", "offline")
+_LAYER = "layer"
+
+
+@dataclass
+class LoggerSettings:
+    """Where a run's metrics go besides its folder.
+
+    Attributes:
+        kind: `wandb`, `csv` or `none`.
+        mode: `online`, `offline`, or `auto`: online where W&B has credentials, offline otherwise;
+            the environment variable `WANDB_MODE` decides before it.
+        project, entity, group, name, tags: As in `wandb.init`.
+    """
+
+    kind: str = "wandb"
+    mode: str = "auto"
+    project: str = "sae-match"
+    entity: str | None = None
+    group: str | None = None
+    name: str | None = None
+    tags: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def open_logger(settings: LoggerSettings, folder: Path, config: dict[str, Any]) -> Iterator[Logger | None]:
+    """Lightning logger of a run, closed at the end whatever happens.
+
+    Raises:
+        UserError: If the kind or the mode does not exist.
+    """
+    if settings.kind not in _KINDS:
+        raise UserError(f"logger.kind must be one of {', '.join(_KINDS)}, got {settings.kind!r}")
+    if settings.mode not in _MODES:
+        raise UserError(f"logger.mode must be one of {', '.join(_MODES)}, got {settings.mode!r}")
+    if settings.kind == "none":
+        yield None
+    elif settings.kind == "csv":
+        yield CSVLogger(folder, name="csv", version="")
+    else:
+        try:
+            yield _wandb_logger(settings, folder, config)
+        finally:
+            # A run left open would be taken up by the next job of a sweep.
+            wandb.finish()
+
+
+def log_validation(
+    logger: Logger | None, results: Results, pairs: Iterable[PairRow], figures: Iterable[Path]
+) -> None:
+    """Log per-layer charts, a summary, the table of pairs and the figures."""
+    if isinstance(logger, CSVLogger):
+        logger.log_metrics(summary(results))
+        logger.save()
+    if not isinstance(logger, WandbLogger):
+        return
+    run = logger.experiment
+    run.define_metric(_LAYER)
+    run.define_metric("by_layer/*", step_metric=_LAYER)
+    for layer, values in charts(results):
+        run.log({_LAYER: layer, **{f"by_layer/{name}": value for name, value in values.items()}})
+    run.log({"pairs": wandb.Table(columns=list(PAIR_COLUMNS), data=[list(row) for row in pairs])})
+    run.log({f"figures/{figure.stem}": wandb.Image(str(figure)) for figure in figures})
+    run.summary.update(summary(results))
+
+
+def where_to_look(logger: Logger | None) -> str | None:
+    """One line that says where a W&B run is, and how an offline one is uploaded."""
+    if not isinstance(logger, WandbLogger):
+        return None
+    run = logger.experiment
+    return f"{run.url}" if run.url else f"offline; upload with: wandb sync {Path(run.dir).parent}"
+
+
+def _wandb_logger(settings: LoggerSettings, folder: Path, config: dict[str, Any]) -> WandbLogger:
+    mode = os.environ.get("WANDB_MODE") or settings.mode
+    if mode == "auto":
+        mode = "online" if wandb.login(prompt=False) else "offline"
+    return WandbLogger(
+        project=settings.project,
+        name=settings.name,
+        save_dir=folder,
+        entity=settings.entity,
+        group=settings.group,
+        tags=settings.tags,
+        config=config,
+        mode=mode,
+    )

@@ -1,0 +1,1 @@
+"""What a sparse autoencoder is, and where sparse autoencoders come from."""

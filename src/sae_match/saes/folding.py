@@ -1,0 +1,92 @@
+"""Folding: rescale every feature without changing what the SAE computes (Eq. 4)."""
+
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sae_match.errors import UserError
+from sae_match.saes.sae import SAE
+
+Fold = Literal["threshold", "decoder_norm", "none"]
+
+
+def fold_scale(sae: SAE, scale: Float[Tensor, " d_sae"]) -> SAE:
+    """Divide every feature's value by its scale; reconstructions stay what they were.
+
+    `W_enc' = W_enc / s`, `b_enc' = b_enc / s`, `W_dec' = W_dec * s`, `threshold' = threshold / s`.
+
+    Args:
+        sae: Left untouched.
+        scale: Positive and finite, one entry a feature.
+
+    Returns:
+        A new SAE whose `encode` gives `sae.encode(x) / scale`.
+
+    Raises:
+        UserError: If an entry of `scale` is not positive and finite.
+    """
+    _refuse_bad_scale(scale, "scale")
+    rank_scale = None
+    if sae.activation == "topk":
+        rank_scale = scale if sae.rank_scale is None else sae.rank_scale * scale
+    return replace(
+        sae,
+        W_enc=sae.W_enc / scale,
+        b_enc=sae.b_enc / scale,
+        W_dec=sae.W_dec * scale[:, None],
+        threshold=None if sae.threshold is None else sae.threshold / scale,
+        rank_scale=rank_scale,
+    )
+
+
+def fold_threshold(sae: SAE) -> SAE:
+    """Threshold folding (Eq. 4): afterwards every threshold is one.
+
+    Raises:
+        UserError: If the SAE has no thresholds, or one that is not positive and finite.
+    """
+    return fold_scale(sae, folding_scale(sae, "threshold"))
+
+
+def fold_decoder_norm(sae: SAE) -> SAE:
+    """Decoder-norm folding: afterwards every decoder row has unit norm.
+
+    Raises:
+        UserError: If a decoder row is zero or not finite.
+    """
+    return fold_scale(sae, folding_scale(sae, "decoder_norm"))
+
+
+def folding_scale(sae: SAE, fold: Fold) -> Float[Tensor, " d_sae"]:
+    """What each feature's value is divided by under a folding: `theta`, `1 / |W_dec row|`, or 1.
+
+    Raises:
+        UserError: If the SAE cannot be folded that way; the message names the first such feature.
+    """
+    if fold == "none":
+        return torch.ones_like(sae.b_enc)
+    if fold == "decoder_norm":
+        norms = sae.W_dec.norm(dim=1)
+        _refuse_bad_scale(norms, "decoder-norm folding: norm of decoder row")
+        return 1 / norms
+    if fold != "threshold":
+        raise UserError(f"unknown folding {fold!r}; there are threshold, decoder_norm, none")
+    if sae.threshold is None:
+        raise UserError(
+            f"threshold folding needs a JumpReLU SAE, this one is {sae.activation!r}; use fold='decoder_norm'"
+        )
+    _refuse_bad_scale(sae.threshold, "threshold folding: threshold of feature")
+    return sae.threshold
+
+
+def _refuse_bad_scale(scale: Float[Tensor, " d_sae"], what: str) -> None:
+    bad = ~(torch.isfinite(scale) & (scale > 0))
+    if bad.any():
+        feature = int(bad.nonzero()[0])
+        raise UserError(
+            f"{what} {feature} is {float(scale[feature]):g}, must be positive and finite "
+            f"({int(bad.sum())} of {len(scale)} are not)"
+        )

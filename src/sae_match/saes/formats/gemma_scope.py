@@ -1,0 +1,89 @@
+"""Gemma Scope's layout: `layer_{i}/width_{w}/average_l0_{n}/params.npz`, float32, JumpReLU."""
+
+import re
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sae_match.errors import UserError
+from sae_match.files import written_whole
+from sae_match.saes.formats.hub import fetch
+from sae_match.saes.sae import SAE
+
+_ARRAYS = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")
+_WIDTH = re.compile(r"(\d+)(k|m)?")
+_UNITS = {None: 1, "k": 1 << 10, "m": 1 << 20}
+
+
+def load(source: str, *, layer: int, width: str, l0: int, revision: str | None = None) -> SAE:
+    """Load one SAE from a folder or a hub repository in Gemma Scope's layout.
+
+    Args:
+        source: A folder, or a repository such as `google/gemma-scope-2b-pt-res`.
+        layer: Decoder layer after which the SAE reads.
+        width: As in the path: `16k`, `1m`, or a plain number of features.
+        l0: Average L0 as in the path.
+        revision: Commit, tag or branch of the repository.
+
+    Raises:
+        UserError: If the file does not exist, is damaged, lacks an array, or contradicts its width.
+    """
+    file = fetch(source, path_of(layer, width, l0), revision)
+    arrays = _read(file)
+    sae = SAE(**{name: torch.from_numpy(arrays[name]) for name in _ARRAYS})
+    if sae.d_sae != features_of(width):
+        raise UserError(f"{file}: width {width} means {features_of(width)} features, W_enc has {sae.d_sae}")
+    return sae
+
+
+def save(sae: SAE, folder: Path, *, layer: int, width: str, l0: int) -> Path:
+    """Write one JumpReLU SAE in Gemma Scope's layout; returns the file."""
+    if sae.activation != "jumprelu":
+        raise UserError(f"Gemma Scope's layout holds JumpReLU SAEs only, got {sae.activation!r}")
+    arrays = {name: tensor.detach().cpu().float().numpy() for name, tensor in sae.tensors().items()}
+    file = folder / path_of(layer, width, l0)
+    with written_whole(file) as temporary:
+        np.savez(temporary, **arrays)
+    return file
+
+
+def path_of(layer: int, width: str, l0: int) -> str:
+    """Path of an SAE inside its source."""
+    return f"layer_{layer}/width_{width}/average_l0_{l0}/params.npz"
+
+
+def features_of(width: str) -> int:
+    """Number of features that a width of a path stands for: `16k` is 16384."""
+    match = _WIDTH.fullmatch(width)
+    if match is None:
+        raise UserError(f"a width looks like 512, 16k or 1m, got {width!r}")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def width_of(features: int) -> str:
+    """How a path writes a number of features: 16384 is `16k`."""
+    for unit, size in (("m", 1 << 20), ("k", 1 << 10)):
+        if features % size == 0:
+            return f"{features // size}{unit}"
+    return str(features)
+
+
+def _read(file: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            missing = [name for name in _ARRAYS if name not in archive.files]
+            if missing:
+                raise UserError(f"{file} has no array {', '.join(missing)}; it holds {', '.join(archive.files)}")
+            arrays = {name: archive[name] for name in _ARRAYS}
+    except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{file} is damaged ({error}); remove it and fetch it again") from error
+    for name, array in arrays.items():
+        if array.dtype != np.float32:
+            raise UserError(f"{file}: {name} must be float32, got {array.dtype}")
+        if not np.isfinite(array).all():
+            raise UserError(f"{file}: {name} has {int((~np.isfinite(array)).sum())} entries that are not finite")
+    return arrays

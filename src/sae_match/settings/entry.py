@@ -1,0 +1,71 @@
+"""Turn an entry point that takes typed settings into a Hydra program."""
+
+import logging
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from sae_match import bundled
+from sae_match.errors import UserError
+from sae_match.settings.schema import TrainSettings, ValidateSettings
+from sae_match.training.language_model import LanguageModelSettings
+from sae_match.training.sae_training import SAETrainingSettings
+
+Settings = TypeVar("Settings")
+CONF = Path(__file__).parents[3] / "conf"
+
+
+def register() -> None:
+    """Make the schemas and the resolver `${bundled:…}` known to Hydra; may be called again."""
+    store = ConfigStore.instance()
+    store.store(name="validate_schema", node=ValidateSettings)
+    store.store(name="train_schema", node=TrainSettings)
+    store.store(group="training", name="language_model_schema", node=LanguageModelSettings)
+    store.store(group="training", name="saes_schema", node=SAETrainingSettings)
+    OmegaConf.register_new_resolver("bundled", bundled.path, replace=True)
+
+
+def typed(config: DictConfig, kind: type[Settings]) -> Settings:
+    """The settings that a composed config stands for.
+
+    Raises:
+        UserError: If a value is missing or cannot be resolved.
+    """
+    try:
+        return cast(Settings, OmegaConf.to_object(config))
+    except OmegaConfBaseException as error:
+        raise UserError(str(error).splitlines()[0]) from error
+
+
+def entry_point(config_name: str, kind: type[Settings]) -> Callable[[Callable[[Settings], None]], Callable[[], None]]:
+    """Decorate `main(settings)` into a command-line program with `conf/<config_name>.yaml`.
+
+    A `UserError` ends the program with one line on standard error and exit status 1.
+    """
+    register()
+
+    def decorate(main: Callable[[Settings], None]) -> Callable[[], None]:
+        @hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)
+        def program(config: DictConfig) -> None:
+            _quieten()
+            try:
+                main(typed(config, kind))
+            except UserError as error:
+                raise SystemExit(f"error: {error}") from error
+
+        return cast(Any, program)
+
+    return decorate
+
+
+def _quieten() -> None:
+    """Drop the notices that libraries print on every run and no user can act on."""
+    warnings.filterwarnings("ignore", module=r"lightning\.pytorch.*")
+    for name in ("lightning.pytorch.utilities.rank_zero", "httpx"):
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,0 +1,101 @@
+"""What a run can be told: plain dataclasses that Hydra fills and checks."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from sae_match.evaluation.validation import EvaluationSettings
+from sae_match.matching.matching import MatcherSettings
+from sae_match.model.loading import ModelSettings
+from sae_match.report.wandb_logging import LoggerSettings
+from sae_match.saes.collection import SAECollection
+from sae_match.text.batches import TextSettings
+
+MISSING = "???"
+
+
+@dataclass
+class SAESettings:
+    """Which SAEs.
+
+    Attributes:
+        format: File format.
+        source: Folder or hub repository.
+        revision: Commit, tag or branch of the repository.
+        layers: For each layer, what picks its SAE within the source.
+    """
+
+    format: str = MISSING
+    source: str = MISSING
+    revision: str | None = None
+    layers: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+    def collection(self) -> SAECollection:
+        """The collection that these settings describe."""
+        return SAECollection(self.format, self.source, self.revision, self.layers)
+
+
+@dataclass
+class TrainerSettings:
+    """Lightning's trainer.
+
+    Attributes:
+        accelerator: `auto`, `cpu`, `gpu`, …
+        devices: Number of devices, or `auto`.
+        strategy: `auto`, `ddp`, …
+        precision: Lightning's precision; the model's own dtype is set with the model.
+        progress: Whether a progress bar is shown.
+    """
+
+    accelerator: str = "auto"
+    devices: Any = 1
+    strategy: str = "auto"
+    precision: str = "32-true"
+    progress: bool = True
+
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments of `lightning.Trainer`."""
+        return {
+            "accelerator": self.accelerator,
+            "devices": self.devices,
+            "strategy": self.strategy,
+            "precision": self.precision,
+            "enable_progress_bar": self.progress,
+        }
+
+
+@dataclass
+class ValidateSettings:
+    """Everything that `scripts/validate.py` can be told.
+
+    Attributes:
+        output_dir: Where the run leaves its files.
+        cache_dir: Where matchings are kept between runs; the user's cache folder if none is given.
+    """
+
+    model: ModelSettings
+    sae: SAESettings
+    matcher: MatcherSettings
+    text: TextSettings
+    evaluation: EvaluationSettings
+    trainer: TrainerSettings
+    logger: LoggerSettings
+    output_dir: str = MISSING
+    cache_dir: str | None = None
+
+
+@dataclass
+class TrainSettings:
+    """Everything that `scripts/train.py` can be told.
+
+    Attributes:
+        training: Settings of the training that is run: of a language model or of SAEs.
+        destination: Folder that the trained model or SAEs are written to.
+    """
+
+    model: ModelSettings
+    text: TextSettings
+    trainer: TrainerSettings
+    logger: LoggerSettings
+    training: Any = MISSING
+    destination: str = MISSING
+    output_dir: str = MISSING

@@ -1,0 +1,1 @@
+"""Training of the bundled language model and of sparse autoencoders on a model's residual stream."""

@@ -1,0 +1,59 @@
+"""JumpReLU with straight-through gradients (Rajamanoharan et al., arXiv 2407.14435, Eqs. 11-12).
+
+The jump has no useful derivative with respect to its threshold. The estimators below replace it by
+that of a rectangle of width `bandwidth` around the threshold.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def _rectangle(z: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
+    return ((z - threshold).abs() < bandwidth / 2).to(z.dtype) / bandwidth
+
+
+class _JumpReLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
+        ctx.save_for_backward(z, threshold)
+        ctx.bandwidth = bandwidth
+        return z * (z > threshold)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        z, threshold = ctx.saved_tensors
+        (grad,) = grads
+        to_threshold = -threshold * _rectangle(z, threshold, ctx.bandwidth) * grad
+        return grad * (z > threshold), to_threshold.sum_to_size(threshold.shape), None
+
+
+class _Step(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
+        ctx.save_for_backward(z, threshold)
+        ctx.bandwidth = bandwidth
+        return (z > threshold).to(z.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, None]:
+        z, threshold = ctx.saved_tensors
+        (grad,) = grads
+        to_threshold = -_rectangle(z, threshold, ctx.bandwidth) * grad
+        return None, to_threshold.sum_to_size(threshold.shape), None
+
+
+def jumprelu(
+    z: Float[Tensor, "*batch d_sae"], threshold: Float[Tensor, "*#batch d_sae"], bandwidth: float
+) -> Float[Tensor, "*batch d_sae"]:
+    """`z` where it is above the positive `threshold`, else zero (Eq. 11 backwards)."""
+    return _JumpReLU.apply(z, threshold, bandwidth)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def step(
+    z: Float[Tensor, "*batch d_sae"], threshold: Float[Tensor, "*#batch d_sae"], bandwidth: float
+) -> Float[Tensor, "*batch d_sae"]:
+    """One where `z` is above `threshold`, else zero (Eq. 12 backwards); `z` gets no gradient."""
+    return _Step.apply(z, threshold, bandwidth)  # type: ignore[no-any-return, no-untyped-call]

@@ -1,0 +1,109 @@
+"""Training of a small Gemma 2 from scratch."""
+
+import math
+from dataclasses import dataclass
+
+import lightning as L
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import Gemma2Config, Gemma2ForCausalLM
+
+
+@dataclass
+class LanguageModelSettings:
+    """Shape of the bundled Gemma 2 and how it is trained.
+
+    Attributes:
+        vocabulary: Entries of the byte-level BPE tokenizer.
+        layers, width, heads, kv_heads, head_width, mlp_width, sliding_window: Shape of the model.
+        context: Tokens in a training crop, BOS included.
+        batch: Crops in an optimiser step.
+        steps: Optimiser steps.
+        learning_rate: Peak of the schedule (linear warm-up, then a cosine to a twentieth of it).
+        warmup: Optimiser steps of the warm-up.
+        weight_decay: AdamW's, on matrices only.
+        compile: Whether `torch.compile` is applied.
+        seed: Seed of initialisation and crops.
+    """
+
+    vocabulary: int = 4096
+    layers: int = 8
+    width: int = 128
+    heads: int = 4
+    kv_heads: int = 2
+    head_width: int = 32
+    mlp_width: int = 384
+    sliding_window: int = 128
+    context: int = 256
+    batch: int = 64
+    steps: int = 2000
+    learning_rate: float = 3e-3
+    warmup: int = 200
+    weight_decay: float = 0.1
+    compile: bool = False
+    seed: int = 0
+
+
+def gemma_2_config(settings: LanguageModelSettings, *, bos: int, eos: int, pad: int) -> Gemma2Config:
+    """Gemma 2's own architecture at the size that `settings` names."""
+    return Gemma2Config(
+        vocab_size=settings.vocabulary,
+        hidden_size=settings.width,
+        num_hidden_layers=settings.layers,
+        num_attention_heads=settings.heads,
+        num_key_value_heads=settings.kv_heads,
+        head_dim=settings.head_width,
+        query_pre_attn_scalar=settings.head_width,
+        intermediate_size=settings.mlp_width,
+        sliding_window=settings.sliding_window,
+        max_position_embeddings=8 * settings.context,
+        bos_token_id=bos,
+        eos_token_id=eos,
+        pad_token_id=pad,
+        attn_implementation="eager",
+    )
+
+
+class LanguageModelTraining(L.LightningModule):
+    """Next-token training on crops that begin with BOS."""
+
+    def __init__(self, settings: LanguageModelSettings, config: Gemma2Config) -> None:
+        super().__init__()
+        self.settings = settings
+        self.model = Gemma2ForCausalLM(config)
+        self.run = torch.compile(self.model) if settings.compile else self.model
+
+    def _loss(self, input_ids: Int[Tensor, "batch context"]) -> Float[Tensor, ""]:
+        logits = self.run(input_ids=input_ids, use_cache=False).logits
+        return torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1).float(), input_ids[:, 1:].flatten())
+
+    def training_step(self, batch: Int[Tensor, "batch context"], batch_idx: int) -> Float[Tensor, ""]:
+        loss = self._loss(batch)
+        self.log("loss/training", loss, prog_bar=True)
+        return loss
+
+    def validation_step(
+        self, batch: Int[Tensor, "batch context"], batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        name = f"loss/held_out_{dataloader_idx}"
+        self.log(name, self._loss(batch), prog_bar=True, add_dataloader_idx=False, batch_size=len(batch))
+
+    def configure_optimizers(self) -> dict[str, object]:  # type: ignore[override]
+        settings = self.settings
+        matrices = [p for p in self.model.parameters() if p.ndim > 1]
+        vectors = [p for p in self.model.parameters() if p.ndim <= 1]
+        optimizer = torch.optim.AdamW(
+            [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
+            lr=settings.learning_rate,
+            betas=(0.9, 0.95),
+        )
+
+        def schedule(step: int) -> float:
+            if step < settings.warmup:
+                return (step + 1) / settings.warmup
+            progress = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
+            return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
