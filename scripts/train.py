@@ -1,7 +1,7 @@
 """Train the bundled language model, or SAEs on a model's residual stream.
 
-    python scripts/train.py training=language_model destination=DIR
-    python scripts/train.py training=saes model.source=DIR destination=DIR
+python scripts/train.py training=language_model destination=DIR
+python scripts/train.py training=saes model.source=DIR destination=DIR
 """
 
 import logging
@@ -22,7 +22,7 @@ from sae_match.training.recipes import train_language_model, train_saes
 log = logging.getLogger(__name__)
 
 
-@entry_point("train", TrainSettings)
+@entry_point(Path(__file__).parents[1] / "conf" / "train.yaml", TrainSettings)
 def main(settings: TrainSettings) -> None:
     folder, destination = Path(settings.output_dir), Path(settings.destination)
     training = training_texts(settings.text.datasets, "training")
@@ -36,6 +36,7 @@ def main(settings: TrainSettings) -> None:
             max_steps=settings.training.steps,
             val_check_interval=max(1, settings.training.steps // 10),
             gradient_clip_val=1.0 if isinstance(settings.training, LanguageModelSettings) else None,
+            enable_progress_bar=settings.trainer.progress,
             enable_checkpointing=False,
             num_sanity_val_steps=0,
         )

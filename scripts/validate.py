@@ -1,43 +1,48 @@
 """Match the SAEs of adjacent layers and validate the matchings on text.
 
-    python scripts/validate.py                                  # the bundled model
-    python scripts/validate.py matcher=unfolded text.documents=16
-    python scripts/validate.py -m matcher=folded,unfolded       # a sweep
-    python scripts/validate.py experiment=gemma_2_2b            # the paper's model
+python scripts/validate.py                                  # the bundled model
+python scripts/validate.py matcher=unfolded text.documents=16
+python scripts/validate.py -m matcher=folded,unfolded       # a sweep
+python scripts/validate.py experiment=gemma_2_2b            # the paper's model
 """
 
 from dataclasses import asdict
 from pathlib import Path
 
 import lightning as L
-from lightning.pytorch.callbacks import RichProgressBar
+from rich.console import Console
 
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.cache import MatchingCache
 from sae_match.model.loading import load_model
 from sae_match.report.callback import ValidationReport
+from sae_match.report.progress import ValidationProgress
 from sae_match.report.wandb_logging import open_logger
 from sae_match.settings.entry import entry_point
 from sae_match.settings.schema import ValidateSettings
 from sae_match.text.batches import TextData
 
 
-@entry_point("validate", ValidateSettings)
+@entry_point(Path(__file__).parents[1] / "conf" / "validate.yaml", ValidateSettings)
 def main(settings: ValidateSettings) -> None:
     folder = Path(settings.output_dir)
     stream, tokenizer = load_model(settings.model)
     cache = MatchingCache(Path(settings.cache_dir).expanduser() if settings.cache_dir else None)
-    module = MatchValidation(
-        stream, settings.sae.collection(), settings.matcher, settings.evaluation, cache, folder
-    )
+    module = MatchValidation(stream, settings.sae.collection(), settings.matcher, settings.evaluation, cache, folder)
     data = TextData(settings.text, tokenizer)
+    data.setup("validate")
+    console = Console()
+    callbacks: list[L.Callback] = [ValidationReport(console, folder, data, settings.model.source)]
+    if settings.trainer.progress:
+        # First, so that the bar is gone when the report prints its tables.
+        callbacks.insert(0, ValidationProgress(console, len(data.batches)))
     with open_logger(settings.logger, folder, asdict(settings)) as logger:
         trainer = L.Trainer(
             **settings.trainer.arguments(),
             logger=logger or False,
-            callbacks=[ValidationReport(folder, settings.model.source)]
-            + ([RichProgressBar()] if settings.trainer.progress else []),
+            callbacks=callbacks,
             default_root_dir=folder,
+            enable_progress_bar=False,
             use_distributed_sampler=False,
         )
         trainer.validate(module, data, verbose=False)

@@ -1,7 +1,6 @@
 """Streaming statistics in float64: small immutable sums that can be added, and what follows from them."""
 
 from dataclasses import dataclass
-from typing import Self
 
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
@@ -25,12 +24,12 @@ class Moments:
     squared_deviation: float
 
     @classmethod
-    def of(cls, vectors: Float64[Tensor, "tokens d_in"]) -> Self:
+    def of(cls, vectors: Float64[Tensor, "tokens d_in"]) -> "Moments":
         """Moments of at least one vector."""
         mean = vectors.mean(0)
         return cls(len(vectors), mean, float((vectors - mean).square().sum()))
 
-    def __add__(self, other: Self) -> Self:
+    def __add__(self, other: "Moments") -> "Moments":
         count = self.count + other.count
         apart = other.mean - self.mean
         mean = self.mean + apart * (other.count / count)
@@ -65,7 +64,7 @@ class LossSum:
     total: float
     count: int
 
-    def __add__(self, other: Self) -> Self:
+    def __add__(self, other: "LossSum") -> "LossSum":
         return type(self)(self.total + other.total, self.count + other.count)
 
     @property
@@ -87,11 +86,11 @@ class Activity:
     active: Int64[Tensor, " d_sae"]
 
     @classmethod
-    def of(cls, active: Bool[Tensor, "tokens d_sae"]) -> Self:
+    def of(cls, active: Bool[Tensor, "tokens d_sae"]) -> "Activity":
         """Activity on a batch of tokens."""
         return cls(len(active), active.sum(0))
 
-    def __add__(self, other: Self) -> Self:
+    def __add__(self, other: "Activity") -> "Activity":
         return type(self)(self.tokens + other.tokens, self.active + other.active)
 
     @property
@@ -116,4 +115,3 @@ def matching_score(joint: Int64[Tensor, " n_source"], source: Int64[Tensor, " n_
     `sum n_ij / sum n_i` over the pairs; nan if no source feature was ever active.
     """
     return float(joint.sum()) / float(source.sum()) if source.any() else float("nan")
-

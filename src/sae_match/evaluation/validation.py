@@ -1,5 +1,6 @@
 """`MatchValidation`: match the SAEs of adjacent layers, then see on text how much survives."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,6 +32,8 @@ from sae_match.saes.collection import SAECollection
 from sae_match.saes.folding import Fold
 from sae_match.saes.sae import SAE
 from sae_match.text.batches import TokenBatch
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -106,6 +109,7 @@ class MatchValidation(L.LightningModule):
         for pair in self.pairs:
             for arm in self._matching_arms():
                 self.matchings[pair, arm] = self._matching(pair, arm)
+            log.info("layers %d and %d matched%s", *pair, self._evidence(pair))
             self._save_matching(pair)
 
     def on_validation_start(self) -> None:
@@ -140,9 +144,7 @@ class MatchValidation(L.LightningModule):
         self.tally.add_layer(layer, batch.dataset, Moments.of(x.double().cpu()), Activity.of((f > 0).cpu()))
         return _Features(x, f)
 
-    def _measure_pair(
-        self, pair: Pair, clean: CleanPass, features: dict[int, _Features], batch: TokenBatch
-    ) -> None:
+    def _measure_pair(self, pair: Pair, clean: CleanPass, features: dict[int, _Features], batch: TokenBatch) -> None:
         source, target = pair
         before, after = features[source], features[target]
         transports = self.transports[pair]
@@ -182,6 +184,13 @@ class MatchValidation(L.LightningModule):
         except UserError as error:
             raise UserError(f"layers {pair[0]} and {pair[1]}: {error}") from error
 
+    def _evidence(self, pair: Pair) -> str:
+        """What is proven about the pair's matching, for the log."""
+        matching = self.matchings.get((pair, MATCHED))
+        if matching is None:
+            return ""
+        return f": cost {matching.cost:.6g}, at most {matching.cost - matching.lower_bound:.1g} above the optimum"
+
     def _save_matching(self, pair: Pair) -> None:
         if (pair, MATCHED) in self.matchings and self.trainer_is_main:
             file = self.folder / "matchings" / f"L{pair[0]:02d}-L{pair[1]:02d}.safetensors"
@@ -199,6 +208,6 @@ class MatchValidation(L.LightningModule):
         return (arm for arm in self.arms if arm in MATCHING_ARMS)
 
 
-def _predictions(batch: TokenBatch) -> Bool[Tensor, "batch seq-1"]:
+def _predictions(batch: TokenBatch) -> Bool[Tensor, "batch predictions"]:
     """Positions whose prediction counts: an arm stands in there, and the next token is no padding."""
     return batch.scored[:, :-1] & batch.scored[:, 1:]

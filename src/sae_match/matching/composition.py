@@ -28,7 +28,7 @@ def compose(first: Matching, second: Matching) -> Matching:
         _refuse_other_sae(first, second)
     unmatched = torch.full((1,), -1)
     permutation = torch.cat([second.permutation, unmatched])[first.permutation]
-    ends = {key: value for key, value in (*_end(first, "source"), *_end(second, "target"))}
+    ends = dict((*_end(first, "source"), *_end(second, "target")))
     return Matching(
         permutation,
         torch.full((len(permutation),), torch.nan, dtype=torch.float64),

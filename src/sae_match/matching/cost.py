@@ -61,7 +61,7 @@ def feature_vectors(
     norms = vectors.norm(dim=1, keepdim=True)
     if (norms == 0).any():
         raise UserError(f"feature {int((norms == 0).nonzero()[0, 0])} is zero in all terms and has no cosine")
-    return vectors / (norms * math.sqrt(2))
+    return vectors.div(norms * math.sqrt(2))
 
 
 def cost_matrix(

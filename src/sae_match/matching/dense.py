@@ -35,9 +35,7 @@ def solve_dense(cost: Float64[Tensor, "n n"]) -> Assignment:
     return Assignment(torch.from_numpy(permutation), bound)
 
 
-def column_duals(
-    cost: Float64[np.ndarray, "n n"], permutation: Int64[np.ndarray, " n"]
-) -> Float64[np.ndarray, " n"]:
+def column_duals(cost: Float64[np.ndarray, "n n"], permutation: Int64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
     """Dual variables of the columns for an optimal permutation, by Bellman-Ford.
 
     Optimality asks for `v[j] <= c[i, j] - c[i, p(i)] + v[p(i)]` for every row and column: `v` are the

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 from jaxtyping import Float64, Int64
@@ -92,7 +92,7 @@ class Matching:
         storage.save(Path(path), tensors, {**self.provenance, "lower_bound": repr(self.lower_bound)})
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
+    def load(cls, path: str | Path) -> "Matching":
         """Read what `save` wrote.
 
         Raises:

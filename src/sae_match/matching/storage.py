@@ -30,7 +30,7 @@ def load(path: Path, names: tuple[str, ...]) -> tuple[dict[str, Tensor], dict[st
     if not path.is_file():
         raise UserError(f"there is no file {path}")
     try:
-        with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+        with safe_open(path, framework="pt") as file:
             metadata: dict[str, str] = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:

@@ -1,14 +1,16 @@
 """Capture the residual stream after every decoder layer, and resume the model from any of them."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-_POSITIONS_PER_LOGIT_BLOCK = 2048
+#: Positions whose logits exist at one time: few enough to stay in a processor's cache, more on a GPU.
+_LOGIT_BLOCK = {"cpu": 256}
+_LOGIT_BLOCK_ELSEWHERE = 2048
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,8 @@ class ResidualStream(nn.Module):
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.model = model.eval().requires_grad_(False)
-        self.layers: nn.ModuleList = model.base_model.layers
-        self.final_norm: nn.Module = model.base_model.norm
+        self.layers = cast(nn.ModuleList, model.base_model.layers)
+        self.final_norm = cast(nn.Module, model.base_model.norm)
         self.head: nn.Module = model.get_output_embeddings()
         self.softcap: float | None = getattr(model.config, "final_logit_softcapping", None)
 
@@ -51,7 +53,7 @@ class ResidualStream(nn.Module):
         """Width of the residual stream, `d`."""
         return int(self.model.config.hidden_size)
 
-    def train(self, mode: bool = True) -> "ResidualStream":
+    def train(self, mode: bool = True) -> "ResidualStream":  # noqa: ARG002 - torch fixes the signature
         """Stay in evaluation mode whatever a trainer asks for: this model is never trained."""
         return super().train(False)
 
@@ -102,11 +104,10 @@ class ResidualStream(nn.Module):
         """
         states = last_residual[:, :-1].flatten(0, 1)
         targets = input_ids[:, 1:].flatten()
+        block = _LOGIT_BLOCK.get(states.device.type, _LOGIT_BLOCK_ELSEWHERE)
         losses = [
-            nn.functional.cross_entropy(self.logits(block).float(), wanted, reduction="none")
-            for block, wanted in zip(
-                states.split(_POSITIONS_PER_LOGIT_BLOCK), targets.split(_POSITIONS_PER_LOGIT_BLOCK), strict=True
-            )
+            nn.functional.cross_entropy(self.logits(some).float(), wanted, reduction="none")
+            for some, wanted in zip(states.split(block), targets.split(block), strict=True)
         ]
         return torch.cat(losses).view(input_ids.shape[0], -1)
 
@@ -114,5 +115,5 @@ class ResidualStream(nn.Module):
         """Final norm, head and Gemma 2's soft cap."""
         logits: Tensor = self.head(self.final_norm(last_residual))
         if self.softcap is not None:
-            logits = torch.tanh(logits / self.softcap) * self.softcap
+            logits = logits.div_(self.softcap).tanh_().mul_(self.softcap)
         return logits

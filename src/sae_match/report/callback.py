@@ -17,28 +17,31 @@ class ValidationReport(L.Callback):
     """Prints the plan when matching is done; writes and logs the results when validation is.
 
     Args:
-        folder: Run folder.
-        model_source: What the plan calls the model.
         console: Where the plan and the tables go.
+        folder: Run folder.
+        data: The text that is validated on.
+        model_source: What the plan calls the model.
     """
 
-    def __init__(self, folder: Path, model_source: str, console: Console | None = None) -> None:
-        self.folder, self.model_source = folder, model_source
-        self.console = console or Console()
+    def __init__(self, console: Console, folder: Path, data: TextData, model_source: str) -> None:
+        self.console, self.folder, self.data, self.model_source = console, folder, data, model_source
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.is_global_zero:
-            assert isinstance(pl_module, MatchValidation)
-            assert isinstance(trainer.datamodule, TextData)  # type: ignore[attr-defined]
-            print_plan(self.console, pl_module, trainer.datamodule, self.model_source)  # type: ignore[attr-defined]
+            print_plan(self.console, _validation(pl_module), self.data, self.model_source)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.is_global_zero:
             return
-        assert isinstance(pl_module, MatchValidation)
-        results = pl_module.results
+        module = _validation(pl_module)
+        results = module.results
         results.save(self.folder / "results.csv")
         figures = draw(results, self.folder / "figures")
-        pairs = pair_rows(pl_module.tally, pl_module.matchings)
-        log_validation(trainer.logger, results, pairs, figures)
+        log_validation(trainer.logger, results, pair_rows(module.tally, module.matchings), figures)
         print_results(self.console, results, self.folder, trainer.logger)
+
+
+def _validation(module: L.LightningModule) -> MatchValidation:
+    if not isinstance(module, MatchValidation):
+        raise TypeError(f"ValidationReport reports on MatchValidation, got {type(module).__name__}")
+    return module

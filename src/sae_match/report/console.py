@@ -16,7 +16,7 @@ from sae_match.text.batches import TextData
 def print_plan(console: Console, module: MatchValidation, data: TextData, model_source: str) -> None:
     """Model, SAEs, pairs, arms and text of the validation that is about to run."""
     stream, pairs = module.stream, module.pairs
-    sae = next(iter(module.saes.values()))
+    sae = module.saes[pairs[0][0]]
     dtype = str(next(stream.parameters()).dtype).removeprefix("torch.")
     tokens = ", ".join(f"{count:,} of {name}" for name, count in data.tokens().items())
     passes = len(data.batches) * (1 + len(pairs) * len(module.arms))

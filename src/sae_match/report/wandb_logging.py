@@ -62,12 +62,10 @@ def open_logger(settings: LoggerSettings, folder: Path, config: dict[str, Any]) 
             wandb.finish()
 
 
-def log_validation(
-    logger: Logger | None, results: Results, pairs: Iterable[PairRow], figures: Iterable[Path]
-) -> None:
+def log_validation(logger: Logger | None, results: Results, pairs: Iterable[PairRow], figures: Iterable[Path]) -> None:
     """Log per-layer charts, a summary, the table of pairs and the figures."""
     if isinstance(logger, CSVLogger):
-        logger.log_metrics(summary(results))
+        logger.log_metrics(dict(summary(results)))
         logger.save()
     if not isinstance(logger, WandbLogger):
         return
@@ -86,7 +84,7 @@ def where_to_look(logger: Logger | None) -> str | None:
     if not isinstance(logger, WandbLogger):
         return None
     run = logger.experiment
-    return f"{run.url}" if run.url else f"offline; upload with: wandb sync {Path(run.dir).parent}"
+    return f"offline; upload with: wandb sync {Path(run.dir).parent}" if run.offline else str(run.url)
 
 
 def _wandb_logger(settings: LoggerSettings, folder: Path, config: dict[str, Any]) -> WandbLogger:
@@ -102,4 +100,5 @@ def _wandb_logger(settings: LoggerSettings, folder: Path, config: dict[str, Any]
         tags=settings.tags,
         config=config,
         mode=mode,
+        settings=wandb.Settings(silent=True),
     )

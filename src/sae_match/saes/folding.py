@@ -71,7 +71,7 @@ def folding_scale(sae: SAE, fold: Fold) -> Float[Tensor, " d_sae"]:
     if fold == "decoder_norm":
         norms = sae.W_dec.norm(dim=1)
         _refuse_bad_scale(norms, "decoder-norm folding: norm of decoder row")
-        return 1 / norms
+        return torch.reciprocal(norms)
     if fold != "threshold":
         raise UserError(f"unknown folding {fold!r}; there are threshold, decoder_norm, none")
     if sae.threshold is None:

@@ -4,7 +4,7 @@ import logging
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -18,7 +18,6 @@ from sae_match.training.language_model import LanguageModelSettings
 from sae_match.training.sae_training import SAETrainingSettings
 
 Settings = TypeVar("Settings")
-CONF = Path(__file__).parents[3] / "conf"
 
 
 def register() -> None:
@@ -38,28 +37,31 @@ def typed(config: DictConfig, kind: type[Settings]) -> Settings:
         UserError: If a value is missing or cannot be resolved.
     """
     try:
-        return cast(Settings, OmegaConf.to_object(config))
+        settings = OmegaConf.to_object(config)
     except OmegaConfBaseException as error:
         raise UserError(str(error).splitlines()[0]) from error
+    if not isinstance(settings, kind):
+        raise TypeError(f"the config composes to {type(settings).__name__}, not {kind.__name__}")
+    return settings
 
 
-def entry_point(config_name: str, kind: type[Settings]) -> Callable[[Callable[[Settings], None]], Callable[[], None]]:
-    """Decorate `main(settings)` into a command-line program with `conf/<config_name>.yaml`.
+def entry_point(config: Path, kind: type[Settings]) -> Callable[[Callable[[Settings], None]], Callable[[], None]]:
+    """Decorate `main(settings)` into a command-line program whose primary config is the file `config`.
 
     A `UserError` ends the program with one line on standard error and exit status 1.
     """
     register()
 
     def decorate(main: Callable[[Settings], None]) -> Callable[[], None]:
-        @hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)
-        def program(config: DictConfig) -> None:
+        @hydra.main(version_base="1.3", config_path=str(config.parent), config_name=config.stem)
+        def program(composed: DictConfig) -> None:
             _quieten()
             try:
-                main(typed(config, kind))
+                main(typed(composed, kind))
             except UserError as error:
                 raise SystemExit(f"error: {error}") from error
 
-        return cast(Any, program)
+        return cast(Callable[[], None], program)
 
     return decorate
 

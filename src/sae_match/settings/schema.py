@@ -59,7 +59,6 @@ class TrainerSettings:
             "devices": self.devices,
             "strategy": self.strategy,
             "precision": self.precision,
-            "enable_progress_bar": self.progress,
         }
 
 

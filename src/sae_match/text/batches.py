@@ -78,9 +78,7 @@ class TextData(L.LightningDataModule):
         part: Part of the split that the documents are taken from.
     """
 
-    def __init__(
-        self, settings: TextSettings, tokenizer: PreTrainedTokenizerBase, part: Part = "evaluation"
-    ) -> None:
+    def __init__(self, settings: TextSettings, tokenizer: PreTrainedTokenizerBase, part: Part = "evaluation") -> None:
         super().__init__()
         if not settings.datasets:
             raise UserError("text.datasets is empty; name at least one dataset")

@@ -7,8 +7,10 @@ from pathlib import Path
 from sae_match.errors import UserError
 from sae_match.text.documents import Document
 
-_NOT_LIBRARY_CODE = {"__pycache__", "idle_test", "lib2to3", "site-packages", "test", "tests"}
-_TABLES = {"encodings", "pydoc_data"}
+#: Folders that hold no code of the library itself: tests, other packages, tables written as modules.
+_LEFT_OUT = {"__pycache__", "encodings", "idle_test", "lib2to3", "pydoc_data", "site-packages", "test", "tests"}
+#: How the library was built on one machine; a table too.
+_BUILD_DATA = "_sysconfigdata"
 
 
 def state_of_the_union(path: str | None = None) -> Iterator[Document]:
@@ -31,7 +33,11 @@ def standard_library(path: str | None = None) -> Iterator[Document]:
     """
     root = Path(path or sysconfig.get_path("stdlib"))
     files = sorted(root.rglob("*.py")) if root.is_dir() else []
-    modules = [file for file in files if not (_NOT_LIBRARY_CODE | _TABLES) & set(file.relative_to(root).parts)]
+    modules = [
+        file
+        for file in files
+        if not _LEFT_OUT & set(file.relative_to(root).parts) and not file.name.startswith(_BUILD_DATA)
+    ]
     if not modules:
         raise UserError(f"text source 'stdlib': no Python module below {root}")
     for file in modules:

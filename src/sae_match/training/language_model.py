@@ -61,7 +61,7 @@ def gemma_2_config(settings: LanguageModelSettings, *, bos: int, eos: int, pad: 
         bos_token_id=bos,
         eos_token_id=eos,
         pad_token_id=pad,
-        attn_implementation="eager",
+        attn_implementation="eager",  # type: ignore[call-arg]
     )
 
 
@@ -83,9 +83,7 @@ class LanguageModelTraining(L.LightningModule):
         self.log("loss/training", loss, prog_bar=True)
         return loss
 
-    def validation_step(
-        self, batch: Int[Tensor, "batch context"], batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
+    def validation_step(self, batch: Int[Tensor, "batch context"], batch_idx: int, dataloader_idx: int = 0) -> None:
         name = f"loss/held_out_{dataloader_idx}"
         self.log(name, self._loss(batch), prog_bar=True, add_dataloader_idx=False, batch_size=len(batch))
 

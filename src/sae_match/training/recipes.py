@@ -43,7 +43,7 @@ def train_language_model(
         for name, texts in held_out.items()
     ]
     trainer.fit(module, _loader(crops), watched)
-    module.model.to(torch.bfloat16).save_pretrained(destination)
+    module.model.bfloat16().save_pretrained(destination)
     tokenizer.save_pretrained(destination)
     log.info("model and tokenizer written to %s", destination)
 
@@ -68,6 +68,10 @@ def train_saes(
     mean = torch.stack([layer.float().mean(0) for layer in store])
     scale = torch.stack([layer.float().square().sum(-1).mean().sqrt() for layer in store])
     module = SAETraining(settings, mean.cpu(), scale.cpu(), layers)
+    if settings.start_from is not None:
+        start = settings.start_from
+        which = {layer: gemma_scope.only_one(start, layer, settings.d_sae) for layer in layers}
+        module.go_on_from([gemma_scope.load(start, layer=layer, **which[layer]) for layer in layers])
     batches = ActivationBatches(store, batch=settings.batch, steps=settings.steps, seed=settings.seed)
     trainer.fit(module, _loader(batches))
     held_out_store = collect_residuals(stream, _pass_over(held_out, tokenizer, settings, _HELD_OUT_TOKENS), layers)

@@ -26,14 +26,15 @@ class SAETrainingSettings:
         l0_start: The aim at the first step, as a multiple of `l0`; it falls geometrically over the
             first third of the steps.
         l0_penalty: Weight of `(L0 / aim - 1)^2` beside the squared error of inputs of unit mean squared norm.
-        dead_after: A feature that was silent for this many steps is pulled back: the distance of its
-            pre-activations to its threshold, times `dead_penalty`, joins the loss.
-        dead_penalty: Weight of that pull.
+        resample_every: During the first half, every so many steps, features that were silent all the
+            while start anew from what is reconstructed worst (Bricken et al. 2023); 0 for never.
         bandwidth: Width of the straight-through window around a threshold, in units of the scaled input.
         tokens: Activations collected once before training and drawn from at random, BOS left out.
         batch: Activations in an optimiser step.
         steps: Optimiser steps.
         learning_rate: Adam's, constant for the first half, then falling linearly to zero.
+        start_from: Folder of SAEs in Gemma Scope's layout that training goes on from, instead of starting
+            anew; each of its layers must hold one SAE of the same width.
         context: Length of the crops that the activations are collected on, BOS included.
         seed: Seed of layer `t` is `seed + t`, for initialisation; batches follow `seed`.
     """
@@ -43,13 +44,13 @@ class SAETrainingSettings:
     l0: list[float] = field(default_factory=lambda: [7.0])
     l0_start: float = 5.0
     l0_penalty: float = 1.0
-    dead_after: int = 200
-    dead_penalty: float = 1e-3
+    resample_every: int = 250
     bandwidth: float = 0.03
     tokens: int = 2_000_000
     batch: int = 2048
     steps: int = 20_000
     learning_rate: float = 2e-3
+    start_from: str | None = None
     context: int = 256
     seed: int = 0
 
@@ -57,9 +58,7 @@ class SAETrainingSettings:
 class ActivationBatches(IterableDataset[Float[Tensor, "layers batch d_in"]]):
     """Batches of activations drawn at random from a store that holds all of them."""
 
-    def __init__(
-        self, store: Float[Tensor, "layers tokens d_in"], *, batch: int, steps: int, seed: int
-    ) -> None:
+    def __init__(self, store: Float[Tensor, "layers tokens d_in"], *, batch: int, steps: int, seed: int) -> None:
         super().__init__()
         self.store, self.batch, self.steps, self.seed = store, batch, steps, seed
 
@@ -74,13 +73,12 @@ class ActivationBatches(IterableDataset[Float[Tensor, "layers batch d_in"]]):
             yield self.store[:, picked].float()
 
 
-class _Losses(NamedTuple):
-    """Of each layer: squared error, active features, pull on dead features, number of dead features."""
+class _Pass(NamedTuple):
+    """What one pass over a batch gives for each layer."""
 
+    error: Float[Tensor, "layers batch d_in"]
     squared_error: Float[Tensor, " layers"]
     l0: Float[Tensor, " layers"]
-    out_of_reach: Float[Tensor, " layers"]
-    dead: Int[Tensor, " layers"]
 
 
 class SAETraining(L.LightningModule):
@@ -126,38 +124,63 @@ class SAETraining(L.LightningModule):
     def l0_aim(self, step_number: int) -> Float[Tensor, " layers"]:
         """Numbers of active features that step `step_number` aims at."""
         progress = min(1.0, 3 * step_number / self.settings.steps)
-        return self.l0 * self.settings.l0_start ** (1 - progress)
+        return self.l0.mul(self.settings.l0_start ** (1 - progress))
 
-    def _forward(self, x: Float[Tensor, "layers batch d_in"]) -> "_Losses":
+    def _forward(self, x: Float[Tensor, "layers batch d_in"]) -> _Pass:
         threshold = self.log_threshold.exp()[:, None, :]
         z = torch.baddbmm(self.b_enc[:, None, :], x, self.W_enc)
         f = jumprelu(z, threshold, self.settings.bandwidth)
         error = torch.baddbmm(self.b_dec[:, None, :], f, self.W_dec) - x
         l0 = step(z, threshold, self.settings.bandwidth).sum(-1).mean(-1)
         self.silent = torch.where((f > 0).any(1), 0, self.silent + 1)
-        dead = self.silent > self.settings.dead_after
-        out_of_reach = (torch.relu(threshold - z).mean(1) * dead).sum(-1)
-        return _Losses(error.square().sum(-1).mean(-1), l0, out_of_reach, dead.sum(-1))
+        return _Pass(error, error.square().sum(-1).mean(-1), l0)
 
     def training_step(self, batch: Float[Tensor, "layers batch d_in"], batch_idx: int) -> Float[Tensor, ""]:
-        losses = self._forward(batch / self.scale[:, None, None])
-        penalty = (losses.l0 / self.l0_aim(self.global_step) - 1).square()
-        if (batch_idx + 1) % self.trainer.log_every_n_steps == 0:
-            self._log(losses)
-        settings = self.settings
-        total = losses.squared_error + settings.l0_penalty * penalty + settings.dead_penalty * losses.out_of_reach
-        return total.sum()
+        found = self._forward(batch / self.scale[:, None, None])
+        penalty = (found.l0 / self.l0_aim(self.global_step) - 1).square()
+        if (batch_idx + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self._log(found)
+        self.error = found.error.detach()
+        return (found.squared_error + self.settings.l0_penalty * penalty).sum()
 
-    def _log(self, losses: "_Losses") -> None:
-        explained = 1 - losses.squared_error / self.variance
-        for name, values in (("explained_variance", explained), ("l0", losses.l0), ("dead", losses.dead.float())):
+    def _log(self, found: _Pass) -> None:
+        explained = 1 - found.squared_error / self.variance
+        dead = (self.silent > 200).sum(-1).float()
+        for name, values in (("explained_variance", explained), ("l0", found.l0), ("dead", dead)):
             self.log(f"{name}/mean", values.mean(), prog_bar=True)
             self.log_dict({f"{name}/{layer}": value for layer, value in zip(self.layers, values, strict=True)})
 
+    @torch.no_grad()
     def on_train_batch_end(self, *_: object) -> None:
-        """Keep decoder rows at unit norm."""
-        with torch.no_grad():
-            self.W_dec.div_(self.W_dec.norm(dim=-1, keepdim=True))
+        """Keep decoder rows at unit norm, and give silent features a new start."""
+        every = self.settings.resample_every
+        if every and self.global_step % every == 0 and self.global_step < self.settings.steps // 2:
+            for row in range(len(self.layers)):
+                self._resample(row, (self.silent[row] >= every).nonzero().flatten())
+        self.W_dec.div_(self.W_dec.norm(dim=-1, keepdim=True))
+
+    @torch.no_grad()
+    def _resample(self, row: int, silent: Int[Tensor, " silent"]) -> None:
+        """Point silent features of a layer at what was missing in the worst reconstructed activations."""
+        if len(silent) == 0:
+            return
+        missing = -self.error[row]
+        picked = torch.multinomial(missing.square().sum(-1), len(silent), replacement=True)
+        direction = torch.nn.functional.normalize(missing[picked], dim=-1)
+        self.W_dec[row, silent] = direction
+        self.W_enc[row][:, silent] = direction.T
+        self.b_enc[row, silent] = -direction @ self.b_dec[row]
+        self.log_threshold[row, silent] = self.log_threshold[row].median()
+        self.silent[row, silent] = 0
+        state = self.optimizers().optimizer.state  # type: ignore[union-attr]
+        for parameter, index in (
+            (self.W_dec, (row, silent)),
+            (self.W_enc, (row, slice(None), silent)),
+            (self.b_enc, (row, silent)),
+            (self.log_threshold, (row, silent)),
+        ):
+            for moment in ("exp_avg", "exp_avg_sq"):
+                state[parameter][moment][index] = 0
 
     def configure_optimizers(self) -> dict[str, object]:  # type: ignore[override]
         settings = self.settings
@@ -170,15 +193,29 @@ class SAETraining(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     @torch.no_grad()
+    def go_on_from(self, saes: Sequence[SAE]) -> None:
+        """Take over the parameters of trained SAEs, one for each layer."""
+        for row, sae in enumerate(saes):
+            scale = self.scale[row]
+            self.W_enc[row], self.b_enc[row] = sae.W_enc, sae.b_enc / scale
+            self.W_dec[row], self.b_dec[row] = sae.W_dec, sae.b_dec / scale
+            self.log_threshold[row] = (sae.threshold / scale).log()
+
+    @torch.no_grad()
     def saes(self) -> list[SAE]:
         """The SAEs as they act on raw activations: the scale goes into biases and thresholds."""
         scale = self.scale[:, None]
         parts = zip(
-            self.W_enc, self.b_enc * scale, self.W_dec, self.b_dec * scale, self.log_threshold.exp() * scale, strict=True
+            self.W_enc,
+            self.b_enc * scale,
+            self.W_dec,
+            self.b_dec * scale,
+            self.log_threshold.exp() * scale,
+            strict=True,
         )
         return [SAE(*(part.detach().float().cpu().clone() for part in layer)) for layer in parts]
 
 
 def _unit_rows(d_sae: int, d_in: int, seed: int) -> Float[Tensor, "d_sae d_in"]:
     rows = torch.randn(d_sae, d_in, generator=torch.Generator().manual_seed(seed))
-    return rows / rows.norm(dim=-1, keepdim=True)
+    return torch.nn.functional.normalize(rows, dim=-1)

@@ -3,6 +3,7 @@
 import re
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,10 +33,24 @@ def load(source: str, *, layer: int, width: str, l0: int, revision: str | None =
     """
     file = fetch(source, path_of(layer, width, l0), revision)
     arrays = _read(file)
-    sae = SAE(**{name: torch.from_numpy(arrays[name]) for name in _ARRAYS})
+    W_enc, b_enc, W_dec, b_dec, threshold = (torch.from_numpy(arrays[name]) for name in _ARRAYS)
+    sae = SAE(W_enc, b_enc, W_dec, b_dec, threshold)
     if sae.d_sae != features_of(width):
         raise UserError(f"{file}: width {width} means {features_of(width)} features, W_enc has {sae.d_sae}")
     return sae
+
+
+def only_one(folder: str, layer: int, features: int) -> dict[str, Any]:
+    """Width and L0, as `load` takes them, of the one SAE that a local folder holds for a layer and a width.
+
+    Raises:
+        UserError: If it holds none or several.
+    """
+    width = width_of(features)
+    files = sorted(Path(folder).glob(f"layer_{layer}/width_{width}/average_l0_*/params.npz"))
+    if len(files) != 1:
+        raise UserError(f"{folder} must hold one SAE of width {width} for layer {layer}, it holds {len(files)}")
+    return {"width": width, "l0": int(files[0].parent.name.removeprefix("average_l0_"))}
 
 
 def save(sae: SAE, folder: Path, *, layer: int, width: str, l0: int) -> Path:
@@ -45,7 +60,7 @@ def save(sae: SAE, folder: Path, *, layer: int, width: str, l0: int) -> Path:
     arrays = {name: tensor.detach().cpu().float().numpy() for name, tensor in sae.tensors().items()}
     file = folder / path_of(layer, width, l0)
     with written_whole(file) as temporary:
-        np.savez(temporary, **arrays)
+        np.savez(temporary, allow_pickle=False, **arrays)
     return file
 
 

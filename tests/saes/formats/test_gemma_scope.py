@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+import torch
+
+from sae_match import load_sae
+from sae_match.errors import UserError
+from sae_match.saes.formats import gemma_scope
+
+
+@pytest.fixture
+def folder(tmp_path, make_sae):
+    gemma_scope.save(make_sae(0, d_sae=16), tmp_path, layer=3, width="16", l0=5)
+    return tmp_path
+
+
+def file_in(folder):
+    return folder / "layer_3" / "width_16" / "average_l0_5" / "params.npz"
+
+
+def rewrite(folder, **changes):
+    with np.load(file_in(folder)) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    arrays = {name: array for name, array in {**arrays, **changes}.items() if array is not None}
+    np.savez(file_in(folder), **arrays)
+
+
+def load(folder, **which):
+    return load_sae("gemma_scope", str(folder), **{"layer": 3, "width": "16", "l0": 5, **which})
+
+
+def test_what_is_written_in_the_public_layout_is_read_back(folder, make_sae):
+    sae = load(folder)
+    for name, tensor in make_sae(0, d_sae=16).tensors().items():
+        assert torch.equal(tensor, sae.tensors()[name])
+    with np.load(file_in(folder)) as archive:
+        assert sorted(archive.files) == ["W_dec", "W_enc", "b_dec", "b_enc", "threshold"]
+        assert {archive[name].dtype for name in archive.files} == {np.dtype(np.float32)}
+    assert [file.name for file in file_in(folder).parent.iterdir()] == ["params.npz"]
+
+
+@pytest.mark.parametrize(("width", "features"), [("512", 512), ("1k", 1024), ("16k", 16384), ("1m", 1 << 20)])
+def test_widths_of_paths(width, features):
+    assert gemma_scope.features_of(width) == features
+    assert gemma_scope.features_of(gemma_scope.width_of(features)) == features
+
+
+def test_a_missing_file_says_what_there_is(folder):
+    with pytest.raises(UserError, match=r"no file layer_3/width_16/average_l0_6.*width_16 holds average_l0_5"):
+        load(folder, l0=6)
+    with pytest.raises(UserError, match=r"holds layer_3"):
+        load(folder, layer=4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"threshold": None}, "has no array threshold; it holds"),
+        ({"W_enc": np.zeros((16, 6), np.float32)}, "must be"),
+        ({"b_enc": np.zeros(16)}, "b_enc must be float32, got float64"),
+        ({"W_dec": np.full((16, 6), np.nan, np.float32)}, "W_dec has 96 entries that are not finite"),
+        ({"b_dec": np.array([object()])}, "damaged"),
+    ],
+)
+@pytest.mark.usefixtures("as_a_user")
+def test_a_file_that_is_not_sound_is_refused(folder, changes, message):
+    rewrite(folder, **changes)
+    with pytest.raises(UserError, match=message):
+        load(folder)
+
+
+def test_a_truncated_file_is_refused(folder):
+    whole = file_in(folder).read_bytes()
+    file_in(folder).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match="is damaged"):
+        load(folder)
+
+
+def test_a_width_that_contradicts_the_tensors_is_refused(folder):
+    file_in(folder).parent.parent.rename(folder / "layer_3" / "width_32")
+    with pytest.raises(UserError, match="width 32 means 32 features, W_enc has 16"):
+        load(folder, width="32")
+
+
+def test_unknown_format_and_source():
+    with pytest.raises(UserError, match="unknown SAE format 'gema'; there are gemma_scope"):
+        load_sae("gema", "x")
+    with pytest.raises(UserError, match="neither a folder nor a repository"):
+        load("/no/such/folder")

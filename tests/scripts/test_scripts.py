@@ -1,0 +1,129 @@
+"""The entry points as a user runs them."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from tests.conftest import ROOT
+
+from sae_match import Matching
+from sae_match.evaluation.results import Results
+
+FAST = ("text.documents=2", "text.max_tokens=48", "text.min_tokens=16", "trainer.progress=false")
+
+
+def run(script, *overrides, folder, check=True):
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("WANDB")}
+    command = [sys.executable, str(ROOT / "scripts" / script), *overrides]
+    done = subprocess.run(
+        command, cwd=folder, env={**environment, "HF_HUB_OFFLINE": "1"}, capture_output=True, text=True
+    )
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.mark.slow
+def test_a_whole_run_leaves_what_the_architecture_promises(tmp_path):
+    done = run("validate.py", *FAST, "hydra.run.dir=out", f"cache_dir={tmp_path}/cache", folder=tmp_path)
+    out = tmp_path / "out"
+    assert {file.name for file in (out / "figures").iterdir()} == {"explained_variance.png", "delta_loss.png"}
+    assert len(list((out / "matchings").glob("L0?-L0?.safetensors"))) == 7
+    assert (out / ".hydra" / "config.yaml").is_file()
+    assert len(list(out.glob("wandb/offline-run-*"))) == 1
+    results = Results.load(out / "results.csv")
+    assert results.distinct("source_layer") == list(range(7))
+    assert {row.metric for row in results} == {
+        "loss",
+        "l0",
+        "delta_loss",
+        "explained_variance",
+        "explained_variance_mse",
+        "matching_score",
+    }
+    for dataset in ("prose", "code"):
+        assert f"{dataset}: clean loss" in done.stdout
+    assert "Plan" in done.stdout
+    assert "wandb sync" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_sweep_gives_a_folder_and_a_wandb_run_for_each_matcher_and_solves_nothing_twice(tmp_path):
+    overrides = (
+        *FAST,
+        "evaluation.arms=[matched,matched_unfolded]",
+        "hydra.sweep.dir=sweep",
+        f"cache_dir={tmp_path}/cache",
+    )
+    run("validate.py", "-m", "matcher=folded,unfolded", *overrides, folder=tmp_path)
+    folded, unfolded = (Results.load(tmp_path / "sweep" / job / "results.csv") for job in "01")
+    assert len(list((tmp_path / "cache").iterdir())) == 14
+    assert [len(list((tmp_path / "sweep" / job).glob("wandb/offline-run-*"))) for job in "01"] == [1, 1]
+    at = {"source_layer": 3, "dataset": "prose", "metric": "explained_variance"}
+    assert folded.value(**at, arm="matched_unfolded") == unfolded.value(**at, arm="matched")
+    assert folded.value(**at, arm="matched") > unfolded.value(**at, arm="matched")
+    assert Matching.load(tmp_path / "sweep" / "1" / "matchings" / "L03-L04.safetensors").provenance["fold"] == "none"
+
+
+@pytest.mark.slow
+def test_both_trainings_run_and_their_results_are_validated(tmp_path):
+    common = ("trainer.accelerator=cpu", "trainer.progress=false", "logger=none")
+    tiny = (
+        "training.steps=2",
+        "training.batch=4",
+        "training.context=32",
+        "training.vocabulary=300",
+        "training.layers=2",
+    )
+    run(
+        "train.py", "training=language_model", "destination=model", "model.source=none", *tiny, *common, folder=tmp_path
+    )
+    saes = (
+        "training.steps=3",
+        "training.tokens=4000",
+        "training.context=32",
+        "training.layers=[]",
+        "training.l0=[8]",
+        "training.d_sae=64",
+        "training.batch=64",
+    )
+    done = run("train.py", "training=saes", "destination=saes", "model.source=model", *saes, *common, folder=tmp_path)
+    files = sorted((tmp_path / "saes").rglob("params.npz"))
+    assert len(files) == 2, done.stdout
+    layers = ",".join(
+        f"{layer}:{{width:'64',l0:{file.parent.name.split('_')[-1]}}}" for layer, file in enumerate(files)
+    )
+    run(
+        "validate.py",
+        *FAST,
+        "model.source=model",
+        "sae.source=saes",
+        f"sae.layers={{{layers}}}",
+        "logger=none",
+        "hydra.run.dir=out",
+        f"cache_dir={tmp_path}/cache",
+        folder=tmp_path,
+    )
+    assert Results.load(tmp_path / "out" / "results.csv").distinct("source_layer") == [0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["matcher=foldet"], "Could not find 'matcher/foldet'"),
+        (["matcher.fodl=none"], "Key 'fodl' not in"),
+        (["evaluation.arms=[mached]"], "error: unknown arm 'mached'; did you mean matched?"),
+        (["sae.layers.3.l0=99"], "error: SAE of layer 3: no file layer_3/width_1k/average_l0_99"),
+        (["sae.format=gguf"], "error: SAE of layer 0: unknown SAE format 'gguf'"),
+        (["text.documents=99999"], "error: dataset 'prose': 99999 documents"),
+        (["model.source=google/gemma-2-2b"], "error: cannot load the model google/gemma-2-2b"),
+        (["output_dir=/dev/null/out"], "error: cannot write /dev/null/out"),
+    ],
+)
+def test_bad_input_ends_in_one_clear_line(tmp_path, overrides, message):
+    done = run("validate.py", *FAST, "logger=none", "hydra.run.dir=out", *overrides, folder=tmp_path, check=False)
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out" / "results.csv").exists()
