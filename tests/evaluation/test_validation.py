@@ -52,15 +52,8 @@ def naive(stream, module, documents, pair, arm):
     source, target = (module.collection.open(layer) for layer in pair)
     x, x_hat, clean, altered, active, joint = [], [], [], [], 0, 0
     for ids in documents:
-        kept = {}
-        hooks = [
-            stream.layers[layer].register_forward_hook(lambda _m, _i, out, layer=layer: kept.update({layer: out}))
-            for layer in pair
-        ]
+        x_source, x_target = (residual_after(stream, layer, ids) for layer in pair)
         clean.append(losses(stream, ids))
-        for hook in hooks:
-            hook.remove()
-        x_source, x_target = kept[pair[0]][0], kept[pair[1]][0]
         stand_in, both = reference(arm, source, target, x_source, x_target, module.matchings.get((pair, arm)))
         stand_in[0] = x_target[0]
         hook = stream.layers[pair[1]].register_forward_hook(lambda *_, value=stand_in: value[None])
@@ -79,6 +72,15 @@ def naive(stream, module, documents, pair, arm):
         "loss": np.concatenate(clean).mean(),
         "matching_score": float(joint) / float(active) if active else None,
     }
+
+
+def residual_after(stream, layer, ids):
+    """Output of a decoder layer on one document, by a plain hook on a full forward."""
+    outputs = []
+    hook = stream.layers[layer].register_forward_hook(lambda _module, _inputs, output: outputs.append(output[0]))
+    stream.model(input_ids=ids[None])
+    hook.remove()
+    return outputs[0]
 
 
 def losses(stream, ids):

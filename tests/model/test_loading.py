@@ -12,5 +12,5 @@ def test_a_model_that_is_not_there_is_said_in_one_line(tmp_path, monkeypatch):
 
 
 def test_float16_is_refused(tmp_path):
-    with pytest.raises(UserError, match="model.dtype must be one of float32, bfloat16, got 'float16'"):
+    with pytest.raises(UserError, match=r"model\.dtype must be one of float32, bfloat16, got 'float16'"):
         load_model(ModelSettings(str(tmp_path), dtype="float16"))

@@ -10,6 +10,7 @@ import wandb
 from rich.console import Console
 
 from sae_match.errors import UserError
+from sae_match.evaluation.arms import ARMS
 from sae_match.evaluation.results import Result, Results
 from sae_match.evaluation.statistics import Activity
 from sae_match.evaluation.tally import Tally
@@ -26,7 +27,7 @@ def results():
         Result(layer, layer + 1, arm, dataset, metric, value + layer, None, None, 10, 2)
         for layer in (0, 1, 2)
         for dataset in ("prose", "code")
-        for arm, value in (("reconstruct_target", 0.5), ("matched", 0.25), ("random", -1.0))
+        for arm, value in {**dict.fromkeys(ARMS, 0.5), "matched": 0.25}.items()
         for metric in ("explained_variance", "delta_loss")
     )
 
@@ -49,7 +50,7 @@ def test_charts_and_summary_hold_every_number(results):
     assert list(by_layer) == [1, 2, 3]
     assert by_layer[2]["delta_loss/code/matched"] == 1.25
     assert summary(results)["delta_loss/code/matched"] == 1.25
-    assert len(summary(results)) == 12
+    assert len(summary(results)) == 4 * len(ARMS)
 
 
 def test_pairs_carry_their_counts(tally_and_matchings):
@@ -67,6 +68,7 @@ def test_the_ladder_fits_a_terminal(results):
     console.print(ladder(results, "delta_loss", "prose"))
     text = console.export_text()
     assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
     assert "2 → 3" in text
     assert "2.250" in text
 
@@ -102,9 +104,13 @@ def test_what_was_logged_offline_is_read_back(results, tally_and_matchings, tmp_
 
 
 def test_the_run_is_closed_when_the_validation_fails(tmp_path):
-    with pytest.raises(RuntimeError), open_logger(LoggerSettings(mode="offline"), tmp_path, {}) as logger:
+    def fail(logger):
         assert logger.experiment is wandb.run is not None
         raise RuntimeError
+
+    opened = open_logger(LoggerSettings(mode="offline"), tmp_path, {})
+    with pytest.raises(RuntimeError), opened as logger:
+        fail(logger)
     assert wandb.run is None
 
 

@@ -20,6 +20,8 @@ def composed(name, *overrides):
 
 
 def validate(*overrides):
+    if "sae=gemma_scope" in overrides:
+        overrides = (*overrides, "sae.source=somewhere")
     return typed(composed("validate", *overrides), ValidateSettings)
 
 

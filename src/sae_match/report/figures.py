@@ -21,7 +21,7 @@ _STYLES: dict[str, tuple[str, str]] = {
     "random": ("#009E73", "+"),
 }
 _LABELS = {
-    "delta_loss": "increase of the loss (nats per token, lower is better)",
+    "delta_loss": "loss increase (nats per token, lower is better)",
     "explained_variance": "explained variance (higher is better)",
 }
 

@@ -4,7 +4,6 @@ import random
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from sae_match.evaluation.arms import ARMS, CLEAN, MATCHED
@@ -65,10 +64,11 @@ def pair_rows(tally: Tally, matchings: Mapping[tuple[Pair, str], Matching], seed
 def ladder(results: Results, metric: str, dataset: str) -> Table:
     """Layers down, arms across."""
     arms = [arm for arm in ARMS if len(results.select(arm=arm, metric=metric))]
-    table = Table(title=f"{metric} on {dataset}", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    # No rules and narrow gaps: all arms fit a terminal of 80 columns.
+    table = Table(title=f"\n{metric} on {dataset}", title_justify="left", box=None, padding=(0, 1, 0, 0))
     table.add_column("layers")
     for arm in arms:
-        table.add_column(arm.replace("_", "_\n"), justify="right", style="bold" if arm == MATCHED else None)
+        table.add_column(arm.replace("_", "\n"), justify="right", style="bold" if arm == MATCHED else None)
     chosen = results.select(metric=metric, dataset=dataset)
     for pair in dict.fromkeys((row.source_layer, row.target_layer) for row in chosen):
         values = {row.arm: row.value for row in chosen.select(source_layer=pair[0], target_layer=pair[1])}

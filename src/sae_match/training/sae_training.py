@@ -199,7 +199,7 @@ class SAETraining(L.LightningModule):
             scale = self.scale[row]
             self.W_enc[row], self.b_enc[row] = sae.W_enc, sae.b_enc / scale
             self.W_dec[row], self.b_dec[row] = sae.W_dec, sae.b_dec / scale
-            self.log_threshold[row] = (sae.threshold / scale).log()
+            self.log_threshold[row] = (sae.tensors()["threshold"] / scale).log()
 
     @torch.no_grad()
     def saes(self) -> list[SAE]:

