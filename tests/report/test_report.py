@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -101,6 +102,27 @@ def test_what_was_logged_offline_is_read_back(results, tally_and_matchings, tmp_
     (table,) = run.glob("files/media/table/pairs*.json")
     assert json.loads(table.read_text())["data"] == [list(row) for row in pair_rows(*tally_and_matchings)]
     assert len(list(run.glob("files/media/images/figures/*.png"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("key", "variable", "mode", "expected"),
+    [
+        (None, None, "auto", "offline"),
+        ("0" * 40, None, "auto", "online"),
+        ("0" * 40, "offline", "auto", "offline"),
+        (None, None, "online", "online"),
+        (None, "disabled", "online", "disabled"),
+    ],
+)
+def test_wandb_is_online_where_there_is_a_key_unless_told_otherwise(key, variable, mode, expected, tmp_path):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
+    environment |= {"HOME": str(tmp_path), "NETRC": str(tmp_path / "netrc")}
+    environment |= {"WANDB_API_KEY": key} if key else {}
+    environment |= {"WANDB_MODE": variable} if variable else {}
+    statement = f"from sae_match.report.wandb_logging import *; print(chosen_mode(LoggerSettings(mode={mode!r})))"
+    command = [sys.executable, "-c", statement]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split()[-1] == expected
 
 
 def test_the_run_is_closed_when_the_validation_fails(tmp_path):

@@ -120,6 +120,8 @@ def test_both_trainings_run_and_their_results_are_validated(tmp_path):
         (["text.documents=99999"], "error: dataset 'prose': 99999 documents"),
         (["model.source=google/gemma-2-2b"], "error: cannot load the model google/gemma-2-2b"),
         (["output_dir=/dev/null/out"], "error: cannot write /dev/null/out"),
+        (["hydra.run.dir=/dev/null/out"], "error: cannot write the output folder /dev/null/out: Not a directory"),
+        (["cache_dir=/dev/null/cache"], "error: layers 0 and 1: cannot write /dev/null/cache"),
     ],
 )
 def test_bad_input_ends_in_one_clear_line(tmp_path, overrides, message):

@@ -4,6 +4,7 @@ import csv
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from sae_match.errors import UserError
 from sae_match.files import written_whole
@@ -52,7 +53,7 @@ class Results:
         """Rows whose columns have the wanted values."""
         return Results(row for row in self.rows if all(getattr(row, key) == value for key, value in wanted.items()))
 
-    def distinct(self, column: str) -> list:  # type: ignore[type-arg]
+    def distinct(self, column: str) -> list[Any]:
         """Values of a column in order of first appearance."""
         return list(dict.fromkeys(getattr(row, column) for row in self.rows))
 

@@ -25,9 +25,9 @@ class Moments:
 
     @classmethod
     def of(cls, vectors: Float64[Tensor, "tokens d_in"]) -> "Moments":
-        """Moments of at least one vector."""
+        """Moments of at least one vector, computed on its device and kept on the CPU."""
         mean = vectors.mean(0)
-        return cls(len(vectors), mean, float((vectors - mean).square().sum()))
+        return cls(len(vectors), mean.cpu(), float((vectors - mean).square().sum()))
 
     def __add__(self, other: "Moments") -> "Moments":
         count = self.count + other.count
@@ -87,8 +87,8 @@ class Activity:
 
     @classmethod
     def of(cls, active: Bool[Tensor, "tokens d_sae"]) -> "Activity":
-        """Activity on a batch of tokens."""
-        return cls(len(active), active.sum(0))
+        """Activity on a batch of tokens, counted on its device and kept on the CPU."""
+        return cls(len(active), active.sum(0).cpu())
 
     def __add__(self, other: "Activity") -> "Activity":
         return type(self)(self.tokens + other.tokens, self.active + other.active)
@@ -106,7 +106,7 @@ def joint_activity(
 ) -> Int64[Tensor, " n_source"]:
     """Tokens on which a source feature and its partner were both active; zero without a partner."""
     partner = target[:, permutation.clamp_min(0)] & (permutation >= 0)
-    return (source & partner).sum(0)
+    return (source & partner).sum(0).cpu()
 
 
 def matching_score(joint: Int64[Tensor, " n_source"], source: Int64[Tensor, " n_source"]) -> float:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 import lightning as L
 from jaxtyping import Bool, Float
@@ -141,7 +142,7 @@ class MatchValidation(L.LightningModule):
     def _features(self, clean: CleanPass, layer: int, batch: TokenBatch) -> _Features:
         x = clean.residuals[layer][batch.scored].float()
         f = self.saes[layer].encode(x)
-        self.tally.add_layer(layer, batch.dataset, Moments.of(x.double().cpu()), Activity.of((f > 0).cpu()))
+        self.tally.add_layer(layer, batch.dataset, Moments.of(x.double()), Activity.of(f > 0))
         return _Features(x, f)
 
     def _measure_pair(self, pair: Pair, clean: CleanPass, features: dict[int, _Features], batch: TokenBatch) -> None:
@@ -153,12 +154,12 @@ class MatchValidation(L.LightningModule):
             residual = clean.residuals[target].clone()
             residual[batch.scored] = x_hat.to(residual.dtype)
             loss = self._loss(self.stream.resume(clean, target, residual), batch)
-            error = Moments.of((x_hat.double() - after.x.double()).cpu())
+            error = Moments.of(x_hat.double() - after.x.double())
             self.tally.add_arm((source, target, arm, batch.dataset), loss, error)
         for arm, transport in transports.items():
             permutation = transport.matching.permutation.to(after.f.device)
             joint = joint_activity(before.f > 0, after.f > 0, permutation)
-            self.tally.add_joint((source, target, arm, batch.dataset), joint.cpu())
+            self.tally.add_joint((source, target, arm, batch.dataset), joint)
 
     def _loss(self, last_residual: Float[Tensor, "batch seq d_in"], batch: TokenBatch) -> LossSum:
         losses = self.stream.next_token_losses(last_residual, batch.input_ids)
@@ -192,17 +193,12 @@ class MatchValidation(L.LightningModule):
         return f": cost {matching.cost:.6g}, at most {matching.cost - matching.lower_bound:.1g} above the optimum"
 
     def _save_matching(self, pair: Pair) -> None:
-        if (pair, MATCHED) in self.matchings and self.trainer_is_main:
+        if (pair, MATCHED) in self.matchings and self.trainer.is_global_zero:
             file = self.folder / "matchings" / f"L{pair[0]:02d}-L{pair[1]:02d}.safetensors"
             self.matchings[pair, MATCHED].save(file)
 
-    @property
-    def trainer_is_main(self) -> bool:
-        """Whether this process is the one that writes files."""
-        return self._trainer is None or self.trainer.is_global_zero
-
     def _fold(self, arm: str) -> Fold:
-        return "none" if arm == MATCHED_UNFOLDED else self.matcher.fold  # type: ignore[return-value]
+        return "none" if arm == MATCHED_UNFOLDED else cast(Fold, self.matcher.fold)
 
     def _matching_arms(self) -> Iterator[str]:
         return (arm for arm in self.arms if arm in MATCHING_ARMS)

@@ -87,10 +87,15 @@ def where_to_look(logger: Logger | None) -> str | None:
     return f"offline; upload with: wandb sync {Path(run.dir).parent}" if run.offline else str(run.url)
 
 
-def _wandb_logger(settings: LoggerSettings, folder: Path, config: dict[str, Any]) -> WandbLogger:
+def chosen_mode(settings: LoggerSettings) -> str:
+    """Mode that W&B is started in, found without asking the user or the network."""
     mode = os.environ.get("WANDB_MODE") or settings.mode
-    if mode == "auto":
-        mode = "online" if wandb.login(prompt=False) else "offline"
+    if mode != "auto":
+        return mode
+    return "online" if wandb.login(prompt=False, verify=False) else "offline"
+
+
+def _wandb_logger(settings: LoggerSettings, folder: Path, config: dict[str, Any]) -> WandbLogger:
     return WandbLogger(
         project=settings.project,
         name=settings.name,
@@ -99,6 +104,6 @@ def _wandb_logger(settings: LoggerSettings, folder: Path, config: dict[str, Any]
         group=settings.group,
         tags=settings.tags,
         config=config,
-        mode=mode,
+        mode=chosen_mode(settings),
         settings=wandb.Settings(silent=True),
     )

@@ -1,0 +1,31 @@
+"""A clear word on an output folder that cannot be written, before Hydra stumbles over it."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+
+class OutputFolderCheck(Callback):
+    """Hydra callback that makes the output folder of a run or sweep, or ends the program."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002 - Hydra fixes the signature
+        """Check the folder of a single run."""
+        _make(Path(config.hydra.run.dir), "hydra.run.dir")
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002 - Hydra fixes the signature
+        """Check the folder that holds the jobs of a sweep."""
+        _make(Path(config.hydra.sweep.dir), "hydra.sweep.dir")
+
+
+def _make(folder: Path, option: str) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"room for a byte?")
+    except OSError as error:
+        raise SystemExit(
+            f"error: cannot write the output folder {folder}: {error.strerror or error}; choose another with {option}=DIR"
+        ) from error
