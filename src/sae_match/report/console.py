@@ -38,6 +38,7 @@ def print_results(console: Console, results: Results, folder: Path, logger: Logg
         console.print(f"\n[bold]{dataset}[/bold]: clean loss {clean_loss(results, dataset):.3f} nats per token")
         for metric in ("explained_variance", "delta_loss", "matching_score"):
             if len(results.select(metric=metric)):
+                console.print(f"\n{metric} on {dataset}", style="italic", highlight=False)
                 console.print(ladder(results, metric, dataset))
     console.print(f"\n[bold]Files[/bold] in {folder}", highlight=False, soft_wrap=True)
     console.print("  results.csv, figures/*.png, matchings/*.safetensors, .hydra/", highlight=False)

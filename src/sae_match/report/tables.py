@@ -65,7 +65,7 @@ def ladder(results: Results, metric: str, dataset: str) -> Table:
     """Layers down, arms across."""
     arms = [arm for arm in ARMS if len(results.select(arm=arm, metric=metric))]
     # No rules and narrow gaps: all arms fit a terminal of 80 columns.
-    table = Table(title=f"\n{metric} on {dataset}", title_justify="left", box=None, padding=(0, 1, 0, 0))
+    table = Table(box=None, padding=(0, 1, 0, 0))
     table.add_column("layers")
     for arm in arms:
         table.add_column(arm.replace("_", "\n"), justify="right", style="bold" if arm == MATCHED else None)

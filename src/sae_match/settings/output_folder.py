@@ -27,5 +27,6 @@ def _make(folder: Path, option: str) -> None:
             file.write(b"room for a byte?")
     except OSError as error:
         raise SystemExit(
-            f"error: cannot write the output folder {folder}: {error.strerror or error}; choose another with {option}=DIR"
+            f"error: cannot write the output folder {folder}: {error.strerror or error}; "
+            f"choose another with {option}=DIR"
         ) from error
