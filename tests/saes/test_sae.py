@@ -43,6 +43,10 @@ def test_biases_act_in_their_own_spaces(make_sae):
     assert torch.allclose(sae(x), torch.einsum("bts,si->bti", f, sae.W_dec) + sae.b_dec, atol=1e-5)
 
 
+def test_its_print_is_one_line(make_sae):
+    assert repr(make_sae(0)) == "SAE(d_in=6, d_sae=10, activation='jumprelu', dtype=torch.float32)"
+
+
 def test_content_hash_sees_every_tensor_and_nothing_else(make_sae):
     sae = make_sae(0)
     assert sae.content_hash() == make_sae(0).content_hash()

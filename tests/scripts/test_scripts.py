@@ -42,7 +42,7 @@ def test_a_whole_run_leaves_what_the_architecture_promises(tmp_path):
     }
     for dataset in ("prose", "code"):
         assert f"{dataset}: clean loss" in done.stdout
-    assert "Plan" in done.stdout
+    assert done.stdout.index("Plan") < done.stdout.index("layers 0 and 1 matched") < done.stdout.index("clean loss")
     assert "wandb sync" in done.stdout
 
 
@@ -50,7 +50,7 @@ def test_a_whole_run_leaves_what_the_architecture_promises(tmp_path):
 def test_a_sweep_gives_a_folder_and_a_wandb_run_for_each_matcher_and_solves_nothing_twice(tmp_path):
     overrides = (
         *FAST,
-        "evaluation.arms=[matched,matched_unfolded]",
+        "evaluation.arms=[matched,matched_unfolded,random]",
         "hydra.sweep.dir=sweep",
         f"cache_dir={tmp_path}/cache",
     )
@@ -60,6 +60,7 @@ def test_a_sweep_gives_a_folder_and_a_wandb_run_for_each_matcher_and_solves_noth
     assert [len(list((tmp_path / "sweep" / job).glob("wandb/offline-run-*"))) for job in "01"] == [1, 1]
     at = {"source_layer": 3, "dataset": "prose", "metric": "explained_variance"}
     assert folded.value(**at, arm="matched_unfolded") == unfolded.value(**at, arm="matched")
+    assert folded.value(**at, arm="random") == unfolded.value(**at, arm="random")
     assert folded.value(**at, arm="matched") > unfolded.value(**at, arm="matched")
     assert Matching.load(tmp_path / "sweep" / "1" / "matchings" / "L03-L04.safetensors").provenance["fold"] == "none"
 
@@ -116,6 +117,10 @@ def test_both_trainings_run_and_their_results_are_validated(tmp_path):
         (["matcher.fodl=none"], "Key 'fodl' not in"),
         (["evaluation.arms=[mached]"], "error: unknown arm 'mached'; did you mean matched?"),
         (["sae.layers.3.l0=99"], "error: SAE of layer 3: no file layer_3/width_1k/average_l0_99"),
+        (
+            ["sae=gemma_scope_2b_canonical"],
+            "error: SAE of layer 0: cannot reach the hub for google/gemma-scope-2b-pt-res/layer_0/width_16k",
+        ),
         (["sae.format=gguf"], "error: SAE of layer 0: unknown SAE format 'gguf'"),
         (["text.documents=99999"], "error: dataset 'prose': 99999 documents"),
         (["model.source=google/gemma-2-2b"], "error: cannot load the model google/gemma-2-2b"),

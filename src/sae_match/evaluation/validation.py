@@ -30,7 +30,7 @@ from sae_match.matching.cache import MatchingCache
 from sae_match.matching.matching import MatcherSettings, Matching
 from sae_match.model.residual_stream import CleanPass, ResidualStream
 from sae_match.saes.collection import SAECollection
-from sae_match.saes.folding import Fold
+from sae_match.saes.folding import Fold, natural_fold
 from sae_match.saes.sae import SAE
 from sae_match.text.batches import TokenBatch
 
@@ -190,15 +190,26 @@ class MatchValidation(L.LightningModule):
         matching = self.matchings.get((pair, MATCHED))
         if matching is None:
             return ""
-        return f": cost {matching.cost:.6g}, at most {matching.cost - matching.lower_bound:.1g} above the optimum"
+        gap = (matching.cost - matching.lower_bound) / matching.cost if matching.cost else 0.0
+        return f": cost {matching.cost:.6g}, proven to be the optimum to within {gap:.0e} of it"
 
     def _save_matching(self, pair: Pair) -> None:
         if (pair, MATCHED) in self.matchings and self.trainer.is_global_zero:
             file = self.folder / "matchings" / f"L{pair[0]:02d}-L{pair[1]:02d}.safetensors"
-            self.matchings[pair, MATCHED].save(file)
+            where = {
+                f"{end}_file": f"{self.collection.source} layer={layer} {dict(self.collection.layers[layer])}"
+                for end, layer in zip(("source", "target"), pair, strict=True)
+            }
+            matching = self.matchings[pair, MATCHED]
+            replace(matching, provenance={**matching.provenance, **where}).save(file)
 
     def _fold(self, arm: str) -> Fold:
-        return "none" if arm == MATCHED_UNFOLDED else cast(Fold, self.matcher.fold)
+        """What values are rescaled by under an arm; the baselines stay folded whatever the matcher."""
+        if arm == MATCHED_UNFOLDED:
+            return "none"
+        if arm in (IDENTITY, RANDOM) and self.matcher.fold == "none":
+            return natural_fold(self.saes[self.pairs[0][0]])
+        return cast(Fold, self.matcher.fold)
 
     def _matching_arms(self) -> Iterator[str]:
         return (arm for arm in self.arms if arm in MATCHING_ARMS)

@@ -45,7 +45,7 @@ class MatcherSettings:
     solver: str = "auto"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Matching:
     """Which target feature each source feature is.
 
@@ -77,6 +77,10 @@ class Matching:
         taken = self.permutation[self.permutation >= 0]
         if len(taken.unique()) != len(taken):
             raise UserError("two source features share a target feature: not a one-to-one matching")
+
+    def __repr__(self) -> str:
+        pairs = int((self.permutation >= 0).sum())
+        return f"Matching({pairs} pairs, cost={self.cost:.6g}, lower_bound={self.lower_bound:.6g})"
 
     @property
     def cost(self) -> float:

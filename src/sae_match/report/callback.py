@@ -14,7 +14,7 @@ from sae_match.text.batches import TextData
 
 
 class ValidationReport(L.Callback):
-    """Prints the plan when matching is done; writes and logs the results when validation is.
+    """Prints the plan before anything is matched; writes and logs the results when validation is.
 
     Args:
         console: Where the plan and the tables go.
@@ -26,9 +26,10 @@ class ValidationReport(L.Callback):
     def __init__(self, console: Console, folder: Path, data: TextData, model_source: str) -> None:
         self.console, self.folder, self.data, self.model_source = console, folder, data, model_source
 
-    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if trainer.is_global_zero:
-            print_plan(self.console, _validation(pl_module), self.data, self.model_source)
+            device = trainer.strategy.root_device
+            print_plan(self.console, _validation(pl_module), self.data, self.model_source, device)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.is_global_zero:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import torch
 from lightning.pytorch.loggers import Logger
 from rich.console import Console
 
@@ -13,21 +14,25 @@ from sae_match.report.wandb_logging import where_to_look
 from sae_match.text.batches import TextData
 
 
-def print_plan(console: Console, module: MatchValidation, data: TextData, model_source: str) -> None:
+def print_plan(
+    console: Console, module: MatchValidation, data: TextData, model_source: str, device: torch.device
+) -> None:
     """Model, SAEs, pairs, arms and text of the validation that is about to run."""
     stream, pairs = module.stream, module.pairs
-    sae = module.saes[pairs[0][0]]
+    sae = module.collection.open(pairs[0][0])
+    layers = {layer for pair in pairs for layer in pair}
     dtype = str(next(stream.parameters()).dtype).removeprefix("torch.")
     tokens = ", ".join(f"{count:,} of {name}" for name, count in data.tokens().items())
-    passes = len(data.batches) * (1 + len(pairs) * len(module.arms))
+    passes = 1 + len(pairs) * len(module.arms)
     console.print("[bold]Plan[/bold]", highlight=False)
     for name, value in {
-        "model": f"{model_source} ({stream.n_layers} layers, d = {stream.d_in}, {dtype}, on {module.device})",
-        "SAEs": f"{module.collection.source} ({len(module.saes)} layers, {sae.d_sae:,} features, {sae.activation})",
+        "model": f"{model_source} ({stream.n_layers} layers, d = {stream.d_in}, {dtype}, on {device})",
+        "SAEs": f"{module.collection.source} ({len(layers)} layers, {sae.d_sae:,} features, {sae.activation})",
         "pairs": f"{len(pairs)}: {', '.join(f'{source}→{target}' for source, target in pairs)}",
         "matcher": _matcher(module),
         "arms": ", ".join((CLEAN, *module.arms)),
-        "tokens": f"{tokens} ({data.settings.documents} documents each, {passes:,} passes of a batch)",
+        "tokens": f"{tokens} ({data.settings.documents} documents each)",
+        "passes": f"{passes} for each of {len(data.batches)} batches: a clean one, and one for each pair and arm",
     }.items():
         console.print(f"  {name:<8} {value}", highlight=False, soft_wrap=True)
 

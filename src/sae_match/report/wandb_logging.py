@@ -5,15 +5,17 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import wandb
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
 
 from sae_match.errors import UserError
 from sae_match.evaluation.results import Results
 from sae_match.report.tables import PAIR_COLUMNS, PairRow, charts, summary
 
+Mode = Literal["online", "offline", "disabled", "shared"]
 _KINDS = ("wandb", "csv", "none")
 _MODES = ("auto", "online", "offline")
 _LAYER = "layer"
@@ -50,7 +52,7 @@ def open_logger(settings: LoggerSettings, folder: Path, config: dict[str, Any]) 
         raise UserError(f"logger.kind must be one of {', '.join(_KINDS)}, got {settings.kind!r}")
     if settings.mode not in _MODES:
         raise UserError(f"logger.mode must be one of {', '.join(_MODES)}, got {settings.mode!r}")
-    if settings.kind == "none":
+    if settings.kind == "none" or (settings.kind == "wandb" and getattr(rank_zero_only, "rank", 0) > 0):
         yield None
     elif settings.kind == "csv":
         yield CSVLogger(folder, name="csv", version="")
@@ -87,19 +89,19 @@ def where_to_look(logger: Logger | None) -> str | None:
     return f"offline; upload with: wandb sync {Path(run.dir).parent}" if run.offline else str(run.url)
 
 
-def chosen_mode(settings: LoggerSettings) -> str:
+def chosen_mode(settings: LoggerSettings) -> Mode:
     """Mode that W&B is started in, found without asking the user or the network."""
     mode = os.environ.get("WANDB_MODE") or settings.mode
     if mode != "auto":
-        return mode
+        return cast(Mode, mode)
     return "online" if wandb.login(prompt=False, verify=False) else "offline"
 
 
 def _wandb_logger(settings: LoggerSettings, folder: Path, config: dict[str, Any]) -> WandbLogger:
-    return WandbLogger(
+    run = wandb.init(
         project=settings.project,
         name=settings.name,
-        save_dir=folder,
+        dir=folder,
         entity=settings.entity,
         group=settings.group,
         tags=settings.tags,
@@ -107,3 +109,5 @@ def _wandb_logger(settings: LoggerSettings, folder: Path, config: dict[str, Any]
         mode=chosen_mode(settings),
         settings=wandb.Settings(silent=True),
     )
+    run.define_metric("*", step_metric="trainer/global_step")
+    return WandbLogger(experiment=run)

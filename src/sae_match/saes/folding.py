@@ -60,6 +60,11 @@ def fold_decoder_norm(sae: SAE) -> SAE:
     return fold_scale(sae, folding_scale(sae, "decoder_norm"))
 
 
+def natural_fold(sae: SAE) -> Fold:
+    """The folding that fits an SAE's kind: by threshold where it has one, else by decoder norm."""
+    return "decoder_norm" if sae.threshold is None else "threshold"
+
+
 def folding_scale(sae: SAE, fold: Fold) -> Float[Tensor, " d_sae"]:
     """What each feature's value is divided by under a folding: `theta`, `1 / |W_dec row|`, or 1.
 

@@ -13,7 +13,7 @@ from sae_match.errors import UserError
 Activation = Literal["jumprelu", "relu", "topk"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class SAE:
     """A sparse autoencoder of one layer, acting on raw activations.
 
@@ -50,6 +50,10 @@ class SAE:
     def __post_init__(self) -> None:
         _check_shapes(self)
         _check_activation(self)
+
+    def __repr__(self) -> str:
+        k = "" if self.k is None else f", k={self.k}"
+        return f"SAE(d_in={self.d_in}, d_sae={self.d_sae}, activation={self.activation!r}{k}, dtype={self.W_enc.dtype})"
 
     @property
     def d_in(self) -> int:

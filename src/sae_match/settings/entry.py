@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 import hydra
+import transformers
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -23,10 +24,10 @@ Settings = TypeVar("Settings")
 def register() -> None:
     """Make the schemas and the resolver `${bundled:…}` known to Hydra; may be called again."""
     store = ConfigStore.instance()
-    store.store(name="validate_schema", node=ValidateSettings)
-    store.store(name="train_schema", node=TrainSettings)
-    store.store(group="training", name="language_model_schema", node=LanguageModelSettings)
-    store.store(group="training", name="saes_schema", node=SAETrainingSettings)
+    store.store(group="schema", name="validate", node=ValidateSettings)
+    store.store(group="schema", name="train", node=TrainSettings)
+    store.store(group="schema", name="language_model", node=LanguageModelSettings)
+    store.store(group="schema", name="saes", node=SAETrainingSettings)
     OmegaConf.register_new_resolver("bundled", bundled.path, replace=True)
 
 
@@ -68,6 +69,7 @@ def entry_point(config: Path, kind: type[Settings]) -> Callable[[Callable[[Setti
 
 def _quieten() -> None:
     """Drop the notices that libraries print on every run and no user can act on."""
+    transformers.utils.logging.disable_progress_bar()
     warnings.filterwarnings("ignore", module=r"lightning\.pytorch.*")
     for name in ("lightning.pytorch.utilities.rank_zero", "httpx"):
         logging.getLogger(name).setLevel(logging.WARNING)

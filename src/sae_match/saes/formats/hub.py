@@ -25,7 +25,8 @@ def fetch(source: str, path: str, revision: str | None = None) -> Path:
         if not file.is_file():
             raise UserError(f"no file {path} in {folder}{_offer(file)}")
         return file
-    if source.count("/") != 1 or source.startswith((".", "/", "~")):
+    looks_local = folder.parent != Path() and folder.parent.is_dir()
+    if looks_local or source.count("/") != 1 or source.startswith((".", "/", "~")):
         raise UserError(f"{source} is neither a folder nor a repository of the form owner/name")
     try:
         return Path(hf_hub_download(source, path, revision=revision))
