@@ -8,9 +8,10 @@ import logging
 from dataclasses import asdict
 from pathlib import Path
 
-import lightning as L
 from lightning.pytorch.callbacks import RichProgressBar
 
+from sae_match.errors import UserError
+from sae_match.files import make_writable
 from sae_match.model.loading import load_model
 from sae_match.report.wandb_logging import open_logger
 from sae_match.settings.entry import entry_point
@@ -25,11 +26,14 @@ log = logging.getLogger(__name__)
 @entry_point(Path(__file__).parents[1] / "conf" / "train.yaml", TrainSettings)
 def main(settings: TrainSettings) -> None:
     folder, destination = Path(settings.output_dir), Path(settings.destination)
+    try:
+        make_writable(destination)
+    except OSError as error:
+        raise UserError(f"cannot write the destination {destination}: {error.strerror or error}") from error
     training = training_texts(settings.text.datasets, "training")
     held_out = training_texts(settings.text.datasets, "fitting")
     with open_logger(settings.logger, folder, asdict(settings)) as logger:
-        trainer = L.Trainer(
-            **settings.trainer.arguments(),
+        trainer = settings.trainer.trainer(
             logger=logger or False,
             callbacks=[RichProgressBar()] if settings.trainer.progress else [],
             default_root_dir=folder,

@@ -37,8 +37,7 @@ def main(settings: ValidateSettings) -> None:
         # First, so that the bar is gone when the report prints its tables.
         callbacks.insert(0, ValidationProgress(console, len(data.batches)))
     with open_logger(settings.logger, folder, asdict(settings)) as logger:
-        trainer = L.Trainer(
-            **settings.trainer.arguments(),
+        trainer = settings.trainer.trainer(
             logger=logger or False,
             callbacks=callbacks,
             default_root_dir=folder,

@@ -33,6 +33,17 @@ def written_whole(path: Path) -> Iterator[Path]:
                 temporary.unlink()
 
 
+def make_writable(folder: Path) -> None:
+    """Make a folder and write to it once.
+
+    Raises:
+        OSError: If that cannot be done.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(b"room for a byte?")
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

@@ -60,6 +60,18 @@ def test_the_other_arms(case):
 
 def test_arms_come_in_table_order_and_a_misspelt_one_gets_the_nearest():
     assert checked_arms(["random", "matched"]) == ["matched", "random"]
-    with pytest.raises(UserError, match=r"unknown arm 'mached'; did you mean matched\?"):
+    with pytest.raises(UserError, match=r"unknown arm 'mached'; did you mean matched\? There are"):
         checked_arms(["mached"])
+    with pytest.raises(UserError, match=r"unknown arm 'clean'; There are .* \(clean is always there\)"):
+        checked_arms(["clean"])
+    with pytest.raises(UserError, match=r"evaluation\.arms is empty"):
+        checked_arms([])
     assert set(checked_arms(list(ARMS))) == set(ARMS)
+
+
+def test_scales_too_far_apart_to_carry_values_are_named(make_sae):
+    source, target = make_sae(0), make_sae(1)
+    source.threshold[4] = 1e-45
+    identity = Matching(torch.arange(10), torch.zeros(10, dtype=torch.float64))
+    with pytest.raises(UserError, match="source feature 4 cannot be carried to target feature 4: the ratio"):
+        Transport.between(source, target, identity, "threshold")

@@ -1,5 +1,6 @@
 import logging
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -55,6 +56,22 @@ def test_a_damaged_file_is_solved_again_and_said_aloud(make_sae, tmp_path, solve
     assert torch.equal(first.permutation, again.permutation)
     cache.match(make_sae(0), make_sae(1), MatcherSettings())
     assert len(solved) == 2
+
+
+def test_a_file_that_matches_other_saes_is_not_believed(make_sae, tmp_path, solved, caplog):
+    cache = MatchingCache(tmp_path)
+    first = cache.match(make_sae(0), make_sae(1), MatcherSettings())
+    (file,) = tmp_path.iterdir()
+    match(make_sae(2), make_sae(3)).save(file)
+    assert torch.equal(cache.match(make_sae(0), make_sae(1), MatcherSettings()).permutation, first.permutation)
+    assert len(solved) == 2
+    assert "not a matching of these SAEs" in caplog.text
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(make_sae, caplog):
+    found = MatchingCache(Path("/dev/null/cache")).match(make_sae(0), make_sae(1), MatcherSettings())
+    assert torch.equal(found.permutation, match(make_sae(0), make_sae(1)).permutation)
+    assert "cannot write /dev/null/cache" in caplog.text
 
 
 def test_an_interrupted_write_leaves_no_file(make_sae, tmp_path, monkeypatch):

@@ -53,9 +53,16 @@ def test_pair_costs_are_exact_where_the_product_form_cancels():
     assert math.isnan(float(pair_costs(a, b, torch.tensor([-1]))))
 
 
-def test_the_rounding_margin_covers_the_error_of_every_entry():
+def test_what_all_features_have_in_common_does_not_drown_their_differences():
     generator = torch.Generator().manual_seed(0)
-    a = torch.randn(40, 300, generator=generator, dtype=torch.float64) * 10 + 100
+    a, b = (torch.randn(20, 5, generator=generator, dtype=torch.float64) for _ in range(2))
+    assert torch.allclose(cost_matrix(a + 1e8, b + 1e8), cost_matrix(a, b), rtol=1e-6)
+
+
+@pytest.mark.parametrize("offset", [0.0, 100.0, 1e8])
+def test_the_rounding_margin_covers_the_error_of_every_entry(offset):
+    generator = torch.Generator().manual_seed(0)
+    a = torch.randn(40, 300, generator=generator, dtype=torch.float64) * 10 + offset
     b = a + 1e-7 * torch.randn(40, 300, generator=generator, dtype=torch.float64)
     product = cost_matrix(a, b)
     wide_a, wide_b = a.numpy().astype(np.longdouble), b.numpy().astype(np.longdouble)
@@ -73,8 +80,10 @@ def test_the_rounding_margin_covers_the_error_of_every_entry():
         ({"W_enc": math.nan}, "must be finite and not negative"),
         ({"W_enc": 0.0}, "no term to match by"),
         ((), "no term to match by"),
+        ({"W_enc": "heavy"}, "must be finite and not negative, got 'heavy'"),
     ],
 )
+@pytest.mark.usefixtures("as_a_user")
 def test_bad_terms_are_refused(terms, message):
     with pytest.raises(UserError, match=message):
         term_weights(terms)
@@ -86,6 +95,11 @@ def test_parameters_that_are_not_finite_are_named(make_sae):
     with pytest.raises(UserError, match="W_dec of feature 3 is not finite"):
         vectors(sae)
     assert torch.isfinite(vectors(sae, terms={"W_enc": 1.0})).all()
+
+
+def test_parameters_too_large_to_square_are_refused(make_sae):
+    with pytest.raises(UserError, match="leaves the range of float64; lower the weights"):
+        vectors(make_sae(0), terms={"W_enc": 1e308})
 
 
 def test_a_zero_feature_has_no_cosine(make_sae):

@@ -7,6 +7,7 @@ from scipy.optimize import linear_sum_assignment
 
 from sae_match import SAE, Matching, match
 from sae_match.errors import UserError
+from sae_match.matching import storage
 from sae_match.matching.baselines import identity, random
 from sae_match.matching.cost import cost_matrix, feature_vectors, term_weights
 from sae_match.saes.folding import fold_scale
@@ -126,6 +127,18 @@ def test_files_that_are_no_matching_are_refused(make_sae, tmp_path):
     file.write_bytes(whole.replace(b'"format_version":"1"', b'"format_version":"0"'))
     with pytest.raises(UserError, match="format version 0, this version reads 1"):
         Matching.load(file)
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path):
+    storage.save(tmp_path / "m", {"permutation": torch.arange(2), "pair_cost": torch.zeros(2)}, {})
+    with pytest.raises(UserError, match="has no lower_bound in its metadata"):
+        Matching.load(tmp_path / "m")
+
+
+def test_an_sae_in_training_can_be_matched(make_sae):
+    sae = make_sae(0)
+    sae.W_enc.requires_grad_()
+    assert torch.equal(match(sae, sae).permutation, torch.arange(10))
 
 
 def test_a_full_disk_leaves_nothing_behind(make_sae, tmp_path):

@@ -64,6 +64,13 @@ def test_a_threshold_that_cannot_be_folded_is_named(make_sae, bad):
         fold_threshold(sae)
 
 
+def test_a_threshold_too_small_for_the_dtype_is_named(make_sae):
+    sae = make_sae(0)
+    sae.threshold[7] = 1e-45
+    with pytest.raises(UserError, match=r"takes W_enc of feature 7 out of the range of torch\.float32"):
+        fold_threshold(sae)
+
+
 def test_a_zero_decoder_row_is_named(make_sae):
     sae = make_sae(0)
     sae.W_dec[2] = 0

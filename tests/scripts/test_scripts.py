@@ -113,6 +113,25 @@ def test_both_trainings_run_and_their_results_are_validated(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
+        (["training.steps=0"], "error: training.steps must be positive, got 0"),
+        (["training.layers=[99]"], "error: training.layers must lie in 0 … 7, got [99]"),
+        (["training.l0=[1,2]"], "error: training.l0 needs one entry"),
+        (["training.layers=[1]", "training.l0=[0]"], "error: training.l0 must lie between 0 and d_sae"),
+        (["destination=/dev/null/there"], "error: cannot write the destination /dev/null/there"),
+    ],
+)
+def test_a_training_that_cannot_be_is_refused_before_it_starts(tmp_path, overrides, message):
+    common = ("destination=there", "logger=none", "trainer.progress=false", "hydra.run.dir=out")
+    done = run("train.py", "training=saes", *common, *overrides, folder=tmp_path, check=False)
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
         (["matcher=foldet"], "Could not find 'matcher/foldet'"),
         (["matcher.fodl=none"], "Key 'fodl' not in"),
         (["evaluation.arms=[mached]"], "error: unknown arm 'mached'; did you mean matched?"),
@@ -126,7 +145,7 @@ def test_both_trainings_run_and_their_results_are_validated(tmp_path):
         (["model.source=google/gemma-2-2b"], "error: cannot load the model google/gemma-2-2b"),
         (["output_dir=/dev/null/out"], "error: cannot write /dev/null/out"),
         (["hydra.run.dir=/dev/null/out"], "error: cannot write the output folder /dev/null/out: Not a directory"),
-        (["cache_dir=/dev/null/cache"], "error: layers 0 and 1: cannot write /dev/null/cache"),
+        (["trainer.accelerator=warp"], "error: trainer settings: "),
     ],
 )
 def test_bad_input_ends_in_one_clear_line(tmp_path, overrides, message):

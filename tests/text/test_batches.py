@@ -60,6 +60,8 @@ def test_evaluated_text_comes_from_the_evaluation_part(bundled_model):
         ({"documents": 100_000}, "dataset 'prose': 100000 documents of at least 20 tokens wanted, [0-9]+ found"),
         ({"min_tokens": 2}, "min_tokens must be at least 3"),
         ({"min_tokens": 41}, "at most text.max_tokens, got 41 and 40"),
+        ({"documents": 0}, "text.documents must be at least 1, got 0"),
+        ({"batch": -1}, "text.batch must be at least 1, got -1"),
         ({"datasets": {}}, "text.datasets is empty"),
     ],
 )

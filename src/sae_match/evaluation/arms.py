@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sae_match.errors import UserError
@@ -32,13 +33,13 @@ class Transport:
     """A matching made ready to carry feature values from a source SAE to a target SAE (Eq. 5).
 
     Attributes:
-        matching: Which target feature each source feature becomes.
+        permutation: Which target feature each source feature becomes, on the device of the SAEs.
         W_dec: For each source feature, the target's decoder row that it decodes through, times the
             factor between the two features' units; zero where there is no partner. Values that
             meet in one target feature add up, because decoding is linear.
     """
 
-    matching: Matching
+    permutation: Int64[Tensor, " n_source"]
     W_dec: Float[Tensor, "n_source d_in"]
 
     @classmethod
@@ -48,11 +49,22 @@ class Transport:
         A folded matching works on folded SAEs on both sides: a value is divided by the source
         feature's scale and multiplied by the target feature's. With `fold="none"` it is carried as
         it is.
+
+        Raises:
+            UserError: If two scales are so far apart that their ratio leaves the range of the dtype.
         """
         permutation = matching.permutation.to(source.W_dec.device)
-        partner = permutation.clamp_min(0)
-        factor = folding_scale(target, fold)[partner] / folding_scale(source, fold)
-        return cls(matching, target.W_dec[partner] * (factor * (permutation >= 0))[:, None])
+        paired, partner = permutation >= 0, permutation.clamp_min(0)
+        factor = folding_scale(target, fold).double()[partner] / folding_scale(source, fold).double()
+        W_dec = (target.W_dec[partner] * torch.where(paired, factor, 0)[:, None]).to(target.W_dec.dtype)
+        lost = ~torch.isfinite(W_dec).all(dim=1)
+        if lost.any():
+            feature = int(lost.nonzero()[0])
+            raise UserError(
+                f"source feature {feature} cannot be carried to target feature {int(partner[feature])}: the ratio of "
+                f"their scales is {float(factor[feature]):.3g}"
+            )
+        return cls(permutation, W_dec)
 
 
 def stand_in(
@@ -93,6 +105,8 @@ def checked_arms(names: list[str]) -> list[str]:
     for name in names:
         if name not in ARMS:
             near = get_close_matches(name, ARMS, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise UserError(f"unknown arm {name!r}{hint} There are {', '.join(ARMS)}")
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise UserError(f"unknown arm {name!r}; {hint}There are {', '.join(ARMS)} ({CLEAN} is always there)")
+    if not names:
+        raise UserError(f"evaluation.arms is empty; choose among {', '.join(ARMS)}")
     return [arm for arm in ARMS if arm in names]

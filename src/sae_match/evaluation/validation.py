@@ -148,17 +148,17 @@ class MatchValidation(L.LightningModule):
     def _measure_pair(self, pair: Pair, clean: CleanPass, features: dict[int, _Features], batch: TokenBatch) -> None:
         source, target = pair
         before, after = features[source], features[target]
-        transports = self.transports[pair]
+        transports, x = self.transports[pair], after.x.double()
         for arm in self.arms:
             x_hat = stand_in(arm, before.x, before.f, after.f, self.saes[source], self.saes[target], transports)
             residual = clean.residuals[target].clone()
             residual[batch.scored] = x_hat.to(residual.dtype)
             loss = self._loss(self.stream.resume(clean, target, residual), batch)
-            error = Moments.of(x_hat.double() - after.x.double())
+            error = Moments.of(x_hat.double() - x)
             self.tally.add_arm((source, target, arm, batch.dataset), loss, error)
+        active, active_after = before.f > 0, after.f > 0
         for arm, transport in transports.items():
-            permutation = transport.matching.permutation.to(after.f.device)
-            joint = joint_activity(before.f > 0, after.f > 0, permutation)
+            joint = joint_activity(active, active_after, transport.permutation)
             self.tally.add_joint((source, target, arm, batch.dataset), joint)
 
     def _loss(self, last_residual: Float[Tensor, "batch seq d_in"], batch: TokenBatch) -> LossSum:

@@ -32,23 +32,29 @@ class MatchingCache:
         self.folder = folder or default_folder()
 
     def match(self, source: SAE, target: SAE, settings: MatcherSettings) -> Matching:
-        """`match` under `settings`, or what it found before for SAEs of the same content."""
-        file = self.folder / f"{_key(source, target, settings)}.safetensors"
+        """`match` under `settings`, or what it found before for SAEs of the same content.
+
+        A file that cannot be used is matched again, one that cannot be written is done without; both
+        are said aloud.
+        """
+        ends = {"source": source.content_hash(), "target": target.content_hash()}
+        identity = json.dumps({"format_version": FORMAT_VERSION, "settings": asdict(settings), **ends}, sort_keys=True)
+        file = self.folder / f"{hashlib.sha256(identity.encode()).hexdigest()}.safetensors"
         if file.is_file():
             try:
-                return Matching.load(file)
+                return _load_fitting(file, ends, source.d_sae)
             except UserError as error:
                 log.warning("%s; matching again", error)
         matching = match(source, target, **asdict(settings))
-        matching.save(file)
+        try:
+            matching.save(file)
+        except UserError as error:
+            log.warning("%s; the matching is not kept for the next run", error)
         return matching
 
 
-def _key(source: SAE, target: SAE, settings: MatcherSettings) -> str:
-    identity = {
-        "format_version": FORMAT_VERSION,
-        "settings": asdict(settings),
-        "source": source.content_hash(),
-        "target": target.content_hash(),
-    }
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+def _load_fitting(file: Path, ends: dict[str, str], features: int) -> Matching:
+    matching = Matching.load(file)
+    if not ends.items() <= matching.provenance.items() or len(matching.permutation) != features:
+        raise UserError(f"{file} is not a matching of these SAEs")
+    return matching

@@ -27,8 +27,8 @@ def term_weights(terms: Sequence[str] | Mapping[str, float]) -> dict[Term, float
     for name, weight in given.items():
         if name not in TERMS:
             raise UserError(f"unknown term {name!r}; there are {', '.join(TERMS)}")
-        if not (math.isfinite(weight) and weight >= 0):
-            raise UserError(f"the weight of {name} must be finite and not negative, got {weight}")
+        if not isinstance(weight, int | float) or not (math.isfinite(weight) and weight >= 0):
+            raise UserError(f"the weight of {name} must be finite and not negative, got {weight!r}")
     weights = {term: float(given[term]) for term in TERMS if given.get(term, 0.0) > 0}
     if not weights:
         raise UserError(f"no term to match by; choose among {', '.join(TERMS)}")
@@ -53,7 +53,9 @@ def feature_vectors(
     parts = {"W_enc": folded.W_enc.T, "b_enc": folded.b_enc[:, None], "W_dec": folded.W_dec}
     for name in terms:
         _refuse_not_finite(parts[name], name)
-    vectors = torch.cat([math.sqrt(weight) * parts[name] for name, weight in terms.items()], dim=1)
+    vectors = torch.cat([math.sqrt(weight) * parts[name] for name, weight in terms.items()], dim=1).detach()
+    if not torch.isfinite(vectors.square().sum(dim=1)).all():
+        raise UserError("the squared length of a feature's parameters leaves the range of float64; lower the weights")
     if metric == "mse":
         return vectors
     if metric != "cosine":
@@ -67,7 +69,13 @@ def feature_vectors(
 def cost_matrix(
     source: Float[Tensor, "n_source width"], target: Float[Tensor, "n_target width"]
 ) -> Float[Tensor, "n_source n_target"]:
-    """Squared distances of all pairs, float64, by one matrix product."""
+    """Squared distances of all pairs, float64, by one matrix product.
+
+    Both sides are moved to a common centre first: distances stay, and what all features have in
+    common cancels before it can drown the differences.
+    """
+    centre = (source.mean(0) + target.mean(0)) / 2
+    source, target = source - centre, target - centre
     squares = source.square().sum(1)[:, None] + target.square().sum(1)
     return squares.addmm_(source, target.T, alpha=-2).clamp_min_(0)
 
@@ -94,8 +102,10 @@ def rounding_margin(
     An inner product of `n` terms in floating point is off by at most `n u / (1 - n u)` times the
     product of the norms, whatever the order of summation (Higham, Accuracy and Stability of
     Numerical Algorithms, section 3.1); here `u = 2^-53`, and three such products and three sums make
-    an entry.
+    an entry. The factor two also covers the rounding of the vectors when they are centred.
     """
+    centre = (source.mean(0) + target.mean(0)) / 2
+    source, target = source - centre, target - centre
     unit = torch.finfo(torch.float64).eps / 2
     width = source.shape[1] + 3
     gamma = width * unit / (1 - width * unit)

@@ -103,6 +103,8 @@ class Matching:
             UserError: If the file is missing, damaged or of another format version.
         """
         tensors, provenance = storage.load(Path(path), ("permutation", "pair_cost"))
+        if "lower_bound" not in provenance:
+            raise UserError(f"{path} has no lower_bound in its metadata; it was not written by Matching.save")
         bound = float(provenance.pop("lower_bound"))
         return cls(tensors["permutation"], tensors["pair_cost"], bound, provenance)
 

@@ -18,7 +18,10 @@ def save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str])
     """Write a file that says which version of the format and the package made it."""
     stamped = {**metadata, "format_version": FORMAT_VERSION, "package_version": version("sae-match")}
     with written_whole(path) as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata=stamped)
+        try:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata=stamped)
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
 
 
 def load(path: Path, names: tuple[str, ...]) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -26,13 +26,14 @@ def fold_scale(sae: SAE, scale: Float[Tensor, " d_sae"]) -> SAE:
         A new SAE whose `encode` gives `sae.encode(x) / scale`.
 
     Raises:
-        UserError: If an entry of `scale` is not positive and finite.
+        UserError: If an entry of `scale` is not positive and finite, or so extreme that folded
+            parameters leave the range of their dtype.
     """
     _refuse_bad_scale(scale, "scale")
     rank_scale = None
     if sae.activation == "topk":
         rank_scale = scale if sae.rank_scale is None else sae.rank_scale * scale
-    return replace(
+    folded = replace(
         sae,
         W_enc=sae.W_enc / scale,
         b_enc=sae.b_enc / scale,
@@ -40,6 +41,8 @@ def fold_scale(sae: SAE, scale: Float[Tensor, " d_sae"]) -> SAE:
         threshold=None if sae.threshold is None else sae.threshold / scale,
         rank_scale=rank_scale,
     )
+    _refuse_overflow(sae, folded)
+    return folded
 
 
 def fold_threshold(sae: SAE) -> SAE:
@@ -85,6 +88,15 @@ def folding_scale(sae: SAE, fold: Fold) -> Float[Tensor, " d_sae"]:
         )
     _refuse_bad_scale(sae.threshold, "threshold folding: threshold of feature")
     return sae.threshold
+
+
+def _refuse_overflow(sae: SAE, folded: SAE) -> None:
+    for name, dimension in (("W_enc", 0), ("b_enc", None), ("W_dec", 1)):
+        lost = torch.isfinite(sae.tensors()[name]) & ~torch.isfinite(folded.tensors()[name])
+        features = lost if dimension is None else lost.any(dim=dimension)
+        if features.any():
+            feature = int(features.nonzero()[0])
+            raise UserError(f"folding takes {name} of feature {feature} out of the range of {sae.W_enc.dtype}")
 
 
 def _refuse_bad_scale(scale: Float[Tensor, " d_sae"], what: str) -> None:

@@ -133,7 +133,8 @@ def _check_activation(sae: SAE) -> None:
     if sae.activation not in get_args(Activation):
         raise UserError(f"unknown activation {sae.activation!r}; there are {', '.join(get_args(Activation))}")
     if (sae.threshold is not None) != (sae.activation == "jumprelu"):
-        raise UserError(f"a threshold goes with activation 'jumprelu' and with no other, got {sae.activation!r}")
+        has = "has none" if sae.threshold is None else "has one"
+        raise UserError(f"a threshold goes with activation 'jumprelu' and no other: a {sae.activation!r} SAE {has}")
     if (sae.k is not None) != (sae.activation == "topk"):
         raise UserError(f"k goes with activation 'topk' and with no other, got {sae.activation!r} and k={sae.k}")
     if sae.k is not None and sae.k < 1:

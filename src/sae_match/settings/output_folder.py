@@ -1,11 +1,12 @@
 """A clear word on an output folder that cannot be written, before Hydra stumbles over it."""
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
+
+from sae_match.files import make_writable
 
 
 class OutputFolderCheck(Callback):
@@ -22,9 +23,7 @@ class OutputFolderCheck(Callback):
 
 def _make(folder: Path, option: str) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(b"room for a byte?")
+        make_writable(folder)
     except OSError as error:
         raise SystemExit(
             f"error: cannot write the output folder {folder}: {error.strerror or error}; "

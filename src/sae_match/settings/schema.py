@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+import lightning as L
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+
 from sae_match.errors import UserError
 from sae_match.evaluation.validation import EvaluationSettings
 from sae_match.matching.matching import MatcherSettings
@@ -62,14 +65,22 @@ class TrainerSettings:
     precision: str = "32-true"
     progress: bool = True
 
-    def arguments(self) -> dict[str, Any]:
-        """Keyword arguments of `lightning.Trainer`."""
-        return {
-            "accelerator": self.accelerator,
-            "devices": self.devices,
-            "strategy": self.strategy,
-            "precision": self.precision,
-        }
+    def trainer(self, **arguments: Any) -> L.Trainer:
+        """A trainer with these settings and further arguments.
+
+        Raises:
+            UserError: If Lightning cannot run that way on this machine.
+        """
+        try:
+            return L.Trainer(
+                accelerator=self.accelerator,
+                devices=self.devices,
+                strategy=self.strategy,
+                precision=self.precision,  # type: ignore[arg-type] # Lightning checks it
+                **arguments,
+            )
+        except (MisconfigurationException, ValueError) as error:
+            raise UserError(f"trainer settings: {str(error).splitlines()[0]}") from error
 
 
 @dataclass

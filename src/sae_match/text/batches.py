@@ -82,6 +82,9 @@ class TextData(L.LightningDataModule):
         super().__init__()
         if not settings.datasets:
             raise UserError("text.datasets is empty; name at least one dataset")
+        for name, value in (("documents", settings.documents), ("batch", settings.batch)):
+            if value < 1:
+                raise UserError(f"text.{name} must be at least 1, got {value}")
         if not 3 <= settings.min_tokens <= settings.max_tokens:
             raise UserError(
                 f"text.min_tokens must be at least 3 (BOS and two tokens) and at most text.max_tokens, "

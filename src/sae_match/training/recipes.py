@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import lightning as L
@@ -31,6 +32,7 @@ def train_language_model(
     settings: LanguageModelSettings, training: Texts, held_out: Texts, trainer: L.Trainer, destination: Path
 ) -> None:
     """Train a tokenizer and a Gemma 2 on `training` and write both to `destination`, in bfloat16."""
+    refuse_not_positive(settings, "layers", "batch", "steps", "learning_rate", "context", "vocabulary")
     tokenizer = train_tokenizer((text for texts in training.values() for text in texts), settings.vocabulary)
     config = gemma_2_config(
         settings, bos=tokenizer.bos_token_id, eos=tokenizer.eos_token_id, pad=tokenizer.pad_token_id
@@ -59,10 +61,8 @@ def train_saes(
 ) -> list[Path]:
     """Train an SAE for each chosen layer and write them to `destination` in Gemma Scope's layout."""
     layers = settings.layers or list(range(stream.n_layers))
-    if not set(layers) <= set(range(stream.n_layers)):
-        raise UserError(f"training.layers must lie in 0 … {stream.n_layers - 1}, got {layers}")
-    if len(settings.l0) not in (1, len(layers)):
-        raise UserError(f"training.l0 needs one entry or one for each of {len(layers)} layers, got {settings.l0}")
+    settings = replace(settings, l0=_l0_of(layers, settings, stream.n_layers))
+    refuse_not_positive(settings, "d_sae", "tokens", "batch", "steps", "learning_rate", "l0_start", "context")
     stream.to(trainer.strategy.root_device)
     store = collect_residuals(stream, _pass_over(training, tokenizer, settings, settings.tokens), layers)
     mean = torch.stack([layer.float().mean(0) for layer in store])
@@ -79,6 +79,27 @@ def train_saes(
         _write(sae, activations, layer, destination)
         for sae, activations, layer in zip(module.saes(), held_out_store, layers, strict=True)
     ]
+
+
+def refuse_not_positive(settings: LanguageModelSettings | SAETrainingSettings, *names: str) -> None:
+    """Refuse a training setting that must be positive and is not."""
+    for name in names:
+        if not getattr(settings, name) > 0:
+            raise UserError(f"training.{name} must be positive, got {getattr(settings, name)}")
+
+
+def _l0_of(layers: Sequence[int], settings: SAETrainingSettings, n_layers: int) -> list[float]:
+    """The aim of each chosen layer: `l0` has one entry, one a chosen layer, or one a layer of the model."""
+    if not set(layers) <= set(range(n_layers)):
+        raise UserError(f"training.layers must lie in 0 … {n_layers - 1}, got {layers}")
+    l0 = settings.l0
+    if len(l0) == n_layers:
+        l0 = [l0[layer] for layer in layers]
+    if len(l0) not in (1, len(layers)):
+        raise UserError(f"training.l0 needs one entry, one a chosen layer or one a layer of the model, got {l0}")
+    if not all(0 < aim < settings.d_sae for aim in l0):
+        raise UserError(f"training.l0 must lie between 0 and d_sae = {settings.d_sae}, got {l0}")
+    return list(l0)
 
 
 def _write(sae: SAE, held_out: torch.Tensor, layer: int, destination: Path) -> Path:

@@ -21,8 +21,8 @@ class SAETrainingSettings:
     Attributes:
         layers: Layers that get an SAE; all of them if empty.
         d_sae: Features of each SAE.
-        l0: Mean number of active features a token that training aims at, for each layer in turn; a
-            single entry holds for all.
+        l0: Mean number of active features a token that training aims at, for each chosen layer
+            in turn or for each layer of the model; a single entry holds for all.
         l0_start: The aim at the first step, as a multiple of `l0`; it falls geometrically over the
             first third of the steps.
         l0_penalty: Weight of `(L0 / aim - 1)^2` beside the squared error of inputs of unit mean squared norm.

@@ -68,11 +68,36 @@ def test_a_file_that_is_not_sound_is_refused(folder, changes, message):
         load(folder)
 
 
-def test_a_truncated_file_is_refused(folder):
+def test_a_file_that_is_no_whole_archive_is_refused(folder, tmp_path):
     whole = file_in(folder).read_bytes()
-    file_in(folder).write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match="is damaged"):
-        load(folder)
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 302131416\n"
+    for broken in (whole[: len(whole) // 2], pointer, (tmp_path / "array.npy").read_bytes(), b""):
+        file_in(folder).write_bytes(broken)
+        with pytest.raises(UserError, match="is damaged or no npz archive"):
+            load(folder)
+
+
+def test_no_flipped_byte_ends_in_anything_but_a_clear_error_or_a_sound_sae(folder):
+    whole = file_in(folder).read_bytes()
+    for position in np.random.default_rng(0).integers(len(whole), size=400):
+        flipped = bytearray(whole)
+        flipped[position] ^= 0xFF
+        file_in(folder).write_bytes(flipped)
+        try:
+            load(folder)
+        except UserError as error:
+            assert str(file_in(folder)) in str(error)  # noqa: PT017
+
+
+def test_what_picks_an_sae_is_checked_and_a_width_may_be_a_number(folder):
+    assert load(folder, width=16).d_sae == 16
+    with pytest.raises(UserError, match=r"missing a required argument: 'l0'; it takes layer, width, l0, revision"):
+        load_sae("gemma_scope", str(folder), layer=3, width="16")
+    with pytest.raises(UserError, match="unexpected keyword argument 'widht'"):
+        load(folder, widht="16")
+    with pytest.raises(UserError, match="a width looks like 512, 16k or 1m, got '16q'"):
+        gemma_scope.features_of("16q")
 
 
 def test_a_width_that_contradicts_the_tensors_is_refused(folder):

@@ -1,5 +1,6 @@
 """One module a file format; each turns a location into an `SAE`."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -23,4 +24,10 @@ def load_sae(format: str, source: str, **which: Any) -> SAE:
     """
     if format not in FORMATS:
         raise UserError(f"unknown SAE format {format!r}; there are {', '.join(FORMATS)}")
+    loader = inspect.signature(FORMATS[format])
+    try:
+        loader.bind(source, **which)
+    except TypeError as error:
+        options = ", ".join(list(loader.parameters)[1:])
+        raise UserError(f"SAE format {format!r}: {error}; it takes {options}") from error
     return FORMATS[format](source, **which)

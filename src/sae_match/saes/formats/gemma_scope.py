@@ -2,6 +2,7 @@
 
 import re
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ _WIDTH = re.compile(r"(\d+)(k|m)?")
 _UNITS = {None: 1, "k": 1 << 10, "m": 1 << 20}
 
 
-def load(source: str, *, layer: int, width: str, l0: int, revision: str | None = None) -> SAE:
+def load(source: str, *, layer: int, width: str | int, l0: int, revision: str | None = None) -> SAE:
     """Load one SAE from a folder or a hub repository in Gemma Scope's layout.
 
     Args:
@@ -31,6 +32,7 @@ def load(source: str, *, layer: int, width: str, l0: int, revision: str | None =
     Raises:
         UserError: If the file does not exist, is damaged, lacks an array, or contradicts its width.
     """
+    width = str(width)
     file = fetch(source, path_of(layer, width, l0), revision)
     arrays = _read(file)
     W_enc, b_enc, W_dec, b_dec, threshold = (torch.from_numpy(arrays[name]) for name in _ARRAYS)
@@ -86,15 +88,17 @@ def width_of(features: int) -> str:
 
 
 def _read(file: Path) -> dict[str, np.ndarray]:
+    if not zipfile.is_zipfile(file):
+        raise UserError(f"{file} is damaged or no npz archive (an unfetched large-file pointer?); fetch it again")
     try:
         with np.load(file, allow_pickle=False) as archive:
             missing = [name for name in _ARRAYS if name not in archive.files]
             if missing:
                 raise UserError(f"{file} has no array {', '.join(missing)}; it holds {', '.join(archive.files)}")
             arrays = {name: archive[name] for name in _ARRAYS}
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
+    except UserError:
+        raise
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
         raise UserError(f"{file} is damaged ({error}); remove it and fetch it again") from error
     for name, array in arrays.items():
         if array.dtype != np.float32:

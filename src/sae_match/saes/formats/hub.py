@@ -3,7 +3,12 @@
 from pathlib import Path
 
 from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+)
 
 from sae_match.errors import UserError
 
@@ -30,6 +35,8 @@ def fetch(source: str, path: str, revision: str | None = None) -> Path:
         raise UserError(f"{source} is neither a folder nor a repository of the form owner/name")
     try:
         return Path(hf_hub_download(source, path, revision=revision))
+    except HFValidationError as error:
+        raise UserError(f"{source} is neither a folder nor the name of a repository") from error
     except LocalEntryNotFoundError as error:
         raise UserError(f"cannot reach the hub for {source}/{path}, and it is not in the local cache") from error
     except EntryNotFoundError as error:
