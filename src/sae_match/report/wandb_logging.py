@@ -86,6 +86,8 @@ def where_to_look(logger: Logger | None) -> str | None:
     if not isinstance(logger, WandbLogger):
         return None
     run = logger.experiment
+    if run.disabled:
+        return "disabled"
     return f"offline; upload with: wandb sync {Path(run.dir).parent}" if run.offline else str(run.url)
 
 
@@ -98,16 +100,19 @@ def chosen_mode(settings: LoggerSettings) -> Mode:
 
 
 def _wandb_logger(settings: LoggerSettings, folder: Path, config: dict[str, Any]) -> WandbLogger:
-    run = wandb.init(
-        project=settings.project,
-        name=settings.name,
-        dir=folder,
-        entity=settings.entity,
-        group=settings.group,
-        tags=settings.tags,
-        config=config,
-        mode=chosen_mode(settings),
-        settings=wandb.Settings(silent=True),
-    )
+    try:
+        run = wandb.init(
+            project=settings.project,
+            name=settings.name,
+            dir=folder,
+            entity=settings.entity,
+            group=settings.group,
+            tags=settings.tags,
+            config=config,
+            mode=chosen_mode(settings),
+            settings=wandb.Settings(silent=True),
+        )
+    except wandb.Error as error:
+        raise UserError(f"W&B cannot start: {error}; logger=offline, csv or none do without its server") from error
     run.define_metric("*", step_metric="trainer/global_step")
     return WandbLogger(experiment=run)
