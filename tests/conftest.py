@@ -4,16 +4,16 @@ import jaxtyping
 
 jaxtyping.install_import_hook("sae_match", "beartype.beartype")
 
-from collections.abc import Callable  # noqa: E402
-from pathlib import Path  # noqa: E402
+from collections.abc import Callable
+from pathlib import Path
 
-import pytest  # noqa: E402
-import torch  # noqa: E402
-from transformers import Gemma2Config, Gemma2ForCausalLM  # noqa: E402
+import pytest
+import torch
+from transformers import Gemma2Config, Gemma2ForCausalLM
 
-from sae_match import SAE, bundled  # noqa: E402
-from sae_match.model.loading import ModelSettings, load_model  # noqa: E402
-from sae_match.model.residual_stream import ResidualStream  # noqa: E402
+from sae_match import SAE, bundled
+from sae_match.model.loading import ModelSettings, load_model
+from sae_match.model.residual_stream import ResidualStream
 
 ROOT = Path(__file__).parents[1]
 

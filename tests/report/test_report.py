@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import subprocess
@@ -65,7 +66,7 @@ def test_too_many_pairs_are_sampled_in_order(tally_and_matchings, monkeypatch):
 
 
 def test_the_ladder_fits_a_terminal(results):
-    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
+    console = Console(width=80, record=True, file=io.StringIO())
     console.print(ladder(results, "delta_loss", "prose"))
     text = console.export_text()
     assert "…" not in text

@@ -22,6 +22,13 @@ def run(script, *overrides, folder, check=True):
     return done
 
 
+def assert_refused(done, message):
+    """The program ended with a clear line."""
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.slow
 def test_a_whole_run_leaves_what_the_architecture_promises(tmp_path):
     done = run("validate.py", *FAST, "hydra.run.dir=out", f"cache_dir={tmp_path}/cache", folder=tmp_path)
@@ -123,9 +130,7 @@ def test_both_trainings_run_and_their_results_are_validated(tmp_path):
 def test_a_training_that_cannot_be_is_refused_before_it_starts(tmp_path, overrides, message):
     common = ("destination=there", "logger=none", "trainer.progress=false", "hydra.run.dir=out")
     done = run("train.py", "training=saes", *common, *overrides, folder=tmp_path, check=False)
-    assert done.returncode != 0
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    assert_refused(done, message)
 
 
 @pytest.mark.slow
@@ -150,7 +155,5 @@ def test_a_training_that_cannot_be_is_refused_before_it_starts(tmp_path, overrid
 )
 def test_bad_input_ends_in_one_clear_line(tmp_path, overrides, message):
     done = run("validate.py", *FAST, "logger=none", "hydra.run.dir=out", *overrides, folder=tmp_path, check=False)
-    assert done.returncode != 0
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    assert_refused(done, message)
     assert not (tmp_path / "out" / "results.csv").exists()

@@ -53,7 +53,7 @@ class ResidualStream(nn.Module):
         """Width of the residual stream, `d`."""
         return int(self.model.config.hidden_size)
 
-    def train(self, mode: bool = True) -> "ResidualStream":  # noqa: ARG002 - torch fixes the signature
+    def train(self, mode: bool = True) -> "ResidualStream":
         """Stay in evaluation mode whatever a trainer asks for: this model is never trained."""
         return super().train(False)
 

@@ -86,8 +86,19 @@ class SAE:
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "SAE":
         """The same SAE with its tensors on another device or of another dtype."""
-        moved = {name: tensor.to(device=device, dtype=dtype) for name, tensor in self.tensors().items()}
-        return replace(self, **moved)  # type: ignore[arg-type]
+
+        def moved(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.to(device=device, dtype=dtype)
+
+        return replace(
+            self,
+            W_enc=self.W_enc.to(device=device, dtype=dtype),
+            b_enc=self.b_enc.to(device=device, dtype=dtype),
+            W_dec=self.W_dec.to(device=device, dtype=dtype),
+            b_dec=self.b_dec.to(device=device, dtype=dtype),
+            threshold=moved(self.threshold),
+            rank_scale=moved(self.rank_scale),
+        )
 
     def tensors(self) -> dict[str, Tensor]:
         """The parameters that this SAE has, by name."""

@@ -1,7 +1,7 @@
 """What a run can be told: plain dataclasses that Hydra fills and checks."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -76,7 +76,7 @@ class TrainerSettings:
                 accelerator=self.accelerator,
                 devices=self.devices,
                 strategy=self.strategy,
-                precision=self.precision,  # type: ignore[arg-type] # Lightning checks it
+                precision=cast(Any, self.precision),
                 **arguments,
             )
         except (MisconfigurationException, ValueError) as error:

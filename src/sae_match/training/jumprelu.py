@@ -4,7 +4,7 @@ The jump has no useful derivative with respect to its threshold. The estimators 
 that of a rectangle of width `bandwidth` around the threshold.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -49,11 +49,11 @@ def jumprelu(
     z: Float[Tensor, "*batch d_sae"], threshold: Float[Tensor, "*#batch d_sae"], bandwidth: float
 ) -> Float[Tensor, "*batch d_sae"]:
     """`z` where it is above the positive `threshold`, else zero (Eq. 11 backwards)."""
-    return _JumpReLU.apply(z, threshold, bandwidth)  # type: ignore[no-any-return, no-untyped-call]
+    return cast(Tensor, cast(Any, _JumpReLU).apply(z, threshold, bandwidth))
 
 
 def step(
     z: Float[Tensor, "*batch d_sae"], threshold: Float[Tensor, "*#batch d_sae"], bandwidth: float
 ) -> Float[Tensor, "*batch d_sae"]:
     """One where `z` is above `threshold`, else zero (Eq. 12 backwards); `z` gets no gradient."""
-    return _Step.apply(z, threshold, bandwidth)  # type: ignore[no-any-return, no-untyped-call]
+    return cast(Tensor, cast(Any, _Step).apply(z, threshold, bandwidth))

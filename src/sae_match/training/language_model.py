@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import lightning as L
 import torch
 from jaxtyping import Float, Int
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from transformers import Gemma2Config, Gemma2ForCausalLM
+from transformers import AutoModelForCausalLM, Gemma2Config
 
 
 @dataclass
@@ -61,7 +62,6 @@ def gemma_2_config(settings: LanguageModelSettings, *, bos: int, eos: int, pad: 
         bos_token_id=bos,
         eos_token_id=eos,
         pad_token_id=pad,
-        attn_implementation="eager",  # type: ignore[call-arg]
     )
 
 
@@ -71,7 +71,7 @@ class LanguageModelTraining(L.LightningModule):
     def __init__(self, settings: LanguageModelSettings, config: Gemma2Config) -> None:
         super().__init__()
         self.settings = settings
-        self.model = Gemma2ForCausalLM(config)
+        self.model = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
         self.run = torch.compile(self.model) if settings.compile else self.model
 
     def _loss(self, input_ids: Int[Tensor, "batch context"]) -> Float[Tensor, ""]:
@@ -87,7 +87,7 @@ class LanguageModelTraining(L.LightningModule):
         name = f"loss/held_out_{dataloader_idx}"
         self.log(name, self._loss(batch), prog_bar=True, add_dataloader_idx=False, batch_size=len(batch))
 
-    def configure_optimizers(self) -> dict[str, object]:  # type: ignore[override]
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         settings = self.settings
         matrices = [p for p in self.model.parameters() if p.ndim > 1]
         vectors = [p for p in self.model.parameters() if p.ndim <= 1]

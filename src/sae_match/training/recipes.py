@@ -7,7 +7,7 @@ from pathlib import Path
 
 import lightning as L
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 from transformers import PreTrainedTokenizerBase
 
 from sae_match.errors import UserError
@@ -127,5 +127,5 @@ def _crops(
     return RandomCrops(corpora, context=context, batch=batch, steps=steps, bos=bos, seed=seed)
 
 
-def _loader(batches: torch.utils.data.IterableDataset) -> DataLoader:  # type: ignore[type-arg]
+def _loader(batches: IterableDataset[torch.Tensor]) -> DataLoader[torch.Tensor]:
     return DataLoader(batches, batch_size=None)

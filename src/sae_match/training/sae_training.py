@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import lightning as L
 import torch
 from jaxtyping import Float, Int
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.utils.data import IterableDataset
 
@@ -138,7 +139,8 @@ class SAETraining(L.LightningModule):
     def training_step(self, batch: Float[Tensor, "layers batch d_in"], batch_idx: int) -> Float[Tensor, ""]:
         found = self._forward(batch / self.scale[:, None, None])
         penalty = (found.l0 / self.l0_aim(self.global_step) - 1).square()
-        if (batch_idx + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        # Lightning sets the attribute at run time, out of the type checker's sight.
+        if (batch_idx + 1) % cast(Any, self.trainer).log_every_n_steps == 0:
             self._log(found)
         self.error = found.error.detach()
         return (found.squared_error + self.settings.l0_penalty * penalty).sum()
@@ -172,7 +174,7 @@ class SAETraining(L.LightningModule):
         self.b_enc[row, silent] = -direction @ self.b_dec[row]
         self.log_threshold[row, silent] = self.log_threshold[row].median()
         self.silent[row, silent] = 0
-        state = self.optimizers().optimizer.state  # type: ignore[union-attr]
+        state = cast(torch.optim.Optimizer, self.optimizers(use_pl_optimizer=False)).state
         for parameter, index in (
             (self.W_dec, (row, silent)),
             (self.W_enc, (row, slice(None), silent)),
@@ -182,7 +184,7 @@ class SAETraining(L.LightningModule):
             for moment in ("exp_avg", "exp_avg_sq"):
                 state[parameter][moment][index] = 0
 
-    def configure_optimizers(self) -> dict[str, object]:  # type: ignore[override]
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         settings = self.settings
         optimizer = torch.optim.Adam(self.parameters(), lr=settings.learning_rate, betas=(0.9, 0.999))
 

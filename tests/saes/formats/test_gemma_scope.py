@@ -78,16 +78,23 @@ def test_a_file_that_is_no_whole_archive_is_refused(folder, tmp_path):
             load(folder)
 
 
+def refusal_of(folder):
+    """What a user is told about the file, if it cannot be loaded; any other error passes through."""
+    try:
+        load(folder)
+    except UserError as error:
+        return str(error)
+    return None
+
+
 def test_no_flipped_byte_ends_in_anything_but_a_clear_error_or_a_sound_sae(folder):
     whole = file_in(folder).read_bytes()
     for position in np.random.default_rng(0).integers(len(whole), size=400):
         flipped = bytearray(whole)
         flipped[position] ^= 0xFF
         file_in(folder).write_bytes(flipped)
-        try:
-            load(folder)
-        except UserError as error:
-            assert str(file_in(folder)) in str(error)  # noqa: PT017
+        refusal = refusal_of(folder)
+        assert refusal is None or str(file_in(folder)) in refusal
 
 
 def test_what_picks_an_sae_is_checked_and_a_width_may_be_a_number(folder):
