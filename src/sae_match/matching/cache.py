@@ -3,13 +3,19 @@
 import hashlib
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 import platformdirs
+from filelock import FileLock, Timeout
 
 from sae_match.errors import UserError
-from sae_match.matching.matching import MatcherSettings, Matching, match
+from sae_match.files import make_writable
+from sae_match.matching.matching import MatcherSettings, match
+from sae_match.matching.result import Matching
+from sae_match.matching.solving import Watch
 from sae_match.matching.storage import FORMAT_VERSION
 from sae_match.saes.sae import SAE
 
@@ -24,6 +30,9 @@ def default_folder() -> Path:
 class MatchingCache:
     """Matchings in a folder, one file for each pair of SAEs and settings.
 
+    Processes that want the same matching find it once: one solves, the others wait. A solution that
+    was interrupted goes on from its last finished round.
+
     Args:
         folder: Made when the first matching is written.
     """
@@ -31,30 +40,67 @@ class MatchingCache:
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or default_folder()
 
-    def match(self, source: SAE, target: SAE, settings: MatcherSettings) -> Matching:
+    def match(self, source: SAE, target: SAE, settings: MatcherSettings, *, watch: Watch = lambda _: None) -> Matching:
         """`match` under `settings`, or what it found before for SAEs of the same content.
 
         A file that cannot be used is matched again, one that cannot be written is done without; both
         are said aloud.
         """
         ends = {"source": source.content_hash(), "target": target.content_hash()}
-        identity = json.dumps({"format_version": FORMAT_VERSION, "settings": asdict(settings), **ends}, sort_keys=True)
+        identity = json.dumps(
+            {"format_version": FORMAT_VERSION, "settings": settings.identity(), **ends}, sort_keys=True
+        )
         file = self.folder / f"{hashlib.sha256(identity.encode()).hexdigest()}.safetensors"
-        if file.is_file():
-            try:
-                return _load_fitting(file, ends, source.d_sae)
-            except UserError as error:
-                log.warning("%s; matching again", error)
-        matching = match(source, target, **asdict(settings))
+        found = _found(file, ends, source.d_sae)
+        if found is not None:
+            return found
         try:
-            matching.save(file)
-        except UserError as error:
-            log.warning("%s; the matching is not kept for the next run", error)
-        return matching
+            make_writable(self.folder)
+        except OSError as error:
+            log.warning("cannot write %s: %s; the matching is not kept for the next run", self.folder, error)
+            return match(source, target, **asdict(settings), watch=watch)
+        with _alone(file.with_suffix(".lock")):
+            # Another process may have found it while this one waited.
+            found = _found(file, ends, source.d_sae) if file.is_file() else None
+            if found is None:
+                checkpoint = file.with_suffix(".unfinished")
+                found = match(source, target, **asdict(settings), watch=watch, checkpoint=checkpoint)
+                _keep(found, file)
+        return found
 
 
-def _load_fitting(file: Path, ends: dict[str, str], features: int) -> Matching:
-    matching = Matching.load(file)
-    if not ends.items() <= matching.provenance.items() or len(matching.permutation) != features:
-        raise UserError(f"{file} is not a matching of these SAEs")
+def _found(file: Path, ends: dict[str, str], features: int) -> Matching | None:
+    if not file.is_file():
+        return None
+    try:
+        matching = Matching.load(file)
+        if not ends.items() <= matching.provenance.items() or len(matching.permutation) != features:
+            raise UserError(f"{file} is not a matching of these SAEs")
+    except UserError as error:
+        log.warning("%s; matching again", error)
+        return None
     return matching
+
+
+def _keep(matching: Matching, file: Path) -> None:
+    try:
+        matching.save(file)
+    except UserError as error:
+        log.warning("%s; the matching is not kept for the next run", error)
+
+
+@contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """Hold a lock that the system takes back from a process that dies."""
+    lock = FileLock(file)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("another process is matching this pair; waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        # Removed while it is held: whoever waits for it opens it anew only after looking for the result.
+        file.unlink(missing_ok=True)
+        lock.release()

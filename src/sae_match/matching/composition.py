@@ -7,7 +7,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from sae_match.errors import UserError
-from sae_match.matching.matching import Matching
+from sae_match.matching.result import Matching
 
 
 def compose(first: Matching, second: Matching) -> Matching:

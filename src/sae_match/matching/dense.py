@@ -1,71 +1,93 @@
-"""Exact assignment of a whole cost matrix, with a bound from dual variables."""
+"""Passes over a whole cost matrix in memory: exact, and for small dictionaries the fastest."""
 
-import math
-from dataclasses import dataclass
-
-import lap
 import numpy as np
 import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-_ROWS_PER_BLOCK = 1024
+from sae_match.matching.cost import FeatureVectors, cost_matrix, unit_lengths
+from sae_match.matching.pricing import CrowdedError, Hits, Progress, group_size
+
+_ROWS_PER_BLOCK = 512
+_SAMPLED_ROWS = 256
 
 
-@dataclass(frozen=True)
-class Assignment:
-    """A permutation of rows to columns and what is proven about it.
+class DensePricer:
+    """The float64 costs of all pairs, and passes over them.
+
+    Args:
+        source: Vectors of the side that is matched whole.
+        target: Vectors of the other side, on the same device.
 
     Attributes:
-        permutation: Column of each row.
-        lower_bound: No permutation's cost is below it, for the costs as given.
+        source_lengths: See `unit_lengths`.
+        target_lengths: See `unit_lengths`.
     """
 
-    permutation: Int64[Tensor, " n"]
-    lower_bound: float
+    def __init__(self, source: FeatureVectors, target: FeatureVectors) -> None:
+        source_lengths, target_lengths = unit_lengths(source, target)
+        self.source_lengths, self.target_lengths = source_lengths.cpu().numpy(), target_lengths.cpu().numpy()
+        self._row_units, self._column_units = 1 / source_lengths, 1 / target_lengths
+        self._costs = cost_matrix(source, target)
 
+    @staticmethod
+    def bytes(n_source: int, n_target: int, width: int) -> int:
+        """Memory that a problem of this size takes: the costs, and the vectors they are made of."""
+        return 8 * (n_source * n_target + 2 * (n_source + n_target) * width)
 
-def solve_dense(cost: Float64[Tensor, "n n"]) -> Assignment:
-    """Cheapest permutation by Jonker-Volgenant (`lapx`), certified by its dual variables."""
-    matrix = cost.cpu().contiguous().numpy()
-    _, rows, columns = lap.lapjvx(matrix)
-    permutation = np.empty(len(matrix), dtype=np.int64)
-    permutation[rows] = columns
-    bound = dual_bound(matrix, column_duals(matrix, permutation))
-    return Assignment(torch.from_numpy(permutation), bound)
+    def sampled_quantile(
+        self, u: Float64[np.ndarray, " n_source"], v: Float64[np.ndarray, " n_target"], pairs: float
+    ) -> tuple[float, float]:
+        """See `Pricer`."""
+        generator = torch.Generator().manual_seed(0)
+        sample = torch.randperm(len(u), generator=generator)[:_SAMPLED_ROWS].to(self._costs.device)
+        reduced = self._reduced(sample, self._on_device(u), self._on_device(v)).flatten()
+        rank = min(max(1, round(pairs * len(sample))), len(reduced))
+        return float(reduced.kthvalue(rank).values), 0.0
 
+    def scan(
+        self,
+        u: Float64[np.ndarray, " n_source"],
+        v: Float64[np.ndarray, " n_target"],
+        threshold: float,
+        *,
+        rows: Int64[np.ndarray, " some_rows"] | None = None,
+        columns: Int64[np.ndarray, " some_columns"] | None = None,
+        minima: bool = False,
+        limit: int | None = None,
+        progress: Progress = lambda _: None,
+    ) -> Hits:
+        """See `Pricer`."""
+        some_rows = torch.arange(len(u)) if rows is None else torch.from_numpy(rows)
+        some_columns = None if columns is None else self._on_device(columns)
+        u_there, v_there = self._on_device(u), self._on_device(v)
+        found: list[tuple[Tensor, Tensor, Tensor]] = []
+        count = 0
+        step = min(_ROWS_PER_BLOCK, group_size(len(u))) if minima else _ROWS_PER_BLOCK
+        for start in range(0, len(some_rows), step):
+            block = some_rows[start : start + step].to(self._costs.device)
+            reduced = self._reduced(block, u_there, v_there)
+            reduced = reduced if some_columns is None else reduced[:, some_columns]
+            hit = reduced < threshold
+            if minima:
+                hit |= reduced <= reduced.amin(0, keepdim=True)
+                for part, chosen in zip(
+                    reduced.split(group_size(len(v)), dim=1), hit.split(group_size(len(v)), dim=1), strict=True
+                ):
+                    chosen.logical_or_(part <= part.amin(1, keepdim=True))
+            i, j = hit.nonzero(as_tuple=True)
+            found.append((block[i], j if some_columns is None else some_columns[j], reduced[i, j]))
+            count += len(i)
+            if limit is not None and count > limit:
+                raise CrowdedError(f"more than {limit} pairs")
+            progress(min(1.0, (start + step) / len(some_rows)))
+        at_rows, at_columns, values = (torch.cat(column).cpu().numpy() for column in zip(*found, strict=True))
+        return Hits(at_rows, at_columns, values, np.zeros(len(values)))
 
-def column_duals(cost: Float64[np.ndarray, "n n"], permutation: Int64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
-    """Dual variables of the columns for an optimal permutation, by Bellman-Ford.
+    def _reduced(
+        self, rows: Int64[Tensor, " k"], u: Float64[Tensor, " n_source"], v: Float64[Tensor, " n_target"]
+    ) -> Float64[Tensor, "k n_target"]:
+        return self._costs[rows].sub_(u[rows, None]).sub_(v).mul_(self._row_units[rows, None]).mul_(self._column_units)
 
-    Optimality asks for `v[j] <= c[i, j] - c[i, p(i)] + v[p(i)]` for every row and column: `v` are the
-    shortest distances in the graph whose edges, from `p(i)` to `j`, have length `c[i, j] - c[i, p(i)]`.
-    For a permutation that is not optimal there is no such `v`; what comes back then is still good
-    for `dual_bound`, and the bound stays below the permutation's cost.
-    """
-    n = len(cost)
-    paid = cost[np.arange(n), permutation]
-    tolerance = 1e-13 * float(np.abs(cost).max(initial=0.0))
-    duals = np.zeros(n)
-    for _ in range(n):
-        shorter = duals.copy()
-        for start in range(0, n, _ROWS_PER_BLOCK):
-            rows = slice(start, start + _ROWS_PER_BLOCK)
-            at_rows = duals[permutation[rows]] - paid[rows]
-            np.minimum(shorter, (cost[rows] + at_rows[:, None]).min(axis=0), out=shorter)
-        if (duals - shorter).max(initial=0.0) <= tolerance:
-            break
-        duals = shorter
-    return duals
-
-
-def dual_bound(cost: Float64[np.ndarray, "n n"], duals: Float64[np.ndarray, " n"]) -> float:
-    """Lower bound on every permutation's cost that column duals prove, whatever they are.
-
-    Row duals `u[i] = min_j (c[i, j] - v[j])` make `(u, v)` feasible for all pairs, and the value of
-    a feasible dual solution, `sum(u) + sum(v)`, is a bound by weak duality.
-    """
-    row_duals = [
-        (cost[start : start + _ROWS_PER_BLOCK] - duals).min(axis=1) for start in range(0, len(cost), _ROWS_PER_BLOCK)
-    ]
-    return math.fsum(duals) + math.fsum(np.concatenate(row_duals))
+    def _on_device(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(self._costs.device)

@@ -1,31 +1,25 @@
 """`match`: two SAEs in, the cheapest one-to-one matching of their features out."""
 
 import math
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import TypeVar, cast
 
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from sae_match.errors import UserError
-from sae_match.matching import storage
-from sae_match.matching.cost import (
-    TERMS,
-    Metric,
-    cost_matrix,
-    feature_vectors,
-    pair_costs,
-    rounding_margin,
-    term_weights,
-)
-from sae_match.matching.dense import solve_dense
+from sae_match.matching.cost import TERMS, Metric, feature_vectors, pair_costs, term_weights
+from sae_match.matching.planning import Solver, planned
+from sae_match.matching.result import Matching
+from sae_match.matching.solving import Watch, solve
 from sae_match.saes.folding import Fold
 from sae_match.saes.sae import SAE
 
-Solver = Literal["auto", "dense", "sparse"]
+__all__ = ["MatcherSettings", "Matching", "match"]
 
 
 @dataclass
@@ -36,77 +30,28 @@ class MatcherSettings:
         fold: `threshold`, `decoder_norm` or `none`.
         terms: Weight of each of `W_enc`, `b_enc`, `W_dec`; a term of weight zero plays no part.
         metric: `mse` (squared distance) or `cosine`.
+        rejection_cost: A pair survives only if it costs less; none by default.
+        tolerance: Relative gap between cost and bound that is good enough.
         solver: `auto`, `dense` or `sparse`.
+        memory: Budget in gigabytes of what the solver adds; by default a share of what is free.
+        device: `cpu`, `cuda`, …, or `auto`: a GPU where there is one.
+        precision: Of the sparse solver's first passes: `auto`, `bfloat16`, `float32` or `float64`.
     """
 
     fold: str = "threshold"
     terms: dict[str, float] = field(default_factory=lambda: dict.fromkeys(TERMS, 1.0))
     metric: str = "mse"
+    rejection_cost: float | None = None
+    tolerance: float = 1e-6
     solver: str = "auto"
+    memory: float | None = None
+    device: str = "auto"
+    precision: str = "auto"
 
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Matching:
-    """Which target feature each source feature is.
-
-    Attributes:
-        permutation: Target feature of each source feature, -1 where there is none.
-        pair_cost: Cost of each pair, nan where there is none or it is not known.
-        lower_bound: No one-to-one matching costs less; minus infinity where nothing is proven.
-        provenance: How the matching was found: solver, settings, content hashes of both SAEs.
-
-    Raises:
-        UserError: If two source features share a target, or shapes or dtypes are wrong.
-    """
-
-    permutation: Int64[Tensor, " n_source"]
-    pair_cost: Float64[Tensor, " n_source"]
-    lower_bound: float = -math.inf
-    provenance: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.permutation.dtype != torch.int64 or self.permutation.ndim != 1:
-            raise UserError(f"a permutation is int64 [n], got {self.permutation.dtype} {list(self.permutation.shape)}")
-        if self.pair_cost.dtype != torch.float64 or self.pair_cost.shape != self.permutation.shape:
-            raise UserError(
-                f"pair_cost must be float64 {list(self.permutation.shape)}, "
-                f"got {self.pair_cost.dtype} {list(self.pair_cost.shape)}"
-            )
-        if (self.permutation < -1).any():
-            raise UserError(f"a permutation holds feature indices and -1, got {int(self.permutation.min())}")
-        taken = self.permutation[self.permutation >= 0]
-        if len(taken.unique()) != len(taken):
-            raise UserError("two source features share a target feature: not a one-to-one matching")
-
-    def __repr__(self) -> str:
-        pairs = int((self.permutation >= 0).sum())
-        return f"Matching({pairs} pairs, cost={self.cost:.6g}, lower_bound={self.lower_bound:.6g})"
-
-    @property
-    def cost(self) -> float:
-        """Sum of the pairs' costs; nan if there are pairs and none has a known cost."""
-        known = self.pair_cost[~self.pair_cost.isnan()]
-        if len(known) == 0 and (self.permutation >= 0).any():
-            return math.nan
-        return math.fsum(known.tolist())
-
-    def save(self, path: str | Path) -> None:
-        """Write as safetensors, whole or not at all, with the provenance in the metadata."""
-        tensors = {"permutation": self.permutation, "pair_cost": self.pair_cost}
-        storage.save(Path(path), tensors, {**self.provenance, "lower_bound": repr(self.lower_bound)})
-
-    @classmethod
-    def load(cls, path: str | Path) -> "Matching":
-        """Read what `save` wrote.
-
-        Raises:
-            UserError: If the file is missing, damaged or of another format version.
-        """
-        tensors, provenance = storage.load(Path(path), ("permutation", "pair_cost"))
-        if "lower_bound" not in provenance:
-            raise UserError(f"{path} has no lower_bound in its metadata; it was not written by Matching.save")
-        bound = float(provenance.pop("lower_bound"))
-        return cls(tensors["permutation"], tensors["pair_cost"], bound, provenance)
+    def identity(self) -> dict[str, object]:
+        """What the matching depends on; the other settings only change how it is found."""
+        means = ("solver", "memory", "device", "precision")
+        return {name: value for name, value in asdict(self).items() if name not in means}
 
 
 def match(
@@ -117,52 +62,146 @@ def match(
     terms: Sequence[str] | Mapping[str, float] = TERMS,
     metric: Metric = "mse",
     solver: Solver = "auto",
+    rejection_cost: float | None = None,
+    source_mask: Bool[Tensor, " n_source"] | None = None,
+    target_mask: Bool[Tensor, " n_target"] | None = None,
+    tolerance: float = 1e-6,
+    memory: float | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    watch: Watch = lambda _: None,
+    checkpoint: Path | None = None,
 ) -> Matching:
-    """Match features one-to-one at the smallest total cost (Eq. 3), exactly.
+    """Match features one-to-one at the smallest total cost (Eq. 3), exactly and with a certificate.
+
+    Of two SAEs of different width the narrower is matched whole, and `-1` stands for no partner.
 
     Args:
         source: SAE whose features are sent.
-        target: SAE that receives them; of the same `d_in` and `d_sae`.
+        target: SAE that receives them; of the same `d_in`.
         fold: What both SAEs are folded by before they are compared (Eq. 4).
         terms: Parameters that are compared, or their weights.
         metric: `mse` is the squared distance of the folded parameters; `cosine` is one minus the
             cosine between them, all terms side by side.
-        solver: `dense` holds the whole float64 cost matrix; `auto` chooses it.
+        solver: `dense` holds the whole float64 cost matrix, `sparse` never does; `auto` chooses by
+            width and memory. Both find the same optimum.
+        rejection_cost: A pair survives only if it costs less: features of the narrower side may be
+            left alone at this price.
+        source_mask: Source features that take part, for instance those that are not dead.
+        target_mask: Target features that take part.
+        tolerance: Relative gap between cost and bound at which the sparse solver is content.
+        memory: Budget in gigabytes for what the solver adds to what is in memory already.
+        device: Where costs are computed: `cpu`, `cuda`, …; `auto` takes a GPU where there is one.
+        precision: Of the sparse solver's first passes; `auto` takes the fastest this machine has.
+            However coarse, the certificate accounts for it.
+        watch: Told where the solution stands.
+        checkpoint: File that keeps the last finished round, so that an interrupted solution goes on
+            from there; it is removed in the end.
 
     Returns:
-        The matching, with the value of a feasible dual solution as `lower_bound`: the gap between
-        cost and bound is rounding alone.
+        The matching. Its `lower_bound` is the value of a dual solution that is feasible for all
+        pairs, rounding included.
 
     Raises:
-        UserError: If the SAEs do not fit each other, cannot be folded, or are not finite.
+        UserError: If the SAEs do not fit each other, cannot be folded, or are not finite, nothing is
+            left to match, or the memory budget is too small.
     """
-    _refuse_unfit(source, target)
-    if solver not in ("auto", "dense"):
-        known = "solver='sparse' is not available in this version" if solver == "sparse" else f"no solver {solver!r}"
-        raise UserError(f"{known}; use 'dense' or 'auto'")
+    began = time.perf_counter()
+    _refuse_unfit(source, target, {"source": source_mask, "target": target_mask}, rejection_cost, tolerance)
     weights = term_weights(terms)
-    source_vectors = feature_vectors(source, fold=fold, terms=weights, metric=metric)
-    target_vectors = feature_vectors(target, fold=fold, terms=weights, metric=metric)
-    assignment = solve_dense(cost_matrix(source_vectors, target_vectors))
-    costs = pair_costs(source_vectors, target_vectors, assignment.permutation)
-    margin = math.fsum(rounding_margin(source_vectors, target_vectors).tolist())
+    where = _device(device)
+    sides = [
+        feature_vectors(sae, fold=fold, terms=weights, metric=metric, keep=mask).to(where)
+        for sae, mask in ((source, source_mask), (target, target_mask))
+    ]
+    plan = planned(
+        len(sides[0]),
+        len(sides[1]),
+        sides[0].width,
+        solver=solver,
+        precision=precision,
+        memory=memory,
+        device=where,
+    )
+    prepared = time.perf_counter()
+    solved = solve(
+        sides[0],
+        sides[1],
+        plan,
+        rejection_cost=math.inf if rejection_cost is None else rejection_cost,
+        tolerance=tolerance,
+        watch=watch,
+        checkpoint=checkpoint,
+    )
+    finished = time.perf_counter()
+    permutation = torch.from_numpy(solved.permutation)
+    costs = pair_costs(sides[0], sides[1], permutation.to(where))
+    total = math.fsum(costs[permutation >= 0].tolist())
     return Matching(
-        permutation=assignment.permutation,
-        pair_cost=costs,
-        lower_bound=min(assignment.lower_bound - margin, math.fsum(costs.tolist())),
+        permutation=_among_all(_in_target(permutation, target_mask), source_mask, -1),
+        pair_cost=_among_all(costs, source_mask, math.nan),
+        lower_bound=min(total, total - solved.slack),
         provenance={
-            "solver": "dense",
+            "solver": solved.evidence.solver,
             "fold": fold,
             "terms": " ".join(f"{name}={weight:g}" for name, weight in weights.items()),
             "metric": metric,
+            "rejection_cost": str(rejection_cost),
             "source": source.content_hash(),
             "target": target.content_hash(),
         },
+        evidence=replace(
+            solved.evidence, seconds=solved.evidence.seconds + prepared - began + time.perf_counter() - finished
+        ),
     )
 
 
-def _refuse_unfit(source: SAE, target: SAE) -> None:
+Values = TypeVar("Values", bound=Tensor)
+
+
+def _in_target(permutation: Int64[Tensor, " n"], mask: Bool[Tensor, " n_target"] | None) -> Int64[Tensor, " n"]:
+    """Indices among the target features that take part as indices among all of them."""
+    if mask is None:
+        return permutation
+    kept = mask.cpu().nonzero().flatten()
+    return torch.where(permutation >= 0, kept[permutation.clamp_min(0)], -1)
+
+
+def _among_all(values: Values, mask: Bool[Tensor, " n_source"] | None, absent: float) -> Values:
+    """Values of the source features that take part, beside a value for those that do not."""
+    if mask is None:
+        return values
+    everywhere = torch.full((len(mask),), absent, dtype=values.dtype)
+    everywhere[mask.cpu()] = values
+    return cast(Values, everywhere)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"matcher.device={name}: {str(error).splitlines()[0]}") from error
+
+
+def _refuse_unfit(
+    source: SAE,
+    target: SAE,
+    masks: Mapping[str, Bool[Tensor, " _"] | None],
+    rejection_cost: float | None,
+    tolerance: float,
+) -> None:
     if source.d_in != target.d_in:
         raise UserError(f"the source reads activations of width {source.d_in}, the target of width {target.d_in}")
-    if source.d_sae != target.d_sae:
-        raise UserError(f"the source has {source.d_sae} features and the target {target.d_sae}; widths must be equal")
+    for sae, (side, mask) in zip((source, target), masks.items(), strict=True):
+        if mask is None:
+            continue
+        if mask.dtype != torch.bool or tuple(mask.shape) != (sae.d_sae,):
+            raise UserError(f"{side}_mask must be bool [{sae.d_sae}], got {mask.dtype} {list(mask.shape)}")
+        if not mask.any():
+            raise UserError(f"{side}_mask leaves none of {sae.d_sae} features to match")
+    if rejection_cost is not None and not (math.isfinite(rejection_cost) and rejection_cost >= 0):
+        raise UserError(f"the rejection cost must be finite and not negative, got {rejection_cost}")
+    if not 0 <= tolerance < 1:
+        raise UserError(f"the tolerance must be at least 0 and below 1, got {tolerance}")

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_match.matching.matching import Matching
+from sae_match.matching.result import Matching
 from sae_match.saes.sae import SAE
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from sae_match.errors import UserError
 from sae_match.files import written_whole
 
-FORMAT_VERSION = "1"
+FORMAT_VERSION = "2"
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:

@@ -1,0 +1,139 @@
+"""Cheapest assignment among listed pairs, and dual variables in the middle of all that prove it."""
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from sae_match.errors import UserError
+from sae_match.matching import kernels
+from sae_match.matching.candidates import CandidatePairs
+
+# Bids a row before the rest is left to shortest paths: bids are cheap, and leave few rows over.
+_BIDS = 64
+
+
+class SparseAssignment:
+    """An assignment among candidate pairs that is kept optimal while pairs are added and changed.
+
+    Shortest augmenting paths (Jonker and Volgenant, 1987) on lists of pairs. What was known before is
+    the start of what comes next: only rows whose column is no longer their cheapest look for another.
+
+    Args:
+        partner: Column of each row to start from, -1 where there is none.
+        v: Column duals to start from; where columns outnumber rows, none is positive.
+
+    Attributes:
+        partner: Column of each row.
+        u: Row duals: as large as the pairs allow.
+        v: Column duals.
+    """
+
+    def __init__(self, partner: Int64[np.ndarray, " n_rows"], v: Float64[np.ndarray, " n_columns"]) -> None:
+        self.partner, self.v = partner.copy(), v.copy()
+        self.u = np.zeros(len(partner))
+
+    @classmethod
+    def unstarted(cls, pairs: CandidatePairs, row_bias: Float64[np.ndarray, " n_rows"]) -> "SparseAssignment":
+        """No row has a column, and every column has the highest price that one of its pairs would pay.
+
+        Args:
+            pairs: Those that will be chosen from.
+            row_bias: Added to the costs of a row to make prices higher still: a price that is too high
+                soon falls, one that is too low makes all others fall to meet it.
+        """
+        v = np.full(pairs.n_columns, np.inf)
+        np.minimum.at(v, pairs.columns, pairs.cost + row_bias[pairs.rows])
+        v[~np.isfinite(v)] = 0
+        if len(row_bias) < pairs.n_columns:
+            v[:] = 0
+        return cls(np.full(len(row_bias), -1), v)
+
+    def solve(self, pairs: CandidatePairs, tolerance: float) -> None:
+        """The cheapest assignment among the pairs.
+
+        Args:
+            pairs: Must allow every row a column of its own.
+            tolerance: Reduced costs up to it are zero.
+
+        Raises:
+            UserError: If they do not.
+        """
+        n_rows = len(self.partner)
+        starts = pairs.row_starts(n_rows)
+        owner = self._released(pairs, starts, tolerance)
+        kernels.bid(starts, pairs.columns, pairs.cost, self.v, self.partner, owner, _BIDS * n_rows)
+        stuck = kernels.augment(starts, pairs.columns, pairs.cost, self.v, self.partner, owner)
+        if stuck >= 0:
+            raise UserError(f"row {stuck} has no column left among {len(pairs)} pairs")
+        self.u = _row_duals(pairs, starts, self.v)
+
+    def centre(self, pairs: CandidatePairs, start: Float64[np.ndarray, " n_columns"]) -> None:
+        """Move the duals half-way between the extremes, around `start`, that prove the assignment.
+
+        Complementary slackness leaves `v[j] - v[p(i)] <= c[i, j] - c[i, p(i)]`, a system of difference
+        constraints. Its greatest solution below `start` and its least above it are shortest distances
+        forwards and backwards; half-way between them the constraints hold as well, with room on both
+        sides, so that pairs not yet listed are less likely to violate them. Where columns stay free,
+        their dual is zero and no other is above it.
+        """
+        n_rows, n_columns = len(self.partner), pairs.n_columns
+        starts = pairs.row_starts(n_rows)
+        slack = pairs.reduced(self.u, self.v).clip(min=0)
+        owner = _owners(self.partner, n_columns)
+        free = owner < 0
+        level = 0.0 if free.any() else np.inf
+
+        below = start - self.v
+        first, last = (np.where(free, 0, starts[owner + shift]) for shift in (0, 1))
+        last[free] = 0
+        lowest = kernels.spread(first, last, pairs.columns, slack, below, free, level)
+
+        above = self.v - start
+        by_column = np.argsort(pairs.columns, kind="stable")
+        column_starts = np.searchsorted(pairs.columns[by_column], np.arange(n_columns + 1))
+        highest = 0.0
+        if free.any():
+            highest = min(0.0, float(above.min()))
+            above[free] = np.minimum(above[free], highest)
+        kernels.spread(
+            column_starts[:-1],
+            column_starts[1:],
+            self.partner[pairs.rows[by_column]],
+            slack[by_column],
+            above,
+            np.zeros(n_columns, dtype=bool),
+            np.inf,
+        )
+        self.v += ((below - (lowest if free.any() else 0.0)) + (highest - above)) / 2
+        if free.any():
+            np.minimum(self.v, 0, out=self.v)
+        self.u = _row_duals(pairs, starts, self.v)
+
+    def _released(
+        self, pairs: CandidatePairs, starts: Int64[np.ndarray, " n_rows_and_one"], tolerance: float
+    ) -> Int64[np.ndarray, " n_columns"]:
+        """Take their column from rows for which it is no longer the cheapest; columns left have no price."""
+        rows = np.arange(len(self.partner))
+        while True:
+            u = _row_duals(pairs, starts, self.v)
+            held = np.flatnonzero(self.partner >= 0)
+            at = pairs.positions(rows[held], self.partner[held])
+            loose = pairs.cost[at] - self.v[self.partner[held]] > u[held] + tolerance
+            self.partner[held[loose]] = -1
+            owner = _owners(self.partner, pairs.n_columns)
+            priced = (owner < 0) & (self.v < 0)
+            if len(rows) == pairs.n_columns or not priced.any():
+                return owner
+            self.v[priced] = 0
+
+
+def _owners(partner: Int64[np.ndarray, " n_rows"], n_columns: int) -> Int64[np.ndarray, " n_columns"]:
+    owner = np.full(n_columns, -1)
+    held = np.flatnonzero(partner >= 0)
+    owner[partner[held]] = held
+    return owner
+
+
+def _row_duals(
+    pairs: CandidatePairs, starts: Int64[np.ndarray, " n_rows_and_one"], v: Float64[np.ndarray, " n_columns"]
+) -> Float64[np.ndarray, " n_rows"]:
+    return np.minimum.reduceat(pairs.cost - v[pairs.columns], starts[:-1])

@@ -1,0 +1,270 @@
+"""Exact assignment in rounds: a pass over all pairs, candidates, duals, certificate.
+
+A round looks, in a pass (`Pricer`), for the pairs among all that there are whose reduced cost is
+smallest, solves the assignment among them, and takes dual variables from the middle of those that
+prove it. When the next pass finds no pair that contradicts them, the assignment is optimal among all
+pairs, and they prove it. A pass brings pairs within some distance of contradicting as well: as long
+as duals move less than that distance, the following passes must look only at the rows and columns
+whose duals moved more.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float64, Int64
+
+from sae_match.matching.assignment import SparseAssignment
+from sae_match.matching.candidates import CandidatePairs
+from sae_match.matching.cost import FeatureVectors, rounding_margin, scattered_products
+from sae_match.matching.passes import Passes
+from sae_match.matching.pricing import Hits, Pricer, Progress
+from sae_match.matching.starting import duals_by_length, partners_by_length
+
+# Cosine that partners are taken to have before anything is known.
+_TYPICAL_COSINE = 0.5
+# Times the squared length: see `SparseAssignment.unstarted`.
+_ROW_BIAS = 0.25
+# Reduced costs this small, in units of the vectors' lengths, are made exact before they matter.
+_NEARLY_TIGHT = 0.01
+# Pairs a row whose exact costs are worth their while.
+_EXACT_PAIRS = 6
+# Gap at which there is nothing left to improve.
+_CLOSED = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """An assignment and what is known of it after some rounds.
+
+    Attributes:
+        partner: Column of each row; `n_targets` and more where the row is left alone.
+        objective: Its cost, with the rejection cost of each row that is left alone.
+        lower_bound: No assignment's objective is below it.
+        u: Row duals of the next pass.
+        v: Column duals of the next pass.
+        pairs: Candidate pairs.
+        rounds: Passes made.
+        pairs_priced: Pairs looked at in them.
+    """
+
+    partner: Int64[np.ndarray, " n_rows"]
+    objective: float
+    lower_bound: float
+    u: Float64[np.ndarray, " n_rows"]
+    v: Float64[np.ndarray, " n_columns"]
+    pairs: CandidatePairs
+    rounds: int
+    pairs_priced: int
+
+    @property
+    def gap(self) -> float:
+        """Relative distance of objective and bound."""
+        return relative_gap(self.objective, self.lower_bound)
+
+
+def relative_gap(cost: float, lower_bound: float) -> float:
+    """`(cost - lower_bound) / |cost|`; zero where both are equal, infinite where only the cost is zero."""
+    if cost == lower_bound:
+        return 0.0
+    return (cost - lower_bound) / abs(cost) if cost else math.inf
+
+
+class Rounds:
+    """Rounds of one problem: every row gets a column of its own, or is left alone at a price.
+
+    Args:
+        source: Vectors of the rows; no more than of the columns.
+        target: Vectors of the columns, on the same device.
+        pricers: Make what looks at all pairs, the coarsest first; the next, finer one is made when more
+            pairs are within the rounding error of contradicting than there is room for.
+        rejection_cost: What it costs to leave a row alone; infinite where that is not allowed.
+
+    Attributes:
+        resolution: Gap between objective and bound that float64 cannot resolve.
+    """
+
+    def __init__(
+        self,
+        source: FeatureVectors,
+        target: FeatureVectors,
+        *,
+        pricers: Sequence[Callable[[], Pricer]],
+        rejection_cost: float = math.inf,
+    ) -> None:
+        self.source, self.target = source, target
+        self.n_rows, self.n_targets = len(source), len(target)
+        self.rejection_cost = rejection_cost
+        # Where rows may be left alone, each has a column of its own for that.
+        self.n_columns = self.n_targets + (self.n_rows if math.isfinite(rejection_cost) else 0)
+        squares = source.squares, target.squares
+        self.resolution = math.fsum(rounding_margin(source.width, *squares).tolist())
+        self._squares = squares
+        self._tolerance = 1e-13 * float(squares[0].mean() + squares[1].mean())
+        self._passes = Passes(pricers)
+        self._row_lengths, lengths = self._passes.row_lengths, self._passes.column_lengths
+        self._column_lengths = np.pad(lengths, (0, self.n_columns - self.n_targets), constant_values=lengths.mean())
+        # Pairs of the first pass: the best within groups, for every row and column. They stay, so that no
+        # dual is without something to hold it.
+        self._anchors: CandidatePairs | None = None
+
+    def first(self, progress: Progress) -> Solution:
+        """The first pass and the assignment among what it finds."""
+        u, v = self._starting_duals()
+        found = self._passes.first(u, v[: self.n_targets], progress)
+        pairs = self._candidates(found.hits, u, v).merged(self._always_allowed())
+        nothing = Solution(
+            partner=self._starting_partners(),
+            objective=math.inf,
+            lower_bound=-math.inf,
+            u=u,
+            v=v,
+            pairs=pairs,
+            rounds=1,
+            pairs_priced=found.priced,
+        )
+        return self._improved(nothing, pairs, exact=False)
+
+    def next(self, before: Solution, progress: Progress) -> Solution:
+        """One more pass: what it proves about the duals so far, and the assignment among what it finds.
+
+        Args:
+            before: The solution so far; it may come from another process.
+            progress: Told the fraction of the pass that is done.
+        """
+        u, v = before.u, before.v
+        found = self._passes.next(u, v[: self.n_targets], progress)
+        all_found = found.whole and found.threshold > 0
+        pairs = self._candidates(found.hits, u, v).merged(self._kept(before, all_found=all_found))
+        doubtful = self._doubtful(pairs, u, v)
+        exact = len(doubtful) <= _EXACT_PAIRS * self.n_rows
+        if exact:
+            pairs = self._made_exact(pairs, doubtful)
+        bound = self._proven(pairs, u, v, found.threshold)
+        known = replace(
+            before,
+            lower_bound=max(before.lower_bound, bound),
+            pairs=pairs,
+            rounds=before.rounds + 1,
+            pairs_priced=before.pairs_priced + found.priced,
+        )
+        known = replace(known, objective=self._objective(pairs, known.partner))
+        if known.gap <= _CLOSED or known.objective - known.lower_bound <= 2 * self.resolution:
+            return known
+        return self._improved(known, pairs, exact=exact)
+
+    def cost_of_pairs(self, solution: Solution) -> float:
+        """The objective without what rows cost that are left alone."""
+        alone = np.count_nonzero(solution.partner >= self.n_targets)
+        return solution.objective - alone * self.rejection_cost if alone else solution.objective
+
+    def costs(
+        self, rows: Int64[np.ndarray, " pairs"], columns: Int64[np.ndarray, " pairs"]
+    ) -> Float64[np.ndarray, " pairs"]:
+        """Exact costs of pairs of rows and columns, the columns for being left alone included."""
+        real = np.flatnonzero(columns < self.n_targets)
+        costs = np.full(len(rows), self.rejection_cost)
+        device = self._squares[0].device
+        i, j = (torch.from_numpy(index[real]).to(device) for index in (rows, columns))
+        products = scattered_products(self.source, self.target, i, j)
+        distances = (self._squares[0][i] + self._squares[1][j]).sub_(products, alpha=2).clamp_min_(0)
+        costs[real] = distances.cpu().numpy()
+        return costs
+
+    def _improved(self, known: Solution, pairs: CandidatePairs, *, exact: bool) -> Solution:
+        """The cheapest assignment among the pairs, with duals that no pair contradicts."""
+        contradicting = np.count_nonzero(pairs.reduced(known.u, known.v) < -self._tolerance)
+        if contradicting > self.n_rows or known.objective == math.inf:
+            assignment = SparseAssignment.unstarted(pairs, _ROW_BIAS * np.square(self._row_lengths))
+        else:
+            assignment = SparseAssignment(known.partner, known.v)
+        start = known.v
+        while True:
+            assignment.solve(pairs, self._tolerance)
+            assignment.centre(pairs, start)
+            doubtful = self._doubtful(pairs, assignment.u, assignment.v) if exact else np.empty(0, dtype=np.int64)
+            if len(doubtful) == 0:
+                break
+            pairs, start = self._made_exact(pairs, doubtful), assignment.v.copy()
+        partner, u, v = assignment.partner, assignment.u, assignment.v
+        objective = self._objective(pairs, partner)
+        if objective > known.objective:
+            partner, objective = known.partner, known.objective
+        return replace(known, partner=partner, objective=objective, u=u, v=v, pairs=pairs)
+
+    def _objective(self, pairs: CandidatePairs, partner: Int64[np.ndarray, " n_rows"]) -> float:
+        """Cost of an assignment; what is not known exactly counts for the most it can be."""
+        paid = pairs.positions(np.arange(self.n_rows), partner)
+        return math.fsum(pairs.cost[paid] + pairs.radius[paid])
+
+    def _candidates(
+        self, hits: Hits, u: Float64[np.ndarray, " n_rows"], v: Float64[np.ndarray, " n_columns"]
+    ) -> CandidatePairs:
+        units = self._row_lengths[hits.rows] * self._column_lengths[hits.columns]
+        return CandidatePairs.collected(
+            hits.rows,
+            hits.columns,
+            cost=hits.reduced * units + u[hits.rows] + v[hits.columns],
+            radius=hits.radius * units,
+            n_columns=self.n_columns,
+        )
+
+    def _always_allowed(self) -> CandidatePairs:
+        """A column for every row, so that there is an assignment, and being left alone where that is allowed."""
+        rows, columns = np.arange(self.n_rows), self._starting_partners()
+        if self.n_columns > self.n_targets:
+            rows, columns = np.tile(rows, 2), np.concatenate([columns, self.n_targets + rows])
+        return CandidatePairs.collected(rows, columns, self.costs(rows, columns), np.zeros(len(rows)), self.n_columns)
+
+    def _starting_partners(self) -> Int64[np.ndarray, " n_rows"]:
+        return partners_by_length(self._row_lengths, self._column_lengths[: self.n_targets])
+
+    def _starting_duals(self) -> tuple[Float64[np.ndarray, " n_rows"], Float64[np.ndarray, " n_columns"]]:
+        u, v = duals_by_length(self._row_lengths, self._column_lengths[: self.n_targets], _TYPICAL_COSINE)
+        return u, np.pad(v, (0, self.n_columns - self.n_targets))
+
+    def _kept(self, before: Solution, *, all_found: bool) -> CandidatePairs:
+        """Pairs known before; if a pass has found all that matter again, what is exact of them."""
+        pairs = before.pairs
+        if self._anchors is None:
+            self._anchors = pairs
+        if not all_found:
+            return pairs
+        keep = pairs.radius == 0
+        keep[pairs.positions(np.arange(self.n_rows), before.partner)] = True
+        return pairs.chosen(keep).merged(self._anchors)
+
+    def _doubtful(
+        self, pairs: CandidatePairs, u: Float64[np.ndarray, " n_rows"], v: Float64[np.ndarray, " n_columns"]
+    ) -> Int64[np.ndarray, " doubtful"]:
+        """Pairs that would contradict the duals if their costs were off, and with them those next to these."""
+        loose = pairs.reduced(u, v) - pairs.radius
+        rough = pairs.radius > 0
+        if not (rough & (loose < 0)).any():
+            return np.empty(0, dtype=np.int64)
+        units = self._row_lengths[pairs.rows] * self._column_lengths[pairs.columns]
+        return np.flatnonzero(rough & (loose < _NEARLY_TIGHT * units))
+
+    def _made_exact(self, pairs: CandidatePairs, at: Int64[np.ndarray, " some"]) -> CandidatePairs:
+        exact = self.costs(pairs.rows[at], pairs.columns[at])
+        off = np.abs(exact - pairs.cost[at]) - pairs.radius[at]
+        if len(at) and off.max() > self.resolution:
+            raise RuntimeError(f"a pass was off by {off.max():.3g} more than it had proven")
+        return pairs.with_exact(at, exact)
+
+    def _proven(
+        self,
+        pairs: CandidatePairs,
+        u: Float64[np.ndarray, " n_rows"],
+        v: Float64[np.ndarray, " n_columns"],
+        threshold: float,
+    ) -> float:
+        """Value of the feasible dual solution that lowering `u` by the worst contradictions leaves."""
+        reduced = pairs.reduced(u, v) - pairs.radius
+        worst = np.minimum(np.minimum.reduceat(reduced, pairs.row_starts(self.n_rows)[:-1]), 0)
+        if threshold < 0:
+            worst = np.minimum(worst, threshold * self._row_lengths * self._column_lengths.max())
+        # No cost is below zero, and so no objective is.
+        return max(0.0, math.fsum(u) + math.fsum(v) + math.fsum(worst) - self.resolution)

@@ -1,0 +1,202 @@
+"""From two sides' vectors to a certified assignment: rounds until the gap is small, watched and resumable."""
+
+import logging
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+
+from sae_match.errors import UserError
+from sae_match.matching import storage
+from sae_match.matching.candidates import CandidatePairs
+from sae_match.matching.cost import FeatureVectors
+from sae_match.matching.planning import Plan
+from sae_match.matching.rounds import Rounds, Solution
+
+log = logging.getLogger(__name__)
+
+MOST_ROUNDS = 40
+_TENSORS = ("partner", "u", "v", "rows", "columns", "cost", "radius")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a solution took.
+
+    Attributes:
+        solver: `dense` or `sparse`.
+        reason: Why that one.
+        rounds: Passes over pairs.
+        pairs_priced: Pairs looked at in them; a pass over all counts each once.
+        seconds: Of the wall clock, interrupted runs that were resumed included.
+        peak_memory: Most bytes that were resident in this process until the end of the solution.
+    """
+
+    solver: str
+    reason: str
+    rounds: int
+    pairs_priced: int
+    seconds: float
+    peak_memory: int
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where a solution stands.
+
+    Attributes:
+        round: The pass that is being made, from one.
+        done: Fraction of it.
+        gap: Relative gap proven so far; infinite before the second pass.
+    """
+
+    round: int
+    done: float
+    gap: float
+
+
+Watch = Callable[[Status], None]
+"""Told where a solution stands, many times a pass."""
+
+
+@dataclass(frozen=True, eq=False)
+class Solved:
+    """A solved problem.
+
+    Attributes:
+        permutation: Target feature of each source feature, -1 where there is none.
+        slack: How far, at most, the cost is above the optimum.
+        evidence: What it took.
+    """
+
+    permutation: Int64[np.ndarray, " n_source"]
+    slack: float
+    evidence: Evidence
+
+
+def solve(
+    source: FeatureVectors,
+    target: FeatureVectors,
+    plan: Plan,
+    *,
+    rejection_cost: float,
+    tolerance: float,
+    watch: Watch,
+    checkpoint: Path | None,
+) -> Solved:
+    """Rounds until the relative gap is at most `tolerance`.
+
+    Args:
+        source: One side.
+        target: The other side; the smaller side is matched whole.
+        plan: How.
+        rejection_cost: What leaving a feature of the smaller side alone costs; infinite for never.
+        tolerance: Relative gap that is good enough.
+        watch: Told where it stands.
+        checkpoint: File that holds the last finished round until the solution is complete. What it
+            holds of the same problem is where the solution goes on.
+    """
+    start, turned = time.perf_counter(), len(source) > len(target)
+    rows, columns = (target, source) if turned else (source, target)
+    rounds = Rounds(rows, columns, pricers=plan.pricers(rows, columns), rejection_cost=rejection_cost)
+    solution, before = _resumed(checkpoint, rounds)
+    if solution is None:
+        solution = rounds.first(lambda done: watch(Status(1, done, math.inf)))
+    while not _good_enough(solution, rounds, tolerance) and solution.rounds < MOST_ROUNDS:
+        if checkpoint is not None:
+            _save(solution, checkpoint, before + time.perf_counter() - start)
+        solution = rounds.next(solution, partial(_report, watch, solution))
+        log.debug("round %d: objective %.9g, bound %.9g", solution.rounds, solution.objective, solution.lower_bound)
+    if not _good_enough(solution, rounds, tolerance):
+        log.warning("after %d rounds the gap is %.1e, not %.1e", solution.rounds, solution.gap, tolerance)
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
+    seconds = before + time.perf_counter() - start
+    return Solved(
+        permutation=_permutation(solution, rounds, turned),
+        slack=solution.objective - solution.lower_bound,
+        evidence=Evidence(
+            plan.solver, plan.reason, solution.rounds, solution.pairs_priced, seconds, _peak_memory(rows)
+        ),
+    )
+
+
+def _report(watch: Watch, solution: Solution, done: float) -> None:
+    watch(Status(solution.rounds + 1, done, solution.gap))
+
+
+def _good_enough(solution: Solution, rounds: Rounds, tolerance: float) -> bool:
+    gap = solution.objective - solution.lower_bound
+    return gap <= max(tolerance * rounds.cost_of_pairs(solution), 2 * rounds.resolution)
+
+
+def _permutation(solution: Solution, rounds: Rounds, turned: bool) -> Int64[np.ndarray, " n_source"]:
+    partner = np.where(solution.partner < rounds.n_targets, solution.partner, -1)
+    if not turned:
+        return partner
+    permutation = np.full(rounds.n_targets, -1)
+    paired = np.flatnonzero(partner >= 0)
+    permutation[partner[paired]] = paired
+    return permutation
+
+
+def _save(solution: Solution, file: Path, seconds: float) -> None:
+    arrays = {"partner": solution.partner, "u": solution.u, "v": solution.v}
+    arrays |= {name: getattr(solution.pairs, name) for name in ("rows", "columns", "cost", "radius")}
+    numbers = {
+        "objective": solution.objective,
+        "lower_bound": solution.lower_bound,
+        "rounds": solution.rounds,
+        "pairs_priced": solution.pairs_priced,
+        "seconds": seconds,
+    }
+    try:
+        storage.save(
+            file,
+            {name: torch.from_numpy(array) for name, array in arrays.items()},
+            {name: repr(number) for name, number in numbers.items()},
+        )
+    except UserError as error:
+        log.warning("%s; after an interruption this round would be made again", error)
+
+
+def _resumed(file: Path | None, rounds: Rounds) -> tuple[Solution | None, float]:
+    """The solution that an interrupted run left in a file, and the seconds that it had taken."""
+    if file is None or not file.is_file():
+        return None, 0.0
+    try:
+        tensors, numbers = storage.load(file, _TENSORS)
+        solution = Solution(
+            **{name: tensors[name].numpy() for name in ("partner", "u", "v")},
+            objective=float(numbers["objective"]),
+            lower_bound=float(numbers["lower_bound"]),
+            pairs=CandidatePairs(
+                **{name: tensors[name].numpy() for name in ("rows", "columns", "cost", "radius")},
+                n_columns=rounds.n_columns,
+            ),
+            rounds=int(numbers["rounds"]),
+            pairs_priced=int(numbers["pairs_priced"]),
+        )
+        if len(solution.partner) != rounds.n_rows or len(solution.v) != rounds.n_columns:
+            raise UserError(f"{file} is of another problem")
+    except (UserError, KeyError, ValueError) as error:
+        log.warning("%s; starting again", error)
+        return None, 0.0
+    log.info("going on after round %d, gap %.1e", solution.rounds, solution.gap)
+    return solution, float(numbers["seconds"])
+
+
+def _peak_memory(vectors: FeatureVectors) -> int:
+    device = vectors.factors[0].device
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    # Kilobytes everywhere but on a Mac.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
