@@ -19,11 +19,17 @@ from sae_match.settings.schema import TrainSettings
 from sae_match.text.batches import training_texts
 from sae_match.training.language_model import LanguageModelSettings
 from sae_match.training.recipes import train_language_model, train_saes
+from sae_match.training.sae_training import SAETrainingSettings
 
 log = logging.getLogger(__name__)
 
 
-@entry_point(Path(__file__).parents[1] / "conf" / "train.yaml", TrainSettings)
+@entry_point(
+    Path(__file__).parents[1] / "conf" / "train.yaml",
+    TrainSettings,
+    language_model=LanguageModelSettings,
+    saes=SAETrainingSettings,
+)
 def main(settings: TrainSettings) -> None:
     folder, destination = Path(settings.output_dir), Path(settings.destination)
     try:

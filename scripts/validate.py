@@ -16,7 +16,8 @@ from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.cache import MatchingCache
 from sae_match.model.loading import load_model
 from sae_match.report.callback import ValidationReport
-from sae_match.report.progress import ValidationProgress
+from sae_match.report.matching_progress import MatchingProgress
+from sae_match.report.progress import MatchingBar, ValidationProgress
 from sae_match.report.wandb_logging import open_logger
 from sae_match.settings.entry import entry_point
 from sae_match.settings.schema import ValidateSettings
@@ -28,14 +29,19 @@ def main(settings: ValidateSettings) -> None:
     folder = Path(settings.output_dir)
     stream, tokenizer = load_model(settings.model)
     cache = MatchingCache(Path(settings.cache_dir).expanduser() if settings.cache_dir else None)
-    module = MatchValidation(stream, settings.sae.collection(), settings.matcher, settings.evaluation, cache, folder)
+    console = Console()
+    matching = MatchingProgress(console)
+    module = MatchValidation(
+        stream, settings.sae.collection(), settings.matcher, settings.evaluation, cache, folder, matching.watch
+    )
     data = TextData(settings.text, tokenizer)
     data.setup("validate")
-    console = Console()
     callbacks: list[L.Callback] = [ValidationReport(console, folder, data, settings.model.source)]
     if settings.trainer.progress:
         # First, so that the bar is gone when the report prints its tables.
         callbacks.insert(0, ValidationProgress(console, len(data.batches)))
+        # Last, so that the plan is printed before the bar is drawn.
+        callbacks.append(MatchingBar(matching))
     with open_logger(settings.logger, folder, asdict(settings)) as logger:
         trainer = settings.trainer.trainer(
             logger=logger or False,

@@ -1,11 +1,24 @@
 """Runtime shape checks for the whole package, and the small things that many tests need."""
 
+from pathlib import Path
+
 import jaxtyping
 
-jaxtyping.install_import_hook("sae_match", "beartype.beartype")
+ROOT = Path(__file__).parents[1]
+# numba compiles these, and cannot compile what the checks make of them. A name stands for all below it.
+COMPILED = "sae_match.matching.kernels"
+
+
+def checked_modules() -> list[str]:
+    """Every module of the package but the compiled one and the packages that hold it."""
+    files = (ROOT / "src" / "sae_match").rglob("*.py")
+    names = {".".join(file.relative_to(ROOT / "src").with_suffix("").parts).removesuffix(".__init__") for file in files}
+    return sorted(name for name in names if not f"{COMPILED}.".startswith(f"{name}."))
+
+
+jaxtyping.install_import_hook(checked_modules(), "beartype.beartype")
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,8 +27,6 @@ from transformers import Gemma2Config, Gemma2ForCausalLM
 from sae_match import SAE, bundled
 from sae_match.model.loading import ModelSettings, load_model
 from sae_match.model.residual_stream import ResidualStream
-
-ROOT = Path(__file__).parents[1]
 
 
 def random_sae(seed: int, d_in: int = 6, d_sae: int = 10, dtype: torch.dtype = torch.float32) -> SAE:

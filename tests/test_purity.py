@@ -18,7 +18,7 @@ def brought_in(statement: str) -> list[str]:
     "statement",
     [
         "import sae_match",
-        "import sae_match.matching.cache",
+        "import sae_match.matching.cache, sae_match.matching.baselines",
         "import sae_match.saes.collection, sae_match.matching.similarity",
     ],
 )

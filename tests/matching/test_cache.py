@@ -1,9 +1,11 @@
 import logging
+import multiprocessing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from tests.conftest import random_sae
 
 from sae_match.matching import cache as cache_module
 from sae_match.matching.cache import MatchingCache
@@ -39,9 +41,103 @@ def test_a_changed_sae_order_or_setting_misses_the_cache(make_sae, tmp_path, sol
         MatcherSettings(fold="none"),
         MatcherSettings(metric="cosine"),
         MatcherSettings(terms={"W_enc": 1.0}),
+        MatcherSettings(rejection_cost=5.0),
+        MatcherSettings(tolerance=1e-3),
     ):
         cache.match(a, b, settings)
-    assert len(solved) == 6
+    assert len(solved) == 8
+
+
+def test_another_way_to_the_same_matching_finds_it(make_sae, tmp_path, solved):
+    for settings in (
+        MatcherSettings(),
+        MatcherSettings(solver="sparse"),
+        MatcherSettings(solver="dense", memory=2.0),
+        MatcherSettings(precision="float64", device="cpu"),
+    ):
+        MatchingCache(tmp_path).match(make_sae(0), make_sae(1), settings)
+    assert len(solved) == 1
+
+
+def test_another_format_version_misses_the_cache(make_sae, tmp_path, solved, monkeypatch):
+    MatchingCache(tmp_path).match(make_sae(0), make_sae(1), MatcherSettings())
+    monkeypatch.setattr(cache_module, "FORMAT_VERSION", "another")
+    MatchingCache(tmp_path).match(make_sae(0), make_sae(1), MatcherSettings())
+    assert len(solved) == 2
+
+
+@pytest.mark.parametrize("settings", [MatcherSettings(), MatcherSettings(solver="sparse", rejection_cost=9.0)])
+def test_what_is_found_again_is_what_was_found(make_sae, tmp_path, settings):
+    first, again = (MatchingCache(tmp_path).match(make_sae(0), make_sae(1, d_sae=12), settings) for _ in range(2))
+    assert torch.equal(first.permutation, again.permutation)
+    assert torch.equal(first.pair_cost.nan_to_num(-1), again.pair_cost.nan_to_num(-1))
+    assert (first.lower_bound, first.evidence, first.one_to_one) == (
+        again.lower_bound,
+        again.evidence,
+        again.one_to_one,
+    )
+    assert first.provenance.items() <= again.provenance.items()
+
+
+def test_nothing_but_the_matching_is_left(make_sae, tmp_path):
+    MatchingCache(tmp_path).match(make_sae(0), make_sae(1), MatcherSettings(solver="sparse"))
+    assert [file.suffix for file in tmp_path.iterdir()] == [".safetensors"]
+
+
+def test_an_interrupted_matching_goes_on_in_the_next_run(make_sae, tmp_path):
+    def interrupt(status):
+        if status.round == 2:
+            raise KeyboardInterrupt
+
+    cache, settings = MatchingCache(tmp_path), MatcherSettings(solver="sparse")
+    source, target = make_sae(0, d_sae=100), make_sae(1, d_sae=100)
+    with pytest.raises(KeyboardInterrupt):
+        cache.match(source, target, settings, watch=interrupt)
+    assert [file.suffix for file in tmp_path.iterdir()] == [".unfinished"]
+    told = []
+    found = cache.match(source, target, settings, watch=told.append)
+    assert told[0].round == 2
+    assert torch.equal(found.permutation, match(source, target).permutation)
+    assert [file.suffix for file in tmp_path.iterdir()] == [".safetensors"]
+
+
+class _TellsOfWaiting(logging.Handler):
+    def __init__(self, waits):
+        super().__init__()
+        self.waits = waits
+
+    def emit(self, record):
+        if "waiting for it" in record.getMessage():
+            self.waits.set()
+
+
+def _match_beside_another(folder, waits, results):
+    """Match a pair; whoever solves it does not go on before the other waits."""
+    solved = []
+
+    def watch(_status):
+        solved.append(True)
+        waits.wait(60)
+
+    logging.getLogger(cache_module.__name__).addHandler(_TellsOfWaiting(waits))
+    logging.getLogger(cache_module.__name__).setLevel(logging.INFO)
+    found = MatchingCache(folder).match(random_sae(0), random_sae(1), MatcherSettings(), watch=watch)
+    results.put((bool(solved), found.permutation.tolist()))
+
+
+def test_two_processes_that_want_the_same_pair_solve_it_once(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    waits, results = context.Event(), context.Queue()
+    processes = [context.Process(target=_match_beside_another, args=(tmp_path, waits, results)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    outcomes = [results.get(timeout=120) for _ in processes]
+    for process in processes:
+        process.join()
+    assert sorted(solved for solved, _ in outcomes) == [False, True]
+    assert waits.is_set()
+    assert outcomes[0][1] == outcomes[1][1] == match(random_sae(0), random_sae(1)).permutation.tolist()
+    assert [file.suffix for file in tmp_path.iterdir()] == [".safetensors"]
 
 
 def test_a_damaged_file_is_solved_again_and_said_aloud(make_sae, tmp_path, solved, caplog):

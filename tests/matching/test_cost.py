@@ -1,18 +1,28 @@
 import math
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
+from tests.matching.problems import ALL, all_rows, naive_costs, normal, plain, rounding
 
 from sae_match import fold_threshold
 from sae_match.errors import UserError
-from sae_match.matching.cost import cost_matrix, feature_vectors, pair_costs, rounding_margin, term_weights
+from sae_match.matching.cost import (
+    common_centre,
+    cost_matrix,
+    feature_vectors,
+    pair_costs,
+    rounding_margin,
+    scattered_products,
+    squares_about,
+    term_weights,
+    unit_lengths,
+)
 
-ALL = term_weights(("W_enc", "b_enc", "W_dec"))
 
-
-def vectors(sae, fold="threshold", terms=ALL, metric="mse"):
-    return feature_vectors(sae, fold=fold, terms=terms, metric=metric)
+def vectors(sae, fold="threshold", terms=ALL, metric="mse", keep=None):
+    return feature_vectors(sae, fold=fold, terms=terms, metric=metric, keep=keep)
 
 
 def test_costs_equal_a_naive_loop_over_pairs_and_terms(make_sae):
@@ -28,6 +38,13 @@ def test_costs_equal_a_naive_loop_over_pairs_and_terms(make_sae):
             assert float(costs[i, j]) == pytest.approx(naive, rel=1e-12)
 
 
+def test_folding_happens_in_float64(make_sae):
+    sae = make_sae(0)
+    by_hand = torch.cat([sae.W_enc.T.double(), sae.b_enc[:, None].double()], dim=1) / sae.threshold.double()[:, None]
+    decoder = sae.W_dec.double() * sae.threshold.double()[:, None]
+    assert torch.allclose(vectors(sae).rows(slice(None)), torch.cat([by_hand, decoder], dim=1), rtol=1e-15)
+
+
 def test_weights_scale_their_terms(make_sae):
     a, b = make_sae(0), make_sae(1)
     separate = {name: cost_matrix(vectors(a, terms={name: 1.0}), vectors(b, terms={name: 1.0})) for name in ALL}
@@ -37,10 +54,37 @@ def test_weights_scale_their_terms(make_sae):
 
 
 def test_cosine_costs_are_one_minus_the_cosine(make_sae):
-    a, b = vectors(make_sae(0)), vectors(make_sae(1))
+    a, b = (vectors(make_sae(seed)).rows(slice(None)) for seed in (0, 1))
     cosines = torch.nn.functional.cosine_similarity(a[:, None], b[None], dim=-1)
     costs = cost_matrix(vectors(make_sae(0), metric="cosine"), vectors(make_sae(1), metric="cosine"))
     assert torch.allclose(costs, 1 - cosines)
+
+
+def test_blocks_in_order_are_all_rows():
+    sides = plain(normal(0, 600, 5))
+    blocks = list(sides.blocks())
+    assert len(blocks) > 1
+    assert torch.equal(torch.cat([block for _, block in blocks]), sides.rows(slice(None)))
+    assert [index for at, _ in blocks for index in range(600)[at]] == list(range(600))
+
+
+def test_selected_features_keep_their_vectors(make_sae):
+    keep = torch.tensor([True, False, True, True, False] * 2)
+    whole = vectors(make_sae(0))
+    assert torch.equal(whole.selected(keep).rows(slice(None)), whole.rows(slice(None))[keep])
+    assert whole.selected(torch.ones(10, dtype=torch.bool)) is whole
+
+
+def test_squares_and_mean_are_those_of_the_rows(make_sae):
+    sides = vectors(make_sae(0, d_sae=300))
+    assert np.allclose(sides.squares, np.square(all_rows(sides)).sum(1), rtol=1e-14)
+    assert np.allclose(sides.mean(), all_rows(sides).mean(0), rtol=1e-12)
+
+
+def test_vectors_take_the_memory_of_their_parameters(make_sae):
+    sides = vectors(make_sae(0))
+    assert sides.width == 6 + 1 + 6
+    assert sides.bytes == 4 * 10 * 13 + 3 * 8 * 10
 
 
 def test_pair_costs_are_exact_where_the_product_form_cancels():
@@ -48,28 +92,54 @@ def test_pair_costs_are_exact_where_the_product_form_cancels():
     a = torch.full((1, 3), 1e6, dtype=torch.float64)
     b = a + 1e-6
     exact = float(((a - b) ** 2).sum())
-    assert float(pair_costs(a, b, torch.tensor([0]))) == exact
-    assert abs(float(cost_matrix(a, b)) - exact) <= float(rounding_margin(a, b))
-    assert math.isnan(float(pair_costs(a, b, torch.tensor([-1]))))
+    assert float(pair_costs(plain(a), plain(b), torch.tensor([0]))) == exact
+    assert abs(float(cost_matrix(plain(a), plain(b))) - exact) <= rounding(plain(a), plain(b))[0, 0]
+
+
+def test_a_feature_without_a_partner_has_no_cost():
+    a = plain(normal(0, 3, 2))
+    costs = pair_costs(a, a, torch.tensor([0, -1, 2]))
+    assert costs[[0, 2]].tolist() == [0, 0]
+    assert math.isnan(costs[1])
 
 
 def test_what_all_features_have_in_common_does_not_drown_their_differences():
-    generator = torch.Generator().manual_seed(0)
-    a, b = (torch.randn(20, 5, generator=generator, dtype=torch.float64) for _ in range(2))
-    assert torch.allclose(cost_matrix(a + 1e8, b + 1e8), cost_matrix(a, b), rtol=1e-6)
+    a, b = normal(0, 20, 5), normal(1, 20, 5)
+    assert torch.allclose(cost_matrix(plain(a + 1e8), plain(b + 1e8)), cost_matrix(plain(a), plain(b)), rtol=1e-6)
 
 
 @pytest.mark.parametrize("offset", [0.0, 100.0, 1e8])
 def test_the_rounding_margin_covers_the_error_of_every_entry(offset):
-    generator = torch.Generator().manual_seed(0)
-    a = torch.randn(40, 300, generator=generator, dtype=torch.float64) * 10 + offset
-    b = a + 1e-7 * torch.randn(40, 300, generator=generator, dtype=torch.float64)
-    product = cost_matrix(a, b)
-    wide_a, wide_b = a.numpy().astype(np.longdouble), b.numpy().astype(np.longdouble)
-    exact = np.square(wide_a[:, None] - wide_b[None]).sum(-1)
-    error = np.abs(product.numpy() - exact).max(axis=1)
-    assert (error > 0).all()
-    assert (error <= rounding_margin(a, b).numpy()).all()
+    rows = normal(0, 40, 300) * 10 + offset
+    a, b = plain(rows), plain(rows + 1e-7 * normal(1, 40, 300))
+    error = np.abs(cost_matrix(a, b).numpy() - naive_costs(a, b))
+    assert (error.max(axis=1) > 0).all()
+    assert (error <= rounding(a, b)).all()
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_scattered_products_make_costs_within_the_margin(offset):
+    a, b = plain(normal(0, 50, 40) + offset), plain(normal(1, 60, 40) + offset)
+    rows, columns = torch.arange(50).repeat(4), torch.arange(200) % 60
+    products = scattered_products(a, b, rows, columns)
+    costs = a.squares[rows] + b.squares[columns] - 2 * products
+    error = np.abs(costs.numpy() - naive_costs(a, b)[rows, columns])
+    assert (error <= rounding(a, b)[rows, 0]).all()
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_squares_about_the_centre_are_within_the_margin(offset):
+    a, b = plain(normal(0, 300, 40) + offset), plain(normal(1, 60, 40) + offset)
+    centre = common_centre(a, b)
+    exact = np.square(all_rows(a).astype(np.longdouble) - centre.numpy()).sum(1)
+    assert (np.abs(squares_about(a, centre).numpy() - exact) <= rounding(a, b)[:, 0]).all()
+
+
+def test_very_short_vectors_count_as_a_tenth_of_the_mean_length():
+    lengths = unit_lengths(torch.tensor([0.0, 4.0], dtype=torch.float64), torch.tensor([16.0], dtype=torch.float64))
+    assert [side.tolist() for side in lengths] == [pytest.approx([0.2, 2]), [4]]
+    zeros = torch.zeros(2, dtype=torch.float64)
+    assert [side.tolist() for side in unit_lengths(zeros, zeros)] == [[1, 1], [1, 1]]
 
 
 @pytest.mark.parametrize(
@@ -89,12 +159,20 @@ def test_bad_terms_are_refused(terms, message):
         term_weights(terms)
 
 
-def test_parameters_that_are_not_finite_are_named(make_sae):
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_parameters_that_are_not_finite_are_named(make_sae, bad):
     sae = make_sae(0)
-    sae.W_dec[3, 2] = math.nan
+    sae.W_dec[3, 2] = bad
     with pytest.raises(UserError, match="W_dec of feature 3 is not finite"):
         vectors(sae)
-    assert torch.isfinite(vectors(sae, terms={"W_enc": 1.0})).all()
+    assert torch.isfinite(vectors(sae, terms={"W_enc": 1.0}).rows(slice(None))).all()
+
+
+def test_features_that_are_not_kept_may_be_bad(make_sae):
+    sae, keep = make_sae(0), torch.arange(10) != 3
+    good = vectors(sae).selected(keep).rows(slice(None))
+    sae.W_dec[3], sae.b_enc[3], sae.threshold[3] = math.nan, math.inf, 0
+    assert torch.equal(vectors(sae, keep=keep).rows(slice(None)), good)
 
 
 def test_parameters_too_large_to_square_are_refused(make_sae):
@@ -107,3 +185,8 @@ def test_a_zero_feature_has_no_cosine(make_sae):
     sae.W_dec[3] = 0
     with pytest.raises(UserError, match="feature 3 is zero in all terms"):
         vectors(sae, terms={"W_dec": 1.0}, metric="cosine")
+
+
+def test_shapes_are_checked_in_tests():
+    with pytest.raises(jaxtyping.TypeCheckError):
+        rounding_margin(3, torch.zeros(2, 2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64))

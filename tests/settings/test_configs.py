@@ -6,22 +6,33 @@ from hydra.errors import ConfigCompositionException, HydraException
 from tests.conftest import ROOT
 
 from sae_match.settings.entry import register, typed
+from sae_match.settings.match import MatchSettings
 from sae_match.settings.schema import TrainSettings, ValidateSettings
+from sae_match.training.language_model import LanguageModelSettings
+from sae_match.training.sae_training import SAETrainingSettings
 
 CONF = ROOT / "conf"
 GROUPS = ("model", "sae", "matcher", "text", "evaluation", "trainer", "logger", "experiment")
+MATCH_GROUPS = ("sae", "matcher")
+LAUNCHERS = sorted(file.stem for file in (CONF / "hydra" / "launcher").glob("*.yaml"))
 CHOICES = [f"{group}={file.stem}" for group in GROUPS for file in sorted((CONF / group).glob("*.yaml"))]
 
 
-def composed(name, *overrides):
-    register()
+def composed(name, *overrides, **options):
+    register(
+        validate=ValidateSettings,
+        match=MatchSettings,
+        train=TrainSettings,
+        language_model=LanguageModelSettings,
+        saes=SAETrainingSettings,
+    )
+    if "sae=gemma_scope" in overrides:
+        overrides = (*overrides, "sae.source=somewhere")
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        return compose(name, [*overrides, "output_dir=somewhere"])
+        return compose(name, [*overrides, "output_dir=somewhere"], **options)
 
 
 def validate(*overrides):
-    if "sae=gemma_scope" in overrides:
-        overrides = (*overrides, "sae.source=somewhere")
     return typed(composed("validate", *overrides), ValidateSettings)
 
 
@@ -32,6 +43,29 @@ def test_every_group_has_choices():
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice_composes(choice):
     assert isinstance(validate(choice), ValidateSettings)
+
+
+@pytest.mark.parametrize("choice", [choice for choice in CHOICES if choice.split("=")[0] in MATCH_GROUPS])
+def test_every_choice_composes_for_a_matching_without_a_model(choice):
+    settings = typed(composed("match", choice), MatchSettings)
+    assert (settings.pairs, settings.shard, settings.shards) == ("adjacent", 0, 1)
+    assert settings.matcher.memory is None
+
+
+def test_pairs_and_memory_of_a_matching_can_be_set():
+    settings = typed(composed("match", "pairs=[[0,1],[2,5]]", "matcher.memory=8"), MatchSettings)
+    assert settings.pairs == [[0, 1], [2, 5]]
+    assert settings.matcher.memory == 8.0
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_every_launcher_composes_and_bounds_its_jobs(launcher):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    config = composed("match", f"hydra/launcher={launcher}", return_hydra_config=True)
+    bound = config.hydra.launcher.get("n_jobs") or config.hydra.launcher.get("mem_gb")
+    assert bound > 0
+    assert config.hydra.launcher._target_.startswith("hydra_plugins.")
 
 
 @pytest.mark.parametrize("training", ["language_model", "saes"])

@@ -27,6 +27,7 @@ from sae_match.evaluation.statistics import Activity, LossSum, Moments, joint_ac
 from sae_match.evaluation.tally import Pair, Tally
 from sae_match.matching import baselines
 from sae_match.matching.cache import MatchingCache
+from sae_match.matching.layers import PairWatch, match_layers, save_matching, unwatched
 from sae_match.matching.matching import MatcherSettings, Matching
 from sae_match.model.residual_stream import CleanPass, ResidualStream
 from sae_match.saes.collection import SAECollection
@@ -71,6 +72,7 @@ class MatchValidation(L.LightningModule):
         settings: What is measured.
         cache: Where matchings are kept between runs.
         folder: Run folder; the matchings are written to `matchings/` in it.
+        watch: Told where the solution of each pair stands.
 
     Attributes:
         matchings: After `setup`, the matching of each pair and matching arm.
@@ -85,10 +87,11 @@ class MatchValidation(L.LightningModule):
         settings: EvaluationSettings,
         cache: MatchingCache,
         folder: Path,
+        watch: PairWatch = unwatched,
     ) -> None:
         super().__init__()
         self.stream, self.collection, self.matcher = stream, collection, matcher
-        self.cache, self.folder, self.seed = cache, folder, settings.seed
+        self.cache, self.folder, self.seed, self.watch = cache, folder, settings.seed, watch
         self.arms = checked_arms(settings.arms)
         self.pairs = collection.adjacent_pairs()
         if not self.pairs:
@@ -180,28 +183,26 @@ class MatchValidation(L.LightningModule):
             return baselines.identity(source)
         if arm == RANDOM:
             return baselines.random(source, seed=self.seed + pair[0])
-        try:
-            return self.cache.match(source, target, replace(self.matcher, fold=self._fold(arm)))
-        except UserError as error:
-            raise UserError(f"layers {pair[0]} and {pair[1]}: {error}") from error
+        return match_layers(
+            pair,
+            source,
+            target,
+            replace(self.matcher, fold=self._fold(arm)),
+            collection=self.collection,
+            cache=self.cache,
+            watch=self.watch,
+        )
 
     def _evidence(self, pair: Pair) -> str:
         """What is proven about the pair's matching, for the log."""
         matching = self.matchings.get((pair, MATCHED))
         if matching is None:
             return ""
-        gap = (matching.cost - matching.lower_bound) / matching.cost if matching.cost else 0.0
-        return f": cost {matching.cost:.6g}, proven to be the optimum to within {gap:.0e} of it"
+        return f": cost {matching.cost:.6g}, proven to be the optimum to within {matching.gap:.0e} of it"
 
     def _save_matching(self, pair: Pair) -> None:
         if (pair, MATCHED) in self.matchings and self.trainer.is_global_zero:
-            file = self.folder / "matchings" / f"L{pair[0]:02d}-L{pair[1]:02d}.safetensors"
-            where = {
-                f"{end}_file": f"{self.collection.source} layer={layer} {dict(self.collection.layers[layer])}"
-                for end, layer in zip(("source", "target"), pair, strict=True)
-            }
-            matching = self.matchings[pair, MATCHED]
-            replace(matching, provenance={**matching.provenance, **where}).save(file)
+            save_matching(self.matchings[pair, MATCHED], self.folder, pair, self.collection)
 
     def _fold(self, arm: str) -> Fold:
         """What values are rescaled by under an arm; the baselines stay folded whatever the matcher."""

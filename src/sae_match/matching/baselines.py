@@ -54,9 +54,9 @@ def nearest(
     if source.d_in != target.d_in:
         raise UserError(f"the source reads activations of width {source.d_in}, the target of width {target.d_in}")
     weights = term_weights(terms)
-    sides = [feature_vectors(sae, fold=fold, terms=weights, metric=metric) for sae in (source, target)]
-    permutation = _nearest_columns(*sides)
-    costs = pair_costs(*sides, permutation)
+    rows, columns = (feature_vectors(sae, fold=fold, terms=weights, metric=metric) for sae in (source, target))
+    permutation = _nearest_columns(rows, columns)
+    costs = pair_costs(rows, columns, permutation)
     return Matching(
         permutation.cpu(),
         costs,

@@ -204,28 +204,30 @@ def common_centre(source: FeatureVectors, target: FeatureVectors) -> Float64[Ten
 
 
 def squares_about(vectors: FeatureVectors, centre: Float64[Tensor, " width"]) -> Float64[Tensor, " n"]:
-    """Squared distance of every vector from a point."""
-    return torch.cat([block.sub_(centre).square_().sum(1) for _, block in vectors.blocks()])
+    """Squared distance of every vector from a point, off by no more than `rounding_margin`."""
+    products = torch.zeros_like(vectors.squares)
+    widths = [part.shape[1] for part in vectors.parts]
+    for part, factor, piece in zip(vectors.parts, vectors.factors, centre.split(widths), strict=True):
+        for rows in _row_slices(len(vectors)):
+            products[rows] += (part[rows].double() @ piece) * factor[rows]
+    return (vectors.squares - 2 * products + centre.square().sum()).clamp_min_(0)
 
 
-def unit_lengths(
-    source: FeatureVectors, target: FeatureVectors
-) -> tuple[Float64[Tensor, " n_source"], Float64[Tensor, " n_target"]]:
-    """Positive lengths of both sides' vectors, about the common centre.
+def unit_lengths(*squares: Float64[Tensor, " _"]) -> tuple[Float64[Tensor, " _"], ...]:
+    """Positive lengths of vectors of several sides, given their squares.
 
     A vector that is very short counts as a tenth of the mean length.
     """
-    centre = common_centre(source, target)
-    lengths = [squares_about(side, centre).sqrt() for side in (source, target)]
+    lengths = [side.sqrt() for side in squares]
     floor = 0.1 * torch.cat(lengths).mean()
     floor = floor if floor > 0 else torch.ones_like(floor)
-    return lengths[0].maximum(floor), lengths[1].maximum(floor)
+    return tuple(side.maximum(floor) for side in lengths)
 
 
 def cost_matrix(source: FeatureVectors, target: FeatureVectors) -> Float64[Tensor, "n_source n_target"]:
     """Squared distances of all pairs, float64, by one matrix product about the common centre."""
     centre = common_centre(source, target)
-    rows, columns = (side.rows(slice(None)) - centre for side in (source, target))
+    rows, columns = (side.rows(slice(None)).sub_(centre) for side in (source, target))
     costs = rows @ columns.T
     # In place: at this size a temporary matrix is what a memory budget breaks on.
     return costs.mul_(-2).add_(rows.square().sum(1)[:, None]).add_(columns.square().sum(1)).clamp_min_(0)
@@ -274,7 +276,8 @@ def rounding_margin(
     An inner product of `n` terms in floating point is off by at most `n u / (1 - n u)` times the
     product of the norms, whatever the order of summation (Higham, Accuracy and Stability of
     Numerical Algorithms, section 3.1); here `u = 2^-53`, and three such products and three sums make
-    an entry. The factor two also covers the rounding of factors and of the centre.
+    an entry. The factor two also covers the rounding of factors and of the centre, which is no
+    further from the origin than vectors are on average, and about which products may be taken.
 
     Args:
         width: Entries of a vector.
@@ -283,7 +286,8 @@ def rounding_margin(
     """
     terms = width + 8
     gamma = terms * UNIT / (1 - terms * UNIT)
-    reach = source_squares.sqrt() + target_squares.max().sqrt()
+    source, target = source_squares.sqrt(), target_squares.sqrt()
+    reach = source + target.max() + source.mean() + target.mean()
     return 2 * gamma * reach.square()
 
 

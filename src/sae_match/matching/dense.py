@@ -5,7 +5,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from sae_match.matching.cost import FeatureVectors, cost_matrix, unit_lengths
+from sae_match.matching.cost import FeatureVectors, common_centre, cost_matrix, squares_about, unit_lengths
 from sae_match.matching.pricing import CrowdedError, Hits, Progress, group_size
 
 _ROWS_PER_BLOCK = 512
@@ -25,10 +25,12 @@ class DensePricer:
     """
 
     def __init__(self, source: FeatureVectors, target: FeatureVectors) -> None:
-        source_lengths, target_lengths = unit_lengths(source, target)
-        self.source_lengths, self.target_lengths = source_lengths.cpu().numpy(), target_lengths.cpu().numpy()
-        self._row_units, self._column_units = 1 / source_lengths, 1 / target_lengths
-        self._costs = cost_matrix(source, target)
+        centre = common_centre(source, target)
+        units = unit_lengths(squares_about(source, centre), squares_about(target, centre))
+        self.source_lengths, self.target_lengths = (side.cpu().numpy() for side in units)
+        self._row_units, self._column_units = 1 / units[0], 1 / units[1]
+        # Kept in the units of reduced costs: what duals take off them is then two outer products.
+        self._costs = cost_matrix(source, target).mul_(self._row_units[:, None]).mul_(self._column_units)
 
     @staticmethod
     def bytes(n_source: int, n_target: int, width: int) -> int:
@@ -36,7 +38,7 @@ class DensePricer:
         return 8 * (n_source * n_target + 2 * (n_source + n_target) * width)
 
     def sampled_quantile(
-        self, u: Float64[np.ndarray, " n_source"], v: Float64[np.ndarray, " n_target"], pairs: float
+        self, u: Float64[np.ndarray, " n_source"], v: Float64[np.ndarray, " n_target"], pairs: int
     ) -> tuple[float, float]:
         """See `Pricer`."""
         generator = torch.Generator().manual_seed(0)
@@ -87,7 +89,9 @@ class DensePricer:
     def _reduced(
         self, rows: Int64[Tensor, " k"], u: Float64[Tensor, " n_source"], v: Float64[Tensor, " n_target"]
     ) -> Float64[Tensor, "k n_target"]:
-        return self._costs[rows].sub_(u[rows, None]).sub_(v).mul_(self._row_units[rows, None]).mul_(self._column_units)
+        left = torch.stack([u[rows] * self._row_units[rows], self._row_units[rows]], dim=1)
+        right = torch.stack([self._column_units, v * self._column_units])
+        return self._costs[rows].addmm_(left, right, alpha=-1)
 
     def _on_device(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self._costs.device)

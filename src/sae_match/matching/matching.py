@@ -136,11 +136,16 @@ def match(
     finished = time.perf_counter()
     permutation = torch.from_numpy(solved.permutation)
     costs = pair_costs(sides[0], sides[1], permutation.to(where))
+    if rejection_cost is not None:
+        # A pair at exactly that price is as cheap as none, and does not survive.
+        permutation[costs >= rejection_cost] = -1
+        costs[permutation < 0] = math.nan
     total = math.fsum(costs[permutation >= 0].tolist())
     return Matching(
         permutation=_among_all(_in_target(permutation, target_mask), source_mask, -1),
         pair_cost=_among_all(costs, source_mask, math.nan),
-        lower_bound=min(total, total - solved.slack),
+        # Costs are not negative, and where no pair is rejected the cheapest matching's is not either.
+        lower_bound=min(total, max(total - solved.slack, 0.0 if rejection_cost is None else -math.inf)),
         provenance={
             "solver": solved.evidence.solver,
             "fold": fold,
@@ -167,7 +172,7 @@ def _in_target(permutation: Int64[Tensor, " n"], mask: Bool[Tensor, " n_target"]
     return torch.where(permutation >= 0, kept[permutation.clamp_min(0)], -1)
 
 
-def _among_all(values: Values, mask: Bool[Tensor, " n_source"] | None, absent: float) -> Values:
+def _among_all(values: Values, mask: Bool[Tensor, " n_source"] | None, absent: int | float) -> Values:
     """Values of the source features that take part, beside a value for those that do not."""
     if mask is None:
         return values

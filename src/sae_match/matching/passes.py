@@ -11,8 +11,8 @@ from sae_match.matching.pricing import CrowdedError, Hits, Pricer, Progress
 from sae_match.matching.reference import Part, Reference
 
 # Pairs a row, on average, that the first and each later pass are to bring, and the most they may.
-_FIRST_PAIRS = 24
-_PAIRS = 96
+_FIRST_PAIRS = 12
+_PAIRS = 80
 _MOST_PAIRS = 16 * _PAIRS
 # A pass over a part of the pairs is worth its while up to this share of them.
 _PART = 0.6
@@ -80,12 +80,13 @@ class Passes:
             return self._whole(u, v, progress, first=first)
         self._was_crowded = crowded
         threshold = max(quantile - margin, 0.0) if quantile >= 0 else quantile - margin
-        hits = None
+        minima, hits = first, None
         while hits is None:
             try:
-                hits = self._pricer.scan(u, v, threshold, minima=first, limit=_MOST_PAIRS * len(u), progress=progress)
+                hits = self._pricer.scan(u, v, threshold, minima=minima, limit=_MOST_PAIRS * len(u), progress=progress)
             except CrowdedError:
-                self._was_crowded = True
+                # Ties without end: no pair of a group is better than the others.
+                minima, self._was_crowded = False, True
                 threshold -= max(2 * margin, abs(quantile), 1e-12)
         # The first pass' guess is never near enough for what it proves to last.
         self._reference = (
@@ -114,6 +115,7 @@ class Passes:
                 report = partial(_report_part, progress, done / sum(sizes), size / sum(sizes))
                 hits.append(self._pricer.scan(u, v, 0.0, rows=rows, columns=columns, progress=report))
                 done += size
+        progress(1.0)
         return Found(Hits.joined(hits), 0.0, whole=False, priced=sum(sizes))
 
 

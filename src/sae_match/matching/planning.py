@@ -143,7 +143,7 @@ def _block_bytes(block: tuple[int, int], precision: torch.dtype) -> int:
     return block[0] * block[1] * (precision.itemsize + 4)
 
 
-def _needs(solver: str, needed: float, budget: float) -> str:
+def _needs(solver: str, needed: int, budget: float) -> str:
     return (
         f"the {solver} solver needs {needed / GIGABYTE:.3g} GB, the memory budget is {budget / GIGABYTE:.3g} GB "
         "(matcher.memory)"

@@ -57,7 +57,7 @@ class Pricer(Protocol):
     target_lengths: Float64[np.ndarray, " n_target"]
 
     def sampled_quantile(
-        self, u: Float64[np.ndarray, " n_source"], v: Float64[np.ndarray, " n_target"], pairs: float
+        self, u: Float64[np.ndarray, " n_source"], v: Float64[np.ndarray, " n_target"], pairs: int
     ) -> tuple[float, float]:
         """Where the smallest `pairs` reduced costs a source feature end, judged by a sample.
 

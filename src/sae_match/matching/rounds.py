@@ -31,7 +31,7 @@ _ROW_BIAS = 0.25
 _NEARLY_TIGHT = 0.01
 # Pairs a row whose exact costs are worth their while.
 _EXACT_PAIRS = 6
-# Gap at which there is nothing left to improve.
+# Gap, relative to the cost of pairs, at which there is nothing left to improve.
 _CLOSED = 1e-9
 
 
@@ -139,7 +139,9 @@ class Rounds:
         all_found = found.whole and found.threshold > 0
         pairs = self._candidates(found.hits, u, v).merged(self._kept(before, all_found=all_found))
         doubtful = self._doubtful(pairs, u, v)
-        exact = len(doubtful) <= _EXACT_PAIRS * self.n_rows
+        # However many they are: where a pass brings nothing further, only exact costs do.
+        stalled = before.rounds > 2 and self._proven(pairs, u, v, found.threshold) <= before.lower_bound
+        exact = len(doubtful) <= _EXACT_PAIRS * self.n_rows or stalled
         if exact:
             pairs = self._made_exact(pairs, doubtful)
         bound = self._proven(pairs, u, v, found.threshold)
@@ -151,13 +153,14 @@ class Rounds:
             pairs_priced=before.pairs_priced + found.priced,
         )
         known = replace(known, objective=self._objective(pairs, known.partner))
-        if known.gap <= _CLOSED or known.objective - known.lower_bound <= 2 * self.resolution:
+        closed = max(_CLOSED * self.cost_of_pairs(known), 2 * self.resolution)
+        if known.objective - known.lower_bound <= closed:
             return known
         return self._improved(known, pairs, exact=exact)
 
     def cost_of_pairs(self, solution: Solution) -> float:
         """The objective without what rows cost that are left alone."""
-        alone = np.count_nonzero(solution.partner >= self.n_targets)
+        alone = int(np.count_nonzero(solution.partner >= self.n_targets))
         return solution.objective - alone * self.rejection_cost if alone else solution.objective
 
     def costs(

@@ -6,6 +6,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -117,8 +118,11 @@ def solve(
         log.debug("round %d: objective %.9g, bound %.9g", solution.rounds, solution.objective, solution.lower_bound)
     if not _good_enough(solution, rounds, tolerance):
         log.warning("after %d rounds the gap is %.1e, not %.1e", solution.rounds, solution.gap, tolerance)
+    elif solution.gap > tolerance and solution.lower_bound > 0:
+        log.info("the gap is %.1e: costs this small beside the vectors are not told apart in float64", solution.gap)
     if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
+        with suppress(OSError):
+            checkpoint.unlink()
     seconds = before + time.perf_counter() - start
     return Solved(
         permutation=_permutation(solution, rounds, turned),

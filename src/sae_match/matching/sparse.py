@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Float32, Float64, Int64
 from torch import Tensor
 
-from sae_match.matching.cost import UNIT, FeatureVectors, common_centre, squares_about, unit_lengths
+from sae_match.matching.cost import UNIT, FeatureVectors, common_centre, rounding_margin, squares_about, unit_lengths
 from sae_match.matching.pricing import CrowdedError, Hits, Progress, group_size
 
 # Of a number split into three, products of the leading parts; what is left out is below rounding.
@@ -49,13 +49,18 @@ class SparsePricer:
         self.n_source, self.n_target, self.width = len(source), len(target), source.width
         centre = common_centre(source, target)
         self._source_squares, self._target_squares = squares_about(source, centre), squares_about(target, centre)
-        self._source_units, self._target_units = unit_lengths(source, target)
+        self._source_units, self._target_units = unit_lengths(self._source_squares, self._target_squares)
         self.source_lengths = self._source_units.cpu().numpy()
         self.target_lengths = self._target_units.cpu().numpy()
         self._x, source_error = self._copy(source, centre, self._source_units, 1.0)
         self._y, target_error = self._copy(target, centre, self._target_units, -2.0)
+        rows, columns = (min(size, _padded(n)) for size, n in zip(block, (self.n_source, self.n_target), strict=True))
+        self._product = torch.empty(rows * columns, dtype=precision, device=centre.device)
         # |a.b - x.y| <= |a - x| |b| + |x| |b - y|, and neither a nor b is longer than one here.
         self._copy_error = 2 * (source_error + target_error * (1 + source_error)) * (1 + 1e-6)
+        # What float64 made of the squared lengths and of the vectors before they were rounded.
+        margins = rounding_margin(self.width, source.squares, target.squares)
+        self._copy_error += float(margins.max() / (self._source_units.min() * self._target_units.min()))
 
     @staticmethod
     def bytes(n_source: int, n_target: int, width: int, precision: torch.dtype) -> int:
@@ -63,7 +68,7 @@ class SparsePricer:
         return (n_source + n_target) * _padded(width + _EXTRA) * precision.itemsize
 
     def sampled_quantile(
-        self, u: Float64[np.ndarray, " n_source"], v: Float64[np.ndarray, " n_target"], pairs: float
+        self, u: Float64[np.ndarray, " n_source"], v: Float64[np.ndarray, " n_target"], pairs: int
     ) -> tuple[float, float]:
         """See `Pricer`."""
         shift, margin = self._set_duals(u, v, 0.0)
@@ -119,15 +124,15 @@ class SparsePricer:
     def _hits_of_block(
         self, x: Float[Tensor, "rows padded"], y: Float[Tensor, "columns padded"], n_columns: int, minima: bool
     ) -> tuple[Int64[Tensor, " hits"], Int64[Tensor, " hits"], Float32[Tensor, " hits"] | Float64[Tensor, " hits"]]:
+        # Always the same memory: a block is large enough for the system to take it back in between.
+        below = self._product[: len(x) * len(y)].view(len(x), len(y))
         with _full_precision():
-            below = x @ y.T
+            torch.mm(x, y.T, out=below)
         if minima:
-            at = (
-                _below_zero_or_least(below, (group_size(self.n_source), group_size(self.n_target)))
-                .flatten()
-                .nonzero()
-                .flatten()
-            )
+            # What stands for no column is nobody's best.
+            below[:, n_columns:] = torch.inf
+            groups = group_size(self.n_source), group_size(self.n_target)
+            at = _below_zero_or_least(below, groups).flatten().nonzero().flatten()
         else:
             at = _negative(below)
         i, j = at // below.shape[1], at % below.shape[1]

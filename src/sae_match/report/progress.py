@@ -1,11 +1,13 @@
-"""Progress of a validation: documents done, tokens a second, time left."""
+"""Progress of a validation: of the matching in its setup, then documents done, tokens a second, time left."""
 
+from contextlib import ExitStack
 from typing import Any
 
 import lightning as L
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from sae_match.report.matching_progress import MatchingProgress
 from sae_match.text.batches import TokenBatch
 
 
@@ -46,3 +48,24 @@ class ValidationProgress(L.Callback):
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         self.progress.stop()
+
+
+class MatchingBar(L.Callback):
+    """Shows the progress of the matching while the validation is set up.
+
+    Args:
+        progress: Fed by the module's `watch`.
+    """
+
+    def __init__(self, progress: MatchingProgress) -> None:
+        self.progress, self.shown = progress, ExitStack()
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        if trainer.is_global_zero:
+            self.shown.enter_context(self.progress.shown())
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.shown.close()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        self.shown.close()

@@ -1,34 +1,34 @@
 """Turn an entry point that takes typed settings into a Hydra program."""
 
 import logging
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar, cast
 
 import hydra
-import transformers
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sae_match import bundled
 from sae_match.errors import UserError
-from sae_match.settings.schema import TrainSettings, ValidateSettings
-from sae_match.training.language_model import LanguageModelSettings
-from sae_match.training.sae_training import SAETrainingSettings
+from sae_match.settings.launching import job_memory
 
 Settings = TypeVar("Settings")
 
 
-def register() -> None:
-    """Make the schemas and the resolver `${bundled:…}` known to Hydra; may be called again."""
+def register(**schemas: type) -> None:
+    """Make schemas, by name, and the resolvers `${bundled:…}` and `${job_memory:…}` known to Hydra.
+
+    May be called again.
+    """
     store = ConfigStore.instance()
-    store.store(group="schema", name="validate", node=ValidateSettings)
-    store.store(group="schema", name="train", node=TrainSettings)
-    store.store(group="schema", name="language_model", node=LanguageModelSettings)
-    store.store(group="schema", name="saes", node=SAETrainingSettings)
+    for name, schema in schemas.items():
+        store.store(group="schema", name=name, node=schema)
     OmegaConf.register_new_resolver("bundled", bundled.path, replace=True)
+    OmegaConf.register_new_resolver("job_memory", job_memory, replace=True)
 
 
 def typed(config: DictConfig, kind: type[Settings]) -> Settings:
@@ -46,16 +46,26 @@ def typed(config: DictConfig, kind: type[Settings]) -> Settings:
     return settings
 
 
-def entry_point(config: Path, kind: type[Settings]) -> Callable[[Callable[[Settings], None]], Callable[[], None]]:
-    """Decorate `main(settings)` into a command-line program whose primary config is the file `config`.
+def entry_point(
+    config: Path, kind: type[Settings], **choices: type
+) -> Callable[[Callable[[Settings], None]], Callable[[], None]]:
+    """Decorate `main(settings)` into a command-line program.
 
     A `UserError` ends the program with one line on standard error and exit status 1.
+
+    Args:
+        config: The primary config; its schema has the file's name.
+        kind: What it composes to.
+        choices: Further schemas by name, of groups whose choices differ in kind.
     """
-    register()
+    schemas = {config.stem: kind, **choices}
+    register(**schemas)
 
     def decorate(main: Callable[[Settings], None]) -> Callable[[], None]:
         @hydra.main(version_base="1.3", config_path=str(config.parent), config_name=config.stem)
         def program(composed: DictConfig) -> None:
+            # Again: a process that a launcher starts knows no resolvers.
+            register(**schemas)
             _quieten()
             try:
                 main(typed(composed, kind))
@@ -69,7 +79,9 @@ def entry_point(config: Path, kind: type[Settings]) -> Callable[[Callable[[Setti
 
 def _quieten() -> None:
     """Drop the notices that libraries print on every run and no user can act on."""
-    transformers.utils.logging.disable_progress_bar()
+    # Only a program that has imported it hears from it, and importing it takes seconds.
+    if "transformers" in sys.modules:
+        sys.modules["transformers"].utils.logging.disable_progress_bar()
     warnings.filterwarnings("ignore", module=r"lightning\.pytorch.*")
     for name in ("lightning.pytorch.utilities.rank_zero", "httpx"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,6 +1,6 @@
-"""What a run can be told: plain dataclasses that Hydra fills and checks."""
+"""What a validation or a training can be told."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, cast
 
 import lightning as L
@@ -11,40 +11,8 @@ from sae_match.evaluation.validation import EvaluationSettings
 from sae_match.matching.matching import MatcherSettings
 from sae_match.model.loading import ModelSettings
 from sae_match.report.wandb_logging import LoggerSettings
-from sae_match.saes.collection import SAECollection
+from sae_match.settings.saes import MISSING, SAESettings
 from sae_match.text.batches import TextSettings
-
-MISSING = "???"
-
-
-@dataclass
-class SAESettings:
-    """Which SAEs.
-
-    Attributes:
-        format: File format.
-        source: Folder or hub repository.
-        revision: Commit, tag or branch of the repository.
-        layers: For each layer (its number as text, for the sake of the command line), what picks its SAE
-            within the source.
-    """
-
-    format: str = MISSING
-    source: str = MISSING
-    revision: str | None = None
-    layers: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-    def collection(self) -> SAECollection:
-        """The collection that these settings describe.
-
-        Raises:
-            UserError: If a layer is no number.
-        """
-        for layer in self.layers:
-            if not layer.isdecimal():
-                raise UserError(f"sae.layers must be named by layer numbers, got {layer!r}")
-        which = {int(layer): where for layer, where in self.layers.items()}
-        return SAECollection(self.format, self.source, self.revision, which)
 
 
 @dataclass

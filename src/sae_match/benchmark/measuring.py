@@ -1,0 +1,155 @@
+"""Figures with what they should reach, and cases measured in processes of their own."""
+
+import csv
+import math
+import multiprocessing as mp
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import torch
+from rich.box import MARKDOWN
+from rich.console import Console
+from rich.table import Table
+
+from sae_match.errors import UserError
+from sae_match.files import written_whole
+
+_BLOCK = (2048, 4096)
+_SAMPLED_BLOCKS = 16
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured number.
+
+    Attributes:
+        case: What was measured on.
+        what: What was measured.
+        value: Of it.
+        unit: Of the value.
+        reach: What it should reach, in the same unit; nan where nothing was set.
+        at_least: Whether the value should be at least the reach rather than at most.
+    """
+
+    case: str
+    what: str
+    value: float
+    unit: str
+    reach: float = math.nan
+    at_least: bool = False
+
+    @property
+    def reached(self) -> bool | None:
+        """Whether it is as good as it should be; none where nothing was set."""
+        if math.isnan(self.reach):
+            return None
+        return self.value >= self.reach if self.at_least else self.value <= self.reach
+
+
+Case = Callable[[], list[Figure]]
+
+
+def chosen(cases: Mapping[str, Case], names: Sequence[str]) -> dict[str, Case]:
+    """Some of the cases, or all where no name is given.
+
+    Raises:
+        UserError: If there is no case of a name.
+    """
+    for name in names:
+        if name not in cases:
+            raise UserError(f"there is no case {name!r}; there are {', '.join(cases)}")
+    return {name: cases[name] for name in names or cases}
+
+
+def in_own_process(case: Case) -> list[Figure]:
+    """Figures of a case that is run in a new process, so that its peak memory is its own.
+
+    Raises:
+        UserError: If the process dies.
+    """
+    context = mp.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_send_figures, args=(case, sender))
+    process.start()
+    sender.close()
+    try:
+        figures: list[Figure] = receiver.recv()
+    except EOFError as error:
+        process.join()
+        raise UserError(f"the process that measured {case} ended with exit code {process.exitcode}") from error
+    process.join()
+    return figures
+
+
+def peak_gigabytes() -> float:
+    """Most memory that was ever resident in this process."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+def float32_pass_seconds(n_source: int, n_target: int, width: int, device: torch.device) -> float:
+    """Time of one pass over all costs: float32 products in blocks, nothing else; large ones from a sample."""
+    rows, columns = min(n_source, _BLOCK[0]), min(n_target, _BLOCK[1])
+    generator = torch.Generator().manual_seed(0)
+    left = torch.randn(rows, width, generator=generator).to(device)
+    right = torch.randn(columns, width, generator=generator).to(device)
+    product = left @ right.T
+    blocks = n_source / rows * n_target / columns
+    measured = min(_SAMPLED_BLOCKS, math.ceil(blocks))
+    _wait_for(device)
+    start = time.perf_counter()
+    for _ in range(measured):
+        torch.mm(left, right.T, out=product)
+    _wait_for(device)
+    return (time.perf_counter() - start) * blocks / measured
+
+
+def machine() -> str:
+    """What the figures are measured on."""
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{platform.machine()}, {torch.get_num_threads()} threads{gpu}; torch {torch.__version__}"
+
+
+def table(figures: Iterable[Figure]) -> Table:
+    """Figures beside what they should reach, for the terminal."""
+    shown = Table(box=MARKDOWN)
+    for column in ("case", "what", "measured", "reach"):
+        shown.add_column(column, justify="right" if column in ("measured", "reach") else "left")
+    for figure in figures:
+        sign = "≥" if figure.at_least else "≤"
+        reach = "" if figure.reached is None else f"{sign} {figure.reach:.3g} {figure.unit}".rstrip()
+        missed = " (missed)" if figure.reached is False else ""
+        shown.add_row(figure.case, figure.what, f"{figure.value:.3g} {figure.unit}".rstrip(), reach + missed)
+    return shown
+
+
+def write_csv(figures: Iterable[Figure], file: Path) -> None:
+    """One row a figure."""
+    columns = [*(field.name for field in fields(Figure)), "reached"]
+    with written_whole(file) as temporary, temporary.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, columns)
+        writer.writeheader()
+        writer.writerows({**asdict(figure), "reached": figure.reached} for figure in figures)
+
+
+def write_markdown(figures: Iterable[Figure], file: Path) -> None:
+    """The same table as in the terminal, and what it was measured on."""
+    with written_whole(file) as temporary, temporary.open("w") as stream:
+        console = Console(file=stream, width=200)
+        console.print(machine(), table(figures))
+
+
+def _send_figures(case: Case, sender: Connection) -> None:
+    sender.send(case())
+    sender.close()
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

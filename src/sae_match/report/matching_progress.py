@@ -1,0 +1,91 @@
+"""Progress of matching pairs of layers: pairs done, and where the solution at hand stands."""
+
+import logging
+import math
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from sae_match.matching.layers import Pair
+from sae_match.matching.solving import Status
+
+log = logging.getLogger(__name__)
+
+#: Seconds between log lines about a solution where there is no terminal to draw on.
+_SILENCE = 30.0
+
+
+class MatchingProgress:
+    """A bar on a terminal, gone when all is done; elsewhere a log line now and then.
+
+    Args:
+        console: Where the bar is drawn.
+        pairs: Number of pairs that will be matched, where it is known.
+    """
+
+    def __init__(self, console: Console, pairs: int | None = None) -> None:
+        self.progress = Progress(
+            TextColumn("matching {task.description}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[standing]}"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+        )
+        self.task = self.progress.add_task("", total=1.0, standing="")
+        self.pairs, self.finished = pairs, 0
+        self._pair: Pair | None = None
+        self._spoke = time.monotonic()
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Within the context the bar is drawn, and log lines go above it."""
+        if not self.progress.console.is_terminal:
+            yield
+            return
+        with self.progress, _logging_to_present_stdout():
+            yield
+
+    def watch(self, pair: Pair, status: Status) -> None:
+        """Show where the solution of a pair stands."""
+        standing = f"round {status.round}, {status.done:.0%}"
+        if math.isfinite(status.gap):
+            standing += f", gap {status.gap:.0e}"
+        if self.progress.console.is_terminal:
+            description = f"layers {pair[0]} → {pair[1]}{self._count()}"
+            self.progress.update(self.task, description=description, completed=status.done, standing=standing)
+            return
+        now = time.monotonic()
+        if pair != self._pair:
+            self._pair, self._spoke = pair, now
+        elif now - self._spoke >= _SILENCE:
+            self._spoke = now
+            log.info("layers %d and %d%s: %s", *pair, self._count(), standing)
+
+    def done(self) -> None:
+        """Count a pair as done."""
+        self.finished += 1
+
+    def _count(self) -> str:
+        return "" if self.pairs is None else f" ({self.finished} of {self.pairs} pairs done)"
+
+
+@contextmanager
+def _logging_to_present_stdout() -> Iterator[None]:
+    """Let log handlers write to what standard output is now, where they hold what it was at first."""
+    moved = [
+        (handler, handler.stream)
+        for handler in logging.getLogger().handlers
+        if isinstance(handler, logging.StreamHandler) and handler.stream is sys.__stdout__
+    ]
+    for handler, _ in moved:
+        handler.setStream(sys.stdout)
+    try:
+        yield
+    finally:
+        for handler, stream in moved:
+            handler.setStream(stream)

@@ -1,0 +1,50 @@
+"""What one job of a sweep may take of the machine it runs on."""
+
+import os
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from sae_match.errors import UserError
+from sae_match.matching.planning import GIGABYTE, free_memory
+
+#: Of the memory that a job asked for; the rest is for the SAEs and what Python takes.
+_SHARE_OF_RESERVED = 0.6
+
+
+def job_memory(device: str) -> float | None:
+    """Memory budget, in gigabytes, of a matching in this job; none where it has the machine to itself.
+
+    A launcher's `mem_gb` is what a job has, and a matching may take a part of it. Of `n` jobs that
+    share a machine each takes the `n + 1`-th part of what is free when it starts: one part is left for
+    the SAEs. `n` is joblib's `n_jobs`, or the number of cores where a launcher does not say.
+
+    Args:
+        device: The matcher's.
+    """
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return None
+    launcher, where = HydraConfig.get().launcher, _device(device)
+    if where.type == "cpu" and launcher.get("mem_gb") is not None:
+        return float(launcher.mem_gb) * _SHARE_OF_RESERVED
+    jobs = _jobs_at_once(launcher)
+    return free_memory(where) / GIGABYTE / (jobs + 1) if jobs > 1 else None
+
+
+def _jobs_at_once(launcher: DictConfig) -> int:
+    cores = os.cpu_count() or 1
+    if "n_jobs" in launcher:
+        # As joblib counts: -1 is all cores, -2 all but one.
+        return int(launcher.n_jobs) if launcher.n_jobs > 0 else max(1, cores + 1 + int(launcher.n_jobs))
+    return cores if "submitit_folder" in launcher else 1
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"matcher.device={name}: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,54 @@
+import heapq
+
+import numpy as np
+import pytest
+
+from sae_match.matching import kernels
+
+
+def test_kernels_are_compiled():
+    assert {hasattr(getattr(kernels, name), "py_func") for name in ("bid", "augment", "spread")} == {True}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_columns_leave_the_heap_in_the_order_of_their_keys(seed):
+    key = np.random.default_rng(seed).integers(0, 20, 40).astype(float)
+    heap, place = np.empty(40, np.int64), np.full(40, -1)
+    for column in range(40):
+        heap[column], place[column] = column, column
+        kernels.sift_up(heap, place, key, column)
+    left = [kernels.pop_least(heap, place, key, size) for size in range(40, 0, -1)]
+    assert sorted(left) == list(range(40))
+    assert key[left].tolist() == sorted(key)
+
+
+def test_the_two_cheapest_columns_of_a_row():
+    starts, columns, cost = np.array([0, 3, 4]), np.array([0, 1, 2, 1]), np.array([5.0, 3.0, 4.0, 7.0])
+    v = np.array([0.0, -2.0, 0.0])
+    assert kernels.two_cheapest(0, starts, columns, cost, v) == (2, 4.0, 5.0)
+    assert kernels.two_cheapest(1, starts, columns, cost, v) == (1, 9.0, np.inf)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_keys_spread_along_shortest_paths(seed):
+    generator = np.random.default_rng(seed)
+    n, each = 50, 3
+    first, last = np.arange(n) * each, (np.arange(n) + 1) * each
+    node, length, start = generator.integers(n, size=n * each), generator.random(n * each), generator.random(n) * 3
+    key = start.copy()
+    kernels.spread(first, last, node, length, key, np.zeros(n, dtype=bool), np.inf)
+    assert key == pytest.approx(shortest(start, first, last, node, length))
+
+
+def shortest(start, first, last, node, length):
+    key, queue = start.copy(), [(value, k) for k, value in enumerate(start)]
+    heapq.heapify(queue)
+    while queue:
+        value, k = heapq.heappop(queue)
+        if value > key[k]:
+            continue
+        for e in range(first[k], last[k]):
+            if value + length[e] < key[node[e]]:
+                key[node[e]] = value + length[e]
+                heapq.heappush(queue, (key[node[e]], node[e]))
+    return key

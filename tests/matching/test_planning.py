@@ -1,0 +1,105 @@
+import re
+
+import pytest
+import torch
+from tests.matching.problems import normal, plain
+
+from sae_match.errors import UserError
+from sae_match.matching.dense import DensePricer
+from sae_match.matching.planning import GIGABYTE, fast_precision, free_memory, planned
+from sae_match.matching.sparse import SparsePricer
+
+CPU = torch.device("cpu")
+
+
+def plan(n_source=1000, n_target=1000, width=64, *, solver="auto", precision="float32", memory=64.0):
+    return planned(n_source, n_target, width, solver=solver, precision=precision, memory=memory, device=CPU)
+
+
+def test_a_small_problem_is_dense():
+    assert plan().solver == "dense"
+    assert plan().reason == "1000 x 1000 costs fit the processor"
+
+
+def test_a_large_problem_is_sparse_whatever_the_memory():
+    chosen = plan(16384, 16384, 4609, memory=1000.0)
+    assert chosen.solver == "sparse"
+    gigabytes = DensePricer.bytes(16384, 16384, 4609) / GIGABYTE
+    assert chosen.reason == f"a matrix of 16384 x 16384 costs takes {gigabytes:.2g} GB; passes in float32"
+
+
+def test_a_small_problem_that_does_not_fit_dense_is_sparse():
+    n, width = 2000, 2000
+    dense = DensePricer.bytes(n, n, width) / GIGABYTE
+    assert plan(n, n, width, memory=1.01 * dense).solver == "dense"
+    assert plan(n, n, width, memory=0.99 * dense).solver == "sparse"
+
+
+@pytest.mark.parametrize("solver", ["dense", "sparse"])
+def test_what_is_asked_for_is_done(solver):
+    assert plan(solver=solver).solver == solver
+    assert plan(solver=solver).reason.startswith("as asked")
+
+
+@pytest.mark.parametrize(
+    ("precision", "expected"),
+    [
+        ("bfloat16", (torch.bfloat16, torch.float32, torch.float64)),
+        ("float32", (torch.float32, torch.float64)),
+        ("float64", (torch.float64,)),
+    ],
+)
+def test_finer_precisions_stand_by(precision, expected):
+    assert plan(solver="sparse", precision=precision).precisions == expected
+
+
+def test_the_fastest_precision_is_taken_by_itself():
+    assert plan(solver="sparse", precision="auto").precisions[0] == fast_precision("cpu")
+    assert fast_precision("cuda") == torch.bfloat16
+
+
+def test_a_plan_makes_its_pricers():
+    a, b = plain(normal(0, 30, 4)), plain(normal(1, 40, 4))
+    (dense,) = plan().pricers(a, b)
+    assert isinstance(dense(), DensePricer)
+    sparse = [make() for make in plan(solver="sparse").pricers(a, b)]
+    assert [pricer.precision for pricer in sparse] == [torch.float32, torch.float64]
+    assert all(isinstance(pricer, SparsePricer) for pricer in sparse)
+
+
+def test_blocks_shrink_to_fit():
+    roomy = plan(solver="sparse")
+    least = 0.01 + (SparsePricer.bytes(1000, 1000, 64, torch.float32) + 20_000 * 2000) / GIGABYTE
+    tight = plan(solver="sparse", memory=least)
+    assert tight.block[0] < roomy.block[0]
+    assert tight.block[1] < roomy.block[1]
+
+
+@pytest.mark.parametrize("solver", ["auto", "sparse"])
+def test_a_budget_below_one_block_is_refused_with_both_numbers(solver):
+    with pytest.raises(UserError, match=r"the sparse solver needs [\d.]+ GB, the memory budget is 0.001 GB") as error:
+        plan(solver=solver, memory=0.001)
+    assert float(re.search(r"needs ([\d.]+) GB", str(error.value))[1]) > 0.001
+
+
+def test_a_matrix_over_the_budget_is_refused():
+    with pytest.raises(UserError, match=r"the dense solver needs [\d.]+ GB, the memory budget is 1 GB .*solver=sparse"):
+        plan(16384, 16384, 4609, solver="dense", memory=1.0)
+
+
+@pytest.mark.parametrize("memory", [0.0, -1.0, float("nan")])
+def test_a_budget_that_is_none_is_refused(memory):
+    with pytest.raises(UserError, match="the memory budget must be positive"):
+        plan(memory=memory)
+
+
+@pytest.mark.usefixtures("as_a_user")
+def test_unknown_choices_are_refused():
+    with pytest.raises(UserError, match="unknown precision 'float16'; there are auto, bfloat16, float32, float64"):
+        plan(precision="float16")
+    with pytest.raises(UserError, match="no solver 'hungarian'; use 'dense', 'sparse' or 'auto'"):
+        plan(solver="hungarian")
+
+
+def test_free_memory_is_some_of_this_machines():
+    assert GIGABYTE // 16 < free_memory(CPU) < 2**50

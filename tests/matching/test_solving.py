@@ -1,0 +1,161 @@
+import logging
+import math
+
+import numpy as np
+import pytest
+import torch
+from tests.matching.problems import naive_costs, normal, optimum, plain
+
+from sae_match.errors import UserError
+from sae_match.matching import passes, solving, storage
+from sae_match.matching.planning import Plan
+from sae_match.matching.solving import solve
+
+SPARSE = Plan("sparse", (torch.bfloat16, torch.float32, torch.float64), (64, 128), "as asked")
+DENSE = Plan("dense", (), (0, 0), "as asked")
+
+
+@pytest.fixture
+def problem(monkeypatch):
+    """Two sides, solved by passes that bring so few pairs that it takes more than three rounds."""
+    monkeypatch.setattr(passes, "_FIRST_PAIRS", 1)
+    monkeypatch.setattr(passes, "_PAIRS", 1)
+    return plain(normal(0, 300, 40)), plain(normal(1, 300, 40))
+
+
+def solved(sides, *, plan=SPARSE, watch=lambda _: None, checkpoint=None, tolerance=1e-6, rejection_cost=math.inf):
+    return solve(*sides, plan, rejection_cost=rejection_cost, tolerance=tolerance, watch=watch, checkpoint=checkpoint)
+
+
+def interrupt_in(round_number):
+    def watch(status):
+        if status.round == round_number:
+            raise KeyboardInterrupt
+
+    return watch
+
+
+def cost(sides, permutation):
+    costs = naive_costs(*sides)
+    paired = np.flatnonzero(permutation >= 0)
+    return costs[paired, permutation[paired]].sum()
+
+
+@pytest.mark.parametrize("plan", [SPARSE, DENSE], ids=["sparse", "dense"])
+def test_the_slack_is_what_the_optimum_may_be_below_the_cost(problem, plan):
+    found = solved(problem, plan=plan)
+    best = optimum(naive_costs(*problem))
+    assert cost(problem, found.permutation) == pytest.approx(best, rel=1e-9)
+    assert 0 <= found.slack <= 1e-6 * best
+
+
+@pytest.mark.parametrize("n_target", [40, 120])
+def test_the_narrower_side_is_matched_whole(n_target):
+    sides = plain(normal(0, 80, 5)), plain(normal(1, n_target, 5))
+    found = solved(sides)
+    assert len(found.permutation) == 80
+    assert (found.permutation >= 0).sum() == min(80, n_target)
+    assert cost(sides, found.permutation) == pytest.approx(optimum(naive_costs(*sides)), rel=1e-9)
+
+
+def test_the_evidence_counts_what_was_done(problem):
+    found = solved(problem)
+    assert (found.evidence.solver, found.evidence.reason) == ("sparse", "as asked")
+    assert found.evidence.rounds > 3
+    assert 300 * 300 < found.evidence.pairs_priced <= found.evidence.rounds * 300 * 300
+    assert found.evidence.seconds > 0
+    assert found.evidence.peak_memory > 2**20
+
+
+def test_watchers_are_told_of_rising_progress(problem):
+    told = []
+    found = solved(problem, watch=told.append)
+    assert [(status.round, status.done) for status in told] == sorted((status.round, status.done) for status in told)
+    assert {status.round for status in told} == set(range(1, found.evidence.rounds + 1)) > {1, 2, 3}
+    assert all(0 < status.done <= 1 for status in told)
+    gaps = [status.gap for status in told]
+    assert gaps == sorted(gaps, reverse=True)
+    assert gaps[0] == math.inf > gaps[-1]
+
+
+def test_an_interrupted_solution_goes_on_where_it_stopped(problem, tmp_path):
+    whole, file = solved(problem), tmp_path / "m.unfinished"
+    with pytest.raises(KeyboardInterrupt):
+        solved(problem, watch=interrupt_in(3), checkpoint=file)
+    assert file.is_file()
+    told = []
+    resumed = solved(problem, watch=told.append, checkpoint=file)
+    assert told[0].round == 3
+    assert told[0].gap < math.inf
+    assert np.array_equal(resumed.permutation, whole.permutation)
+    assert resumed.slack <= 1e-6 * optimum(naive_costs(*problem))
+    assert resumed.evidence.rounds == told[-1].round
+    assert resumed.evidence.pairs_priced > 2 * 300 * 300
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_partial_solution_goes_on_as_well(problem, tmp_path):
+    file = tmp_path / "m.unfinished"
+    with pytest.raises(KeyboardInterrupt):
+        solved(problem, watch=interrupt_in(2), checkpoint=file, rejection_cost=2.0)
+    resumed = solved(problem, checkpoint=file, rejection_cost=2.0)
+    assert np.array_equal(resumed.permutation, solved(problem, rejection_cost=2.0).permutation)
+
+
+@pytest.mark.parametrize("size", [0, 100, 3000])
+def test_a_truncated_checkpoint_starts_again_and_says_so(problem, tmp_path, caplog, size):
+    file = tmp_path / "m.unfinished"
+    with pytest.raises(KeyboardInterrupt):
+        solved(problem, watch=interrupt_in(3), checkpoint=file)
+    file.write_bytes(file.read_bytes()[:size])
+    told = []
+    found = solved(problem, watch=told.append, checkpoint=file)
+    assert told[0].round == 1
+    assert "starting again" in caplog.text
+    assert np.array_equal(found.permutation, solved(problem).permutation)
+    assert not file.exists()
+
+
+def test_a_checkpoint_of_another_problem_starts_again(problem, tmp_path, caplog):
+    file = tmp_path / "m.unfinished"
+    with pytest.raises(KeyboardInterrupt):
+        solved(problem, watch=interrupt_in(3), checkpoint=file)
+    other = plain(normal(2, 50, 5)), plain(normal(3, 50, 5))
+    found = solved(other, checkpoint=file)
+    assert "is of another problem; starting again" in caplog.text
+    assert cost(other, found.permutation) == pytest.approx(optimum(naive_costs(*other)), rel=1e-9)
+
+
+def test_a_checkpoint_that_cannot_be_written_is_done_without(problem, tmp_path, caplog):
+    (tmp_path / "file").write_text("in the way")
+    found = solved(problem, checkpoint=tmp_path / "file" / "m.unfinished")
+    assert "this round would be made again" in caplog.text
+    assert np.array_equal(found.permutation, solved(problem).permutation)
+
+
+def test_a_checkpoint_is_a_file_of_this_format(problem, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        solved(problem, watch=interrupt_in(2), checkpoint=tmp_path / "m")
+    tensors, numbers = storage.load(tmp_path / "m", ("partner", "u", "v"))
+    assert len(tensors["partner"]) == 300
+    assert numbers["rounds"] == "1"
+    with pytest.raises(UserError, match="not a sound matching file"):
+        storage.load(tmp_path / "m", ("permutation",))
+
+
+@pytest.mark.parametrize(("rounds", "reached"), [(1, "after 1 rounds the gap is"), (2, "after 2 rounds the gap is")])
+def test_what_was_reached_is_said_where_rounds_run_out(problem, monkeypatch, caplog, rounds, reached):
+    monkeypatch.setattr(solving, "MOST_ROUNDS", rounds)
+    with caplog.at_level(logging.WARNING):
+        found = solved(problem)
+    assert reached in caplog.text
+    assert "not 1.0e-06" in caplog.text
+    best, paid = optimum(naive_costs(*problem)), cost(problem, found.permutation)
+    assert paid - found.slack <= best <= paid * (1 + 1e-9)
+    assert found.slack > 1e-6 * paid
+
+
+def test_a_tolerance_that_is_wide_takes_fewer_rounds(problem):
+    wide = solved(problem, tolerance=0.1)
+    assert wide.evidence.rounds < solved(problem).evidence.rounds
+    assert wide.slack <= 0.1 * cost(problem, wide.permutation)
