@@ -157,3 +157,15 @@ def test_bad_input_ends_in_one_clear_line(tmp_path, overrides, message):
     done = run("validate.py", *FAST, "logger=none", "hydra.run.dir=out", *overrides, folder=tmp_path, check=False)
     assert_refused(done, message)
     assert not (tmp_path / "out" / "results.csv").exists()
+
+
+@pytest.mark.slow
+def test_the_benchmark_measures_a_case_and_writes_it_down(tmp_path):
+    done = run("benchmark.py", "cases=[bundled]", "hydra.run.dir=out", folder=tmp_path)
+    assert "largest relative gap" in done.stdout
+    assert "missed" not in done.stdout
+    assert "bundled SAEs" in (tmp_path / "out" / "benchmark.csv").read_text()
+    assert "bundled SAEs" in (tmp_path / "out" / "benchmark.md").read_text()
+    assert_refused(
+        run("benchmark.py", "cases=[huge]", "hydra.run.dir=out", folder=tmp_path, check=False), "no case 'huge'"
+    )

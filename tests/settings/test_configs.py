@@ -5,6 +5,7 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException, HydraException
 from tests.conftest import ROOT
 
+from sae_match.settings.benchmark import BenchmarkSettings
 from sae_match.settings.entry import register, typed
 from sae_match.settings.match import MatchSettings
 from sae_match.settings.schema import TrainSettings, ValidateSettings
@@ -22,6 +23,7 @@ def composed(name, *overrides, **options):
     register(
         validate=ValidateSettings,
         match=MatchSettings,
+        benchmark=BenchmarkSettings,
         train=TrainSettings,
         language_model=LanguageModelSettings,
         saes=SAETrainingSettings,
@@ -50,6 +52,11 @@ def test_every_choice_composes_for_a_matching_without_a_model(choice):
     settings = typed(composed("match", choice), MatchSettings)
     assert (settings.pairs, settings.shard, settings.shards) == ("adjacent", 0, 1)
     assert settings.matcher.memory is None
+
+
+def test_cases_of_the_benchmark_can_be_chosen():
+    settings = typed(composed("benchmark", "cases=[exact,16k]"), BenchmarkSettings)
+    assert (settings.cases, settings.seed) == (["exact", "16k"], 0)
 
 
 def test_pairs_and_memory_of_a_matching_can_be_set():

@@ -179,6 +179,11 @@ class MatchValidation(L.LightningModule):
 
     def _matching(self, pair: Pair, arm: str) -> Matching:
         source, target = self.saes[pair[0]], self.saes[pair[1]]
+        if source.d_sae != target.d_sae:
+            raise UserError(
+                f"layers {pair[0]} and {pair[1]}: the source has {source.d_sae} features and the target "
+                f"{target.d_sae}; a validation compares SAEs of one width"
+            )
         if arm == IDENTITY:
             return baselines.identity(source)
         if arm == RANDOM:

@@ -8,7 +8,7 @@ from sae_match.matching import kernels
 from sae_match.matching.candidates import CandidatePairs
 
 # Bids a row before the rest is left to shortest paths: bids are cheap, and leave few rows over.
-_BIDS = 64
+_BIDS = 40
 
 
 class SparseAssignment:

@@ -38,8 +38,8 @@ class CandidatePairs:
     ) -> "CandidatePairs":
         """Pairs in any order; of a pair that is listed more than once, what is known best is kept."""
         keys = rows * n_columns + columns
-        exact_first = np.argsort(radius > 0, kind="stable")
-        order = exact_first[np.argsort(keys[exact_first], kind="stable")]
+        # What is exact comes before what is not, in one sort.
+        order = np.argsort(2 * keys + (radius > 0))
         keys = keys[order]
         order = order[np.concatenate([[True], keys[1:] != keys[:-1]])] if len(order) else order
         return cls(rows[order], columns[order], cost[order], radius[order], n_columns)

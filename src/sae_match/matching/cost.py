@@ -101,6 +101,8 @@ class FeatureVectors:
 
     def to(self, device: torch.device | str) -> "FeatureVectors":
         """The same vectors with their parts on another device."""
+        if self.factors[0].device == torch.device(device):
+            return self
         return FeatureVectors(
             tuple(part.to(device) for part in self.parts),
             tuple(factor.to(device) for factor in self.factors),
@@ -114,25 +116,18 @@ class FeatureVectors:
         Raises:
             UserError: If a vector is not finite, or its squared length leaves the range of float64.
         """
-        return torch.cat([block.square().sum(1) for _, block in self._checked_blocks()])
-
-    def mean(self) -> Float64[Tensor, " width"]:
-        """Mean vector."""
-        return torch.cat(
-            [
-                sum(
-                    (factor[rows] @ part[rows].double() for rows in _row_slices(len(self))),
-                    torch.zeros(part.shape[1], dtype=torch.float64, device=part.device),
-                )
-                for part, factor in zip(self.parts, self.factors, strict=True)
-            ]
-        ).div(len(self))
-
-    def _checked_blocks(self) -> Iterator[tuple[slice, Float64[Tensor, "k width"]]]:
-        for rows, block in self.blocks():
-            if not bool(torch.isfinite(block.square().sum())):
+        squares = torch.zeros_like(self.factors[0])
+        for rows in _row_slices(len(self)):
+            for part, factor in zip(self.parts, self.factors, strict=True):
+                squares[rows] += part[rows].double().mul_(factor[rows, None]).square_().sum(1)
+            if not bool(torch.isfinite(squares[rows]).all()):
                 self._refuse_not_finite(rows)
-            yield rows, block
+        return squares
+
+    def rough_mean(self) -> Float64[Tensor, " width"]:
+        """Mean vector to the precision of the parts, which is quick to have."""
+        sums = [factor.to(part.dtype) @ part for part, factor in zip(self.parts, self.factors, strict=True)]
+        return torch.cat([total.double() for total in sums]).div(len(self))
 
     def _refuse_not_finite(self, rows: slice) -> None:
         for name, part in zip(self.names, self.parts, strict=True):
@@ -199,8 +194,12 @@ def _harmless_where_not(sae: SAE, keep: Bool[Tensor, " d_sae"]) -> SAE:
 
 
 def common_centre(source: FeatureVectors, target: FeatureVectors) -> Float64[Tensor, " width"]:
-    """Point that both sides may be measured from: distances stay, and what all features share cancels."""
-    return (source.mean() + target.mean()) / 2
+    """Point that both sides may be measured from: distances stay, and what all features share cancels.
+
+    Any point would do; where the rough mean is not finite, the origin does.
+    """
+    centre = (source.rough_mean() + target.rough_mean()) / 2
+    return torch.where(torch.isfinite(centre), centre, 0)
 
 
 def squares_about(vectors: FeatureVectors, centre: Float64[Tensor, " width"]) -> Float64[Tensor, " n"]:

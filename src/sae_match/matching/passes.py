@@ -12,7 +12,7 @@ from sae_match.matching.reference import Part, Reference
 
 # Pairs a row, on average, that the first and each later pass are to bring, and the most they may.
 _FIRST_PAIRS = 12
-_PAIRS = 80
+_PAIRS = 64
 _MOST_PAIRS = 16 * _PAIRS
 # A pass over a part of the pairs is worth its while up to this share of them.
 _PART = 0.6

@@ -114,7 +114,7 @@ class Rounds:
         """The first pass and the assignment among what it finds."""
         u, v = self._starting_duals()
         found = self._passes.first(u, v[: self.n_targets], progress)
-        pairs = self._candidates(found.hits, u, v).merged(self._always_allowed())
+        pairs = self._candidates(found.hits, u, v, self._always_allowed())
         nothing = Solution(
             partner=self._starting_partners(),
             objective=math.inf,
@@ -137,7 +137,7 @@ class Rounds:
         u, v = before.u, before.v
         found = self._passes.next(u, v[: self.n_targets], progress)
         all_found = found.whole and found.threshold > 0
-        pairs = self._candidates(found.hits, u, v).merged(self._kept(before, all_found=all_found))
+        pairs = self._candidates(found.hits, u, v, *self._kept(before, all_found=all_found))
         doubtful = self._doubtful(pairs, u, v)
         # However many they are: where a pass brings nothing further, only exact costs do.
         stalled = before.rounds > 2 and self._proven(pairs, u, v, found.threshold) <= before.lower_bound
@@ -203,14 +203,20 @@ class Rounds:
         return math.fsum(pairs.cost[paid] + pairs.radius[paid])
 
     def _candidates(
-        self, hits: Hits, u: Float64[np.ndarray, " n_rows"], v: Float64[np.ndarray, " n_columns"]
+        self,
+        hits: Hits,
+        u: Float64[np.ndarray, " n_rows"],
+        v: Float64[np.ndarray, " n_columns"],
+        *known: CandidatePairs,
     ) -> CandidatePairs:
+        """What a pass found, together with pairs that are known already."""
         units = self._row_lengths[hits.rows] * self._column_lengths[hits.columns]
+        costs = hits.reduced * units + u[hits.rows] + v[hits.columns]
         return CandidatePairs.collected(
-            hits.rows,
-            hits.columns,
-            cost=hits.reduced * units + u[hits.rows] + v[hits.columns],
-            radius=hits.radius * units,
+            np.concatenate([hits.rows, *(pairs.rows for pairs in known)]),
+            np.concatenate([hits.columns, *(pairs.columns for pairs in known)]),
+            cost=np.concatenate([costs, *(pairs.cost for pairs in known)]),
+            radius=np.concatenate([hits.radius * units, *(pairs.radius for pairs in known)]),
             n_columns=self.n_columns,
         )
 
@@ -228,16 +234,16 @@ class Rounds:
         u, v = duals_by_length(self._row_lengths, self._column_lengths[: self.n_targets], _TYPICAL_COSINE)
         return u, np.pad(v, (0, self.n_columns - self.n_targets))
 
-    def _kept(self, before: Solution, *, all_found: bool) -> CandidatePairs:
+    def _kept(self, before: Solution, *, all_found: bool) -> list[CandidatePairs]:
         """Pairs known before; if a pass has found all that matter again, what is exact of them."""
         pairs = before.pairs
         if self._anchors is None:
             self._anchors = pairs
         if not all_found:
-            return pairs
+            return [pairs]
         keep = pairs.radius == 0
         keep[pairs.positions(np.arange(self.n_rows), before.partner)] = True
-        return pairs.chosen(keep).merged(self._anchors)
+        return [pairs.chosen(keep), self._anchors]
 
     def _doubtful(
         self, pairs: CandidatePairs, u: Float64[np.ndarray, " n_rows"], v: Float64[np.ndarray, " n_columns"]

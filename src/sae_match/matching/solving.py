@@ -105,6 +105,7 @@ def solve(
         checkpoint: File that holds the last finished round until the solution is complete. What it
             holds of the same problem is where the solution goes on.
     """
+    log.info("%d x %d features by the %s solver: %s", len(source), len(target), plan.solver, plan.reason)
     start, turned = time.perf_counter(), len(source) > len(target)
     rows, columns = (target, source) if turned else (source, target)
     rounds = Rounds(rows, columns, pricers=plan.pricers(rows, columns), rejection_cost=rejection_cost)
