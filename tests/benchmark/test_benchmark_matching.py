@@ -12,7 +12,7 @@ def test_every_figure_that_has_a_reach_on_small_problems_reaches_it(monkeypatch)
 
 
 def test_an_assignment_costs_what_scipys_does():
-    figures = matching.against_scipy(300, 32, 1, 0)
+    figures = matching.against_scipy(300, 32, 1.0, 0)
     cost = next(figure for figure in figures if figure.what.startswith("cost"))
     assert cost.reached
 

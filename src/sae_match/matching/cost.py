@@ -119,7 +119,7 @@ class FeatureVectors:
         squares = torch.zeros_like(self.factors[0])
         for rows in _row_slices(len(self)):
             for part, factor in zip(self.parts, self.factors, strict=True):
-                squares[rows] += part[rows].double().mul_(factor[rows, None]).square_().sum(1)
+                squares[rows] += (part[rows].double() * factor[rows, None]).square_().sum(1)
             if not bool(torch.isfinite(squares[rows]).all()):
                 self._refuse_not_finite(rows)
         return squares

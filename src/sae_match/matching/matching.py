@@ -145,11 +145,12 @@ def match(
         permutation[costs >= rejection_cost] = -1
         costs[permutation < 0] = math.nan
     total = math.fsum(costs[permutation >= 0].tolist())
+    left = min(len(side) for side in sides) - int((permutation >= 0).sum())
+    alone = left * rejection_cost if rejection_cost is not None else 0.0
     return Matching(
         permutation=_among_all(_in_target(permutation, target_mask), source_mask, -1),
         pair_cost=_among_all(costs, source_mask, math.nan),
-        # Costs are not negative, and where no pair is rejected the cheapest matching's is not either.
-        lower_bound=min(total, max(total - solved.slack, 0.0 if rejection_cost is None else -math.inf)),
+        lower_bound=min(total, solved.lower_bound - alone),
         provenance={
             "solver": solved.evidence.solver,
             "fold": fold,

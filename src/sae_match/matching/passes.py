@@ -13,7 +13,7 @@ from sae_match.matching.reference import Part, Reference
 # Pairs a row, on average, that the first and each later pass are to bring, and the most they may.
 _FIRST_PAIRS = 12
 _PAIRS = 64
-_MOST_PAIRS = 16 * _PAIRS
+_MOST_PAIRS = 4 * _PAIRS
 # A pass over a part of the pairs is worth its while up to this share of them.
 _PART = 0.6
 
@@ -74,20 +74,21 @@ class Passes:
         first: bool,
     ) -> Found:
         quantile, margin = self._pricer.sampled_quantile(u, v, _FIRST_PAIRS if first else _PAIRS)
-        crowded = not first and abs(quantile) < margin
-        if crowded and self._was_crowded and self._finer:
-            self._refine()
-            return self._whole(u, v, progress, first=first)
-        self._was_crowded = crowded
-        threshold = max(quantile - margin, 0.0) if quantile >= 0 else quantile - margin
+        threshold, crowded = quantile - margin, not first and abs(quantile) < margin
+        if crowded and self._was_crowded:
+            # Once may be the duals; twice it is how close costs are. More pairs than usual, or finer ones.
+            threshold = 0.0
         minima, hits = first, None
         while hits is None:
             try:
                 hits = self._pricer.scan(u, v, threshold, minima=minima, limit=_MOST_PAIRS * len(u), progress=progress)
             except CrowdedError:
+                if not first and self._finer:
+                    self._refine()
+                    return self._whole(u, v, progress, first=first)
                 # Ties without end: no pair of a group is better than the others.
-                minima, self._was_crowded = False, True
-                threshold -= max(2 * margin, abs(quantile), 1e-12)
+                minima, threshold = False, threshold - max(2 * margin, abs(quantile), 1e-12)
+        self._was_crowded = crowded
         # The first pass' guess is never near enough for what it proves to last.
         self._reference = (
             Reference(u, v, threshold, self.row_lengths, self.column_lengths) if threshold > 0 and not first else None

@@ -74,13 +74,21 @@ class Solved:
 
     Attributes:
         permutation: Target feature of each source feature, -1 where there is none.
-        slack: How far, at most, the cost is above the optimum.
+        objective: What it costs, with the rejection cost of each feature of the smaller side that is
+            left alone.
+        lower_bound: No assignment's objective is below it.
         evidence: What it took.
     """
 
     permutation: Int64[np.ndarray, " n_source"]
-    slack: float
+    objective: float
+    lower_bound: float
     evidence: Evidence
+
+    @property
+    def slack(self) -> float:
+        """How far, at most, the objective is above the optimum."""
+        return self.objective - self.lower_bound
 
 
 def solve(
@@ -127,7 +135,8 @@ def solve(
     seconds = before + time.perf_counter() - start
     return Solved(
         permutation=_permutation(solution, rounds, turned),
-        slack=solution.objective - solution.lower_bound,
+        objective=solution.objective,
+        lower_bound=solution.lower_bound,
         evidence=Evidence(
             plan.solver, plan.reason, solution.rounds, solution.pairs_priced, seconds, _peak_memory(rows)
         ),

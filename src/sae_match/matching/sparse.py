@@ -54,8 +54,7 @@ class SparsePricer:
         self.target_lengths = self._target_units.cpu().numpy()
         self._x, source_error = self._copy(source, centre, self._source_units, 1.0)
         self._y, target_error = self._copy(target, centre, self._target_units, -2.0)
-        rows, columns = (min(size, _padded(n)) for size, n in zip(block, (self.n_source, self.n_target), strict=True))
-        self._product = torch.empty(rows * columns, dtype=precision, device=centre.device)
+        self._product = torch.empty(0, dtype=precision, device=centre.device)
         # |a.b - x.y| <= |a - x| |b| + |x| |b - y|, and neither a nor b is longer than one here.
         self._copy_error = 2 * (source_error + target_error * (1 + source_error)) * (1 + 1e-6)
         # What float64 made of the squared lengths and of the vectors before they were rounded.
@@ -98,19 +97,18 @@ class SparsePricer:
         y = self._y if columns is None else self._y[_index(_repeated_to_alignment(columns), self._y)]
         n_rows = self.n_source if rows is None else len(rows)
         n_columns = self.n_target if columns is None else len(columns)
+        height, width = self._block_of_groups() if minima else self.block
         found: list[tuple[Tensor, Tensor, Tensor]] = []
         count = 0
-        for top in range(0, n_rows, self.block[0]):
-            for left in range(0, n_columns, self.block[1]):
-                bottom = min(top + self.block[0], n_rows)
-                i, j, below = self._hits_of_block(
-                    x[top:bottom], y[left : left + self.block[1]], n_columns - left, minima
-                )
+        for top in range(0, n_rows, height):
+            for left in range(0, n_columns, width):
+                bottom = min(top + height, n_rows)
+                i, j, below = self._hits_of_block(x[top:bottom], y[left : left + width], n_columns - left, minima)
                 found.append((i + top, j + left, below))
                 count += len(i)
                 if limit is not None and count > limit:
                     raise CrowdedError(f"more than {limit} pairs")
-                done = top * n_columns + min(left + self.block[1], n_columns) * (bottom - top)
+                done = top * n_columns + min(left + width, n_columns) * (bottom - top)
                 progress(done / (n_rows * n_columns))
         i, j, below = (torch.cat(column).cpu() for column in zip(*found, strict=True))
         below = below.double()
@@ -125,6 +123,8 @@ class SparsePricer:
         self, x: Float[Tensor, "rows padded"], y: Float[Tensor, "columns padded"], n_columns: int, minima: bool
     ) -> tuple[Int64[Tensor, " hits"], Int64[Tensor, " hits"], Float32[Tensor, " hits"] | Float64[Tensor, " hits"]]:
         # Always the same memory: a block is large enough for the system to take it back in between.
+        if len(self._product) < len(x) * len(y):
+            self._product = torch.empty(len(x) * len(y), dtype=self.precision, device=x.device)
         below = self._product[: len(x) * len(y)].view(len(x), len(y))
         with _full_precision():
             torch.mm(x, y.T, out=below)
@@ -140,6 +140,12 @@ class SparsePricer:
         i, j, at = i[real], j[real], at[real]
         values = below.flatten()[at]
         return i, j, values if values.dtype == torch.float64 else values.float()
+
+    def _block_of_groups(self) -> tuple[int, int]:
+        """Blocks that hold whole groups, as far as memory allows: a group in parts has a best pair in each."""
+        groups = group_size(self.n_source), group_size(self.n_target)
+        height, width = (min(max(size, group), 4 * size) for size, group in zip(self.block, groups, strict=True))
+        return height, width
 
     def _copy(
         self,
