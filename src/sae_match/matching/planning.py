@@ -139,8 +139,8 @@ def fast_precision(device_type: str) -> torch.dtype:
 
 
 def _block_bytes(block: tuple[int, int], precision: torch.dtype) -> int:
-    # The products and the bits that come of comparing them; blocks of a first pass are up to eight times as large.
-    return 8 * block[0] * block[1] * (precision.itemsize + 2)
+    # The products, what is compared with them, and the bits that come of it.
+    return block[0] * block[1] * (precision.itemsize + 4)
 
 
 def _needs(solver: str, needed: int, budget: float) -> str:

@@ -97,13 +97,16 @@ class SparsePricer:
         y = self._y if columns is None else self._y[_index(_repeated_to_alignment(columns), self._y)]
         n_rows = self.n_source if rows is None else len(rows)
         n_columns = self.n_target if columns is None else len(columns)
-        height, width = self._block_of_groups() if minima else self.block
+        height, width = self.block
+        every = self._blocks_of_group()
         found: list[tuple[Tensor, Tensor, Tensor]] = []
         count = 0
         for top in range(0, n_rows, height):
             for left in range(0, n_columns, width):
                 bottom = min(top + height, n_rows)
-                i, j, below = self._hits_of_block(x[top:bottom], y[left : left + width], n_columns - left, minima)
+                # Of a group in several blocks one block stands for all.
+                best = minima and left // width % every[1] == 0, minima and top // height % every[0] == 0
+                i, j, below = self._hits_of_block(x[top:bottom], y[left : left + width], n_columns - left, best)
                 found.append((i + top, j + left, below))
                 count += len(i)
                 if limit is not None and count > limit:
@@ -120,7 +123,11 @@ class SparsePricer:
         )
 
     def _hits_of_block(
-        self, x: Float[Tensor, "rows padded"], y: Float[Tensor, "columns padded"], n_columns: int, minima: bool
+        self,
+        x: Float[Tensor, "rows padded"],
+        y: Float[Tensor, "columns padded"],
+        n_columns: int,
+        best: tuple[bool, bool],
     ) -> tuple[Int64[Tensor, " hits"], Int64[Tensor, " hits"], Float32[Tensor, " hits"] | Float64[Tensor, " hits"]]:
         # Always the same memory: a block is large enough for the system to take it back in between.
         if len(self._product) < len(x) * len(y):
@@ -128,11 +135,11 @@ class SparsePricer:
         below = self._product[: len(x) * len(y)].view(len(x), len(y))
         with _full_precision():
             torch.mm(x, y.T, out=below)
-        if minima:
+        if any(best):
             # What stands for no column is nobody's best.
             below[:, n_columns:] = torch.inf
             groups = group_size(self.n_source), group_size(self.n_target)
-            at = _below_zero_or_least(below, groups).flatten().nonzero().flatten()
+            at = _below_zero_or_least(below, groups, best).flatten().nonzero().flatten()
         else:
             at = _negative(below)
         i, j = at // below.shape[1], at % below.shape[1]
@@ -141,11 +148,11 @@ class SparsePricer:
         values = below.flatten()[at]
         return i, j, values if values.dtype == torch.float64 else values.float()
 
-    def _block_of_groups(self) -> tuple[int, int]:
-        """Blocks that hold whole groups, as far as memory allows: a group in parts has a best pair in each."""
+    def _blocks_of_group(self) -> tuple[int, int]:
+        """Blocks, downwards and to the right, that a group of rows and one of columns takes."""
         groups = group_size(self.n_source), group_size(self.n_target)
-        height, width = (min(max(size, group), 4 * size) for size, group in zip(self.block, groups, strict=True))
-        return height, width
+        down, right = (max(1, group // size) for group, size in zip(groups, self.block, strict=True))
+        return down, right
 
     def _copy(
         self,
@@ -224,14 +231,19 @@ def _negative(block: Float[Tensor, "rows columns"]) -> Int64[Tensor, " hits"]:
     return at[torch.signbit(block.flatten()[at])]
 
 
-def _below_zero_or_least(block: Float[Tensor, "rows columns"], groups: tuple[int, int]) -> Bool[Tensor, "rows columns"]:
+def _below_zero_or_least(
+    block: Float[Tensor, "rows columns"], groups: tuple[int, int], best: tuple[bool, bool]
+) -> Bool[Tensor, "rows columns"]:
+    """Negative entries, and each row's least within groups of columns, each column's within groups of rows."""
     chosen = block < 0
-    for start in range(0, block.shape[0], groups[0]):
-        part = block[start : start + groups[0]]
-        chosen[start : start + groups[0]] |= part <= part.amin(0, keepdim=True)
-    for start in range(0, block.shape[1], groups[1]):
-        part = block[:, start : start + groups[1]]
-        chosen[:, start : start + groups[1]] |= part <= part.amin(1, keepdim=True)
+    if best[0]:
+        for start in range(0, block.shape[1], groups[1]):
+            part = block[:, start : start + groups[1]]
+            chosen[:, start : start + groups[1]] |= part <= part.amin(1, keepdim=True)
+    if best[1]:
+        for start in range(0, block.shape[0], groups[0]):
+            part = block[start : start + groups[0]]
+            chosen[start : start + groups[0]] |= part <= part.amin(0, keepdim=True)
     return chosen
 
 
