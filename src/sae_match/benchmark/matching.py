@@ -65,6 +65,7 @@ def exactness(seed: int) -> list[Figure]:
 
 def against_scipy(d_sae: int, d_in: int, reach: float, seed: int) -> list[Figure]:
     """Time of an assignment, its certificate included, against scipy's, the same costs given to both."""
+    _compile()
     source, target = _planted_vectors(d_in, d_sae, seed)
     rounds = Rounds(source, target, pricers=[partial(DensePricer, source, target)])
     start = time.perf_counter()
@@ -88,6 +89,7 @@ def against_scipy(d_sae: int, d_in: int, reach: float, seed: int) -> list[Figure
 
 def bundled_pairs() -> list[Figure]:
     """All adjacent pairs of the bundled SAEs, by both solvers."""
+    _compile()
     pairs, figures = _bundled_pairs(), []
     for solver in _SOLVERS:
         start = time.perf_counter()
@@ -105,6 +107,7 @@ def planted(
     d_sae: int, d_in: int, *, ratio: float = math.nan, memory: float = math.nan, seconds: float = math.nan, seed: int
 ) -> list[Figure]:
     """`match` from SAEs to certified matching, against one float32 pass over the costs."""
+    _compile()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     source, target, relative = planted_saes(d_in, d_sae, seed=seed)
     width = 2 * d_in + 1
@@ -177,6 +180,12 @@ def _bundled_pairs() -> list[tuple[SAE, SAE]]:
         for layer in range(_BUNDLED_LAYERS)
     ]
     return list(pairwise(saes))
+
+
+def _compile() -> None:
+    """Compile the loops, or load them: that happens once on a machine, and is no part of a figure."""
+    source, target, _ = planted_saes(8, 64)
+    match(source, target)
 
 
 def _silent(_: float) -> None:
