@@ -70,25 +70,30 @@ class FeatureVectors:
     @property
     def width(self) -> int:
         """Entries of a vector."""
-        return sum(part.shape[1] for part in self.parts)
+        return sum(self.widths)
 
     @property
     def bytes(self) -> int:
         """Memory that the parts and factors take."""
         return sum(tensor.element_size() * tensor.numel() for tensor in (*self.parts, *self.factors))
 
+    @property
+    def widths(self) -> list[int]:
+        """Entries of each part."""
+        return [part.shape[1] for part in self.parts]
+
+    def scaled_parts(self, index: Int64[Tensor, " k"] | slice) -> Iterator[Float64[Tensor, "k _"]]:
+        """The pieces of some features' vectors, part after part."""
+        for part, factor in zip(self.parts, self.factors, strict=True):
+            yield part[index].double() * factor[index, None]
+
     def rows(self, index: Int64[Tensor, " k"] | slice) -> Float64[Tensor, "k width"]:
         """The vectors of some features."""
-        scaled = [
-            part[index].double() * factor[index, None] for part, factor in zip(self.parts, self.factors, strict=True)
-        ]
-        return scaled[0] if len(scaled) == 1 else torch.cat(scaled, dim=1)
+        return torch.cat(list(self.scaled_parts(index)), dim=1)
 
-    def blocks(self) -> Iterator[tuple[slice, Float64[Tensor, "k width"]]]:
-        """All vectors, in order, a block at a time."""
-        for start in range(0, len(self), _ROWS_PER_BLOCK):
-            block = slice(start, min(start + _ROWS_PER_BLOCK, len(self)))
-            yield block, self.rows(block)
+    def row_slices(self) -> Iterator[slice]:
+        """All features, a block of few at a time."""
+        return (slice(start, min(start + _ROWS_PER_BLOCK, len(self))) for start in range(0, len(self), _ROWS_PER_BLOCK))
 
     def selected(self, keep: Bool[Tensor, " n"]) -> "FeatureVectors":
         """The features that are kept, in their order."""
@@ -117,9 +122,9 @@ class FeatureVectors:
             UserError: If a vector is not finite, or its squared length leaves the range of float64.
         """
         squares = torch.zeros_like(self.factors[0])
-        for rows in _row_slices(len(self)):
-            for part, factor in zip(self.parts, self.factors, strict=True):
-                squares[rows] += (part[rows].double() * factor[rows, None]).square_().sum(1)
+        for rows in self.row_slices():
+            for piece in self.scaled_parts(rows):
+                squares[rows] += piece.square_().sum(1)
             if not bool(torch.isfinite(squares[rows]).all()):
                 self._refuse_not_finite(rows)
         return squares
@@ -205,9 +210,8 @@ def common_centre(source: FeatureVectors, target: FeatureVectors) -> Float64[Ten
 def squares_about(vectors: FeatureVectors, centre: Float64[Tensor, " width"]) -> Float64[Tensor, " n"]:
     """Squared distance of every vector from a point, off by no more than `rounding_margin`."""
     products = torch.zeros_like(vectors.squares)
-    widths = [part.shape[1] for part in vectors.parts]
-    for part, factor, piece in zip(vectors.parts, vectors.factors, centre.split(widths), strict=True):
-        for rows in _row_slices(len(vectors)):
+    for part, factor, piece in zip(vectors.parts, vectors.factors, centre.split(vectors.widths), strict=True):
+        for rows in vectors.row_slices():
             products[rows] += (part[rows].double() @ piece) * factor[rows]
     return (vectors.squares - 2 * products + centre.square().sum()).clamp_min_(0)
 
@@ -236,11 +240,13 @@ def pair_costs(
     source: FeatureVectors, target: FeatureVectors, permutation: Int64[Tensor, " n_source"]
 ) -> Float64[Tensor, " n_source"]:
     """Squared distance of each pair, from the differences themselves; nan where there is no pair."""
-    costs = torch.full((len(source),), math.nan, dtype=torch.float64)
+    paid = torch.zeros_like(source.factors[0])
     paired = (permutation >= 0).nonzero().flatten()
     for rows in paired.split(_ROWS_PER_BLOCK):
-        differences = source.rows(rows) - target.rows(permutation[rows])
-        costs[rows] = differences.square_().sum(1).cpu()
+        for x, y in zip(source.scaled_parts(rows), target.scaled_parts(permutation[rows]), strict=True):
+            paid[rows] += x.sub_(y).square_().sum(1)
+    costs = torch.full((len(source),), math.nan, dtype=torch.float64)
+    costs[paired.cpu()] = paid[paired].cpu()
     return costs
 
 
@@ -288,7 +294,3 @@ def rounding_margin(
     source, target = source_squares.sqrt(), target_squares.sqrt()
     reach = source + target.max() + source.mean() + target.mean()
     return 2 * gamma * reach.square()
-
-
-def _row_slices(n: int) -> Iterator[slice]:
-    return (slice(start, min(start + _ROWS_PER_BLOCK, n)) for start in range(0, n, _ROWS_PER_BLOCK))

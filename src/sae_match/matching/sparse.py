@@ -166,11 +166,15 @@ class SparsePricer:
             _padded(len(vectors)), _padded(self.width + _EXTRA), dtype=self.precision, device=centre.device
         )
         longest = 0.0
-        for at, block in vectors.blocks():
-            unit = block.sub_(centre).div_(lengths[at, None])
-            rounded = unit.to(self.precision)
-            longest = max(longest, float(unit.sub(rounded).norm(dim=1).max()))
-            copy[at, : self.width] = rounded * factor
+        for at in vectors.row_slices():
+            left, error = 0, torch.zeros_like(lengths[at])
+            for part, piece in zip(vectors.scaled_parts(at), centre.split(vectors.widths), strict=True):
+                unit = part.sub_(piece).div_(lengths[at, None])
+                rounded = unit.to(self.precision)
+                error += unit.sub(rounded).square_().sum(1)
+                copy[at, left : left + unit.shape[1]] = rounded * factor
+                left += unit.shape[1]
+            longest = max(longest, float(error.max().sqrt()))
         return copy, longest + UNIT * 8
 
     def _set_duals(
