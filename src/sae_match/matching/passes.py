@@ -14,6 +14,8 @@ from sae_match.matching.reference import Part, Reference
 _FIRST_PAIRS = 12
 _PAIRS = 64
 _MOST_PAIRS = 4 * _PAIRS
+# Wider dictionaries have more near neighbours: up to so many times as many pairs, more would be memory's limit.
+_USUAL_WIDTH, _GROWTH, _MOST_GROWTH = 16_384, 0.4, 1.75
 # A pass over a part of the pairs is worth its while up to this share of them.
 _PART = 0.6
 
@@ -73,7 +75,8 @@ class Passes:
         *,
         first: bool,
     ) -> Found:
-        quantile, margin = self._pricer.sampled_quantile(u, v, _FIRST_PAIRS if first else _PAIRS)
+        more = min(_MOST_GROWTH, max(1.0, (len(v) / _USUAL_WIDTH) ** _GROWTH))
+        quantile, margin = self._pricer.sampled_quantile(u, v, _FIRST_PAIRS if first else round(more * _PAIRS))
         threshold, crowded = quantile - margin, not first and abs(quantile) < margin
         if crowded and self._was_crowded:
             # Once may be the duals; twice it is how close costs are. More pairs than usual, or finer ones.
