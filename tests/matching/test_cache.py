@@ -7,6 +7,7 @@ import pytest
 import torch
 from tests.conftest import random_sae
 
+from sae_match.errors import UserError
 from sae_match.matching import cache as cache_module
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.matching import MatcherSettings, match
@@ -178,3 +179,10 @@ def test_an_interrupted_write_leaves_no_file(make_sae, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         MatchingCache(tmp_path).match(make_sae(0), make_sae(1), MatcherSettings())
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("wrong", [{"solver": "hungarian"}, {"precision": "int8"}, {"memory": -1.0}])
+def test_a_choice_that_does_not_exist_is_refused_whatever_the_cache_holds(make_sae, tmp_path, wrong):
+    MatchingCache(tmp_path).match(make_sae(0), make_sae(1), MatcherSettings())
+    with pytest.raises(UserError, match=str(next(iter(wrong.values())))):
+        MatchingCache(tmp_path).match(make_sae(0), make_sae(1), MatcherSettings(**wrong))

@@ -6,6 +6,7 @@ import pytest
 import torch
 from tests.matching.problems import naive_costs, normal, optimum, plain
 
+from sae_match import SAE, match
 from sae_match.errors import UserError
 from sae_match.matching import passes, solving, storage
 from sae_match.matching.planning import Plan
@@ -159,3 +160,23 @@ def test_a_tolerance_that_is_wide_takes_fewer_rounds(problem):
     wide = solved(problem, tolerance=0.1)
     assert wide.evidence.rounds < solved(problem).evidence.rounds
     assert wide.slack <= 0.1 * cost(problem, wide.permutation)
+
+
+def test_the_checkpoint_of_another_target_is_not_gone_on_with(make_sae, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(passes, "_FIRST_PAIRS", 1)
+    monkeypatch.setattr(passes, "_PAIRS", 1)
+    file = tmp_path / "unfinished"
+    source, target = make_sae(0, d_in=16, d_sae=200), make_sae(1, d_in=16, d_sae=200)
+
+    def interrupt(status):
+        if status.round == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        match(source, target, solver="sparse", watch=interrupt, checkpoint=file)
+    assert file.is_file()
+    halved = SAE(target.W_enc / 2, target.b_enc / 2, target.W_dec / 2, target.b_dec, target.threshold)
+    found = match(source, halved, solver="sparse", checkpoint=file)
+    assert "is of another problem; starting again" in caplog.text
+    assert found.cost == pytest.approx(match(source, halved, solver="dense").cost, rel=1e-9)
+    assert not file.exists()

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from sae_match.errors import UserError
 from sae_match.files import make_writable
 from sae_match.matching.matching import MatcherSettings, match
+from sae_match.matching.planning import refuse_unknown_means
 from sae_match.matching.result import Matching
 from sae_match.matching.solving import Watch
 from sae_match.matching.storage import FORMAT_VERSION
@@ -46,6 +47,8 @@ class MatchingCache:
         A file that cannot be used is matched again, one that cannot be written is done without; both
         are said aloud.
         """
+        # Also where nothing is left to solve: a typing error must not depend on what was solved before.
+        refuse_unknown_means(settings.solver, settings.precision, settings.memory)
         ends = {"source": source.content_hash(), "target": target.content_hash()}
         identity = json.dumps(
             {"format_version": FORMAT_VERSION, "settings": settings.identity(), **ends}, sort_keys=True
@@ -79,6 +82,7 @@ def _found(file: Path, ends: dict[str, str], features: int) -> Matching | None:
     except UserError as error:
         log.warning("%s; matching again", error)
         return None
+    log.info("found in the cache: %s", file.name)
     return matching
 
 

@@ -1,9 +1,11 @@
 """`match`: two SAEs in, the cheapest one-to-one matching of their features out."""
 
+import hashlib
+import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar, cast
@@ -124,6 +126,12 @@ def match(
         memory=memory,
         device=where,
     )
+    about = {
+        "fold": fold,
+        "terms": " ".join(f"{name}={weight:g}" for name, weight in weights.items()),
+        "metric": metric,
+        "rejection_cost": str(rejection_cost),
+    }
     prepared = time.perf_counter()
     # Hashing leaves the processor's other cores and the interpreter to the solution.
     with ThreadPoolExecutor(1) as aside:
@@ -136,6 +144,7 @@ def match(
             tolerance=tolerance,
             watch=watch,
             checkpoint=checkpoint,
+            problem="" if checkpoint is None else _named(about, hashes, (source_mask, target_mask)),
         )
     finished = time.perf_counter()
     permutation = torch.from_numpy(solved.permutation)
@@ -153,10 +162,7 @@ def match(
         lower_bound=min(total, solved.lower_bound - alone),
         provenance={
             "solver": solved.evidence.solver,
-            "fold": fold,
-            "terms": " ".join(f"{name}={weight:g}" for name, weight in weights.items()),
-            "metric": metric,
-            "rejection_cost": str(rejection_cost),
+            **about,
             "source": hashes[0].result(),
             "target": hashes[1].result(),
         },
@@ -167,6 +173,14 @@ def match(
 
 
 Values = TypeVar("Values", bound=Tensor)
+
+
+def _named(about: Mapping[str, str], hashes: Sequence[Future[str]], masks: Sequence[Bool[Tensor, " _"] | None]) -> str:
+    """Everything that makes a problem the one it is, as a hash."""
+    digest = hashlib.sha256(json.dumps([about, [each.result() for each in hashes]], sort_keys=True).encode())
+    for mask in masks:
+        digest.update(b"all" if mask is None else mask.cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _in_target(permutation: Int64[Tensor, " n"], mask: Bool[Tensor, " n_target"] | None) -> Int64[Tensor, " n"]:

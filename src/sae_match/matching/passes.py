@@ -16,6 +16,10 @@ _PAIRS = 64
 _MOST_PAIRS = 4 * _PAIRS
 # Wider dictionaries have more near neighbours: up to so many times as many pairs, more would be memory's limit.
 _USUAL_WIDTH, _GROWTH, _MOST_GROWTH = 16_384, 0.4, 1.75
+# Share by which a threshold is raised above the quantile.
+_ABOVE = 0.01
+# Pairs that there is room for on every machine, however many of a row's they are.
+_ROOM = 8_000_000
 # A pass over a part of the pairs is worth its while up to this share of them.
 _PART = 0.6
 
@@ -77,18 +81,23 @@ class Passes:
     ) -> Found:
         more = min(_MOST_GROWTH, max(1.0, (len(v) / _USUAL_WIDTH) ** _GROWTH))
         quantile, margin = self._pricer.sampled_quantile(u, v, _FIRST_PAIRS if first else round(more * _PAIRS))
-        threshold, crowded = quantile - margin, not first and abs(quantile) < margin
+        crowded = not first and abs(quantile) < margin
+        # A little above the quantile: pairs that tie there must not all be left out.
+        threshold = quantile + _ABOVE * abs(quantile) - margin
         if crowded and self._was_crowded:
             # Once may be the duals; twice it is how close costs are. More pairs than usual, or finer ones.
             threshold = 0.0
-        minima, hits = first, None
+        minima, limit, hits = first, _MOST_PAIRS * len(u), None
         while hits is None:
             try:
-                hits = self._pricer.scan(u, v, threshold, minima=minima, limit=_MOST_PAIRS * len(u), progress=progress)
+                hits = self._pricer.scan(u, v, threshold, minima=minima, limit=limit, progress=progress)
             except CrowdedError:
                 if not first and self._finer:
                     self._refine()
                     return self._whole(u, v, progress, first=first)
+                if not first and limit < _ROOM:
+                    limit = _ROOM
+                    continue
                 # Ties without end: no pair of a group is better than the others.
                 minima, threshold = False, threshold - max(2 * margin, abs(quantile), 1e-12)
         self._was_crowded = crowded

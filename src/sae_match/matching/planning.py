@@ -80,12 +80,7 @@ def planned(
     Raises:
         UserError: If a choice is unknown or nothing fits the budget.
     """
-    if solver not in ("auto", "dense", "sparse"):
-        raise UserError(f"no solver {solver!r}; use 'dense', 'sparse' or 'auto'")
-    if precision != "auto" and precision not in PRECISIONS:
-        raise UserError(f"unknown precision {precision!r}; there are auto, {', '.join(PRECISIONS)}")
-    if memory is not None and not memory > 0:
-        raise UserError(f"the memory budget must be positive, got {memory} GB")
+    refuse_unknown_means(solver, precision, memory)
     budget = _SHARE_OF_FREE * free_memory(device) if memory is None else memory * GIGABYTE
     dense_bytes = DensePricer.bytes(n_source, n_target, width)
     small = n_source * n_target <= _DENSE_PAIRS
@@ -104,6 +99,20 @@ def planned(
         raise UserError(_needs("sparse", fixed + _block_bytes(block, first), budget))
     why = "as asked" if solver == "sparse" else f"a matrix of {size} takes {dense_bytes / GIGABYTE:.2g} GB"
     return Plan("sparse", (first, *finer), block, f"{why}; passes in {str(first).removeprefix('torch.')}")
+
+
+def refuse_unknown_means(solver: str, precision: str, memory: float | None) -> None:
+    """Look at choices that do not depend on the problem.
+
+    Raises:
+        UserError: If one does not exist.
+    """
+    if solver not in ("auto", "dense", "sparse"):
+        raise UserError(f"no solver {solver!r}; use 'dense', 'sparse' or 'auto'")
+    if precision != "auto" and precision not in PRECISIONS:
+        raise UserError(f"unknown precision {precision!r}; there are auto, {', '.join(PRECISIONS)}")
+    if memory is not None and not memory > 0:
+        raise UserError(f"the memory budget must be positive, got {memory} GB")
 
 
 def free_memory(device: torch.device) -> int:

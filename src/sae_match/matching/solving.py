@@ -100,6 +100,7 @@ def solve(
     tolerance: float,
     watch: Watch,
     checkpoint: Path | None,
+    problem: str = "",
 ) -> Solved:
     """Rounds until the relative gap is at most `tolerance`.
 
@@ -112,23 +113,24 @@ def solve(
         watch: Told where it stands.
         checkpoint: File that holds the last finished round until the solution is complete. What it
             holds of the same problem is where the solution goes on.
+        problem: Names the problem in the checkpoint: another one's is not gone on with.
     """
     log.info("%d x %d features by the %s solver: %s", len(source), len(target), plan.solver, plan.reason)
     start, turned = time.perf_counter(), len(source) > len(target)
     rows, columns = (target, source) if turned else (source, target)
     rounds = Rounds(rows, columns, pricers=plan.pricers(rows, columns), rejection_cost=rejection_cost)
-    solution, before = _resumed(checkpoint, rounds)
+    solution, before = _resumed(checkpoint, rounds, problem)
     if solution is None:
         solution = rounds.first(lambda done: watch(Status(1, done, math.inf)))
     while not _good_enough(solution, rounds, tolerance) and solution.rounds < MOST_ROUNDS:
         if checkpoint is not None:
-            _save(solution, checkpoint, before + time.perf_counter() - start)
+            _save(solution, checkpoint, before + time.perf_counter() - start, problem)
         solution = rounds.next(solution, partial(_report, watch, solution))
         log.debug("round %d: objective %.9g, bound %.9g", solution.rounds, solution.objective, solution.lower_bound)
     if not _good_enough(solution, rounds, tolerance):
         log.warning("after %d rounds the gap is %.1e, not %.1e", solution.rounds, solution.gap, tolerance)
-    elif solution.gap > tolerance and solution.lower_bound > 0:
-        log.info("the gap is %.1e: costs this small beside the vectors are not told apart in float64", solution.gap)
+    elif solution.gap > tolerance and solution.objective > 2 * rounds.resolution:
+        log.warning("the gap is %.1e: costs this small beside the vectors are not told apart in float64", solution.gap)
     if checkpoint is not None:
         with suppress(OSError):
             checkpoint.unlink()
@@ -162,7 +164,7 @@ def _permutation(solution: Solution, rounds: Rounds, turned: bool) -> Int64[np.n
     return permutation
 
 
-def _save(solution: Solution, file: Path, seconds: float) -> None:
+def _save(solution: Solution, file: Path, seconds: float, problem: str) -> None:
     arrays = {"partner": solution.partner, "u": solution.u, "v": solution.v}
     arrays |= {name: getattr(solution.pairs, name) for name in ("rows", "columns", "cost", "radius")}
     numbers = {
@@ -176,13 +178,13 @@ def _save(solution: Solution, file: Path, seconds: float) -> None:
         storage.save(
             file,
             {name: torch.from_numpy(array) for name, array in arrays.items()},
-            {name: repr(number) for name, number in numbers.items()},
+            {"problem": problem, **{name: repr(number) for name, number in numbers.items()}},
         )
     except UserError as error:
         log.warning("%s; after an interruption this round would be made again", error)
 
 
-def _resumed(file: Path | None, rounds: Rounds) -> tuple[Solution | None, float]:
+def _resumed(file: Path | None, rounds: Rounds, problem: str) -> tuple[Solution | None, float]:
     """The solution that an interrupted run left in a file, and the seconds that it had taken."""
     if file is None or not file.is_file():
         return None, 0.0
@@ -199,13 +201,31 @@ def _resumed(file: Path | None, rounds: Rounds) -> tuple[Solution | None, float]
             rounds=int(numbers["rounds"]),
             pairs_priced=int(numbers["pairs_priced"]),
         )
-        if len(solution.partner) != rounds.n_rows or len(solution.v) != rounds.n_columns:
+        if numbers["problem"] != problem or not _is_sound(solution, rounds):
             raise UserError(f"{file} is of another problem")
     except (UserError, KeyError, ValueError) as error:
         log.warning("%s; starting again", error)
         return None, 0.0
     log.info("going on after round %d, gap %.1e", solution.rounds, solution.gap)
     return solution, float(numbers["seconds"])
+
+
+def _is_sound(solution: Solution, rounds: Rounds) -> bool:
+    """Whether what a file holds can be a solution of this problem."""
+    pairs, lengths = solution.pairs, [len(solution.partner), len(solution.u), len(solution.v)]
+    if lengths != [rounds.n_rows, rounds.n_rows, rounds.n_columns]:
+        return False
+    numbers = (solution.u, solution.v, pairs.cost, pairs.radius)
+    keys = pairs.rows * rounds.n_columns + pairs.columns
+    own = np.arange(rounds.n_rows) * rounds.n_columns + solution.partner
+    return (
+        len({len(pairs.rows), len(pairs.columns), len(pairs.cost), len(pairs.radius)}) == 1
+        and all(bool(np.isfinite(column).all()) for column in numbers)
+        and bool((np.diff(keys) > 0).all() and np.isin(own, keys).all())
+        and bool(((pairs.columns >= 0) & (pairs.columns < rounds.n_columns)).all())
+        and len(np.unique(solution.partner)) == rounds.n_rows
+        and not math.isnan(solution.lower_bound)
+    )
 
 
 def _peak_memory(vectors: FeatureVectors) -> int:

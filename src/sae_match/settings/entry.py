@@ -16,7 +16,12 @@ from sae_match import bundled
 from sae_match.errors import UserError
 from sae_match.settings.launching import job_memory
 
+log = logging.getLogger(__name__)
+
 Settings = TypeVar("Settings")
+
+# What a shell reports for a program that ended with Ctrl-C.
+_INTERRUPTED = 130
 
 
 def register(**schemas: type) -> None:
@@ -71,6 +76,9 @@ def entry_point(
                 main(typed(composed, kind))
             except UserError as error:
                 raise SystemExit(f"error: {error}") from error
+            except KeyboardInterrupt:
+                log.info("interrupted; what was matched is in the cache, and the same command goes on from there")
+                raise SystemExit(_INTERRUPTED) from None
 
         return cast(Callable[[], None], program)
 
