@@ -7,7 +7,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from sae_match import SAE
-from sae_match.matching.cost import FeatureVectors, common_centre, rounding_margin, squares_about, term_weights
+from sae_match.matching import centre
+from sae_match.matching.cost import FeatureVectors, term_weights
 
 ALL = term_weights(("W_enc", "b_enc", "W_dec"))
 PRECISIONS = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch.float64}
@@ -35,11 +36,13 @@ def naive_costs(source: FeatureVectors, target: FeatureVectors) -> np.ndarray:
 
 
 def rounding(source: FeatureVectors, target: FeatureVectors) -> np.ndarray:
-    """What float64 may be off by, for each source feature, wherever distances are measured from."""
-    centre = common_centre(source, target)
-    about = squares_about(source, centre), squares_about(target, centre)
-    margins = [rounding_margin(source.width, *squares) for squares in ((source.squares, target.squares), about)]
-    return sum(margins).numpy()[:, None]
+    """What float64 may be off by, for each source feature, where costs come of products about the centre."""
+    return centre.rounding_margin(*centre.about_centre(source, target)).numpy()[:, None]
+
+
+def cost_matrix(source: FeatureVectors, target: FeatureVectors) -> torch.Tensor:
+    """Squared distances of all pairs as the dense solver has them."""
+    return centre.cost_matrix(*centre.about_centre(source, target))
 
 
 def optimum(costs: np.ndarray) -> float:

@@ -90,7 +90,12 @@ def test_a_warm_start_after_more_pairs_is_as_good_as_a_cold_one(seed, n_rows, n_
     few = random_pairs(seed, n_rows, n_columns)
     assignment = solved(few, n_rows)
     assignment.centre(few, assignment.v.copy())
-    more = few.merged(random_pairs(seed + 100, n_rows, n_columns))
+    others = random_pairs(seed + 100, n_rows, n_columns)
+    both = (
+        np.concatenate([getattr(side, name) for side in (few, others)])
+        for name in ("rows", "columns", "cost", "radius")
+    )
+    more = CandidatePairs.collected(*both, n_columns)
     warm = SparseAssignment(assignment.partner, assignment.v)
     warm.solve(more, TOLERANCE)
     assert paid(more, warm) == pytest.approx(scipys(more, n_rows), rel=1e-12)
@@ -101,7 +106,7 @@ def test_a_warm_start_after_more_pairs_is_as_good_as_a_cold_one(seed, n_rows, n_
 def test_a_warm_start_survives_costs_that_change(seed):
     pairs = random_pairs(seed, 80, 100)
     assignment = solved(pairs, 80)
-    dearer = pairs.with_exact(np.arange(0, len(pairs), 3), pairs.cost[::3] + 0.2)
+    dearer = pairs.with_costs(np.arange(0, len(pairs), 3), pairs.cost[::3] + 0.2, pairs.radius[::3])
     assignment.solve(dearer, TOLERANCE)
     assert paid(dearer, assignment) == pytest.approx(scipys(dearer, 80), rel=1e-12)
     assert_proven(dearer, assignment)

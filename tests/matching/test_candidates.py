@@ -18,16 +18,17 @@ def test_pairs_come_in_the_order_of_rows_then_columns():
     assert listed(some) == [(0, 1, 4, 0), (1, 0, 3, 0), (1, 2, 5, 0)]
 
 
-def test_of_a_pair_listed_twice_the_exact_cost_is_kept():
+def test_of_a_pair_listed_several_times_the_best_cost_is_kept():
     rough, exact = (0, 1, 4.1, 0.2), (0, 1, 4.0, 0.0)
     assert listed(pairs(rough, exact)) == [exact]
     assert listed(pairs(exact, rough)) == [exact]
-    assert listed(pairs(rough).merged(pairs(exact, (1, 1, 2.0, 0.0)))) == [exact, (1, 1, 2.0, 0.0)]
+    assert listed(pairs((1, 1, 2.0, 0.0), rough, (0, 1, 4.2, 0.3), exact)) == [exact, (1, 1, 2.0, 0.0)]
 
 
-def test_exact_costs_leave_the_pairs_before_as_they_were():
+def test_better_costs_leave_the_pairs_before_as_they_were():
     some = pairs((0, 0, 1.0, 0.5), (0, 1, 2.0, 0.5))
-    assert listed(some.with_exact(np.array([1]), np.array([2.2]))) == [(0, 0, 1.0, 0.5), (0, 1, 2.2, 0.0)]
+    better = some.with_costs(np.array([1]), np.array([2.2]), np.array([0.1]))
+    assert listed(better) == [(0, 0, 1.0, 0.5), (0, 1, 2.2, 0.1)]
     assert listed(some) == [(0, 0, 1.0, 0.5), (0, 1, 2.0, 0.5)]
 
 

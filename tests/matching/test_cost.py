@@ -4,21 +4,11 @@ import jaxtyping
 import numpy as np
 import pytest
 import torch
-from tests.matching.problems import ALL, all_rows, naive_costs, normal, plain, rounding
+from tests.matching.problems import ALL, all_rows, cost_matrix, normal, plain
 
 from sae_match import fold_threshold
 from sae_match.errors import UserError
-from sae_match.matching.cost import (
-    common_centre,
-    cost_matrix,
-    feature_vectors,
-    pair_costs,
-    rounding_margin,
-    scattered_products,
-    squares_about,
-    term_weights,
-    unit_lengths,
-)
+from sae_match.matching.cost import feature_vectors, term_weights
 
 
 def vectors(sae, fold="threshold", terms=ALL, metric="mse", keep=None):
@@ -87,61 +77,6 @@ def test_vectors_take_the_memory_of_their_parameters(make_sae):
     assert sides.bytes == 4 * 10 * 13 + 3 * 8 * 10
 
 
-def test_pair_costs_are_exact_where_the_product_form_cancels():
-    """Two far-away points that nearly meet: the difference is right to its last digits."""
-    a = torch.full((1, 3), 1e6, dtype=torch.float64)
-    b = a + 1e-6
-    exact = float(((a - b) ** 2).sum())
-    assert float(pair_costs(plain(a), plain(b), torch.tensor([0]))) == exact
-    assert abs(float(cost_matrix(plain(a), plain(b))) - exact) <= rounding(plain(a), plain(b))[0, 0]
-
-
-def test_a_feature_without_a_partner_has_no_cost():
-    a = plain(normal(0, 3, 2))
-    costs = pair_costs(a, a, torch.tensor([0, -1, 2]))
-    assert costs[[0, 2]].tolist() == [0, 0]
-    assert math.isnan(costs[1])
-
-
-def test_what_all_features_have_in_common_does_not_drown_their_differences():
-    a, b = normal(0, 20, 5), normal(1, 20, 5)
-    assert torch.allclose(cost_matrix(plain(a + 1e8), plain(b + 1e8)), cost_matrix(plain(a), plain(b)), rtol=1e-6)
-
-
-@pytest.mark.parametrize("offset", [0.0, 100.0, 1e8])
-def test_the_rounding_margin_covers_the_error_of_every_entry(offset):
-    rows = normal(0, 40, 300) * 10 + offset
-    a, b = plain(rows), plain(rows + 1e-7 * normal(1, 40, 300))
-    error = np.abs(cost_matrix(a, b).numpy() - naive_costs(a, b))
-    assert (error.max(axis=1) > 0).all()
-    assert (error <= rounding(a, b)).all()
-
-
-@pytest.mark.parametrize("offset", [0.0, 1e4])
-def test_scattered_products_make_costs_within_the_margin(offset):
-    a, b = plain(normal(0, 50, 40) + offset), plain(normal(1, 60, 40) + offset)
-    rows, columns = torch.arange(50).repeat(4), torch.arange(200) % 60
-    products = scattered_products(a, b, rows, columns)
-    costs = a.squares[rows] + b.squares[columns] - 2 * products
-    error = np.abs(costs.numpy() - naive_costs(a, b)[rows, columns])
-    assert (error <= rounding(a, b)[rows, 0]).all()
-
-
-@pytest.mark.parametrize("offset", [0.0, 1e4])
-def test_squares_about_the_centre_are_within_the_margin(offset):
-    a, b = plain(normal(0, 300, 40) + offset), plain(normal(1, 60, 40) + offset)
-    centre = common_centre(a, b)
-    exact = np.square(all_rows(a).astype(np.longdouble) - centre.numpy()).sum(1)
-    assert (np.abs(squares_about(a, centre).numpy() - exact) <= rounding(a, b)[:, 0]).all()
-
-
-def test_very_short_vectors_count_as_a_tenth_of_the_mean_length():
-    lengths = unit_lengths(torch.tensor([0.0, 4.0], dtype=torch.float64), torch.tensor([16.0], dtype=torch.float64))
-    assert [side.tolist() for side in lengths] == [pytest.approx([0.2, 2]), [4]]
-    zeros = torch.zeros(2, dtype=torch.float64)
-    assert [side.tolist() for side in unit_lengths(zeros, zeros)] == [[1, 1], [1, 1]]
-
-
 @pytest.mark.parametrize(
     ("terms", "message"),
     [
@@ -189,4 +124,4 @@ def test_a_zero_feature_has_no_cosine(make_sae):
 
 def test_shapes_are_checked_in_tests():
     with pytest.raises(jaxtyping.TypeCheckError):
-        rounding_margin(3, torch.zeros(2, 2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64))
+        plain(normal(0, 3, 2)).selected(torch.zeros(3))

@@ -77,15 +77,14 @@ def test_the_radius_bounds_the_error(make_pricer, pair):
     hits = pricer.scan(u, v, 0.3)
     true = reduced_costs(pricer, pair, u, v)
     error = np.abs(hits.reduced - true[hits.rows, hits.columns])
-    of_float64 = (rounding(*pair) + 1e-15 * (np.abs(u)[:, None] + np.abs(v))) / units(pricer)
-    assert (error <= hits.radius + of_float64[hits.rows, hits.columns]).all()
+    assert (error <= hits.radius).all()
 
 
 def test_the_radius_is_as_small_as_the_precision():
     pair = tuple(plain(side) for side in sides()["random"])
     u, v = duals(pair)
     widest = {name: PRICERS[name](*pair).scan(u, v, 0.3).radius.max() for name in PRICERS}
-    assert widest["dense"] == 0
+    assert widest["dense"] < 1e-12
     assert widest["float64"] < 1e-12
     assert widest["float32"] < 1e-3
     assert widest["bfloat16"] < 0.03

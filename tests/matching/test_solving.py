@@ -11,6 +11,7 @@ from sae_match.errors import UserError
 from sae_match.matching import passes, solving, storage
 from sae_match.matching.planning import Plan
 from sae_match.matching.solving import solve
+from sae_match.matching.sparse import SparsePricer
 
 SPARSE = Plan("sparse", (torch.bfloat16, torch.float32, torch.float64), (64, 128), "as asked")
 DENSE = Plan("dense", (), (0, 0), "as asked")
@@ -20,7 +21,7 @@ DENSE = Plan("dense", (), (0, 0), "as asked")
 def problem(monkeypatch):
     """Two sides, solved by passes that bring so few pairs that it takes more than three rounds."""
     monkeypatch.setattr(passes, "_FIRST_PAIRS", 1)
-    monkeypatch.setattr(passes, "_PAIRS", 1)
+    monkeypatch.setattr(SparsePricer, "pairs_wanted", 1)
     return plain(normal(0, 300, 40)), plain(normal(1, 300, 40))
 
 
@@ -164,7 +165,7 @@ def test_a_tolerance_that_is_wide_takes_fewer_rounds(problem):
 
 def test_the_checkpoint_of_another_target_is_not_gone_on_with(make_sae, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(passes, "_FIRST_PAIRS", 1)
-    monkeypatch.setattr(passes, "_PAIRS", 1)
+    monkeypatch.setattr(SparsePricer, "pairs_wanted", 1)
     file = tmp_path / "unfinished"
     source, target = make_sae(0, d_in=16, d_sae=200), make_sae(1, d_in=16, d_sae=200)
 

@@ -11,7 +11,8 @@ from scipy.optimize import linear_sum_assignment
 
 from sae_match import bundled
 from sae_match.benchmark.measuring import Case, Figure, float32_pass_seconds, peak_gigabytes
-from sae_match.matching.cost import TERMS, FeatureVectors, cost_matrix, feature_vectors, term_weights
+from sae_match.matching.centre import about_centre, cost_matrix
+from sae_match.matching.cost import TERMS, FeatureVectors, feature_vectors, term_weights
 from sae_match.matching.dense import DensePricer
 from sae_match.matching.matching import match
 from sae_match.matching.planning import Solver
@@ -73,7 +74,7 @@ def against_scipy(d_sae: int, d_in: int, reach: float, seed: int) -> list[Figure
     while solution.gap > _GAP:
         solution = rounds.next(solution, _silent)
     ours = time.perf_counter() - start
-    costs = cost_matrix(source, target).numpy()
+    costs = cost_matrix(*about_centre(source, target)).numpy()
     start = time.perf_counter()
     rows, columns = linear_sum_assignment(costs)
     theirs = time.perf_counter() - start
@@ -156,9 +157,8 @@ def _off_from_scipy(rows: int, columns: int, solver: Solver, seed: int) -> float
     source, target, _ = planted_saes(64, rows, columns, seed=seed)
     found = match(source, target, solver=solver, precision="bfloat16" if solver == "sparse" else "auto")
     weights = term_weights(TERMS)
-    costs = cost_matrix(
-        *(feature_vectors(sae, fold="threshold", terms=weights, metric="mse") for sae in (source, target))
-    ).numpy()
+    sides = [feature_vectors(sae, fold="threshold", terms=weights, metric="mse") for sae in (source, target)]
+    costs = cost_matrix(*about_centre(*sides)).numpy()
     at = linear_sum_assignment(costs)
     optimum = math.fsum(costs[at])
     return abs(found.cost - optimum) / optimum

@@ -8,16 +8,15 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from sae_match.errors import UserError
+from sae_match.matching.centre import about_centre
 from sae_match.matching.cost import (
     TERMS,
     FeatureVectors,
     Metric,
-    common_centre,
     feature_vectors,
-    pair_costs,
-    squares_about,
     term_weights,
 )
+from sae_match.matching.pair_costs import pair_costs
 from sae_match.matching.result import Matching
 from sae_match.saes.folding import Fold
 from sae_match.saes.sae import SAE
@@ -74,13 +73,11 @@ def nearest(
 
 def _nearest_columns(source: FeatureVectors, target: FeatureVectors) -> Int64[Tensor, " n_source"]:
     """Index of each source vector's nearest target vector, in blocks of float64 products."""
-    centre = common_centre(source, target)
-    columns = target.rows(slice(None)) - centre
-    squares = squares_about(target, centre)
-    found = []
+    left, right = about_centre(source, target)
+    columns, found = right.rows(slice(None)), []
     for start in range(0, len(source), _ROWS_PER_BLOCK):
-        rows = source.rows(slice(start, start + _ROWS_PER_BLOCK)) - centre
-        found.append(torch.addmm(squares, rows, columns.T, alpha=-2).argmin(1))
+        rows = left.rows(slice(start, start + _ROWS_PER_BLOCK))
+        found.append(torch.addmm(right.squares, rows, columns.T, alpha=-2).argmin(1))
     return torch.cat(found)
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
+from sae_match.matching import kernels
+
 
 @dataclass(frozen=True, eq=False)
 class CandidatePairs:
@@ -14,7 +16,7 @@ class CandidatePairs:
         rows: Row of each pair.
         columns: Column of each pair.
         cost: Cost of each pair, as far as it is known.
-        radius: How far the cost may be off; zero where it is exact up to float64's rounding.
+        radius: How far, at most, the cost is off.
         n_columns: Columns that there are.
     """
 
@@ -38,33 +40,26 @@ class CandidatePairs:
     ) -> "CandidatePairs":
         """Pairs in any order; of a pair that is listed more than once, what is known best is kept."""
         keys = rows * n_columns + columns
-        # What is exact comes before what is not, in one sort.
-        order = np.argsort(2 * keys + (radius > 0))
+        # Mostly runs that are in order already: a sort that merges them is quickest.
+        order = np.argsort(keys, kind="stable")
         keys = keys[order]
-        order = order[np.concatenate([[True], keys[1:] != keys[:-1]])] if len(order) else order
+        order = order[: kernels.keep_best(keys, order, radius)]
         return cls(rows[order], columns[order], cost[order], radius[order], n_columns)
-
-    def merged(self, other: "CandidatePairs") -> "CandidatePairs":
-        """All pairs of both."""
-        return CandidatePairs.collected(
-            np.concatenate([self.rows, other.rows]),
-            np.concatenate([self.columns, other.columns]),
-            np.concatenate([self.cost, other.cost]),
-            np.concatenate([self.radius, other.radius]),
-            self.n_columns,
-        )
 
     def chosen(self, mask: Bool[np.ndarray, " pairs"]) -> "CandidatePairs":
         """Some of the pairs."""
         return CandidatePairs(self.rows[mask], self.columns[mask], self.cost[mask], self.radius[mask], self.n_columns)
 
-    def with_exact(
-        self, at: Int64[np.ndarray, " some_pairs"], cost: Float64[np.ndarray, " some_pairs"]
+    def with_costs(
+        self,
+        at: Int64[np.ndarray, " some_pairs"],
+        cost: Float64[np.ndarray, " some_pairs"],
+        radius: Float64[np.ndarray, " some_pairs"],
     ) -> "CandidatePairs":
-        """The same pairs, the costs of some of them now exact."""
-        costs, radius = self.cost.copy(), self.radius.copy()
-        costs[at], radius[at] = cost, 0.0
-        return CandidatePairs(self.rows, self.columns, costs, radius, self.n_columns)
+        """The same pairs, the costs of some of them now known better."""
+        costs, radii = self.cost.copy(), self.radius.copy()
+        costs[at], radii[at] = cost, radius
+        return CandidatePairs(self.rows, self.columns, costs, radii, self.n_columns)
 
     def positions(
         self, rows: Int64[np.ndarray, " some_pairs"], columns: Int64[np.ndarray, " some_pairs"]

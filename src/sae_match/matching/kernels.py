@@ -1,4 +1,4 @@
-"""Loops over listed pairs that are compiled: shortest paths, and what is made of them.
+"""Loops over listed pairs that are compiled: their costs, shortest paths, and what is made of them.
 
 Nothing here allocates per pair or checks its arguments; `assignment` is what calls it. Pairs are in
 the order of their rows: those of row `i` are `starts[i]` to `starts[i + 1]`.
@@ -221,3 +221,37 @@ def spread(first: Array, last: Array, node: Array, length: Array, key: Array, fr
                 key[other] = reach
                 sift_up(heap, place, key, place[other])
     return level
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def add_distances(
+    x: Array, x_factor: Array, y: Array, y_factor: Array, rows: Array, columns: Array, costs: Array
+) -> None:
+    """Add to each pair's cost the squared distance of its rows of two matrices, each times its factor."""
+    for pair in range(len(rows)):
+        i = rows[pair]
+        j = columns[pair]
+        left = x_factor[i]
+        right = y_factor[j]
+        total = 0.0
+        for k in range(x.shape[1]):
+            difference = x[i, k] * left - y[j, k] * right
+            total += difference * difference
+        costs[pair] += total
+
+
+@numba.njit(cache=True)
+def keep_best(keys: Array, order: Array, radius: Array) -> int:
+    """Of neighbours with the same key, move the one with the least radius to the front of `order`.
+
+    Returns how many are left; `order` begins with them.
+    """
+    kept = 0
+    for at in range(len(keys)):
+        if at > 0 and keys[at] == keys[at - 1]:
+            if radius[order[at]] < radius[order[kept - 1]]:
+                order[kept - 1] = order[at]
+            continue
+        order[kept] = order[at]
+        kept += 1
+    return kept

@@ -15,7 +15,8 @@ from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from sae_match.errors import UserError
-from sae_match.matching.cost import TERMS, Metric, feature_vectors, pair_costs, term_weights
+from sae_match.matching.cost import TERMS, Metric, feature_vectors, term_weights
+from sae_match.matching.pair_costs import pair_costs
 from sae_match.matching.planning import Solver, planned
 from sae_match.matching.result import Matching
 from sae_match.matching.solving import Watch, solve

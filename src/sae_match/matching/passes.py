@@ -10,10 +10,9 @@ from jaxtyping import Float64
 from sae_match.matching.pricing import CrowdedError, Hits, Pricer, Progress
 from sae_match.matching.reference import Part, Reference
 
-# Pairs a row, on average, that the first and each later pass are to bring, and the most they may.
+# Pairs a row, on average, that the first pass is to bring, and the most that any pass may.
 _FIRST_PAIRS = 12
-_PAIRS = 64
-_MOST_PAIRS = 4 * _PAIRS
+_MOST_PAIRS = 256
 # Wider dictionaries have more near neighbours: up to so many times as many pairs, more would be memory's limit.
 _USUAL_WIDTH, _GROWTH, _MOST_GROWTH = 16_384, 0.4, 1.75
 # Share by which a threshold is raised above the quantile.
@@ -67,9 +66,9 @@ class Passes:
     ) -> Found:
         """All pairs that could contradict the duals."""
         part = None if self._reference is None else self._reference.unproven(u, v)
-        if part is None or part.share(len(u), len(v)) > _PART:
+        if self._reference is None or part is None or part.share(len(u), len(v)) > _PART:
             return self._whole(u, v, progress, first=False)
-        return self._over(part, u, v, progress)
+        return self._over(part, self._reference.spare, u, v, progress)
 
     def _whole(
         self,
@@ -80,7 +79,8 @@ class Passes:
         first: bool,
     ) -> Found:
         more = min(_MOST_GROWTH, max(1.0, (len(v) / _USUAL_WIDTH) ** _GROWTH))
-        quantile, margin = self._pricer.sampled_quantile(u, v, _FIRST_PAIRS if first else round(more * _PAIRS))
+        wanted = _FIRST_PAIRS if first else round(more * self._pricer.pairs_wanted)
+        quantile, margin = self._pricer.sampled_quantile(u, v, wanted)
         crowded = not first and abs(quantile) < margin
         # A little above the quantile: pairs that tie there must not all be left out.
         threshold = quantile + _ABOVE * abs(quantile) - margin
@@ -116,6 +116,7 @@ class Passes:
     def _over(
         self,
         part: Part,
+        threshold: float,
         u: Float64[np.ndarray, " n_rows"],
         v: Float64[np.ndarray, " n_columns"],
         progress: Progress,
@@ -126,10 +127,10 @@ class Passes:
         for rows, columns, size in ((part.rows, None, sizes[0]), (others, part.columns, sizes[1])):
             if size:
                 report = partial(_report_part, progress, done / sum(sizes), size / sum(sizes))
-                hits.append(self._pricer.scan(u, v, 0.0, rows=rows, columns=columns, progress=report))
+                hits.append(self._pricer.scan(u, v, threshold, rows=rows, columns=columns, progress=report))
                 done += size
         progress(1.0)
-        return Found(Hits.joined(hits), 0.0, whole=False, priced=sum(sizes))
+        return Found(Hits.joined(hits), threshold, whole=False, priced=sum(sizes))
 
 
 def _report_part(progress: Progress, before: float, share: float, done: float) -> None:

@@ -19,7 +19,7 @@ class Hits:
         rows: Source feature of each.
         columns: Target feature of each.
         reduced: Reduced costs as computed, in units of the product of the two lengths.
-        radius: How far, at most, each of them is from the truth; zero where float64 made it.
+        radius: How far, at most, each of them is from the truth.
     """
 
     rows: Int64[np.ndarray, " hits"]
@@ -51,7 +51,11 @@ class Pricer(Protocol):
     Attributes:
         source_lengths: Unit of each source feature.
         target_lengths: Unit of each target feature.
+        pairs_wanted: Pairs a source feature that a pass after the first should bring, so that few
+            passes are needed: the more, the dearer they are.
     """
+
+    pairs_wanted: int
 
     source_lengths: Float64[np.ndarray, " n_source"]
     target_lengths: Float64[np.ndarray, " n_target"]

@@ -6,6 +6,8 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 _BINS = 128
+# Share of a threshold that is kept: what is proven is then proven with room for rounding.
+_SPARE = 0.01
 # Shares of the columns that are tried as the part of the columns; the rows follow from it.
 _SHARES = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 
@@ -45,12 +47,17 @@ class Reference:
     row_lengths: Float64[np.ndarray, " n_rows"]
     column_lengths: Float64[np.ndarray, " n_columns"]
 
+    @property
+    def spare(self) -> float:
+        """What is left of the threshold of every pair outside of the part that `unproven` returns."""
+        return _SPARE * self.threshold
+
     def unproven(self, u: Float64[np.ndarray, " n_rows"], v: Float64[np.ndarray, " n_columns"]) -> Part:
         """A small part outside of which every pair that contradicts other duals has been found.
 
         A pair that was not found may contradict them only if its row's dual and its column's have
-        risen by more than the threshold together. The columns that have risen most are taken whole,
-        as many as make the part, with the rows that then remain, smallest.
+        risen by more than the threshold together; `spare` of it is to be left. The columns that have
+        risen most are taken whole, as many as make the part, with the rows that then remain, smallest.
         """
         rise_u, rise_v = u - self.u, v - self.v
         # A constant may move between the sides without changing anything.
@@ -62,7 +69,7 @@ class Reference:
         for share in _SHARES:
             taken = int(np.ceil(share * len(v)))
             left = order[taken:]
-            unproven = rows.most_with(columns.of(left)) > self.threshold
+            unproven = rows.most_with(columns.of(left)) > self.threshold - self.spare
             part = Part(np.flatnonzero(unproven), np.sort(order[:taken]))
             if best is None or part.share(len(u), len(v)) < best.share(len(u), len(v)):
                 best = part

@@ -18,8 +18,10 @@ from jaxtyping import Float64, Int64
 
 from sae_match.matching.assignment import SparseAssignment
 from sae_match.matching.candidates import CandidatePairs
-from sae_match.matching.cost import FeatureVectors, rounding_margin, scattered_products
-from sae_match.matching.passes import Passes
+from sae_match.matching.certificate import lower_bound
+from sae_match.matching.cost import UNIT, FeatureVectors
+from sae_match.matching.pair_costs import difference_error, listed_costs
+from sae_match.matching.passes import Found, Passes
 from sae_match.matching.pricing import Hits, Pricer, Progress
 from sae_match.matching.starting import duals_by_length, partners_by_length
 
@@ -27,8 +29,11 @@ from sae_match.matching.starting import duals_by_length, partners_by_length
 _TYPICAL_COSINE = 0.5
 # Times the squared length: see `SparseAssignment.unstarted`.
 _ROW_BIAS = 0.25
-# Reduced costs this small, in units of the vectors' lengths, are made exact before they matter.
-_NEARLY_TIGHT = 0.01
+# Reduced costs this small are made exact before they matter: in units of the vectors' lengths, and
+# of how far they may be off.
+_NEARLY_TIGHT, _NEARLY_TIGHT_RADII = 0.01, 4
+# How far costs may be off without it being of any matter, in units of the mean cost of a pair.
+_KNOWN = 1e-10
 # Pairs a row whose exact costs are worth their while.
 _EXACT_PAIRS = 6
 # Gap, relative to the cost of pairs, at which there is nothing left to improve.
@@ -81,9 +86,6 @@ class Rounds:
         pricers: Make what looks at all pairs, the coarsest first; the next, finer one is made when more
             pairs are within the rounding error of contradicting than there is room for.
         rejection_cost: What it costs to leave a row alone; infinite where that is not allowed.
-
-    Attributes:
-        resolution: Gap between objective and bound that float64 cannot resolve.
     """
 
     def __init__(
@@ -99,12 +101,10 @@ class Rounds:
         self.rejection_cost = rejection_cost
         # Where rows may be left alone, each has a column of its own for that.
         self.n_columns = self.n_targets + (self.n_rows if math.isfinite(rejection_cost) else 0)
-        squares = source.squares, target.squares
-        self.resolution = math.fsum(rounding_margin(source.width, *squares).tolist())
-        self._squares = squares
-        self._tolerance = 1e-13 * float(squares[0].mean() + squares[1].mean())
+        self._reach = tuple(side.squares.sqrt().cpu().numpy() for side in (source, target))
         self._passes = Passes(pricers)
         self._row_lengths, lengths = self._passes.row_lengths, self._passes.column_lengths
+        self._tolerance = 4 * UNIT * float(np.square(self._row_lengths).mean() + np.square(lengths).mean())
         self._column_lengths = np.pad(lengths, (0, self.n_columns - self.n_targets), constant_values=lengths.mean())
         # Pairs of the first pass: the best within groups, for every row and column. They stay, so that no
         # dual is without something to hold it.
@@ -138,13 +138,13 @@ class Rounds:
         found = self._passes.next(u, v[: self.n_targets], progress)
         all_found = found.whole and found.threshold > 0
         pairs = self._candidates(found.hits, u, v, *self._kept(before, all_found=all_found))
-        doubtful = self._doubtful(pairs, u, v)
+        doubtful = self._doubtful(pairs, u, v, before)
         # However many they are: where a pass brings nothing further, only exact costs do.
-        stalled = before.rounds > 2 and self._proven(pairs, u, v, found.threshold) <= before.lower_bound
+        stalled = before.rounds > 2 and self._proven(pairs, before, found) <= before.lower_bound
         exact = len(doubtful) <= _EXACT_PAIRS * self.n_rows or stalled
         if exact:
             pairs = self._made_exact(pairs, doubtful)
-        bound = self._proven(pairs, u, v, found.threshold)
+        bound = self._proven(pairs, before, found)
         known = replace(
             before,
             lower_bound=max(before.lower_bound, bound),
@@ -153,7 +153,7 @@ class Rounds:
             pairs_priced=before.pairs_priced + found.priced,
         )
         known = replace(known, objective=self._objective(pairs, known.partner))
-        closed = max(_CLOSED * self.cost_of_pairs(known), 2 * self.resolution)
+        closed = max(_CLOSED * self.cost_of_pairs(known), self.resolution(known))
         if known.objective - known.lower_bound <= closed:
             return known
         return self._improved(known, pairs, exact=exact)
@@ -163,18 +163,34 @@ class Rounds:
         alone = int(np.count_nonzero(solution.partner >= self.n_targets))
         return solution.objective - alone * self.rejection_cost if alone else solution.objective
 
+    def resolution(self, solution: Solution) -> float:
+        """Gap between objective and bound that float64 cannot resolve."""
+        own = solution.pairs.positions(np.arange(self.n_rows), solution.partner)
+        errors = self._least_radius(solution.pairs.rows[own], solution.partner, solution.pairs.cost[own])
+        return 4 * math.fsum(errors)
+
     def costs(
         self, rows: Int64[np.ndarray, " pairs"], columns: Int64[np.ndarray, " pairs"]
-    ) -> Float64[np.ndarray, " pairs"]:
-        """Exact costs of pairs of rows and columns, the columns for being left alone included."""
+    ) -> tuple[Float64[np.ndarray, " pairs"], Float64[np.ndarray, " pairs"]]:
+        """Costs of pairs of rows and columns, those for being left alone included, and how far they are off."""
         real = np.flatnonzero(columns < self.n_targets)
         costs = np.full(len(rows), self.rejection_cost)
-        device = self._squares[0].device
-        i, j = (torch.from_numpy(index[real]).to(device) for index in (rows, columns))
-        products = scattered_products(self.source, self.target, i, j)
-        distances = (self._squares[0][i] + self._squares[1][j]).sub_(products, alpha=2).clamp_min_(0)
-        costs[real] = distances.cpu().numpy()
-        return costs
+        i, j = (torch.from_numpy(index[real]).to(self.source.factors[0].device) for index in (rows, columns))
+        costs[real] = listed_costs(self.source, self.target, i, j)
+        return costs, self._least_radius(rows, columns, costs)
+
+    def _least_radius(
+        self,
+        rows: Int64[np.ndarray, " pairs"],
+        columns: Int64[np.ndarray, " pairs"],
+        costs: Float64[np.ndarray, " pairs"],
+    ) -> Float64[np.ndarray, " pairs"]:
+        """How far off costs are that are as exact as float64 has them."""
+        real = np.flatnonzero(columns < self.n_targets)
+        radius = np.zeros(len(rows))
+        reach = self._reach[0][rows[real]] + self._reach[1][columns[real]]
+        radius[real] = difference_error(costs[real].clip(min=0), reach, self.source.width)
+        return radius
 
     def _improved(self, known: Solution, pairs: CandidatePairs, *, exact: bool) -> Solution:
         """The cheapest assignment among the pairs, with duals that no pair contradicts."""
@@ -187,7 +203,9 @@ class Rounds:
         while True:
             assignment.solve(pairs, self._tolerance)
             assignment.centre(pairs, start)
-            doubtful = self._doubtful(pairs, assignment.u, assignment.v) if exact else np.empty(0, dtype=np.int64)
+            if not exact:
+                break
+            doubtful = self._doubtful(pairs, assignment.u, assignment.v, known)
             if len(doubtful) == 0:
                 break
             pairs, start = self._made_exact(pairs, doubtful), assignment.v.copy()
@@ -211,12 +229,14 @@ class Rounds:
     ) -> CandidatePairs:
         """What a pass found, together with pairs that are known already."""
         units = self._row_lengths[hits.rows] * self._column_lengths[hits.columns]
-        costs = hits.reduced * units + u[hits.rows] + v[hits.columns]
+        duals, costs = u[hits.rows] + v[hits.columns], hits.reduced * units
+        radius = hits.radius * units + 4 * UNIT * (np.abs(u)[hits.rows] + np.abs(v)[hits.columns] + np.abs(costs))
+        costs += duals
         return CandidatePairs.collected(
             np.concatenate([hits.rows, *(pairs.rows for pairs in known)]),
             np.concatenate([hits.columns, *(pairs.columns for pairs in known)]),
             cost=np.concatenate([costs, *(pairs.cost for pairs in known)]),
-            radius=np.concatenate([hits.radius * units, *(pairs.radius for pairs in known)]),
+            radius=np.concatenate([radius, *(pairs.radius for pairs in known)]),
             n_columns=self.n_columns,
         )
 
@@ -225,7 +245,7 @@ class Rounds:
         rows, columns = np.arange(self.n_rows), self._starting_partners()
         if self.n_columns > self.n_targets:
             rows, columns = np.tile(rows, 2), np.concatenate([columns, self.n_targets + rows])
-        return CandidatePairs.collected(rows, columns, self.costs(rows, columns), np.zeros(len(rows)), self.n_columns)
+        return CandidatePairs.collected(rows, columns, *self.costs(rows, columns), self.n_columns)
 
     def _starting_partners(self) -> Int64[np.ndarray, " n_rows"]:
         return partners_by_length(self._row_lengths, self._column_lengths[: self.n_targets])
@@ -241,39 +261,37 @@ class Rounds:
             self._anchors = pairs
         if not all_found:
             return [pairs]
-        keep = pairs.radius == 0
+        keep = pairs.radius <= self._least_radius(pairs.rows, pairs.columns, pairs.cost)
         keep[pairs.positions(np.arange(self.n_rows), before.partner)] = True
         return [pairs.chosen(keep), self._anchors]
 
     def _doubtful(
-        self, pairs: CandidatePairs, u: Float64[np.ndarray, " n_rows"], v: Float64[np.ndarray, " n_columns"]
-    ) -> Int64[np.ndarray, " doubtful"]:
-        """Pairs that would contradict the duals if their costs were off, and with them those next to these."""
-        loose = pairs.reduced(u, v) - pairs.radius
-        rough = pairs.radius > 0
-        if not (rough & (loose < 0)).any():
-            return np.empty(0, dtype=np.int64)
-        units = self._row_lengths[pairs.rows] * self._column_lengths[pairs.columns]
-        return np.flatnonzero(rough & (loose < _NEARLY_TIGHT * units))
-
-    def _made_exact(self, pairs: CandidatePairs, at: Int64[np.ndarray, " some"]) -> CandidatePairs:
-        exact = self.costs(pairs.rows[at], pairs.columns[at])
-        off = np.abs(exact - pairs.cost[at]) - pairs.radius[at]
-        if len(at) and off.max() > self.resolution:
-            raise RuntimeError(f"a pass was off by {off.max():.3g} more than it had proven")
-        return pairs.with_exact(at, exact)
-
-    def _proven(
         self,
         pairs: CandidatePairs,
         u: Float64[np.ndarray, " n_rows"],
         v: Float64[np.ndarray, " n_columns"],
-        threshold: float,
-    ) -> float:
-        """Value of the feasible dual solution that lowering `u` by the worst contradictions leaves."""
-        reduced = pairs.reduced(u, v) - pairs.radius
-        worst = np.minimum(np.minimum.reduceat(reduced, pairs.row_starts(self.n_rows)[:-1]), 0)
-        if threshold < 0:
-            worst = np.minimum(worst, threshold * self._row_lengths * self._column_lengths.max())
-        # No cost is below zero, and so no objective is.
-        return max(0.0, math.fsum(u) + math.fsum(v) + math.fsum(worst) - self.resolution)
+        known: Solution,
+    ) -> Int64[np.ndarray, " doubtful"]:
+        """Pairs that would contradict the duals if their costs were off, and with them those next to these."""
+        loose = pairs.reduced(u, v) - pairs.radius
+        enough = _KNOWN * self.cost_of_pairs(known) / self.n_rows if math.isfinite(known.objective) else 0.0
+        rough = pairs.radius > enough
+        if not (rough & (loose < 0)).any():
+            return np.empty(0, dtype=np.int64)
+        rough &= pairs.radius > self._least_radius(pairs.rows, pairs.columns, pairs.cost)
+        units = self._row_lengths[pairs.rows] * self._column_lengths[pairs.columns]
+        near = np.minimum(_NEARLY_TIGHT * units, _NEARLY_TIGHT_RADII * pairs.radius)
+        return np.flatnonzero(rough & (loose < near))
+
+    def _made_exact(self, pairs: CandidatePairs, at: Int64[np.ndarray, " some"]) -> CandidatePairs:
+        exact, radius = self.costs(pairs.rows[at], pairs.columns[at])
+        off = np.abs(exact - pairs.cost[at]) - pairs.radius[at] - radius
+        if len(at) and off.max() > 0:
+            raise RuntimeError(f"a pass was off by {off.max():.3g} more than it had proven")
+        return pairs.with_costs(at, exact, radius)
+
+    def _proven(self, pairs: CandidatePairs, before: Solution, found: Found) -> float:
+        """What the duals prove, with all pairs listed that a pass found."""
+        shortest, longest = self._column_lengths.min(), self._column_lengths.max()
+        unlisted = found.threshold * self._row_lengths * (shortest if found.threshold > 0 else longest)
+        return lower_bound(pairs, before.partner, before.u, before.v, unlisted)

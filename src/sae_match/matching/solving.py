@@ -129,7 +129,7 @@ def solve(
         log.debug("round %d: objective %.9g, bound %.9g", solution.rounds, solution.objective, solution.lower_bound)
     if not _good_enough(solution, rounds, tolerance):
         log.warning("after %d rounds the gap is %.1e, not %.1e", solution.rounds, solution.gap, tolerance)
-    elif solution.gap > tolerance and solution.objective > 2 * rounds.resolution:
+    elif solution.gap > tolerance and solution.objective > rounds.resolution(solution):
         log.warning("the gap is %.1e: costs this small beside the vectors are not told apart in float64", solution.gap)
     if checkpoint is not None:
         with suppress(OSError):
@@ -151,7 +151,7 @@ def _report(watch: Watch, solution: Solution, done: float) -> None:
 
 def _good_enough(solution: Solution, rounds: Rounds, tolerance: float) -> bool:
     gap = solution.objective - solution.lower_bound
-    return gap <= max(tolerance * rounds.cost_of_pairs(solution), 2 * rounds.resolution)
+    return gap <= max(tolerance * rounds.cost_of_pairs(solution), rounds.resolution(solution))
 
 
 def _permutation(solution: Solution, rounds: Rounds, turned: bool) -> Int64[np.ndarray, " n_source"]:

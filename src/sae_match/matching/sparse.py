@@ -16,7 +16,8 @@ import torch
 from jaxtyping import Bool, Float, Float32, Float64, Int64
 from torch import Tensor
 
-from sae_match.matching.cost import UNIT, FeatureVectors, common_centre, rounding_margin, squares_about, unit_lengths
+from sae_match.matching.centre import Centred, about_centre, rounding_margin, unit_lengths
+from sae_match.matching.cost import UNIT, FeatureVectors
 from sae_match.matching.pricing import CrowdedError, Hits, Progress, group_size
 
 # Of a number split into three, products of the leading parts; what is left out is below rounding.
@@ -40,25 +41,28 @@ class SparsePricer:
     Attributes:
         source_lengths: What each source vector was divided by; see `unit_lengths`.
         target_lengths: The same of the target's.
+        pairs_wanted: See `Pricer`.
     """
+
+    pairs_wanted = 64
 
     def __init__(
         self, source: FeatureVectors, target: FeatureVectors, *, precision: torch.dtype, block: tuple[int, int]
     ) -> None:
         self.precision, self.block = precision, block
         self.n_source, self.n_target, self.width = len(source), len(target), source.width
-        centre = common_centre(source, target)
-        self._source_squares, self._target_squares = squares_about(source, centre), squares_about(target, centre)
-        self._source_units, self._target_units = unit_lengths(self._source_squares, self._target_squares)
+        left, right = about_centre(source, target)
+        self._source_squares, self._target_squares = left.squares, right.squares
+        self._source_units, self._target_units = unit_lengths(left, right)
         self.source_lengths = self._source_units.cpu().numpy()
         self.target_lengths = self._target_units.cpu().numpy()
-        self._x, source_error = self._copy(source, centre, self._source_units, 1.0)
-        self._y, target_error = self._copy(target, centre, self._target_units, -2.0)
-        self._product = torch.empty(0, dtype=precision, device=centre.device)
+        self._x, source_error = self._copy(left, self._source_units, 1.0)
+        self._y, target_error = self._copy(right, self._target_units, -2.0)
+        self._product = torch.empty(0, dtype=precision, device=left.squares.device)
         # |a.b - x.y| <= |a - x| |b| + |x| |b - y|, and neither a nor b is longer than one here.
         self._copy_error = 2 * (source_error + target_error * (1 + source_error)) * (1 + 1e-6)
         # What float64 made of the squared lengths and of the vectors before they were rounded.
-        margins = rounding_margin(self.width, source.squares, target.squares)
+        margins = rounding_margin(left, right)
         self._copy_error += float(margins.max() / (self._source_units.min() * self._target_units.min()))
 
     @staticmethod
@@ -156,19 +160,19 @@ class SparsePricer:
 
     def _copy(
         self,
-        vectors: FeatureVectors,
-        centre: Float64[Tensor, " width"],
+        side: Centred,
         lengths: Float64[Tensor, " n"],
         factor: float,
     ) -> tuple[Float[Tensor, "padded_n padded_width"], float]:
         """Rounded unit vectors, with room for the duals' entries, and the longest rounding error."""
         copy = torch.zeros(
-            _padded(len(vectors)), _padded(self.width + _EXTRA), dtype=self.precision, device=centre.device
+            _padded(len(side)), _padded(self.width + _EXTRA), dtype=self.precision, device=lengths.device
         )
         longest = 0.0
-        for at in vectors.row_slices():
+        pieces = side.centre.split(side.vectors.widths)
+        for at in side.vectors.row_slices():
             left, error = 0, torch.zeros_like(lengths[at])
-            for part, piece in zip(vectors.scaled_parts(at), centre.split(vectors.widths), strict=True):
+            for part, piece in zip(side.vectors.scaled_parts(at), pieces, strict=True):
                 unit = part.sub_(piece).div_(lengths[at, None])
                 rounded = unit.to(self.precision)
                 error += unit.sub(rounded).square_().sum(1)
