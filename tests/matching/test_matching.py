@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from tests.matching.problems import SOLVERS, naive_costs, noisy_copy, optimum, repeated, sae_of_rows
+from tests.matching.problems import SOLVERS, naive_costs, noisy_copy, normal, optimum, repeated, sae_of_rows
 
 from sae_match import SAE, match
 from sae_match.matching.cost import TERMS, feature_vectors, term_weights
@@ -268,3 +268,23 @@ def test_means_do_not_belong_to_a_matchings_identity():
     assert means.identity() == MatcherSettings().identity()
     assert MatcherSettings(rejection_cost=1.0).identity() != MatcherSettings().identity()
     assert MatcherSettings(tolerance=1e-3).identity() != MatcherSettings().identity()
+
+
+@pytest.mark.parametrize("solver", ["dense", "sparse"])
+@pytest.mark.parametrize("noise", [1e-2, 1e-4, 1e-6])
+def test_near_copies_are_certified_however_near_they_are(solver, noise):
+    rows = normal(0, 500, 40)
+    order = torch.randperm(500, generator=torch.Generator().manual_seed(0))
+    found = match(sae_of_rows(rows), sae_of_rows((rows + noise * normal(1, 500, 40))[order]), solver=solver)
+    assert torch.equal(order[found.permutation], torch.arange(500))
+    assert 0 <= found.gap < 1e-6
+
+
+@pytest.mark.parametrize("solver", ["dense", "sparse"])
+@pytest.mark.parametrize("offset", [1e2, 1e4, 1e6])
+def test_an_offset_that_all_features_share_hides_nothing(solver, offset):
+    source, target = sae_of_rows(normal(0, 300, 20) + offset), sae_of_rows(normal(1, 400, 20) + offset)
+    found = match(source, target, solver=solver)
+    differences = source.W_dec.double()[:, None] - target.W_dec.double()
+    assert found.cost == pytest.approx(optimum(differences.square().sum(2).numpy()), rel=1e-12)
+    assert 0 <= found.gap < 1e-6

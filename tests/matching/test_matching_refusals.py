@@ -95,3 +95,13 @@ def test_unknown_choices_are_refused(make_sae):
         match(sae, sae, solver="hungarian")
     with pytest.raises(UserError, match="unknown precision 'float8'"):
         match(sae, sae, precision="float8")
+
+
+def test_a_mask_that_is_not_a_tensor_is_refused(make_sae, as_a_user):
+    with pytest.raises(UserError, match=r"source_mask must be a tensor, bool \[\d+\], got list"):
+        match(make_sae(0), make_sae(1), source_mask=[True])
+
+
+def test_one_term_may_be_named_alone(make_sae):
+    named, listed = (match(make_sae(0), make_sae(1), terms=terms) for terms in ("W_dec", ["W_dec"]))
+    assert named.cost == listed.cost

@@ -4,16 +4,15 @@ Distances do not change when both sides are measured from another point, and nea
 vectors what they have in common cancels before it can drown their differences in rounding.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64
 from torch import Tensor
 
+from sae_match.matching.arithmetic import centred_rows
 from sae_match.matching.cost import UNIT, FeatureVectors
-
-# Squares about the centre by way of those about the origin are quicker, and lose so much at most.
-_MOST_CANCELLED = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,9 +36,16 @@ class Centred:
     def __len__(self) -> int:
         return len(self.vectors)
 
-    def rows(self, index: Int64[Tensor, " k"] | slice) -> Float64[Tensor, "k width"]:
+    def rows(self, index: slice) -> Float64[Tensor, "k width"]:
         """Some vectors, measured from the centre."""
-        return self.vectors.rows(index).sub_(self.centre)
+        return torch.cat(list(self.pieces(index)), dim=1)
+
+    def pieces(self, index: slice, lengths: Float64[Tensor, " n"] | None = None) -> Iterator[Float64[Tensor, "k _"]]:
+        """Some vectors part by part, divided by their lengths if such are given."""
+        lengths = torch.ones_like(self.squares) if lengths is None else lengths
+        points = self.centre.split(self.vectors.widths)
+        for part, factor, point in zip(self.vectors.parts, self.vectors.factors, points, strict=True):
+            yield centred_rows(part[index], factor[index], point, lengths[index])
 
 
 def about_centre(source: FeatureVectors, target: FeatureVectors) -> tuple[Centred, Centred]:
@@ -88,28 +94,8 @@ def gamma(width: int) -> float:
 
 def _centred(vectors: FeatureVectors, centre: Float64[Tensor, " width"]) -> Centred:
     origin, distance = vectors.squares.sqrt(), centre.square().sum().sqrt()
-    squares = _squares_by_products(vectors, centre)
-    slip = 2 * gamma(vectors.width) * (origin + distance).square()
-    if not bool(_MOST_CANCELLED * squares.mean() >= vectors.squares.mean()):
-        squares = _squares_by_differences(vectors, centre)
-        slip = torch.zeros_like(squares)
+    squares = vectors.squares_about(centre)
     lengths = squares.sqrt()
     drift = 2 * UNIT * (origin + distance + lengths)
-    slip = slip + 2 * (gamma(vectors.width) * squares + (2 * lengths + drift) * drift)
+    slip = 2 * (gamma(vectors.width) * squares + (2 * lengths + drift) * drift)
     return Centred(vectors, centre, squares, slip, drift)
-
-
-def _squares_by_products(vectors: FeatureVectors, centre: Float64[Tensor, " width"]) -> Float64[Tensor, " n"]:
-    products = torch.zeros_like(vectors.squares)
-    for part, factor, piece in zip(vectors.parts, vectors.factors, centre.split(vectors.widths), strict=True):
-        for rows in vectors.row_slices():
-            products[rows] += (part[rows].double() @ piece) * factor[rows]
-    return (vectors.squares - 2 * products + centre.square().sum()).clamp_min_(0)
-
-
-def _squares_by_differences(vectors: FeatureVectors, centre: Float64[Tensor, " width"]) -> Float64[Tensor, " n"]:
-    squares = torch.zeros_like(vectors.squares)
-    for rows in vectors.row_slices():
-        for part, piece in zip(vectors.scaled_parts(rows), centre.split(vectors.widths), strict=True):
-            squares[rows] += part.sub_(piece).square_().sum(1)
-    return squares

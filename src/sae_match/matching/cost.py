@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from sae_match.errors import UserError
+from sae_match.matching.arithmetic import squares_of_rows
 from sae_match.saes.folding import Fold, folding_scale
 from sae_match.saes.sae import SAE
 
@@ -26,12 +27,13 @@ _ROWS_PER_BLOCK = 256
 
 
 def term_weights(terms: Sequence[str] | Mapping[str, float]) -> dict[Term, float]:
-    """Weights by term, in a fixed order; a plain sequence of terms means weight one each.
+    """Weights by term, in a fixed order; a plain sequence of terms, or one term, means weight one each.
 
     Raises:
         UserError: If a term is unknown, none has weight, or a weight is negative or not finite.
     """
-    given = dict(terms) if isinstance(terms, Mapping) else dict.fromkeys(terms, 1.0)
+    several = [terms] if isinstance(terms, str) else terms
+    given = dict(several) if isinstance(several, Mapping) else dict.fromkeys(several, 1.0)
     for name, weight in given.items():
         if name not in TERMS:
             raise UserError(f"unknown term {name!r}; there are {', '.join(TERMS)}")
@@ -119,12 +121,17 @@ class FeatureVectors:
         Raises:
             UserError: If a vector is not finite, or its squared length leaves the range of float64.
         """
-        squares = torch.zeros_like(self.factors[0])
+        squares = self.squares_about(torch.zeros(self.width, dtype=torch.float64, device=self.factors[0].device))
         for rows in self.row_slices():
-            for piece in self.scaled_parts(rows):
-                squares[rows] += piece.square_().sum(1)
             if not bool(torch.isfinite(squares[rows]).all()):
                 self._refuse_not_finite(rows)
+        return squares
+
+    def squares_about(self, centre: Float64[Tensor, " width"]) -> Float64[Tensor, " n"]:
+        """Squared distance of every vector from a point."""
+        squares = torch.zeros_like(self.factors[0])
+        for part, factor, point in zip(self.parts, self.factors, centre.split(self.widths), strict=True):
+            squares += squares_of_rows(part, factor, point)
         return squares
 
     def rough_mean(self) -> Float64[Tensor, " width"]:

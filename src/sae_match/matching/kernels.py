@@ -1,7 +1,7 @@
-"""Loops over listed pairs that are compiled: their costs, shortest paths, and what is made of them.
+"""Loops that are compiled: over raw parameters, and over listed pairs for shortest paths.
 
-Nothing here allocates per pair or checks its arguments; `assignment` is what calls it. Pairs are in
-the order of their rows: those of row `i` are `starts[i]` to `starts[i + 1]`.
+Nothing here allocates per pair or checks its arguments; `arithmetic`, `candidates` and `assignment`
+are what calls it. Pairs are in the order of their rows: those of row `i` are `starts[i]` to `starts[i + 1]`.
 """
 
 from typing import TypeAlias
@@ -225,9 +225,9 @@ def spread(first: Array, last: Array, node: Array, length: Array, key: Array, fr
 
 @numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
 def add_distances(
-    x: Array, x_factor: Array, y: Array, y_factor: Array, rows: Array, columns: Array, costs: Array
+    x: Array, x_factor: Array, y: Array, y_factor: Array, rows: Array, columns: Array, distances: Array
 ) -> None:
-    """Add to each pair's cost the squared distance of its rows of two matrices, each times its factor."""
+    """Add to each pair's entry the squared distance of its rows of two matrices, each times its factor."""
     for pair in range(len(rows)):
         i = rows[pair]
         j = columns[pair]
@@ -237,7 +237,29 @@ def add_distances(
         for k in range(x.shape[1]):
             difference = x[i, k] * left - y[j, k] * right
             total += difference * difference
-        costs[pair] += total
+        distances[pair] += total
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def add_squares(x: Array, factor: Array, centre: Array, squares: Array) -> None:
+    """Add to each row's entry its squared distance, times its factor, from a point."""
+    for i in range(x.shape[0]):
+        own = factor[i]
+        total = 0.0
+        for k in range(x.shape[1]):
+            difference = x[i, k] * own - centre[k]
+            total += difference * difference
+        squares[i] += total
+
+
+@numba.njit(cache=True, nogil=True)
+def centre_rows(x: Array, factor: Array, centre: Array, lengths: Array, out: Array) -> None:
+    """Write each row, times its factor, measured from a point, and divided by a length."""
+    for i in range(x.shape[0]):
+        own = factor[i]
+        inverse = 1 / lengths[i]
+        for k in range(x.shape[1]):
+            out[i, k] = (x[i, k] * own - centre[k]) * inverse
 
 
 @numba.njit(cache=True)

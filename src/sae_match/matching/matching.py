@@ -222,6 +222,8 @@ def _refuse_unfit(
     for sae, (side, mask) in zip((source, target), masks.items(), strict=True):
         if mask is None:
             continue
+        if not isinstance(mask, Tensor):
+            raise UserError(f"{side}_mask must be a tensor, bool [{sae.d_sae}], got {type(mask).__name__}")
         if mask.dtype != torch.bool or tuple(mask.shape) != (sae.d_sae,):
             raise UserError(f"{side}_mask must be bool [{sae.d_sae}], got {mask.dtype} {list(mask.shape)}")
         if not mask.any():

@@ -11,12 +11,9 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from sae_match.matching import kernels
+from sae_match.matching.arithmetic import squared_distances
 from sae_match.matching.centre import gamma
 from sae_match.matching.cost import UNIT, FeatureVectors
-
-_PAIRS_PER_BLOCK = 8192
-_COMPILED_DTYPES = {torch.float32, torch.float64}
 
 
 def listed_costs(
@@ -33,14 +30,11 @@ def listed_costs(
         rows: Source feature of each pair.
         columns: Target feature of each pair.
     """
-    costs = np.zeros(len(rows))
+    costs = torch.zeros(len(rows), dtype=torch.float64, device=rows.device)
     for x, s, y, t in zip(source.parts, source.factors, target.parts, target.factors, strict=True):
-        if x.device.type == "cpu" and {x.dtype, y.dtype} <= _COMPILED_DTYPES:
-            left, right = (x.numpy(), s.numpy()), (y.numpy(), t.numpy())
-            kernels.add_distances(*left, *right, rows.numpy(), columns.numpy(), costs)
-        else:
-            costs += _distances(x, s, y, t, rows, columns).cpu().numpy()
-    return costs
+        costs += squared_distances((x, s), (y, t), rows, columns)
+    listed: Float64[np.ndarray, " pairs"] = costs.cpu().numpy()
+    return listed
 
 
 def difference_error(
@@ -68,20 +62,3 @@ def pair_costs(
     costs = torch.full((len(source),), math.nan, dtype=torch.float64)
     costs[paired.cpu()] = torch.from_numpy(listed_costs(source, target, paired, permutation[paired]))
     return costs
-
-
-def _distances(
-    x: Tensor,
-    x_factors: Float64[Tensor, " n_source"],
-    y: Tensor,
-    y_factors: Float64[Tensor, " n_target"],
-    rows: Int64[Tensor, " pairs"],
-    columns: Int64[Tensor, " pairs"],
-) -> Float64[Tensor, " pairs"]:
-    distances = torch.zeros(len(rows), dtype=torch.float64, device=x.device)
-    step = max(1, _PAIRS_PER_BLOCK if x.is_cuda else _PAIRS_PER_BLOCK // 256)
-    for start in range(0, len(rows), step):
-        i, j = rows[start : start + step], columns[start : start + step]
-        difference = x[i].double() * x_factors[i, None] - y[j].double() * y_factors[j, None]
-        distances[start : start + step] = difference.square_().sum(1)
-    return distances

@@ -18,6 +18,7 @@ from jaxtyping import Float64, Int64
 
 from sae_match.matching.assignment import SparseAssignment
 from sae_match.matching.candidates import CandidatePairs
+from sae_match.matching.centre import gamma
 from sae_match.matching.certificate import lower_bound
 from sae_match.matching.cost import UNIT, FeatureVectors
 from sae_match.matching.pair_costs import difference_error, listed_costs
@@ -167,7 +168,9 @@ class Rounds:
         """Gap between objective and bound that float64 cannot resolve."""
         own = solution.pairs.positions(np.arange(self.n_rows), solution.partner)
         errors = self._least_radius(solution.pairs.rows[own], solution.partner, solution.pairs.cost[own])
-        return 4 * math.fsum(errors)
+        # A row that is left alone is held by what the nearest columns cost instead.
+        alone = np.abs(solution.u[solution.partner >= self.n_targets])
+        return 4 * math.fsum(errors) + 8 * gamma(self.source.width) * math.fsum(alone)
 
     def costs(
         self, rows: Int64[np.ndarray, " pairs"], columns: Int64[np.ndarray, " pairs"]

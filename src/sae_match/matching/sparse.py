@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Float32, Float64, Int64
 from torch import Tensor
 
+from sae_match.matching.arithmetic import squared_distances
 from sae_match.matching.centre import Centred, about_centre, rounding_margin, unit_lengths
 from sae_match.matching.cost import UNIT, FeatureVectors
 from sae_match.matching.pricing import CrowdedError, Hits, Progress, group_size
@@ -169,15 +170,16 @@ class SparsePricer:
             _padded(len(side)), _padded(self.width + _EXTRA), dtype=self.precision, device=lengths.device
         )
         longest = 0.0
-        pieces = side.centre.split(side.vectors.widths)
         for at in side.vectors.row_slices():
-            left, error = 0, torch.zeros_like(lengths[at])
-            for part, piece in zip(side.vectors.scaled_parts(at), pieces, strict=True):
-                unit = part.sub_(piece).div_(lengths[at, None])
+            left, ones = 0, torch.ones_like(lengths[at])
+            error, own = torch.zeros_like(ones), torch.arange(len(ones), device=ones.device)
+            for unit in side.pieces(at, lengths):
                 rounded = unit.to(self.precision)
-                error += unit.sub(rounded).square_().sum(1)
                 copy[at, left : left + unit.shape[1]] = rounded * factor
                 left += unit.shape[1]
+                # A float32 copy is exact, and much quicker to compare with.
+                wide = rounded.float() if rounded.itemsize < 4 else rounded
+                error += squared_distances((unit, ones), (wide, ones), own, own)
             longest = max(longest, float(error.max().sqrt()))
         return copy, longest + UNIT * 8
 

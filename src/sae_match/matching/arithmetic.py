@@ -1,0 +1,71 @@
+"""Float64 arithmetic on raw parameters: compiled loops on a processor, blocks of tensors elsewhere.
+
+A float64 copy of the parameters would be the largest thing in memory, and making it block by block is
+slower than everything that is then done with it: the loops convert each number where they use it.
+"""
+
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+
+from sae_match.matching import kernels
+
+_COMPILED_DTYPES = {torch.float32, torch.float64}
+# Few enough rows that a block of float64 numbers stays near the processor; a GPU wants to be kept busy.
+_ROWS_PER_BLOCK = {"cpu": 32, "cuda": 8192}
+
+
+def squares_of_rows(
+    part: Float[Tensor, "n width"], factor: Float64[Tensor, " n"], centre: Float64[Tensor, " width"]
+) -> Float64[Tensor, " n"]:
+    """Squared distance of every row, times its factor, from a point."""
+    squares = torch.zeros_like(factor)
+    if _is_compiled(part):
+        kernels.add_squares(part.numpy(), factor.numpy(), centre.numpy(), squares.numpy())
+        return squares
+    for rows in _blocks(len(part), part.device):
+        squares[rows] = centred_rows(part[rows], factor[rows], centre, torch.ones_like(factor[rows])).square_().sum(1)
+    return squares
+
+
+def centred_rows(
+    part: Float[Tensor, "n width"],
+    factor: Float64[Tensor, " n"],
+    centre: Float64[Tensor, " width"],
+    lengths: Float64[Tensor, " n"],
+) -> Float64[Tensor, "n width"]:
+    """Rows, each times its factor, measured from a point, and divided by a length."""
+    if _is_compiled(part):
+        rows = torch.empty(part.shape, dtype=torch.float64)
+        kernels.centre_rows(part.numpy(), factor.numpy(), centre.numpy(), lengths.numpy(), rows.numpy())
+        return rows
+    return (part.double() * factor[:, None]).sub_(centre).div_(lengths[:, None])
+
+
+def squared_distances(
+    source: tuple[Float[Tensor, "n_source width"], Float64[Tensor, " n_source"]],
+    target: tuple[Float[Tensor, "n_target width"], Float64[Tensor, " n_target"]],
+    rows: Int64[Tensor, " pairs"],
+    columns: Int64[Tensor, " pairs"],
+) -> Float64[Tensor, " pairs"]:
+    """Squared distance of listed pairs of rows of two matrices, each row times its factor."""
+    (x, x_factor), (y, y_factor) = source, target
+    distances = torch.zeros(len(rows), dtype=torch.float64, device=x.device)
+    if _is_compiled(x) and _is_compiled(y):
+        arrays = (tensor.numpy() for tensor in (x, x_factor, y, y_factor, rows, columns, distances))
+        kernels.add_distances(*arrays)
+        return distances
+    for some in _blocks(len(rows), x.device):
+        i, j = rows[some], columns[some]
+        difference = x[i].double() * x_factor[i, None] - y[j].double() * y_factor[j, None]
+        distances[some] = difference.square_().sum(1)
+    return distances
+
+
+def _is_compiled(part: Tensor) -> bool:
+    return part.device.type == "cpu" and part.dtype in _COMPILED_DTYPES
+
+
+def _blocks(n: int, device: torch.device) -> list[slice]:
+    step = _ROWS_PER_BLOCK.get(device.type, 1024)
+    return [slice(start, min(start + step, n)) for start in range(0, n, step)]
