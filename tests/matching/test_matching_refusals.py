@@ -97,7 +97,8 @@ def test_unknown_choices_are_refused(make_sae):
         match(sae, sae, precision="float8")
 
 
-def test_a_mask_that_is_not_a_tensor_is_refused(make_sae, as_a_user):
+@pytest.mark.usefixtures("as_a_user")
+def test_a_mask_that_is_not_a_tensor_is_refused(make_sae):
     with pytest.raises(UserError, match=r"source_mask must be a tensor, bool \[\d+\], got list"):
         match(make_sae(0), make_sae(1), source_mask=[True])
 

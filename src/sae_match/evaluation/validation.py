@@ -29,6 +29,7 @@ from sae_match.matching import baselines
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.layers import PairWatch, match_layers, save_matching, unwatched
 from sae_match.matching.matching import MatcherSettings, Matching
+from sae_match.model.anatomy import checked_site
 from sae_match.model.residual_stream import CleanPass, ResidualStream
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.folding import Fold, natural_fold
@@ -92,7 +93,7 @@ class MatchValidation(L.LightningModule):
         super().__init__()
         self.stream, self.collection, self.matcher = stream, collection, matcher
         self.cache, self.folder, self.seed, self.watch = cache, folder, settings.seed, watch
-        self.arms = checked_arms(settings.arms)
+        self.arms, self.site = checked_arms(settings.arms), checked_site(collection.site)
         self.pairs = collection.adjacent_pairs()
         if not self.pairs:
             raise UserError(f"no two adjacent layers with an SAE in {collection.source}; nothing to match")
@@ -130,7 +131,7 @@ class MatchValidation(L.LightningModule):
 
     def validation_step(self, batch: TokenBatch, batch_idx: int) -> None:
         """Measure every pair and arm on a batch of documents of one dataset."""
-        clean = self.stream.capture(batch.input_ids, batch.attention_mask)
+        clean = self.stream.capture(batch.input_ids, batch.attention_mask, self.site)
         loss = self._loss(clean.residuals[-1], batch)
         self.tally.add_clean(batch.dataset, len(batch.input_ids), loss)
         features: dict[int, _Features] = {}
@@ -143,7 +144,7 @@ class MatchValidation(L.LightningModule):
             features.pop(source)
 
     def _features(self, clean: CleanPass, layer: int, batch: TokenBatch) -> _Features:
-        x = clean.residuals[layer][batch.scored].float()
+        x = clean.values[layer][batch.scored].float()
         f = self.saes[layer].encode(x)
         self.tally.add_layer(layer, batch.dataset, Moments.of(x.double()), Activity.of(f > 0))
         return _Features(x, f)
@@ -154,9 +155,9 @@ class MatchValidation(L.LightningModule):
         transports, x = self.transports[pair], after.x.double()
         for arm in self.arms:
             x_hat = stand_in(arm, before.x, before.f, after.f, self.saes[source], self.saes[target], transports)
-            residual = clean.residuals[target].clone()
-            residual[batch.scored] = x_hat.to(residual.dtype)
-            loss = self._loss(self.stream.resume(clean, target, residual), batch)
+            value = clean.values[target].clone()
+            value[batch.scored] = x_hat.to(value.dtype)
+            loss = self._loss(self.stream.resume(clean, target, value, self.site), batch)
             error = Moments.of(x_hat.double() - x)
             self.tally.add_arm((source, target, arm, batch.dataset), loss, error)
         active, active_after = before.f > 0, after.f > 0
@@ -173,8 +174,9 @@ class MatchValidation(L.LightningModule):
         if not 0 <= layer < self.stream.n_layers:
             raise UserError(f"an SAE is given for layer {layer}, the model has layers 0 to {self.stream.n_layers - 1}")
         sae = self.collection.open(layer)
-        if sae.d_in != self.stream.d_in:
-            raise UserError(f"SAE of layer {layer} reads width {sae.d_in}, the model's residual has {self.stream.d_in}")
+        width = self.stream.width(self.site)
+        if sae.d_in != width:
+            raise UserError(f"SAE of layer {layer} reads width {sae.d_in}, the model's {self.site} has {width}")
         return sae
 
     def _matching(self, pair: Pair, arm: str) -> Matching:

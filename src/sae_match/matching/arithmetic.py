@@ -42,6 +42,43 @@ def centred_rows(
     return (part.double() * factor[:, None]).sub_(centre).div_(lengths[:, None])
 
 
+def round_rows(
+    part: Float[Tensor, "n width"],
+    factor: Float64[Tensor, " n"],
+    centre: Float64[Tensor, " width"],
+    lengths: Float64[Tensor, " n"],
+    *,
+    scale: float,
+    out: Float[Tensor, "n width"],
+) -> Float64[Tensor, " n"]:
+    """Write what `centred_rows` returns, rounded to the dtype of `out` and then times a power of two.
+
+    Returns:
+        How far, squared, rounding has moved each row.
+    """
+    moved = torch.zeros_like(factor)
+    if _is_compiled(part) and out.dtype == torch.bfloat16:
+        row, bits = torch.empty(part.shape[1]), out.view(torch.int16)
+        kernels.round_rows(
+            part.numpy(),
+            factor.numpy(),
+            centre.numpy(),
+            lengths.numpy(),
+            scale,
+            row.numpy(),
+            row.view(torch.int32).numpy(),
+            bits.numpy(),
+            moved.numpy(),
+        )
+        return moved
+    for rows in _blocks(len(part), part.device):
+        unit = centred_rows(part[rows], factor[rows], centre, lengths[rows])
+        rounded = unit.to(out.dtype)
+        out[rows] = rounded * scale
+        moved[rows] = unit.sub_(rounded.double()).square_().sum(1)
+    return moved
+
+
 def squared_distances(
     source: tuple[Float[Tensor, "n_source width"], Float64[Tensor, " n_source"]],
     target: tuple[Float[Tensor, "n_target width"], Float64[Tensor, " n_target"]],

@@ -4,7 +4,6 @@ Distances do not change when both sides are measured from another point, and nea
 vectors what they have in common cancels before it can drown their differences in rounding.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -38,14 +37,10 @@ class Centred:
 
     def rows(self, index: slice) -> Float64[Tensor, "k width"]:
         """Some vectors, measured from the centre."""
-        return torch.cat(list(self.pieces(index)), dim=1)
-
-    def pieces(self, index: slice, lengths: Float64[Tensor, " n"] | None = None) -> Iterator[Float64[Tensor, "k _"]]:
-        """Some vectors part by part, divided by their lengths if such are given."""
-        lengths = torch.ones_like(self.squares) if lengths is None else lengths
+        ones = torch.ones_like(self.squares[index])
         points = self.centre.split(self.vectors.widths)
-        for part, factor, point in zip(self.vectors.parts, self.vectors.factors, points, strict=True):
-            yield centred_rows(part[index], factor[index], point, lengths[index])
+        pieces = zip(self.vectors.parts, self.vectors.factors, points, strict=True)
+        return torch.cat([centred_rows(part[index], factor[index], point, ones) for part, factor, point in pieces], 1)
 
 
 def about_centre(source: FeatureVectors, target: FeatureVectors) -> tuple[Centred, Centred]:

@@ -262,6 +262,41 @@ def centre_rows(x: Array, factor: Array, centre: Array, lengths: Array, out: Arr
             out[i, k] = (x[i, k] * own - centre[k]) * inverse
 
 
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def round_rows(
+    x: Array,
+    factor: Array,
+    centre: Array,
+    lengths: Array,
+    scale: float,
+    row: Array,
+    bits: Array,
+    out: Array,
+    moved: Array,
+) -> None:
+    """What `centre_rows` writes, rounded to bfloat16 and times a power of two, as the bits of it.
+
+    To each entry of `moved` is added how far, squared, rounding has moved the row. `row` is float32
+    and as long as a row; `bits` are its bits.
+    """
+    for i in range(x.shape[0]):
+        own = factor[i]
+        inverse = 1 / lengths[i]
+        for k in range(x.shape[1]):
+            row[k] = (x[i, k] * own - centre[k]) * inverse
+        for k in range(x.shape[1]):
+            bits[k] = (bits[k] + 0x7FFF + ((bits[k] >> 16) & 1)) & -0x10000
+        total = 0.0
+        for k in range(x.shape[1]):
+            difference = (x[i, k] * own - centre[k]) * inverse - row[k]
+            total += difference * difference
+        moved[i] += total
+        for k in range(x.shape[1]):
+            row[k] *= scale
+        for k in range(x.shape[1]):
+            out[i, k] = bits[k] >> 16
+
+
 @numba.njit(cache=True)
 def keep_best(keys: Array, order: Array, radius: Array) -> int:
     """Of neighbours with the same key, move the one with the least radius to the front of `order`.

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from jaxtyping import Float64, Int64
 
 from sae_match.matching.assignment import SparseAssignment
@@ -21,7 +20,7 @@ from sae_match.matching.candidates import CandidatePairs
 from sae_match.matching.centre import gamma
 from sae_match.matching.certificate import lower_bound
 from sae_match.matching.cost import UNIT, FeatureVectors
-from sae_match.matching.pair_costs import difference_error, listed_costs
+from sae_match.matching.exact_costs import ExactCosts
 from sae_match.matching.passes import Found, Passes
 from sae_match.matching.pricing import Hits, Pricer, Progress
 from sae_match.matching.starting import duals_by_length, partners_by_length
@@ -97,12 +96,11 @@ class Rounds:
         pricers: Sequence[Callable[[], Pricer]],
         rejection_cost: float = math.inf,
     ) -> None:
-        self.source, self.target = source, target
         self.n_rows, self.n_targets = len(source), len(target)
         self.rejection_cost = rejection_cost
         # Where rows may be left alone, each has a column of its own for that.
         self.n_columns = self.n_targets + (self.n_rows if math.isfinite(rejection_cost) else 0)
-        self._reach = tuple(side.squares.sqrt().cpu().numpy() for side in (source, target))
+        self._exact, self._gamma = ExactCosts(source, target, rejection_cost), gamma(source.width)
         self._passes = Passes(pricers)
         self._row_lengths, lengths = self._passes.row_lengths, self._passes.column_lengths
         self._tolerance = 4 * UNIT * float(np.square(self._row_lengths).mean() + np.square(lengths).mean())
@@ -167,33 +165,10 @@ class Rounds:
     def resolution(self, solution: Solution) -> float:
         """Gap between objective and bound that float64 cannot resolve."""
         own = solution.pairs.positions(np.arange(self.n_rows), solution.partner)
-        errors = self._least_radius(solution.pairs.rows[own], solution.partner, solution.pairs.cost[own])
+        errors = self._exact.radius(solution.pairs.rows[own], solution.partner, solution.pairs.cost[own])
         # A row that is left alone is held by what the nearest columns cost instead.
         alone = np.abs(solution.u[solution.partner >= self.n_targets])
-        return 4 * math.fsum(errors) + 8 * gamma(self.source.width) * math.fsum(alone)
-
-    def costs(
-        self, rows: Int64[np.ndarray, " pairs"], columns: Int64[np.ndarray, " pairs"]
-    ) -> tuple[Float64[np.ndarray, " pairs"], Float64[np.ndarray, " pairs"]]:
-        """Costs of pairs of rows and columns, those for being left alone included, and how far they are off."""
-        real = np.flatnonzero(columns < self.n_targets)
-        costs = np.full(len(rows), self.rejection_cost)
-        i, j = (torch.from_numpy(index[real]).to(self.source.factors[0].device) for index in (rows, columns))
-        costs[real] = listed_costs(self.source, self.target, i, j)
-        return costs, self._least_radius(rows, columns, costs)
-
-    def _least_radius(
-        self,
-        rows: Int64[np.ndarray, " pairs"],
-        columns: Int64[np.ndarray, " pairs"],
-        costs: Float64[np.ndarray, " pairs"],
-    ) -> Float64[np.ndarray, " pairs"]:
-        """How far off costs are that are as exact as float64 has them."""
-        real = np.flatnonzero(columns < self.n_targets)
-        radius = np.zeros(len(rows))
-        reach = self._reach[0][rows[real]] + self._reach[1][columns[real]]
-        radius[real] = difference_error(costs[real].clip(min=0), reach, self.source.width)
-        return radius
+        return 4 * math.fsum(errors) + 8 * self._gamma * math.fsum(alone)
 
     def _improved(self, known: Solution, pairs: CandidatePairs, *, exact: bool) -> Solution:
         """The cheapest assignment among the pairs, with duals that no pair contradicts."""
@@ -248,7 +223,7 @@ class Rounds:
         rows, columns = np.arange(self.n_rows), self._starting_partners()
         if self.n_columns > self.n_targets:
             rows, columns = np.tile(rows, 2), np.concatenate([columns, self.n_targets + rows])
-        return CandidatePairs.collected(rows, columns, *self.costs(rows, columns), self.n_columns)
+        return CandidatePairs.collected(rows, columns, *self._exact.of(rows, columns), self.n_columns)
 
     def _starting_partners(self) -> Int64[np.ndarray, " n_rows"]:
         return partners_by_length(self._row_lengths, self._column_lengths[: self.n_targets])
@@ -264,7 +239,8 @@ class Rounds:
             self._anchors = pairs
         if not all_found:
             return [pairs]
-        keep = pairs.radius <= self._least_radius(pairs.rows, pairs.columns, pairs.cost)
+        keep = np.zeros(len(pairs), dtype=bool)
+        keep[self._exact.among(pairs)] = True
         keep[pairs.positions(np.arange(self.n_rows), before.partner)] = True
         return [pairs.chosen(keep), self._anchors]
 
@@ -281,13 +257,13 @@ class Rounds:
         rough = pairs.radius > enough
         if not (rough & (loose < 0)).any():
             return np.empty(0, dtype=np.int64)
-        rough &= pairs.radius > self._least_radius(pairs.rows, pairs.columns, pairs.cost)
+        rough[self._exact.among(pairs)] = False
         units = self._row_lengths[pairs.rows] * self._column_lengths[pairs.columns]
         near = np.minimum(_NEARLY_TIGHT * units, _NEARLY_TIGHT_RADII * pairs.radius)
         return np.flatnonzero(rough & (loose < near))
 
     def _made_exact(self, pairs: CandidatePairs, at: Int64[np.ndarray, " some"]) -> CandidatePairs:
-        exact, radius = self.costs(pairs.rows[at], pairs.columns[at])
+        exact, radius = self._exact.of(pairs.rows[at], pairs.columns[at])
         off = np.abs(exact - pairs.cost[at]) - pairs.radius[at] - radius
         if len(at) and off.max() > 0:
             raise RuntimeError(f"a pass was off by {off.max():.3g} more than it had proven")

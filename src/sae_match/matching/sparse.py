@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Float32, Float64, Int64
 from torch import Tensor
 
-from sae_match.matching.arithmetic import squared_distances
+from sae_match.matching.arithmetic import round_rows
 from sae_match.matching.centre import Centred, about_centre, rounding_margin, unit_lengths
 from sae_match.matching.cost import UNIT, FeatureVectors
 from sae_match.matching.pricing import CrowdedError, Hits, Progress, group_size
@@ -169,18 +169,13 @@ class SparsePricer:
         copy = torch.zeros(
             _padded(len(side)), _padded(self.width + _EXTRA), dtype=self.precision, device=lengths.device
         )
-        longest = 0.0
-        for at in side.vectors.row_slices():
-            left, ones = 0, torch.ones_like(lengths[at])
-            error, own = torch.zeros_like(ones), torch.arange(len(ones), device=ones.device)
-            for unit in side.pieces(at, lengths):
-                rounded = unit.to(self.precision)
-                copy[at, left : left + unit.shape[1]] = rounded * factor
-                left += unit.shape[1]
-                # A float32 copy is exact, and much quicker to compare with.
-                wide = rounded.float() if rounded.itemsize < 4 else rounded
-                error += squared_distances((unit, ones), (wide, ones), own, own)
-            longest = max(longest, float(error.max().sqrt()))
+        moved, left = torch.zeros_like(lengths), 0
+        vectors = side.vectors
+        for part, own, point in zip(vectors.parts, vectors.factors, side.centre.split(vectors.widths), strict=True):
+            out = copy[: len(side), left : left + part.shape[1]]
+            moved += round_rows(part, own, point, lengths, scale=factor, out=out)
+            left += part.shape[1]
+        longest = float(moved.max().sqrt())
         return copy, longest + UNIT * 8
 
     def _set_duals(

@@ -1,12 +1,17 @@
-"""Capture the residual stream after every decoder layer, and resume the model from any of them."""
+"""Capture the residual stream around every decoder layer, and resume the model from any of them."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
+
+from sae_match.model.anatomy import Anatomy, Place, Site
 
 #: Positions whose logits exist at one time: few enough to stay in a processor's cache, more on a GPU.
 _LOGIT_BLOCK = {"cpu": 256}
@@ -14,34 +19,49 @@ _LOGIT_BLOCK_ELSEWHERE = 2048
 
 
 @dataclass(frozen=True)
+class Arguments:
+    """What a decoder layer was called with besides the residual stream: masks, positions."""
+
+    positional: tuple[Any, ...]
+    named: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class CleanPass:
     """What one unaltered pass of the model leaves.
 
     Attributes:
+        embedded: What the first decoder layer reads.
         residuals: `x_0 … x_{L-1}`, the residual stream after each decoder layer (`method.md`:
             the last is taken before the final norm).
-        arguments: Keyword arguments that each decoder layer was called with (masks, positions),
-            replayed when the model resumes, so that a resumed pass is exact.
+        arguments: What each decoder layer was called with, replayed when the model resumes, so that
+            a resumed pass is exact.
+        values: The value of the site that was asked for, of each layer; the residuals if none was.
     """
 
-    residuals: tuple[Float[Tensor, "batch seq d_in"], ...]
-    arguments: tuple[dict[str, Any], ...]
+    embedded: Float[Tensor, "batch seq d"]
+    residuals: tuple[Float[Tensor, "batch seq d"], ...]
+    arguments: tuple[Arguments, ...]
+    values: tuple[Float[Tensor, "batch seq d_in"], ...]
+
+    def before(self, layer: int) -> Float[Tensor, "batch seq d"]:
+        """The residual stream that a decoder layer reads."""
+        return self.residuals[layer - 1] if layer else self.embedded
 
 
 class ResidualStream(nn.Module):
     """A frozen causal language model with its decoder layers laid open.
 
     Args:
-        model: A Gemma 2 model as `transformers` loads it.
+        model: A model as `transformers` loads it; see `Anatomy.of` for which.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.model = model.eval().requires_grad_(False)
-        self.layers = cast(nn.ModuleList, model.base_model.layers)
-        self.final_norm = cast(nn.Module, model.base_model.norm)
-        self.head: nn.Module = model.get_output_embeddings()
-        self.softcap: float | None = getattr(model.config, "final_logit_softcapping", None)
+        self.anatomy = Anatomy.of(model)
+        self.layers, self.final_norm = self.anatomy.layers, self.anatomy.final_norm
+        self.head, self.softcap = self.anatomy.head, self.anatomy.softcap
 
     @property
     def n_layers(self) -> int:
@@ -51,52 +71,93 @@ class ResidualStream(nn.Module):
     @property
     def d_in(self) -> int:
         """Width of the residual stream, `d`."""
-        return int(self.model.config.hidden_size)
+        return int(self.model.config.get_text_config().hidden_size)
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether the model's weights lie on several devices, each where it is to stay."""
+        return len(set(getattr(self.model, "hf_device_map", {}).values())) > 1
+
+    def width(self, site: Site) -> int:
+        """Entries of a site's value."""
+        return self.anatomy.width(site, self.d_in)
 
     def train(self, mode: bool = True) -> "ResidualStream":
         """Stay in evaluation mode whatever a trainer asks for: this model is never trained."""
         return super().train(False)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ResidualStream":
+        """Weights that lie on several devices stay there when a trainer moves everything to one."""
+        if not self.is_sharded:
+            super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
     @torch.no_grad()
     def capture(
-        self, input_ids: Int[Tensor, "batch seq"], attention_mask: Bool[Tensor, "batch seq"] | None = None
+        self,
+        input_ids: Int[Tensor, "batch seq"],
+        attention_mask: Bool[Tensor, "batch seq"] | None = None,
+        site: Site = "residual",
     ) -> CleanPass:
-        """Run the decoder once and keep every residual stream."""
+        """Run the decoder once and keep every residual stream, and every layer's value of a site."""
+        embedded: list[Tensor] = []
         residuals: list[Tensor] = []
-        arguments: list[dict[str, Any]] = []
+        arguments: list[Arguments] = []
+        values: list[Tensor] = []
+        here = input_ids.device
 
-        def keep(_layer: nn.Module, _args: Any, kwargs: dict[str, Any], output: Tensor) -> None:
-            residuals.append(output)
-            arguments.append({name: value for name, value in kwargs.items() if name != "hidden_states"})
+        def keep(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+            named = dict(kwargs)
+            before = named.pop("hidden_states", None)
+            before, positional = (args[0], args[1:]) if before is None else (before, args)
+            if layer is self.layers[0]:
+                embedded.append(before.to(here))
+            residuals.append(_hidden(output).to(here))
+            arguments.append(Arguments(positional, named))
 
-        handles = [layer.register_forward_hook(keep, with_kwargs=True) for layer in self.layers]
-        try:
+        with _hooks() as handles:
+            if site in ("mlp", "attention"):
+                places = (self.anatomy.place(site, layer) for layer in range(self.n_layers))
+                handles += [_reading(place, lambda value: values.append(value.to(here))) for place in places]
+            handles += [layer.register_forward_hook(keep, with_kwargs=True) for layer in self.layers]
             mask = None if attention_mask is None else attention_mask.long()
-            self.model.base_model(input_ids=input_ids, attention_mask=mask, use_cache=False)
-        finally:
-            for handle in handles:
-                handle.remove()
-        return CleanPass(tuple(residuals), tuple(arguments))
+            self.anatomy.decoder(input_ids=input_ids, attention_mask=mask, use_cache=False)
+        if site == "residual":
+            values = residuals
+        elif site == "residual_before":
+            values = [*embedded, *residuals[:-1]]
+        return CleanPass(embedded[0], tuple(residuals), tuple(arguments), tuple(values))
 
     @torch.no_grad()
     def resume(
-        self, clean: CleanPass, layer: int, residual: Float[Tensor, "batch seq d_in"]
-    ) -> Float[Tensor, "batch seq d_in"]:
-        """Run layers `layer + 1 … L - 1` on a stand-in for `x_layer`; returns the last residual.
+        self,
+        clean: CleanPass,
+        layer: int,
+        value: Float[Tensor, "batch seq d_in"],
+        site: Site = "residual",
+    ) -> Float[Tensor, "batch seq d"]:
+        """Run the rest of the model on a stand-in for a layer's value; returns the last residual.
 
         Args:
             clean: The clean pass over the same tokens.
-            layer: The layer whose output is replaced, `0 … L - 1`.
-            residual: What stands in for `x_layer`, in the model's dtype.
+            layer: The layer whose value is replaced, `0 … L - 1`.
+            value: What stands in for it, in the model's dtype.
+            site: Which of the layer's values that is.
         """
-        x = residual
+        x = value
+        if site == "residual_before":
+            x = self._run(clean, layer, value)
+        elif site != "residual":
+            with _hooks() as handles:
+                handles.append(_replacing(self.anatomy.place(site, layer), value))
+                x = self._run(clean, layer, clean.before(layer))
         for following in range(layer + 1, self.n_layers):
-            x = self.layers[following](x, **clean.arguments[following])
-        return x
+            x = self._run(clean, following, x)
+        return x.to(value.device)
 
     @torch.no_grad()
     def next_token_losses(
-        self, last_residual: Float[Tensor, "batch seq d_in"], input_ids: Int[Tensor, "batch seq"]
+        self, last_residual: Float[Tensor, "batch seq d"], input_ids: Int[Tensor, "batch seq"]
     ) -> Float[Tensor, "batch seq-1"]:
         """Cross-entropy of each next token in nats, float32.
 
@@ -106,14 +167,46 @@ class ResidualStream(nn.Module):
         targets = input_ids[:, 1:].flatten()
         block = _LOGIT_BLOCK.get(states.device.type, _LOGIT_BLOCK_ELSEWHERE)
         losses = [
-            nn.functional.cross_entropy(self.logits(some).float(), wanted, reduction="none")
+            nn.functional.cross_entropy(self.logits(some).to(wanted.device).float(), wanted, reduction="none")
             for some, wanted in zip(states.split(block), targets.split(block), strict=True)
         ]
         return torch.cat(losses).view(input_ids.shape[0], -1)
 
-    def logits(self, last_residual: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch vocab"]:
-        """Final norm, head and Gemma 2's soft cap."""
+    def logits(self, last_residual: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch vocab"]:
+        """Final norm, head and, where the model has one, the soft cap."""
         logits: Tensor = self.head(self.final_norm(last_residual))
         if self.softcap is not None:
             logits = logits.div_(self.softcap).tanh_().mul_(self.softcap)
         return logits
+
+    def _run(self, clean: CleanPass, layer: int, x: Float[Tensor, "batch seq d"]) -> Float[Tensor, "batch seq d"]:
+        arguments = clean.arguments[layer]
+        return _hidden(self.layers[layer](x, *arguments.positional, **arguments.named))
+
+
+def _hidden(output: Any) -> Tensor:
+    """The residual stream in what a decoder layer returns; some return other things beside it."""
+    return cast(Tensor, output if isinstance(output, Tensor) else output[0])
+
+
+@contextmanager
+def _hooks() -> Iterator[list[RemovableHandle]]:
+    """Hooks that are gone afterwards, whatever happens."""
+    handles: list[RemovableHandle] = []
+    try:
+        yield handles
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _reading(place: Place, keep: Callable[[Tensor], None]) -> RemovableHandle:
+    if place.is_input:
+        return place.module.register_forward_pre_hook(lambda _, inputs: keep(inputs[0]))
+    return place.module.register_forward_hook(lambda _module, _inputs, output: keep(_hidden(output)))
+
+
+def _replacing(place: Place, value: Tensor) -> RemovableHandle:
+    if place.is_input:
+        return place.module.register_forward_pre_hook(lambda _, inputs: (value.to(inputs[0].device), *inputs[1:]))
+    return place.module.register_forward_hook(lambda _module, _inputs, output: value.to(_hidden(output).device))

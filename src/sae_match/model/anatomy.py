@@ -1,0 +1,121 @@
+"""Where a language model keeps its decoder layers, and the places in a layer that SAEs read."""
+
+from dataclasses import dataclass
+from typing import Literal, cast, get_args
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from sae_match.errors import UserError
+
+Site = Literal["residual", "residual_before", "mlp", "attention"]
+"""What an SAE reads of a decoder layer: the residual stream after or before it, what its MLP adds to
+the residual stream (behind a norm, where the model has one there), or its concatenated attention
+heads before they are projected."""
+SITES: tuple[Site, ...] = get_args(Site)
+
+_LAYERS = ("layers", "h")
+_FINAL_NORMS = ("norm", "ln_f", "final_layer_norm")
+_MLP_OUTPUTS = ("post_feedforward_layernorm", "mlp")
+_HEAD_PROJECTIONS = ("self_attn.o_proj", "attn.c_proj", "attention.dense")
+
+
+def checked_site(name: str) -> Site:
+    """A site by its name.
+
+    Raises:
+        UserError: If there is none of that name.
+    """
+    if name not in SITES:
+        raise UserError(f"unknown site {name!r}; there are {', '.join(SITES)}")
+    return name
+
+
+@dataclass(frozen=True)
+class Place:
+    """A value inside a decoder layer: the output of one of its modules, or the input.
+
+    Attributes:
+        module: The module.
+        is_input: Whether the value is what goes into it.
+    """
+
+    module: nn.Module
+    is_input: bool
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """The parts of a causal language model.
+
+    Attributes:
+        decoder: From token ids to the last residual stream, final norm included; of a model that sees
+            images as well, the part that reads text.
+        layers: Its decoder layers.
+        final_norm: What the last residual stream goes through.
+        head: From there to logits.
+        softcap: Bound that logits are squashed into (Gemma 2), or none.
+    """
+
+    decoder: nn.Module
+    layers: nn.ModuleList
+    final_norm: nn.Module
+    head: nn.Module
+    softcap: float | None
+
+    @classmethod
+    def of(cls, model: PreTrainedModel) -> "Anatomy":
+        """The parts of a model: Gemma, Llama, Qwen, Mistral, GPT-2, GPT-NeoX and what is built like them.
+
+        Raises:
+            UserError: If the model is built differently.
+        """
+        base = model.base_model
+        decoder = cast(nn.Module, getattr(base, "language_model", base))
+        layers, final_norm = _first(decoder, _LAYERS), _first(decoder, _FINAL_NORMS)
+        head = model.get_output_embeddings()
+        if not isinstance(layers, nn.ModuleList) or final_norm is None or head is None:
+            raise UserError(
+                f"{type(model).__name__} is built like none of the models that are known here: a decoder with "
+                f"{' or '.join(_LAYERS)}, a final norm ({', '.join(_FINAL_NORMS)}) and a head"
+            )
+        config = model.config.get_text_config()
+        return cls(decoder, layers, final_norm, head, getattr(config, "final_logit_softcapping", None))
+
+    def place(self, site: Site, layer: int) -> Place:
+        """Where a layer's value of a site stands.
+
+        Raises:
+            UserError: If the layer has no such place, or there is no such site.
+        """
+        module = self.layers[layer]
+        if site == "residual":
+            return Place(module, is_input=False)
+        if site == "residual_before":
+            return Place(module, is_input=True)
+        names = {"mlp": _MLP_OUTPUTS, "attention": _HEAD_PROJECTIONS}[checked_site(site)]
+        found = _first(module, names)
+        if found is None:
+            raise UserError(f"{type(module).__name__} has no {' or '.join(names)}, where site {site!r} would be")
+        return Place(found, is_input=site == "attention")
+
+    def width(self, site: Site, hidden_size: int) -> int:
+        """Entries of a site's value."""
+        if site != "attention":
+            return hidden_size
+        projection = self.place(site, 0).module
+        if isinstance(projection, nn.Linear):
+            return projection.in_features
+        # GPT-2 keeps this matrix the other way round.
+        return int(cast(nn.Parameter, projection.weight).shape[0])
+
+
+def _first(module: nn.Module, names: tuple[str, ...]) -> nn.Module | None:
+    """The first of several submodules, each a path of attributes, that exists."""
+    for name in names:
+        found: object = module
+        for step in name.split("."):
+            found = getattr(found, step, None)
+        if isinstance(found, nn.Module):
+            return found
+    return None

@@ -1,0 +1,101 @@
+"""What a language model is, by its config and its file list: nothing else is downloaded."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from huggingface_hub import HfApi, try_to_load_from_cache
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from sae_match.errors import UserError
+from sae_match.hub import hub_errors
+from sae_match.model.anatomy import SITES, Anatomy, Site
+from sae_match.model.loading import DTYPES, ModelSettings
+
+_WEIGHTS = (".safetensors", ".bin")
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """Sizes of a language model.
+
+    Attributes:
+        architecture: Name of its class.
+        n_layers: Decoder layers.
+        d_in: Width of the residual stream.
+        vocabulary: Tokens that it tells apart.
+        parameters: All parameters.
+        parameters_per_layer: Parameters of one decoder layer.
+        bytes_per_parameter: In the dtype that it is loaded in.
+        widths: Entries of each site's value.
+        files: Weight files and their bytes.
+        missing: Bytes of them that are still to be downloaded.
+    """
+
+    architecture: str
+    n_layers: int
+    d_in: int
+    vocabulary: int
+    parameters: int
+    parameters_per_layer: int
+    bytes_per_parameter: int
+    widths: dict[Site, int]
+    files: dict[str, int]
+    missing: int
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the loaded model."""
+        return self.parameters * self.bytes_per_parameter
+
+
+def describe_model(settings: ModelSettings) -> ModelDescription:
+    """Sizes of the model that the settings name.
+
+    Raises:
+        UserError: If there is no such model, it may not be read, or it is built in a way that is not
+            supported.
+    """
+    if settings.dtype not in DTYPES:
+        raise UserError(f"model.dtype must be one of {', '.join(DTYPES)}, got {settings.dtype!r}")
+    files, missing = _weight_files(settings)
+    try:
+        config = AutoConfig.from_pretrained(settings.source, revision=settings.revision)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read the config of {settings.source}: {str(error).strip().splitlines()[0]}") from error
+    anatomy, text = Anatomy.of(model), config.get_text_config()
+    return ModelDescription(
+        architecture=type(model).__name__,
+        n_layers=len(anatomy.layers),
+        d_in=int(text.hidden_size),
+        vocabulary=int(text.vocab_size),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        parameters_per_layer=sum(parameter.numel() for parameter in anatomy.layers[0].parameters()),
+        bytes_per_parameter=DTYPES[settings.dtype].itemsize,
+        widths={site: anatomy.width(site, int(text.hidden_size)) for site in SITES},
+        files=files,
+        missing=missing,
+    )
+
+
+def _weight_files(settings: ModelSettings) -> tuple[dict[str, int], int]:
+    """Bytes of each weight file, and how many of all are not on this machine."""
+    folder = Path(settings.source).expanduser()
+    if folder.is_dir():
+        return _weights_among({file.name: file.stat().st_size for file in folder.iterdir()}, str(folder)), 0
+    with hub_errors(settings.source):
+        info = HfApi().model_info(settings.source, revision=settings.revision, files_metadata=True)
+    sizes = _weights_among({file.rfilename: file.size or 0 for file in info.siblings or []}, settings.source)
+    absent = [name for name in sizes if try_to_load_from_cache(settings.source, name, revision=info.sha) is None]
+    return sizes, sum(sizes[name] for name in absent)
+
+
+def _weights_among(files: dict[str, int], where: str) -> dict[str, int]:
+    """The files that hold the weights, of the best kind that there is."""
+    for suffix in _WEIGHTS:
+        sizes = {name: size for name, size in sorted(files.items()) if name.endswith(suffix) and "/" not in name}
+        if sizes:
+            return sizes
+    raise UserError(f"{where} holds no weights ({' or '.join(f'*{suffix}' for suffix in _WEIGHTS)})")

@@ -1,0 +1,129 @@
+"""Capturing and resuming, against plain hooks on the whole model, for every architecture and site."""
+
+import pytest
+import torch
+from tests.model.architectures import ARCHITECTURES, ATTENTION_WIDTH, HIDDEN, LAYERS, random_model
+
+from sae_match.errors import UserError
+from sae_match.model.anatomy import SITES
+from sae_match.model.loading import refuse_inexact
+from sae_match.model.residual_stream import ResidualStream
+
+TOKENS = torch.tensor([[2, 5, 7, 9, 11, 13, 17, 19, 23, 29], [2, 4, 6, 8, 10, 12, 0, 0, 0, 0]])
+MASK = torch.tensor([[True] * 10, [True] * 6 + [False] * 4])
+architectures = pytest.mark.parametrize("stream", ARCHITECTURES, indirect=True)
+sites = pytest.mark.parametrize("site", SITES)
+
+
+@pytest.fixture(scope="module")
+def stream(request):
+    return ResidualStream(random_model(request.param))
+
+
+def logits(stream):
+    return stream.model(input_ids=TOKENS, attention_mask=MASK.long()).logits
+
+
+@architectures
+def test_residuals_are_the_hidden_states_of_the_model(stream):
+    clean = stream.capture(TOKENS, MASK)
+    states = stream.model(input_ids=TOKENS, attention_mask=MASK.long(), output_hidden_states=True).hidden_states
+    assert len(clean.residuals) == stream.n_layers == LAYERS
+    assert stream.d_in == HIDDEN
+    assert torch.equal(clean.embedded, states[0])
+    for layer in range(LAYERS - 1):
+        assert torch.equal(clean.residuals[layer], states[layer + 1])
+    assert torch.equal(stream.logits(clean.residuals[-1]), logits(stream))
+
+
+@architectures
+@sites
+def test_values_are_as_wide_as_they_say(stream, site):
+    clean = stream.capture(TOKENS, MASK, site)
+    assert [tuple(value.shape) for value in clean.values] == [(2, 10, stream.width(site))] * LAYERS
+
+
+@architectures
+@sites
+@pytest.mark.parametrize("layer", range(LAYERS))
+def test_resuming_with_the_true_value_changes_nothing_at_all(stream, site, layer):
+    clean = stream.capture(TOKENS, MASK, site)
+    resumed = stream.resume(clean, layer, clean.values[layer], site)
+    assert torch.equal(resumed, clean.residuals[-1])
+    assert torch.equal(stream.logits(resumed), logits(stream))
+
+
+@architectures
+@pytest.mark.parametrize("layer", range(LAYERS))
+def test_resuming_with_another_residual_equals_a_pass_with_a_hook(stream, layer):
+    clean = stream.capture(TOKENS, MASK)
+    other = clean.residuals[layer] + torch.randn(clean.residuals[layer].shape)
+    hook = stream.layers[layer].register_forward_hook(lambda *_: other)
+    expected = logits(stream)
+    hook.remove()
+    assert not torch.equal(expected, logits(stream))
+    assert torch.equal(stream.logits(stream.resume(clean, layer, other)), expected)
+
+
+@architectures
+@pytest.mark.parametrize("layer", range(LAYERS))
+def test_the_residual_before_a_layer_is_the_one_after_the_layer_before(stream, layer):
+    clean = stream.capture(TOKENS, MASK, "residual_before")
+    other = clean.values[layer] + torch.randn(clean.values[layer].shape)
+    resumed = stream.resume(clean, layer, other, "residual_before")
+    if layer == 0:
+        assert torch.equal(clean.values[0], clean.embedded)
+        assert not torch.equal(resumed, clean.residuals[-1])
+    else:
+        assert torch.equal(resumed, stream.resume(clean, layer - 1, other))
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_heads_are_put_side_by_side(name):
+    assert ResidualStream(random_model(name)).width("attention") == ATTENTION_WIDTH[name]
+
+
+@architectures
+def test_what_the_mlp_adds_is_missing_without_it(stream):
+    """In an architecture that adds the MLP's output last, the residual without it is the residual less the value."""
+    clean = stream.capture(TOKENS, MASK, "mlp")
+    last = LAYERS - 1
+    without = stream.resume(clean, last, torch.zeros_like(clean.values[last]), "mlp")
+    assert torch.allclose(without + clean.values[last], clean.residuals[last], atol=1e-5)
+
+
+@architectures
+def test_attention_heads_of_zero_leave_only_what_is_not_attention(stream):
+    clean = stream.capture(TOKENS, MASK, "attention")
+    changed = stream.resume(clean, 1, torch.zeros_like(clean.values[1]), "attention")
+    assert not torch.allclose(changed, clean.residuals[-1], atol=1e-3)
+
+
+@architectures
+def test_every_architecture_passes_the_look_at_a_few_tokens(stream):
+    refuse_inexact(stream, "it")
+
+
+def test_a_model_that_does_something_between_its_layers_is_refused():
+    model = random_model("llama")
+    stream = ResidualStream(model)
+    stream.layers[1].register_forward_pre_hook(lambda _, inputs: (inputs[0] * 2, *inputs[1:]))
+    plain = stream.model.forward
+    stream.model.forward = lambda **arguments: type("Output", (), {"logits": plain(**arguments).logits + 1})
+    with pytest.raises(UserError, match=r"it \(LlamaForCausalLM\) cannot be resumed from a layer: .* by up to 1"):
+        refuse_inexact(stream, "it")
+
+
+def test_a_model_without_decoder_layers_is_refused():
+    from transformers import BertConfig, BertLMHeadModel
+
+    config = BertConfig(vocab_size=8, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
+    with pytest.raises(UserError, match="BertLMHeadModel is built like none of the models that are known here"):
+        ResidualStream(BertLMHeadModel(config))
+
+
+@pytest.mark.usefixtures("as_a_user")
+def test_a_site_that_does_not_exist_is_refused():
+    stream = ResidualStream(random_model("llama"))
+    with pytest.raises(UserError, match="unknown site 'mlp_out'; there are residual, residual_before, mlp, attention"):
+        stream.anatomy.place("mlp_out", 0)

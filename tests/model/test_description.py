@@ -1,0 +1,40 @@
+import pytest
+from tests.model.architectures import ARCHITECTURES, HIDDEN, LAYERS, VOCABULARY, random_model
+
+from sae_match.errors import UserError
+from sae_match.model.description import describe_model
+from sae_match.model.loading import ModelSettings
+from sae_match.model.residual_stream import ResidualStream
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_description_is_that_of_the_loaded_model(tmp_path, name):
+    model = random_model(name)
+    model.save_pretrained(tmp_path)
+    found, stream = describe_model(ModelSettings(str(tmp_path))), ResidualStream(model)
+    assert found.architecture == type(model).__name__
+    assert (found.n_layers, found.d_in, found.vocabulary) == (LAYERS, HIDDEN, VOCABULARY)
+    assert found.parameters == sum(parameter.numel() for parameter in model.parameters())
+    assert found.parameters_per_layer == sum(parameter.numel() for parameter in stream.layers[0].parameters())
+    assert found.bytes == 4 * found.parameters
+    assert found.widths == {site: stream.width(site) for site in found.widths}
+    assert list(found.files) == ["model.safetensors"]
+    assert found.missing == 0
+
+
+def test_bfloat16_takes_half_the_memory(tmp_path):
+    random_model("llama").save_pretrained(tmp_path)
+    half, whole = (describe_model(ModelSettings(str(tmp_path), dtype=dtype)) for dtype in ("bfloat16", "float32"))
+    assert 2 * half.bytes == whole.bytes
+
+
+def test_a_folder_without_weights_is_said(tmp_path):
+    random_model("llama").config.save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=r"holds no weights \(\*\.safetensors or \*\.bin\)"):
+        describe_model(ModelSettings(str(tmp_path)))
+
+
+def test_a_folder_without_a_config_is_said(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(UserError, match="cannot read the config of"):
+        describe_model(ModelSettings(str(tmp_path)))
