@@ -4,6 +4,7 @@ python scripts/validate.py                                  # the bundled model
 python scripts/validate.py matcher=unfolded text.documents=16
 python scripts/validate.py -m matcher=folded,unfolded       # a sweep
 python scripts/validate.py experiment=gemma_2_2b            # the paper's model
+python scripts/validate.py experiment=gemma_2_2b check=true # what that would need and take; runs nothing
 """
 
 from dataclasses import asdict
@@ -12,10 +13,12 @@ from pathlib import Path
 import lightning as L
 from rich.console import Console
 
+from sae_match.evaluation.arms import checked_arms
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.cache import MatchingCache
 from sae_match.model.loading import load_model
 from sae_match.report.callback import ValidationReport
+from sae_match.report.check import check, print_findings
 from sae_match.report.matching_progress import MatchingProgress
 from sae_match.report.progress import MatchingBar, ValidationProgress
 from sae_match.report.wandb_logging import open_logger
@@ -26,6 +29,8 @@ from sae_match.text.batches import TextData
 
 @entry_point(Path(__file__).parents[1] / "conf" / "validate.yaml", ValidateSettings)
 def main(settings: ValidateSettings) -> None:
+    if settings.check:
+        raise SystemExit(_check(settings))
     folder = Path(settings.output_dir)
     stream, tokenizer = load_model(settings.model)
     cache = MatchingCache(Path(settings.cache_dir).expanduser() if settings.cache_dir else None)
@@ -51,6 +56,14 @@ def main(settings: ValidateSettings) -> None:
             use_distributed_sampler=False,
         )
         trainer.validate(module, data, verbose=False)
+
+
+def _check(settings: ValidateSettings) -> int:
+    """Print what the run would need and take; returns the exit status, 1 if something is missing."""
+    arms = checked_arms(settings.evaluation.arms)
+    findings = check(settings.model, settings.sae.collection(), settings.matcher, settings.text, arms)
+    print_findings(Console(), findings)
+    return 1 if findings.missing else 0
 
 
 if __name__ == "__main__":

@@ -73,67 +73,6 @@ def test_a_sweep_gives_a_folder_and_a_wandb_run_for_each_matcher_and_solves_noth
 
 
 @pytest.mark.slow
-def test_both_trainings_run_and_their_results_are_validated(tmp_path):
-    common = ("trainer.accelerator=cpu", "trainer.progress=false", "logger=none")
-    tiny = (
-        "training.steps=2",
-        "training.batch=4",
-        "training.context=32",
-        "training.vocabulary=300",
-        "training.layers=2",
-    )
-    run(
-        "train.py", "training=language_model", "destination=model", "model.source=none", *tiny, *common, folder=tmp_path
-    )
-    saes = (
-        "training.steps=3",
-        "training.tokens=4000",
-        "training.context=32",
-        "training.layers=[]",
-        "training.l0=[8]",
-        "training.d_sae=64",
-        "training.batch=64",
-    )
-    done = run("train.py", "training=saes", "destination=saes", "model.source=model", *saes, *common, folder=tmp_path)
-    files = sorted((tmp_path / "saes").rglob("params.npz"))
-    assert len(files) == 2, done.stdout
-    layers = [
-        f"+sae.layers.{layer}={{width:'64',l0:{file.parent.name.removeprefix('average_l0_')}}}"
-        for layer, file in enumerate(files)
-    ]
-    run(
-        "validate.py",
-        *FAST,
-        "model.source=model",
-        "sae=gemma_scope",
-        "sae.source=saes",
-        *layers,
-        "logger=none",
-        "hydra.run.dir=out",
-        f"cache_dir={tmp_path}/cache",
-        folder=tmp_path,
-    )
-    assert Results.load(tmp_path / "out" / "results.csv").distinct("source_layer") == [0]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        (["training.steps=0"], "error: training.steps must be positive, got 0"),
-        (["training.layers=[99]"], "error: training.layers must lie in 0 … 7, got [99]"),
-        (["training.l0=[1,2]"], "error: training.l0 needs one entry"),
-        (["training.layers=[1]", "training.l0=[0]"], "error: training.l0 must lie between 0 and d_sae"),
-        (["destination=/dev/null/there"], "error: cannot write the destination /dev/null/there"),
-    ],
-)
-def test_a_training_that_cannot_be_is_refused_before_it_starts(tmp_path, overrides, message):
-    common = ("destination=there", "logger=none", "trainer.progress=false", "hydra.run.dir=out")
-    done = run("train.py", "training=saes", *common, *overrides, folder=tmp_path, check=False)
-    assert_refused(done, message)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

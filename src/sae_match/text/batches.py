@@ -1,8 +1,8 @@
 """From documents to token batches with a mask: what the model is evaluated on."""
 
-import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import NamedTuple, cast
 
 import lightning as L
@@ -13,36 +13,43 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedTokenizerBase
 
 from sae_match.errors import UserError
-from sae_match.text.documents import Document, Part, cut_into_passages, in_part
-from sae_match.text.sources import open_source
+from sae_match.text.documents import Document, Part
+from sae_match.text.drawing import in_seeded_order, works_of_part
+from sae_match.text.packing import packed
+from sae_match.text.progress import reading_shown
+from sae_match.text.sources import SourceSettings, refuse_impossible
 
-
-@dataclass
-class SourceSettings:
-    """Where the documents of a dataset come from.
-
-    Attributes:
-        kind: Name of a text source, one of `sae_match.text.sources.SOURCES`.
-        path: Folder to read, for the sources that take one.
-        passage: Works are cut at blank lines into documents of at least this many characters.
-    """
-
-    kind: str
-    path: str | None = None
-    passage: int = 1500
+__all__ = [
+    "SourceSettings",
+    "TextData",
+    "TextSettings",
+    "TokenBatch",
+    "bos_id",
+    "draw_documents",
+    "pad",
+    "token_ids",
+    "training_texts",
+]
 
 
 @dataclass
 class TextSettings:
     """Which text is evaluated.
 
+    The documents of a dataset are put in an order that follows from `seed` (see
+    `sae_match.text.drawing.in_seeded_order`), and the first that are long enough are taken.
+
     Attributes:
         datasets: Source of each dataset, by the name that results carry.
-        documents: Documents of each dataset, drawn with `seed` from those that are long enough.
+        documents: Documents of each dataset; with packing, rows.
         max_tokens: A document is cut off after this many tokens, BOS included.
         min_tokens: A document with fewer tokens, BOS included, is left out.
-        batch: Documents in a batch.
-        seed: Seed of the draw.
+        batch: Documents, or rows, in a batch.
+        seed: Seed of the order.
+        packing: Whether documents, each with its BOS, are put one after another into rows of
+            `max_tokens`, so that no position is padding. A token then attends to all before it in its
+            row, and the unit of the statistics is a row, not a document.
+        bos: Token that stands for BOS, for models without one, such as `<|endoftext|>`.
     """
 
     datasets: dict[str, SourceSettings] = field(default_factory=dict)
@@ -51,10 +58,12 @@ class TextSettings:
     min_tokens: int = 64
     batch: int = 16
     seed: int = 0
+    packing: bool = False
+    bos: str | None = None
 
 
 class TokenBatch(NamedTuple):
-    """Documents of one dataset, padded on the right.
+    """Documents, or rows of packed documents, of one dataset, padded on the right.
 
     Attributes:
         dataset: Name of the dataset.
@@ -90,6 +99,11 @@ class TextData(L.LightningDataModule):
                 f"text.min_tokens must be at least 3 (BOS and two tokens) and at most text.max_tokens, "
                 f"got {settings.min_tokens} and {settings.max_tokens}"
             )
+        for dataset, source in settings.datasets.items():
+            try:
+                refuse_impossible(source)
+            except UserError as error:
+                raise UserError(f"text.datasets.{dataset}: {error}") from error
         self.settings, self.tokenizer, self.part = settings, tokenizer, part
         self.batches: list[TokenBatch] = []
 
@@ -100,7 +114,11 @@ class TextData(L.LightningDataModule):
         for dataset, source in self.settings.datasets.items():
             rows = draw_documents(dataset, source, self.settings, self.tokenizer, self.part)
             for start in range(0, len(rows), self.settings.batch):
-                self.batches.append(pad(dataset, rows[start : start + self.settings.batch], self.tokenizer))
+                batch = pad(dataset, rows[start : start + self.settings.batch], self.tokenizer)
+                if self.settings.packing:
+                    # A row begins with BOS and may hold others.
+                    batch = batch._replace(scored=batch.scored & (batch.input_ids != rows[0][0]))
+                self.batches.append(batch)
 
     def val_dataloader(self) -> DataLoader[TokenBatch]:
         """One batch an item, in a fixed order."""
@@ -121,44 +139,82 @@ def draw_documents(
     tokenizer: PreTrainedTokenizerBase,
     part: Part,
 ) -> list[list[int]]:
-    """Token ids of `settings.documents` documents, BOS in front.
+    """Token ids of `settings.documents` documents, BOS in front, or of as many packed rows.
 
-    All documents of the part are shuffled by `settings.seed`; the first that have `min_tokens` are
-    taken and cut at `max_tokens`.
+    The documents of the part come in the order that follows from `settings.seed`; the first that have
+    `min_tokens` are taken and cut at `max_tokens`. Nothing is read after the last of them.
 
     Raises:
-        UserError: If there are too few documents that are long enough.
+        UserError: If there are too few documents that are long enough, or the source cannot be read.
     """
-    works = in_part(open_source(source.kind, source.path), part)
-    documents = [passage for work in works for passage in cut_into_passages(work, source.passage)]
-    random.Random(settings.seed).shuffle(documents)
+    bos = bos_id(tokenizer, settings.bos)
+    seen = 0
+
+    def long_enough() -> Iterator[list[int]]:
+        nonlocal seen
+        for document in in_seeded_order(source, part, settings.seed):
+            seen += 1
+            ids = token_ids(document, tokenizer, settings.max_tokens, bos)
+            if len(ids) >= settings.min_tokens:
+                yield ids
+
+    drawn = packed(long_enough(), settings.max_tokens) if settings.packing else long_enough()
     rows: list[list[int]] = []
-    for document in documents:
-        ids = token_ids(document, tokenizer, settings.max_tokens)
-        if len(ids) >= settings.min_tokens:
-            rows.append(ids)
-        if len(rows) == settings.documents:
-            return rows
+    with reading_shown(dataset, settings.documents, shown=source.kind == "hub") as advance:
+        for row in islice(drawn, settings.documents):
+            rows.append(row)
+            advance()
+    if len(rows) == settings.documents:
+        return rows
+    unit = f"rows of {settings.max_tokens} tokens from documents" if settings.packing else "documents"
+    counted = "" if source.whole else f" of the {part} part"
+    lift = "" if source.whole else "; if nothing was trained on this text, whole=true lifts its division into parts"
     raise UserError(
-        f"dataset {dataset!r}: {settings.documents} documents of at least {settings.min_tokens} tokens wanted, "
-        f"{len(rows)} found; lower text.documents or text.min_tokens"
+        f"dataset {dataset!r}: {settings.documents} {unit} of at least {settings.min_tokens} tokens wanted, "
+        f"{len(rows)} found in {seen} documents{counted}; lower text.documents or text.min_tokens{lift}"
     )
 
 
-def token_ids(document: Document, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> list[int]:
-    """Token ids of a document with BOS in front, whatever the tokenizer adds by itself."""
-    bos = tokenizer.bos_token_id
-    if bos is None:
-        raise UserError("the tokenizer has no BOS token, which every document begins with")
+def bos_id(tokenizer: PreTrainedTokenizerBase, token: str | None = None) -> int:
+    """Id of the token that every document begins with: the tokenizer's BOS, or `token` in its place.
+
+    Raises:
+        UserError: If the tokenizer has no BOS and none is given, or does not know the token.
+    """
+    if token is not None:
+        vocabulary = tokenizer.get_vocab()
+        if token not in vocabulary:
+            raise UserError(f"text.bos: the tokenizer has no token {token!r}{_offer(tokenizer)}")
+        return int(vocabulary[token])
+    if tokenizer.bos_token_id is None:
+        raise UserError(
+            "the tokenizer has no BOS token, which every document begins with; "
+            f"name a token to use in its place with text.bos{_offer(tokenizer)}"
+        )
+    return int(tokenizer.bos_token_id)
+
+
+def token_ids(
+    document: Document, tokenizer: PreTrainedTokenizerBase, max_tokens: int, bos: int | None = None
+) -> list[int]:
+    """Token ids of a document with BOS in front, whatever the tokenizer adds by itself.
+
+    Args:
+        document: The document.
+        tokenizer: The language model's.
+        max_tokens: Where the document is cut off, BOS included.
+        bos: Id of the token in front; the tokenizer's BOS by default.
+    """
+    first = bos_id(tokenizer) if bos is None else bos
     # No token spans less than a character's share of bytes; a generous prefix bounds the work.
     ids = tokenizer(document.text[: 32 * max_tokens], add_special_tokens=False)["input_ids"]
-    return [int(bos), *ids[: max_tokens - 1]]
+    return [first, *ids[: max_tokens - 1]]
 
 
 def pad(dataset: str, rows: Sequence[Sequence[int]], tokenizer: PreTrainedTokenizerBase) -> TokenBatch:
-    """Rows of token ids as one batch, padded on the right."""
+    """Rows of token ids, BOS in front, as one batch, padded on the right."""
     length = max(len(row) for row in rows)
-    fill = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.bos_token_id
+    fill = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else rows[0][0]
     input_ids = torch.tensor([[*row, *[fill] * (length - len(row))] for row in rows])
     attention_mask = torch.tensor([[True] * len(row) + [False] * (length - len(row)) for row in rows])
     scored = attention_mask.clone()
@@ -167,8 +223,10 @@ def pad(dataset: str, rows: Sequence[Sequence[int]], tokenizer: PreTrainedTokeni
 
 
 def training_texts(datasets: Mapping[str, SourceSettings], part: Part) -> dict[str, list[str]]:
-    """Whole works of a part, by dataset: what trainings read."""
-    return {
-        name: [work.text for work in in_part(open_source(source.kind, source.path), part)]
-        for name, source in datasets.items()
-    }
+    """Whole works of a part, by dataset, all in memory: what trainings of the bundled model read."""
+    return {name: [work.text for work in works_of_part(source, part)] for name, source in datasets.items()}
+
+
+def _offer(tokenizer: PreTrainedTokenizerBase) -> str:
+    end = tokenizer.eos_token
+    return f", e.g. text.bos='{end}'" if end else ""

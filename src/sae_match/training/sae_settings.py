@@ -1,0 +1,185 @@
+"""What a training of SAEs can be told, and the same with every number settled for one model."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from sae_match.errors import UserError
+
+_GIGABYTE = 10**9
+#: The buffer holds bfloat16.
+_BYTES = 2
+
+
+@dataclass
+class SAETrainingSettings:
+    """How SAEs are trained.
+
+    Attributes:
+        layers: Layers that get an SAE; all of them if empty.
+        d_sae: Features of each SAE.
+        expansion: Features for each dimension of the residual stream; where it is given, it decides
+            instead of `d_sae`.
+        l0: Mean number of active features a token that training aims at, for each chosen layer
+            in turn or for each layer of the model; a single entry holds for all.
+        l0_start: The aim at the first step, as a multiple of `l0`; it falls geometrically over the
+            first third of the steps.
+        l0_penalty: Weight of `(L0 / aim - 1)^2` beside the squared error of inputs of unit mean squared norm.
+        resample_every: During the first half, every so many steps, features that were silent all the
+            while start anew from what is reconstructed worst (Bricken et al. 2023); 0 for never.
+        bandwidth: Width of the straight-through window around a threshold, in units of the scaled input.
+        tokens: Activations of each layer that go into the training, BOS left out; never more than its
+            steps use, and that many if none is given. With fewer, each is used several times.
+        batch: Activations in an optimiser step.
+        steps: Optimiser steps.
+        learning_rate: Adam's, constant for the first half, then falling linearly to zero.
+        buffer: Gigabytes that the buffer may take in which the activations of all chosen layers are
+            shuffled. It is filled, used up and filled again.
+        context: Length of the crops that the activations are collected on, BOS included.
+        crops: Crops in one pass of the model, the same number of each dataset.
+        shuffle: Crops of each dataset, in the order they are read, among which the next is picked at random.
+        start_from: Folder of SAEs in Gemma Scope's layout that training goes on from, instead of starting
+            anew; each of its layers must hold one SAE of the same width.
+        checkpoint_every: Steps between two checkpoints; 0 for none.
+        seed: Seed of layer `t` is `seed + t`, for initialisation; batches follow `seed`.
+    """
+
+    layers: list[int] = field(default_factory=list)
+    d_sae: int = 512
+    expansion: int | None = None
+    l0: list[float] = field(default_factory=lambda: [7.0])
+    l0_start: float = 5.0
+    l0_penalty: float = 1.0
+    resample_every: int = 250
+    bandwidth: float = 0.03
+    tokens: int | None = None
+    batch: int = 2048
+    steps: int = 20_000
+    learning_rate: float = 2e-3
+    buffer: float = 8.0
+    context: int = 256
+    crops: int = 64
+    shuffle: int = 8192
+    start_from: str | None = None
+    checkpoint_every: int = 1000
+    seed: int = 0
+
+
+class Block(NamedTuple):
+    """What the buffer holds at one time.
+
+    Attributes:
+        first: The first step that draws from it.
+        steps: Number of steps that do.
+        activations: Number of activations of each layer.
+    """
+
+    first: int
+    steps: int
+    activations: int
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """How the activations of a training come through the buffer, one block after another.
+
+    Attributes:
+        steps: Optimiser steps of the training.
+        tokens: Activations of each layer that they use.
+        steps_each: Steps that draw from one block; the last block may have fewer.
+    """
+
+    steps: int
+    tokens: int
+    steps_each: int
+
+    def at(self, step: int) -> Block:
+        """The block that a step draws from."""
+        first = step // self.steps_each * self.steps_each
+        steps = min(self.steps_each, self.steps - first)
+        return Block(first, steps, -(-steps * self.tokens // self.steps))
+
+    @property
+    def number(self) -> int:
+        """How many blocks there are."""
+        return -(-self.steps // self.steps_each)
+
+
+def settled(settings: SAETrainingSettings, n_layers: int, d_in: int) -> SAETrainingSettings:
+    """The settings with layers, their aims, width and tokens spelt out.
+
+    Raises:
+        UserError: If the model has no such layer, or a number cannot be.
+    """
+    layers = list(settings.layers) or list(range(n_layers))
+    if not set(layers) <= set(range(n_layers)):
+        raise UserError(f"training.layers must lie in 0 … {n_layers - 1}, got {layers}")
+    if len(set(layers)) < len(layers):
+        raise UserError(f"training.layers names a layer twice: {layers}")
+    positive = ("batch", "steps", "learning_rate", "l0_start", "bandwidth", "buffer", "crops", "shuffle")
+    refuse_not_positive(settings, "d_sae", *positive)
+    if settings.expansion is not None:
+        refuse_not_positive(settings, "expansion")
+        settings = replace(settings, d_sae=settings.expansion * d_in)
+    if settings.context < 2:
+        raise UserError(f"training.context must be at least 2, BOS and a token, got {settings.context}")
+    for name in ("resample_every", "checkpoint_every", "l0_penalty"):
+        if getattr(settings, name) < 0:
+            raise UserError(f"training.{name} must not be negative, got {getattr(settings, name)}")
+    l0 = _l0_of(layers, settings, n_layers)
+    return replace(settings, layers=layers, l0=l0, tokens=_tokens(settings))
+
+
+def blocks_of(settings: SAETrainingSettings, d_in: int) -> Blocks:
+    """How settled settings divide their tokens into blocks that fit the buffer.
+
+    Raises:
+        UserError: If the buffer does not hold what one step takes in.
+    """
+    tokens = _tokens(settings)
+    each = len(settings.layers) * d_in * _BYTES
+    capacity = int(settings.buffer * _GIGABYTE / each)
+    steps_each = min(settings.steps, capacity * settings.steps // tokens)
+    if steps_each == 0:
+        needed = -(-tokens // settings.steps) * each / _GIGABYTE
+        raise UserError(
+            f"training.buffer={settings.buffer} gigabytes holds {capacity} activations of each layer, fewer than one "
+            f"step takes in; it needs at least {needed:.2g}, and many times that to shuffle well"
+        )
+    return Blocks(settings.steps, tokens, steps_each)
+
+
+def buffer_bytes(settings: SAETrainingSettings, d_in: int) -> int:
+    """Bytes that the buffer takes: never more than `settings.buffer` gigabytes."""
+    return len(settings.layers) * blocks_of(settings, d_in).at(0).activations * d_in * _BYTES
+
+
+def refuse_not_positive(settings: Any, *names: str) -> None:
+    """Refuse a training setting that must be positive and is not.
+
+    Raises:
+        UserError: If there is one.
+    """
+    for name in names:
+        if not getattr(settings, name) > 0:
+            raise UserError(f"training.{name} must be positive, got {getattr(settings, name)}")
+
+
+def _tokens(settings: SAETrainingSettings) -> int:
+    used = settings.steps * settings.batch
+    if settings.tokens is None:
+        return used
+    refuse_not_positive(settings, "tokens")
+    return min(settings.tokens, used)
+
+
+def _l0_of(layers: Iterable[int], settings: SAETrainingSettings, n_layers: int) -> list[float]:
+    """The aim of each chosen layer: `l0` has one entry, one a chosen layer, or one a layer of the model."""
+    layers, l0 = list(layers), list(settings.l0)
+    if len(l0) == n_layers:
+        l0 = [l0[layer] for layer in layers]
+    if len(l0) not in (1, len(layers)):
+        raise UserError(f"training.l0 needs one entry, one a chosen layer or one a layer of the model, got {l0}")
+    if not all(0 < aim < settings.d_sae for aim in l0):
+        raise UserError(f"training.l0 must lie between 0 and d_sae = {settings.d_sae}, got {l0}")
+    return l0 * len(layers) if len(l0) == 1 else l0

@@ -1,0 +1,73 @@
+"""What a training of SAEs prints: its plan before it starts, what the SAEs are like at the end."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from sae_match.training.sae_recipe import SAERecipe
+from sae_match.training.sae_settings import blocks_of, buffer_bytes
+from sae_match.training.saving import CHOICE, Measured
+
+_GIGABYTE = 10**9
+#: Float32 values of each parameter: itself, its gradient and Adam's two moments.
+_COPIES = 4
+
+
+def print_plan(console: Console, recipe: SAERecipe, device: torch.device) -> None:
+    """Model, layers, text, memory and where the training goes on from."""
+    console.print("[bold]Plan[/bold]", highlight=False)
+    for name, value in _plan(recipe, device):
+        console.print(f"  {name:<11} {value}", highlight=False, soft_wrap=True)
+
+
+def print_results(
+    console: Console,
+    recipe: SAERecipe,
+    measured: Mapping[int, Measured],
+    files: Mapping[int, Path],
+    wandb: str | None,
+) -> None:
+    """What each SAE does on held-out text, where its file is, and how it is used."""
+    destination = recipe.destination
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("layer", "L0 aimed at", "L0", "explained variance", "dead features", "file"):
+        table.add_column(heading, justify="left" if heading == "file" else "right", overflow="fold")
+    for (layer, found), aim in zip(measured.items(), recipe.settings.l0, strict=True):
+        numbers = (f"{aim:g}", f"{found.l0:.2f}", f"{found.explained_variance:.3f}", str(found.dead))
+        table.add_row(str(layer), *numbers, str(files[layer].relative_to(destination).parent))
+    tokens = next(iter(measured.values())).activity.tokens
+    console.print(f"\nOn {tokens:,} held-out tokens", style="italic", highlight=False)
+    console.print(table)
+    console.print(f"\n[bold]Files[/bold] in {destination}", highlight=False, soft_wrap=True)
+    console.print(
+        f"  layer_*/ (Gemma Scope's layout), sae_lens/layer_*/ (SAELens'), {CHOICE}", highlight=False, soft_wrap=True
+    )
+    # Hydra wants its own options in front of everything else.
+    chosen = f"--config-dir {destination} sae={CHOICE.stem}"
+    for command in (f"match.py {chosen}", f"validate.py {chosen} model=local model.source={recipe.model_name}"):
+        console.print(f"  python scripts/{command}", highlight=False, soft_wrap=True)
+    if wandb is not None:
+        console.print(f"  W&B: {wandb}", highlight=False, soft_wrap=True)
+
+
+def _plan(recipe: SAERecipe, device: torch.device) -> Iterator[tuple[str, str]]:
+    settings, stream = recipe.settings, recipe.stream
+    layers, d_in, d_sae = settings.layers, stream.d_in, settings.d_sae
+    blocks = blocks_of(settings, d_in)
+    dtype = str(next(stream.parameters()).dtype).removeprefix("torch.")
+    yield "model", f"{recipe.model_name} ({stream.n_layers} layers, d = {d_in}, {dtype}, on {device})"
+    yield "layers", ", ".join(map(str, layers))
+    aims = [f"{aim:g}" for aim in settings.l0]
+    yield "SAEs", f"{d_sae:,} features, L0 {', '.join(aims if len(set(aims)) > 1 else aims[:1])}"
+    yield "text", f"{blocks.tokens:,} tokens of {', '.join(recipe.text.datasets)}, in crops of {settings.context}"
+    yield "training", f"{settings.steps:,} steps of {settings.batch:,} activations of each layer"
+    parameters = _COPIES * 4 * len(layers) * (2 * d_in * d_sae + 2 * d_sae + d_in)
+    yield "parameters", f"{parameters / _GIGABYTE:.2g} GB with gradients and optimiser"
+    held = blocks.at(0).activations
+    times = f", filled {blocks.number:,} times" if blocks.number > 1 else ""
+    yield "buffer", f"{buffer_bytes(settings, d_in) / _GIGABYTE:.2g} GB: {held:,} activations of each layer{times}"
+    if (checkpoint := recipe.checkpoints().found()) is not None:
+        yield "goes on", f"from {checkpoint}"

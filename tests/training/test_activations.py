@@ -1,0 +1,123 @@
+from dataclasses import replace
+from itertools import islice
+
+import pytest
+import torch
+from tests.training.words import as_text, random_documents, small_stream, word_tokenizer
+
+from sae_match.errors import UserError
+from sae_match.training.activations import ActivationBatches, collect_residuals, token_residuals
+from sae_match.training.crops import RandomCrops
+from sae_match.training.sae_settings import SAETrainingSettings, settled
+from sae_match.training.text_stream import CropStream
+
+CPU = torch.device("cpu")
+# A token takes 2 layers x 12 dimensions x 2 bytes; the buffer holds 40 tokens, five steps.
+SETTINGS = settled(
+    SAETrainingSettings(
+        layers=[0, 1], d_sae=8, l0=[2.0], steps=12, batch=8, context=16, crops=4, shuffle=8, buffer=40.5 * 48e-9
+    ),
+    n_layers=2,
+    d_in=12,
+)
+
+
+@pytest.fixture
+def text(tmp_path):
+    return as_text(tmp_path, words=random_documents(40, 13) + random_documents(20, 9, seed=1))
+
+
+@pytest.fixture(scope="module")
+def stream():
+    return small_stream()
+
+
+def made(stream, text, settings=SETTINGS, watch=lambda _: None):
+    return ActivationBatches(stream, CropStream(text, word_tokenizer(), "training", settings), settings, CPU, watch)
+
+
+def tokens(activations):
+    """Each token's activations as something that can be counted."""
+    return [tuple(row) for row in activations.transpose(0, 1).flatten(1).tolist()]
+
+
+def test_residuals_are_those_of_single_texts_without_bos_and_padding(stream, text):
+    batch = next(CropStream(text, word_tokenizer(), "training", SETTINGS))
+    assert not batch.attention_mask.all()
+    found = token_residuals(stream, batch, [1, 0])
+    alone = [
+        stream.capture(ids[mask][None]).residuals
+        for ids, mask in zip(batch.input_ids, batch.attention_mask, strict=True)
+    ]
+    for row, layer in enumerate([1, 0]):
+        expected = torch.cat([residuals[layer][0, 1:] for residuals in alone])
+        assert torch.allclose(found[row].float(), expected, rtol=1e-2, atol=1e-3)
+
+
+def test_a_collected_store_equals_its_batches(stream):
+    crops = RandomCrops({"a": torch.arange(2, 50)}, context=6, batch=3, steps=2, bos=0, seed=0)
+    store = collect_residuals(stream, crops, [1])
+    expected = torch.cat([stream.capture(batch).residuals[1][:, 1:].flatten(0, 1) for batch in crops])
+    assert torch.equal(store[0], expected.to(torch.bfloat16))
+
+
+def test_each_activation_is_used_once_and_each_block_is_used_up_before_the_next(stream, text):
+    shares = []
+    batches = made(stream, text, watch=shares.append)
+    found = list(batches)
+    assert [batch.shape for batch in found] == [(2, 8, 12)] * 12
+    assert (len(batches), batches.store.shape) == (12, (2, 40, 12))
+    reading = CropStream(text, word_tokenizer(), "training", SETTINGS)
+    for steps, count in ((slice(0, 5), 40), (slice(5, 10), 40), (slice(10, 12), 16)):
+        read = torch.empty(2, 0, 12)
+        while read.shape[1] < count:
+            read = torch.cat([read, token_residuals(stream, next(reading), [0, 1]).float()], dim=1)
+        drawn = torch.cat(found[steps], dim=1)
+        assert sorted(tokens(drawn)) == sorted(tokens(read[:, :count]))
+        assert tokens(drawn) != tokens(read[:, :count])
+    assert shares.count(1.0) == 3
+
+
+def test_with_fewer_tokens_than_the_steps_use_each_is_used_equally_often(stream, text):
+    found = torch.cat(list(made(stream, text, replace(SETTINGS, tokens=32))), dim=1)
+    uses = [tokens(found).count(token) for token in set(tokens(found))]
+    assert uses == [3] * 32
+
+
+@pytest.mark.parametrize("taken", [0, 3, 5, 7, 12])
+def test_batches_go_on_where_others_stood(stream, text, taken):
+    batches = made(stream, text)
+    iterator = iter(batches)
+    list(islice(iterator, taken))
+    state = batches.state_dict()
+    later = made(stream, text)
+    later.load_state_dict(state)
+    rest = list(iterator)
+    resumed = list(later)
+    assert len(rest) == len(resumed) == 12 - taken
+    assert all(torch.equal(a, b) for a, b in zip(rest, resumed, strict=True))
+
+
+def test_the_first_block_is_not_read_twice_for_its_moments(stream, text):
+    batches = made(stream, text)
+    mean, scale = batches.moments()
+    x = batches.store.double()
+    assert torch.allclose(mean.double(), x.mean(1))
+    assert torch.allclose(scale.double(), x.square().sum(-1).mean(1).sqrt())
+    plain = list(made(stream, text))
+    assert all(torch.equal(a, b) for a, b in zip(batches, plain, strict=True))
+
+
+def test_text_that_is_too_short_says_how_much_there_is(stream, tmp_path):
+    text = as_text(tmp_path, words=random_documents(10, 4))
+    with pytest.raises(
+        UserError, match=r"too short: 96 tokens are wanted, and dataset 'words' ends when .* given (\d+);"
+    ):
+        list(made(stream, text))
+
+
+def test_activations_that_are_not_finite_are_refused(text):
+    broken = small_stream(seed=1)
+    broken.layers[1].mlp.c_proj.bias.data[3] = float("nan")
+    with pytest.raises(UserError, match=r"activations of layer 1 are not finite"):
+        made(broken, text).moments()

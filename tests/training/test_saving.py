@@ -1,0 +1,55 @@
+"""Measures that one can take in one's head; `test_sae_recipe` compares them with a whole training."""
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from sae_match import SAE
+from sae_match.errors import UserError
+from sae_match.training.saving import Measured, save
+
+
+def doubling():
+    """Two of three features look at a dimension each and give it back when it is above one half."""
+    W = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    return SAE(W, torch.zeros(3), W.T.contiguous(), torch.zeros(2), torch.full((3,), 0.5))
+
+
+X = torch.tensor([[1.0, 0.0], [0.0, 3.0], [0.25, 1.0], [0.0, 0.0]])
+
+
+def test_l0_explained_variance_and_dead_features_of_four_tokens():
+    found = Measured.of(doubling(), X)
+    assert found.l0 == 0.75
+    assert found.dead == 1
+    # Of all that varies only the quarter is lost, on one of the tokens.
+    lost = torch.tensor([0.0, 0.0, 0.25, 0.0]).var(correction=0)
+    assert found.explained_variance == pytest.approx((1 - lost / X.var(0, correction=0).sum()).item())
+
+
+def test_parts_add_up():
+    whole, parts = Measured.of(doubling(), X), Measured.of(doubling(), X[:1]) + Measured.of(doubling(), X[1:])
+    assert (parts.l0, parts.dead) == (whole.l0, whole.dead)
+    assert parts.explained_variance == pytest.approx(whole.explained_variance)
+
+
+def test_the_choice_names_every_file_whatever_the_folder_is_called(tmp_path):
+    folder = tmp_path / 'my "SAEs": 1\\2'
+    files = save({3: doubling()}, {3: Measured.of(doubling(), X)}, folder, "model")
+    found = OmegaConf.to_object(OmegaConf.load(folder / "sae" / "trained.yaml"))
+    assert found == {"format": "gemma_scope", "source": str(folder), "layers": {"3": {"width": "3", "l0": 1}}}
+    assert files == {3: folder / "layer_3" / "width_3" / "average_l0_1" / "params.npz"}
+
+
+def test_where_a_layer_cannot_be_written_no_choice_is_left(tmp_path):
+    (tmp_path / "sae_lens").write_text("in the way")
+    with pytest.raises(UserError, match="cannot write"):
+        save({3: doubling()}, {3: Measured.of(doubling(), X)}, tmp_path, "model")
+    assert not (tmp_path / "sae").exists()
+
+
+def test_saelens_opens_what_is_written(tmp_path):
+    sae_lens = pytest.importorskip("sae_lens")
+    save({3: doubling()}, {3: Measured.of(doubling(), X)}, tmp_path, "model")
+    theirs = sae_lens.SAE.load_from_disk(tmp_path / "sae_lens" / "layer_3")
+    assert torch.allclose(theirs.decode(theirs.encode(X)), doubling()(X))

@@ -1,0 +1,47 @@
+import io
+
+import pytest
+import torch
+from rich.console import Console
+from tests.training.test_saving import X, doubling
+from tests.training.words import as_text, small_stream, word_tokenizer
+
+from sae_match.training.sae_recipe import SAERecipe
+from sae_match.training.sae_settings import SAETrainingSettings, settled
+from sae_match.training.saving import Measured
+from sae_match.training.tables import print_plan, print_results
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    settings = settled(SAETrainingSettings(layers=[0, 1], d_sae=1000, steps=10, batch=1000, context=16), 2, 12)
+    return SAERecipe(settings, small_stream(), word_tokenizer(), as_text(tmp_path, words=[]), tmp_path / "saes", "mine")
+
+
+@pytest.fixture
+def console():
+    return Console(file=io.StringIO(), width=200)
+
+
+def test_the_plan_says_what_memory_it_takes(recipe, console):
+    print_plan(console, recipe, torch.device("cpu"))
+    lines = [line.strip() for line in console.file.getvalue().splitlines()]
+    assert "model       mine (2 layers, d = 12, float32, on cpu)" in lines
+    assert "SAEs        1,000 features, L0 7" in lines
+    assert "text        10,000 tokens of words, in crops of 16" in lines
+    # Two layers of 2 x 12 x 1,000 weights, 2,000 biases and thresholds and 12 of b_dec, 16 bytes each.
+    assert "parameters  0.00083 GB with gradients and optimiser" in lines
+    assert "buffer      0.00048 GB: 10,000 activations of each layer" in lines
+
+
+def test_the_results_name_files_and_the_next_commands(recipe, console):
+    files = {
+        layer: recipe.destination / f"layer_{layer}" / "width_3" / "average_l0_1" / "params.npz" for layer in (0, 1)
+    }
+    print_results(console, recipe, dict.fromkeys(files, Measured.of(doubling(), X)), files, "offline")
+    printed = console.file.getvalue()
+    assert "On 4 held-out tokens" in printed
+    assert ["0", "7", "0.75"] in [line.split()[:3] for line in printed.splitlines()]
+    assert "layer_0/width_3/average_l0_1" in printed
+    assert f"python scripts/match.py --config-dir {recipe.destination} sae=trained" in printed
+    assert "W&B: offline" in printed
