@@ -36,8 +36,42 @@ def test_keys_spread_along_shortest_paths(seed):
     first, last = np.arange(n) * each, (np.arange(n) + 1) * each
     node, length, start = generator.integers(n, size=n * each), generator.random(n * each), generator.random(n) * 3
     key = start.copy()
-    kernels.spread(first, last, node, length, key, np.zeros(n, dtype=bool), np.inf)
+    level = kernels.spread(first, last, node, length, key, np.zeros(n, dtype=bool), np.zeros(n), True)
+    assert level == 0
     assert key == pytest.approx(shortest(start, first, last, node, length))
+
+
+@pytest.mark.parametrize("outwards", [True, False])
+@pytest.mark.parametrize("seed", range(6))
+def test_free_columns_are_one_with_room_to_the_others(seed, outwards):
+    generator = np.random.default_rng(seed)
+    n, each = 40, 3
+    free = generator.random(n) < 0.3
+    first, last = np.arange(n) * each, (np.arange(n) + 1) * each
+    if outwards:
+        # A free column has no owner that could pay for another.
+        last[free] = first[free]
+    node, length = generator.integers(n, size=n * each), generator.random(n * each)
+    start, room = generator.random(n) * 4 - 1, np.where(free, 0.0, generator.random(n))
+    key = start.copy()
+    level = kernels.spread(first, last, node, length, key, free, room, outwards)
+    # The same with a node of its own for all free columns, and every edge written down.
+    edges = {k: [(node[e], length[e]) for e in range(first[k], last[k])] for k in range(n)}
+    hub, owned, given = n, np.flatnonzero(~free), np.append(start, 0.0)
+    edges[hub] = [edge for k in np.flatnonzero(free) for edge in edges[k]]
+    edges[hub] += [(k, room[k]) for k in owned] if outwards else []
+    for k in owned:
+        edges[k] += [] if outwards else [(hub, room[k])]
+    edges = {k: [(hub if j < n and free[j] else j, d) for j, d in edges[k]] for k in [*owned, hub]}
+    given[hub] = min(0.0, start[free].min())
+    given[:n][free] = np.inf
+    starts = np.cumsum([0, *(len(edges.get(k, [])) for k in range(n + 1))])
+    flat = [edge for k in range(n + 1) for edge in edges.get(k, [])]
+    columns, lengths = np.array([j for j, _ in flat], dtype=np.int64), np.array([d for _, d in flat])
+    expected = shortest(given, starts[:-1], starts[1:], columns, lengths)
+    assert level == pytest.approx(expected[hub])
+    assert key[owned] == pytest.approx(expected[owned])
+    assert key[free] == pytest.approx(np.full(free.sum(), level))
 
 
 def shortest(start, first, last, node, length):

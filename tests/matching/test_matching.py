@@ -3,9 +3,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from tests.matching.problems import SOLVERS, naive_costs, noisy_copy, normal, optimum, repeated, sae_of_rows
+from tests.matching.problems import SOLVERS, naive_costs, noisy_copy, normal, optimum, plain, repeated, sae_of_rows
 
 from sae_match import SAE, match
+from sae_match.errors import UserError
 from sae_match.matching.cost import TERMS, feature_vectors, term_weights
 from sae_match.matching.matching import MatcherSettings
 from sae_match.saes.folding import fold_scale
@@ -271,13 +272,50 @@ def test_means_do_not_belong_to_a_matchings_identity():
 
 
 @pytest.mark.parametrize("solver", ["dense", "sparse"])
+@pytest.mark.parametrize("others", [0, 250])
 @pytest.mark.parametrize("noise", [1e-2, 1e-4, 1e-6])
-def test_near_copies_are_certified_however_near_they_are(solver, noise):
-    rows = normal(0, 500, 40)
-    order = torch.randperm(500, generator=torch.Generator().manual_seed(0))
-    found = match(sae_of_rows(rows), sae_of_rows((rows + noise * normal(1, 500, 40))[order]), solver=solver)
+def test_near_copies_are_certified_however_near_they_are(solver, others, noise):
+    rows, more = normal(0, 500, 40), normal(2, others, 40)
+    order = torch.randperm(500 + others, generator=torch.Generator().manual_seed(0))
+    target = torch.cat([rows + noise * normal(1, 500, 40), more])[order]
+    found = match(sae_of_rows(rows), sae_of_rows(target), solver=solver)
     assert torch.equal(order[found.permutation], torch.arange(500))
     assert 0 <= found.gap < 1e-6
+    assert found.evidence.rounds < 10
+
+
+def test_costs_far_below_the_rounding_of_the_lengths_are_told_apart():
+    """Copies at a distance of 1e-8 in float64: what differs is a share of 1e-16 of the squared lengths."""
+
+    def sae(rows):
+        n, d = rows.shape
+        ones = torch.ones(n, dtype=torch.float64)
+        return SAE(torch.ones(d, n).double(), ones, rows, torch.zeros(d).double(), ones)
+
+    rows = normal(0, 40, 30)
+    target = torch.cat([rows + 1e-8 * normal(1, 40, 30), rows + 2e-8 * normal(2, 40, 30)])
+    found = match(sae(rows), sae(target), terms="W_dec", solver="dense")
+    assert found.cost == pytest.approx(optimum(naive_costs(plain(rows), plain(target))), rel=1e-9)
+
+
+def test_one_feature_that_is_much_longer_spoils_no_others_certificate(make_sae):
+    source, target = make_sae(0, d_in=20, d_sae=150), make_sae(1, d_in=20, d_sae=200)
+    source.threshold[3] = target.threshold[5] = 1e-6
+    assert_optimal(match(source, target), costs_of(source, target))
+
+
+@pytest.mark.parametrize("solver", ["dense", "sparse"])
+def test_a_price_below_every_cost_leaves_all_alone_at_a_gap_of_zero(make_sae, solver):
+    found = match(make_sae(0, d_sae=60), make_sae(1, d_sae=61), rejection_cost=1e-6, solver=solver)
+    assert (found.permutation == -1).all()
+    assert (found.cost, found.gap) == (0, 0)
+
+
+def test_costs_that_cannot_be_added_up_are_refused(make_sae):
+    source = make_sae(0, dtype=torch.float64)
+    source.W_dec[2] *= 2e153
+    with pytest.raises(UserError, match="the costs of pairs leave the range of float64 when they are added up"):
+        match(source, make_sae(1, dtype=torch.float64), fold="none")
 
 
 @pytest.mark.parametrize("solver", ["dense", "sparse"])

@@ -5,9 +5,9 @@ import torch
 from tests.model.architectures import ARCHITECTURES, ATTENTION_WIDTH, HIDDEN, LAYERS, random_model
 
 from sae_match.errors import UserError
-from sae_match.model.anatomy import SITES
 from sae_match.model.loading import refuse_inexact
 from sae_match.model.residual_stream import ResidualStream
+from sae_match.saes.collection import SITES
 
 TOKENS = torch.tensor([[2, 5, 7, 9, 11, 13, 17, 19, 23, 29], [2, 4, 6, 8, 10, 12, 0, 0, 0, 0]])
 MASK = torch.tensor([[True] * 10, [True] * 6 + [False] * 4])

@@ -32,3 +32,26 @@ def test_a_missing_file_is_named_with_its_layer(collection):
     collection.layers[1]["l0"] = 9
     with pytest.raises(UserError, match="SAE of layer 1: no file layer_1/width_10/average_l0_9"):
         collection.open(1)
+
+
+def test_files_are_found_without_opening_them(collection):
+    (file,) = collection.files(1)
+    assert file.path == "layer_1/width_10/average_l0_1/params.npz"
+    assert file.is_local
+    collection.layers[1]["l0"] = 9
+    with pytest.raises(UserError, match=r"SAE of layer 1: no file .* the nearest to average_l0_9 is average_l0_1"):
+        collection.files(1)
+
+
+def test_the_residual_before_the_first_layer_can_have_the_embedding_sae(tmp_path, make_sae):
+    gemma_scope.save(make_sae(0), tmp_path, layer=0, width="10", l0=1)
+    (tmp_path / "layer_0").rename(tmp_path / "embedding")
+    which = {0: {"layer": "embedding", "width": "10", "l0": 1}}
+    collection = SAECollection("gemma_scope", str(tmp_path), layers=which, site="residual_before")
+    assert collection.open(0).d_sae == 10
+
+
+def test_sites_are_known_and_the_residual_after_a_layer_is_the_default(collection):
+    assert collection.site == "residual"
+    with pytest.raises(UserError, match="must be one of residual, residual_before, mlp, attention, got 'mpl'"):
+        SAECollection("gemma_scope", "here", site="mpl")

@@ -10,7 +10,7 @@ from sae_match.settings.entry import register, typed
 from sae_match.settings.match import MatchSettings
 from sae_match.settings.schema import TrainSettings, ValidateSettings
 from sae_match.training.language_model import LanguageModelSettings
-from sae_match.training.sae_training import SAETrainingSettings
+from sae_match.training.sae_settings import SAETrainingSettings
 
 CONF = ROOT / "conf"
 GROUPS = ("model", "sae", "matcher", "text", "evaluation", "trainer", "logger", "experiment")
@@ -30,6 +30,8 @@ def composed(name, *overrides, **options):
     )
     if "sae=gemma_scope" in overrides:
         overrides = (*overrides, "sae.source=somewhere")
+    if "model=local" in overrides:
+        overrides = (*overrides, "model.source=somewhere")
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
         return compose(name, [*overrides, "output_dir=somewhere"], **options)
 
@@ -75,7 +77,7 @@ def test_every_launcher_composes_and_bounds_its_jobs(launcher):
     assert config.hydra.launcher._target_.startswith("hydra_plugins.")
 
 
-@pytest.mark.parametrize("training", ["language_model", "saes"])
+@pytest.mark.parametrize("training", ["language_model", "saes", "saes_16k"])
 def test_every_training_composes(training):
     settings = typed(composed("train", f"training={training}", "destination=there"), TrainSettings)
     assert settings.training.steps > 0

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from sae_match.matching import kernels
+from sae_match.matching import vector_kernels
 
 _COMPILED_DTYPES = {torch.float32, torch.float64}
 # Few enough rows that a block of float64 numbers stays near the processor; a GPU wants to be kept busy.
@@ -21,7 +21,7 @@ def squares_of_rows(
     """Squared distance of every row, times its factor, from a point."""
     squares = torch.zeros_like(factor)
     if _is_compiled(part):
-        kernels.add_squares(part.numpy(), factor.numpy(), centre.numpy(), squares.numpy())
+        vector_kernels.add_squares(part.numpy(), factor.numpy(), centre.numpy(), squares.numpy())
         return squares
     for rows in _blocks(len(part), part.device):
         squares[rows] = centred_rows(part[rows], factor[rows], centre, torch.ones_like(factor[rows])).square_().sum(1)
@@ -37,7 +37,7 @@ def centred_rows(
     """Rows, each times its factor, measured from a point, and divided by a length."""
     if _is_compiled(part):
         rows = torch.empty(part.shape, dtype=torch.float64)
-        kernels.centre_rows(part.numpy(), factor.numpy(), centre.numpy(), lengths.numpy(), rows.numpy())
+        vector_kernels.centre_rows(part.numpy(), factor.numpy(), centre.numpy(), lengths.numpy(), rows.numpy())
         return rows
     return (part.double() * factor[:, None]).sub_(centre).div_(lengths[:, None])
 
@@ -59,7 +59,7 @@ def round_rows(
     moved = torch.zeros_like(factor)
     if _is_compiled(part) and out.dtype == torch.bfloat16:
         row, bits = torch.empty(part.shape[1]), out.view(torch.int16)
-        kernels.round_rows(
+        vector_kernels.round_rows(
             part.numpy(),
             factor.numpy(),
             centre.numpy(),
@@ -90,7 +90,7 @@ def squared_distances(
     distances = torch.zeros(len(rows), dtype=torch.float64, device=x.device)
     if _is_compiled(x) and _is_compiled(y):
         arrays = (tensor.numpy() for tensor in (x, x_factor, y, y_factor, rows, columns, distances))
-        kernels.add_distances(*arrays)
+        vector_kernels.add_distances(*arrays)
         return distances
     for some in _blocks(len(rows), x.device):
         i, j = rows[some], columns[some]

@@ -47,19 +47,18 @@ class SparseAssignment:
             v[:] = 0
         return cls(np.full(len(row_bias), -1), v)
 
-    def solve(self, pairs: CandidatePairs, tolerance: float) -> None:
+    def solve(self, pairs: CandidatePairs) -> None:
         """The cheapest assignment among the pairs.
 
         Args:
             pairs: Must allow every row a column of its own.
-            tolerance: Reduced costs up to it are zero.
 
         Raises:
             UserError: If they do not.
         """
         n_rows = len(self.partner)
         starts = pairs.row_starts(n_rows)
-        owner = self._released(pairs, starts, tolerance)
+        owner = self._released(pairs, starts)
         kernels.bid(starts, pairs.columns, pairs.cost, self.v, self.partner, owner, _BIDS * n_rows)
         stuck = kernels.augment(starts, pairs.columns, pairs.cost, self.v, self.partner, owner)
         if stuck >= 0:
@@ -80,36 +79,28 @@ class SparseAssignment:
         slack = pairs.reduced(self.u, self.v).clip(min=0)
         owner = _owners(self.partner, n_columns)
         free = owner < 0
-        level = 0.0 if free.any() else np.inf
+        room = np.where(free, 0.0, -self.v)
 
         below = start - self.v
         first, last = (np.where(free, 0, starts[owner + shift]) for shift in (0, 1))
         last[free] = 0
-        lowest = kernels.spread(first, last, pairs.columns, slack, below, free, level)
+        lowest = kernels.spread(first, last, pairs.columns, slack, below, free, room, True)
 
         above = self.v - start
         by_column = np.argsort(pairs.columns, kind="stable")
         column_starts = np.searchsorted(pairs.columns[by_column], np.arange(n_columns + 1))
-        highest = 0.0
-        if free.any():
-            highest = min(0.0, float(above.min()))
-            above[free] = np.minimum(above[free], highest)
-        kernels.spread(
-            column_starts[:-1],
-            column_starts[1:],
-            self.partner[pairs.rows[by_column]],
-            slack[by_column],
-            above,
-            np.zeros(n_columns, dtype=bool),
-            np.inf,
+        owners = self.partner[pairs.rows[by_column]]
+        highest = kernels.spread(
+            column_starts[:-1], column_starts[1:], owners, slack[by_column], above, free, room, False
         )
-        self.v += ((below - (lowest if free.any() else 0.0)) + (highest - above)) / 2
+        self.v += ((below - lowest) + (highest - above)) / 2
         if free.any():
             np.minimum(self.v, 0, out=self.v)
+            self.v[free] = 0
         self.u = _row_duals(pairs, starts, self.v)
 
     def _released(
-        self, pairs: CandidatePairs, starts: Int64[np.ndarray, " n_rows_and_one"], tolerance: float
+        self, pairs: CandidatePairs, starts: Int64[np.ndarray, " n_rows_and_one"]
     ) -> Int64[np.ndarray, " n_columns"]:
         """Take their column from rows for which it is no longer the cheapest; columns left have no price."""
         rows = np.arange(len(self.partner))
@@ -117,7 +108,7 @@ class SparseAssignment:
             u = _row_duals(pairs, starts, self.v)
             held = np.flatnonzero(self.partner >= 0)
             at = pairs.positions(rows[held], self.partner[held])
-            loose = pairs.cost[at] - self.v[self.partner[held]] > u[held] + tolerance
+            loose = pairs.cost[at] - self.v[self.partner[held]] > u[held]
             self.partner[held[loose]] = -1
             owner = _owners(self.partner, pairs.n_columns)
             priced = (owner < 0) & (self.v < 0)

@@ -36,13 +36,14 @@ def lower_bound(
     paid, prices = pairs.cost[own] - pairs.radius[own], v[partner]
     saved = paid[pairs.rows] - (pairs.cost - pairs.radius)
     dearer = v[pairs.columns] - prices[pairs.rows]
-    excess = saved + dearer + _ROUNDED * (np.abs(pairs.cost) + pairs.radius + np.abs(dearer))
+    rounded = np.abs(paid)[pairs.rows] + np.abs(pairs.cost) + pairs.radius + np.abs(dearer)
+    excess = saved + dearer + _ROUNDED * rounded
     excess[own] = 0.0
     lowered = np.maximum.reduceat(excess, pairs.row_starts(len(partner))[:-1])
     slack = paid - u - prices + _ROUNDED * (np.abs(paid) + np.abs(u) + np.abs(prices))
     lowered = np.maximum(lowered, slack - unlisted)
     free = np.ones(pairs.n_columns, dtype=bool)
     free[partner] = False
-    priced = math.fsum(v[free]) - (math.fsum(np.maximum(v, 0)) if free.any() else 0.0)
-    # No cost is below zero, and so no objective is.
-    return max(0.0, math.fsum(paid) + priced - math.fsum(lowered))
+    prices_of_free = [v[free], -np.maximum(v, 0)] if free.any() else []
+    # One sum, which is rounded once. No cost is below zero, and so no objective is.
+    return max(0.0, math.fsum(np.concatenate([paid, -lowered, *prices_of_free])))

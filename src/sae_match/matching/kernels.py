@@ -1,7 +1,7 @@
-"""Loops that are compiled: over raw parameters, and over listed pairs for shortest paths.
+"""Loops over listed pairs that are compiled: shortest paths, and what is made of them.
 
-Nothing here allocates per pair or checks its arguments; `arithmetic`, `candidates` and `assignment`
-are what calls it. Pairs are in the order of their rows: those of row `i` are `starts[i]` to `starts[i + 1]`.
+Nothing here allocates per pair or checks its arguments; `assignment` and `candidates` are what calls
+it. Pairs are in the order of their rows: those of row `i` are `starts[i]` to `starts[i + 1]`.
 """
 
 from typing import TypeAlias
@@ -191,110 +191,79 @@ def augment(starts: Array, columns: Array, cost: Array, v: Array, partner: Array
 
 
 @numba.njit(cache=True)
-def spread(first: Array, last: Array, node: Array, length: Array, key: Array, free: Array, level: float) -> float:
-    """Lower keys to the least sum of a key and a shortest path from it (Dijkstra, all nodes at once).
+def lower(column: int, reach: float, heap: Array, place: Array, key: Array) -> None:
+    """Lower a column's key if it still stands in the heap and its key is higher."""
+    if place[column] != _NOWHERE and reach < key[column]:
+        key[column] = reach
+        sift_up(heap, place, key, place[column])
 
-    Node `k` has edges `first[k]` to `last[k]`. Nodes that are free can be left for every other node at
-    no cost. Returns the least of `level` and the free nodes' keys.
+
+@numba.njit(cache=True)
+def spread_from_free(
+    level: float,
+    first: Array,
+    last: Array,
+    node: Array,
+    length: Array,
+    free: Array,
+    room: Array,
+    outwards: bool,
+    heap: Array,
+    place: Array,
+    key: Array,
+) -> None:
+    """Give all free columns their key, and lower those that they reach."""
+    for column in range(len(key)):
+        if free[column]:
+            key[column] = level
+            for e in range(first[column], last[column]):
+                lower(node[e], level + length[e], heap, place, key)
+        elif outwards:
+            lower(column, level + room[column], heap, place, key)
+
+
+@numba.njit(cache=True)
+def spread(
+    first: Array, last: Array, node: Array, length: Array, key: Array, free: Array, room: Array, outwards: bool
+) -> float:
+    """Lower keys to the least sum of a key and a shortest path from it (Dijkstra, all columns at once).
+
+    Column `k` has edges `first[k]` to `last[k]`. All free columns are one: they have one key, at most
+    zero, and it is returned. Edges of length `room` lead from them to every other column, or, if not
+    `outwards`, from every other column to them.
     """
     n = len(key)
-    heap = np.argsort(key)
-    place = np.empty(n, np.int64)
+    order = np.argsort(key)
+    heap = np.empty(n, np.int64)
+    place = np.full(n, _NOWHERE)
+    size = 0
+    level = np.inf
     for at in range(n):
-        place[heap[at]] = at
-    size = n
-    while size > 0:
+        column = int(order[at])
+        if free[column]:
+            level = min(level, 0.0, key[column])
+        else:
+            heap[size] = column
+            place[column] = size
+            size += 1
+    settled = level == np.inf
+    while size > 0 or not settled:
+        if not settled and (size == 0 or level <= key[heap[0]]):
+            settled = True
+            spread_from_free(level, first, last, node, length, free, room, outwards, heap, place, key)
+            continue
         column = pop_least(heap, place, key, size)
         size -= 1
-        if key[column] >= level:
-            key[column] = level
-            while size > 0:
-                size -= 1
-                key[heap[size]] = level
-            break
-        if free[column]:
-            level = key[column]
+        if not outwards and not settled:
+            level = min(level, key[column] + room[column])
         for e in range(first[column], last[column]):
             other = node[e]
             reach = key[column] + length[e]
-            if reach < key[other] and place[other] != _NOWHERE:
-                key[other] = reach
-                sift_up(heap, place, key, place[other])
-    return level
-
-
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
-def add_distances(
-    x: Array, x_factor: Array, y: Array, y_factor: Array, rows: Array, columns: Array, distances: Array
-) -> None:
-    """Add to each pair's entry the squared distance of its rows of two matrices, each times its factor."""
-    for pair in range(len(rows)):
-        i = rows[pair]
-        j = columns[pair]
-        left = x_factor[i]
-        right = y_factor[j]
-        total = 0.0
-        for k in range(x.shape[1]):
-            difference = x[i, k] * left - y[j, k] * right
-            total += difference * difference
-        distances[pair] += total
-
-
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
-def add_squares(x: Array, factor: Array, centre: Array, squares: Array) -> None:
-    """Add to each row's entry its squared distance, times its factor, from a point."""
-    for i in range(x.shape[0]):
-        own = factor[i]
-        total = 0.0
-        for k in range(x.shape[1]):
-            difference = x[i, k] * own - centre[k]
-            total += difference * difference
-        squares[i] += total
-
-
-@numba.njit(cache=True, nogil=True)
-def centre_rows(x: Array, factor: Array, centre: Array, lengths: Array, out: Array) -> None:
-    """Write each row, times its factor, measured from a point, and divided by a length."""
-    for i in range(x.shape[0]):
-        own = factor[i]
-        inverse = 1 / lengths[i]
-        for k in range(x.shape[1]):
-            out[i, k] = (x[i, k] * own - centre[k]) * inverse
-
-
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
-def round_rows(
-    x: Array,
-    factor: Array,
-    centre: Array,
-    lengths: Array,
-    scale: float,
-    row: Array,
-    bits: Array,
-    out: Array,
-    moved: Array,
-) -> None:
-    """What `centre_rows` writes, rounded to bfloat16 and times a power of two, as the bits of it.
-
-    To each entry of `moved` is added how far, squared, rounding has moved the row. `row` is float32
-    and as long as a row; `bits` are its bits.
-    """
-    for i in range(x.shape[0]):
-        own = factor[i]
-        inverse = 1 / lengths[i]
-        for k in range(x.shape[1]):
-            row[k] = (x[i, k] * own - centre[k]) * inverse
-        for k in range(x.shape[1]):
-            bits[k] = (bits[k] + 0x7FFF + ((bits[k] >> 16) & 1)) & -0x10000
-        total = 0.0
-        for k in range(x.shape[1]):
-            difference = (x[i, k] * own - centre[k]) * inverse - row[k]
-            total += difference * difference
-        moved[i] += total
-        for k in range(x.shape[1]):
-            row[k] *= scale
-        for k in range(x.shape[1]):
-            out[i, k] = bits[k] >> 16
+            if not free[other]:
+                lower(other, reach, heap, place, key)
+            elif not settled:
+                level = min(level, reach)
+    return level if level < np.inf else 0.0
 
 
 @numba.njit(cache=True)

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from sae_match.errors import UserError
-from sae_match.matching.cost import TERMS, Metric, feature_vectors, term_weights
+from sae_match.matching.cost import TERMS, FeatureVectors, Metric, feature_vectors, term_weights
 from sae_match.matching.pair_costs import pair_costs
 from sae_match.matching.planning import Solver, planned
 from sae_match.matching.result import Matching
@@ -118,6 +118,7 @@ def match(
         feature_vectors(sae, fold=fold, terms=weights, metric=metric, keep=mask).to(where)
         for sae, mask in ((source, source_mask), (target, target_mask))
     ]
+    _refuse_overflow(*sides)
     plan = planned(
         len(sides[0]),
         len(sides[1]),
@@ -145,7 +146,7 @@ def match(
             tolerance=tolerance,
             watch=watch,
             checkpoint=checkpoint,
-            problem="" if checkpoint is None else _named(about, hashes, (source_mask, target_mask)),
+            problem="" if checkpoint is None else _named(repr((about, weights)), hashes, (source_mask, target_mask)),
         )
     finished = time.perf_counter()
     permutation = torch.from_numpy(solved.permutation)
@@ -176,7 +177,7 @@ def match(
 Values = TypeVar("Values", bound=Tensor)
 
 
-def _named(about: Mapping[str, str], hashes: Sequence[Future[str]], masks: Sequence[Bool[Tensor, " _"] | None]) -> str:
+def _named(about: str, hashes: Sequence[Future[str]], masks: Sequence[Bool[Tensor, " _"] | None]) -> str:
     """Everything that makes a problem the one it is, as a hash."""
     digest = hashlib.sha256(json.dumps([about, [each.result() for each in hashes]], sort_keys=True).encode())
     for mask in masks:
@@ -208,6 +209,13 @@ def _device(name: str) -> torch.device:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"matcher.device={name}: {str(error).splitlines()[0]}") from error
+
+
+def _refuse_overflow(source: FeatureVectors, target: FeatureVectors) -> None:
+    longest = float(source.squares.max().sqrt() + target.squares.max().sqrt())
+    # Sums over all features, and differences of those.
+    if not math.isfinite(8 * longest * longest * max(len(source), len(target))):
+        raise UserError("the costs of pairs leave the range of float64 when they are added up; lower the weights")
 
 
 def _refuse_unfit(

@@ -103,7 +103,6 @@ class Rounds:
         self._exact, self._gamma = ExactCosts(source, target, rejection_cost), gamma(source.width)
         self._passes = Passes(pricers)
         self._row_lengths, lengths = self._passes.row_lengths, self._passes.column_lengths
-        self._tolerance = 4 * UNIT * float(np.square(self._row_lengths).mean() + np.square(lengths).mean())
         self._column_lengths = np.pad(lengths, (0, self.n_columns - self.n_targets), constant_values=lengths.mean())
         # Pairs of the first pass: the best within groups, for every row and column. They stay, so that no
         # dual is without something to hold it.
@@ -172,14 +171,15 @@ class Rounds:
 
     def _improved(self, known: Solution, pairs: CandidatePairs, *, exact: bool) -> Solution:
         """The cheapest assignment among the pairs, with duals that no pair contradicts."""
-        contradicting = np.count_nonzero(pairs.reduced(known.u, known.v) < -self._tolerance)
+        rounding = _KNOWN * known.objective / self.n_rows if math.isfinite(known.objective) else 0.0
+        contradicting = np.count_nonzero(pairs.reduced(known.u, known.v) < -rounding)
         if contradicting > self.n_rows or known.objective == math.inf:
             assignment = SparseAssignment.unstarted(pairs, _ROW_BIAS * np.square(self._row_lengths))
         else:
             assignment = SparseAssignment(known.partner, known.v)
         start = known.v
         while True:
-            assignment.solve(pairs, self._tolerance)
+            assignment.solve(pairs)
             assignment.centre(pairs, start)
             if not exact:
                 break

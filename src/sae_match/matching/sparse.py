@@ -188,14 +188,17 @@ class SparsePricer:
         """
         rows, columns = self._source_units, self._target_units
         scale = columns.mean()
-        a = (self._source_squares - _index(u, self._x)) / rows
-        b = (self._target_squares - _index(v, self._y)) / columns
+        u_there, v_there = _index(u, self._x), _index(v, self._y)
+        a, b = (self._source_squares - u_there) / rows, (self._target_squares - v_there) / columns
+        # What is large in both and cancels has been rounded before it does.
+        lost = float(((self._source_squares + u_there.abs()) / rows).max() / columns.min())
+        lost += float(((self._target_squares + v_there.abs()) / columns).max() / rows.min())
         # A constant may move from one side to the other; small numbers round least.
         move = ((a * rows).mean() - (b * columns).mean()) / 2
         a, b = a - move / rows, b + move / columns
         products = ((a / scale, scale / columns), (scale / rows, b / scale))
         size = sum(float(left.abs().max() * right.abs().max()) for left, right in products)
-        margin = self._margin(size, threshold)
+        margin = self._margin(size, threshold) + 4 * UNIT * lost
         column = self.width
         for left, right in products:
             left_parts, right_parts = self._split(left), self._split(right)

@@ -1,34 +1,18 @@
 """Where a language model keeps its decoder layers, and the places in a layer that SAEs read."""
 
 from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from typing import cast
 
 from torch import nn
 from transformers import PreTrainedModel
 
 from sae_match.errors import UserError
-
-Site = Literal["residual", "residual_before", "mlp", "attention"]
-"""What an SAE reads of a decoder layer: the residual stream after or before it, what its MLP adds to
-the residual stream (behind a norm, where the model has one there), or its concatenated attention
-heads before they are projected."""
-SITES: tuple[Site, ...] = get_args(Site)
+from sae_match.saes.collection import Site, checked_site
 
 _LAYERS = ("layers", "h")
 _FINAL_NORMS = ("norm", "ln_f", "final_layer_norm")
 _MLP_OUTPUTS = ("post_feedforward_layernorm", "mlp")
 _HEAD_PROJECTIONS = ("self_attn.o_proj", "attn.c_proj", "attention.dense")
-
-
-def checked_site(name: str) -> Site:
-    """A site by its name.
-
-    Raises:
-        UserError: If there is none of that name.
-    """
-    if name not in SITES:
-        raise UserError(f"unknown site {name!r}; there are {', '.join(SITES)}")
-    return name
 
 
 @dataclass(frozen=True)

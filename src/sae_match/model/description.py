@@ -9,8 +9,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from sae_match.errors import UserError
 from sae_match.hub import hub_errors
-from sae_match.model.anatomy import SITES, Anatomy, Site
+from sae_match.model.anatomy import Anatomy
 from sae_match.model.loading import DTYPES, ModelSettings
+from sae_match.saes.collection import SITES, Site
 
 _WEIGHTS = (".safetensors", ".bin")
 

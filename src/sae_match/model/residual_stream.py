@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
-from sae_match.model.anatomy import Anatomy, Place, Site
+from sae_match.model.anatomy import Anatomy, Place
+from sae_match.saes.collection import Site
 
 #: Positions whose logits exist at one time: few enough to stay in a processor's cache, more on a GPU.
 _LOGIT_BLOCK = {"cpu": 256}

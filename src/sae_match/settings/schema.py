@@ -58,6 +58,7 @@ class ValidateSettings:
     Attributes:
         output_dir: Where the run leaves its files.
         cache_dir: Where matchings are kept between runs; the user's cache folder if none is given.
+        check: Only say what the run would need and take, and what is missing.
     """
 
     model: ModelSettings
@@ -69,6 +70,7 @@ class ValidateSettings:
     logger: LoggerSettings
     output_dir: str = MISSING
     cache_dir: str | None = None
+    check: bool = False
 
 
 @dataclass

@@ -38,14 +38,37 @@ def test_what_is_written_in_the_public_layout_is_read_back(folder, make_sae):
     assert [file.name for file in file_in(folder).parent.iterdir()] == ["params.npz"]
 
 
-@pytest.mark.parametrize(("width", "features"), [("512", 512), ("1k", 1024), ("16k", 16384), ("1m", 1 << 20)])
+@pytest.mark.parametrize(
+    ("width", "features"),
+    [
+        *(("512", 512), ("1k", 1024), ("3k", 3072), ("4k", 4096), ("16k", 1 << 14), ("32k", 1 << 15), ("65k", 1 << 16)),
+        *(("131k", 1 << 17), ("262k", 1 << 18), ("524k", 1 << 19), ("1m", 1 << 20), ("2m", 1 << 21)),
+    ],
+)
 def test_widths_of_paths(width, features):
     assert gemma_scope.features_of(width) == features
-    assert gemma_scope.features_of(gemma_scope.width_of(features)) == features
+    assert gemma_scope.width_of(features) == width
+
+
+def test_every_number_of_features_has_a_width_that_means_it():
+    for features in (*range(1, 3000), 65 * 1024, 131 * 1024, 1_000_000):
+        assert gemma_scope.features_of(gemma_scope.width_of(features)) == features
+
+
+def test_the_embedding_sae_reads_the_residual_before_the_first_layer(tmp_path, make_sae):
+    """Its file is for embeddings that Gemma then multiplies by the root of their width."""
+    sae = make_sae(0, d_in=4, d_sae=16)
+    gemma_scope.save(sae, tmp_path, layer=0, width="16", l0=6)
+    (tmp_path / "layer_0").rename(tmp_path / "embedding")
+    loaded = load_sae("gemma_scope", str(tmp_path), layer="embedding", width="16", l0=6)
+    embeddings = torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(loaded.encode(2 * embeddings), sae.encode(embeddings), atol=1e-5)
+    assert torch.allclose(loaded(2 * embeddings), 2 * sae(embeddings), atol=1e-5)
 
 
 def test_a_missing_file_says_what_there_is(folder):
-    with pytest.raises(UserError, match=r"no file layer_3/width_16/average_l0_6.*width_16 holds average_l0_5"):
+    message = r"no file layer_3/width_16/average_l0_6.*width_16 holds average_l0_5; the nearest to average_l0_6 is aver"
+    with pytest.raises(UserError, match=message):
         load(folder, l0=6)
     with pytest.raises(UserError, match=r"holds layer_3"):
         load(folder, layer=4)
@@ -55,7 +78,8 @@ def test_a_missing_file_says_what_there_is(folder):
     ("changes", "message"),
     [
         ({"threshold": None}, "has no array threshold; it holds"),
-        ({"W_enc": np.zeros((16, 6), np.float32)}, "must be"),
+        ({"W_enc": np.zeros((16, 6), np.float32)}, r"W_enc is transposed: it must be \[6, 16\]"),
+        ({"W_enc": np.zeros((7, 16), np.float32)}, r"params\.npz: W_dec must be \[16, 7\]"),
         ({"b_enc": np.zeros(16)}, "b_enc must be float32, got float64"),
         ({"W_dec": np.full((16, 6), np.nan, np.float32)}, "W_dec has 96 entries that are not finite"),
         ({"b_dec": np.array([object()])}, "damaged"),

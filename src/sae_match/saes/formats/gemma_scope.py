@@ -1,5 +1,9 @@
-"""Gemma Scope's layout: `layer_{i}/width_{w}/average_l0_{n}/params.npz`, float32, JumpReLU."""
+"""Gemma Scope's layout: `layer_{i}/width_{w}/average_l0_{n}/params.npz`, float32, JumpReLU.
 
+The repositories of residual, MLP and attention SAEs have the same paths.
+"""
+
+import math
 import re
 import zipfile
 import zlib
@@ -11,20 +15,25 @@ import torch
 
 from sae_match.errors import UserError
 from sae_match.files import written_whole
+from sae_match.saes.formats.building import build, on_scaled_input
 from sae_match.saes.formats.hub import fetch
 from sae_match.saes.sae import SAE
 
+EMBEDDING = "embedding"
+
 _ARRAYS = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")
 _WIDTH = re.compile(r"(\d+)(k|m)?")
-_UNITS = {None: 1, "k": 1 << 10, "m": 1 << 20}
+_UNITS = {"k": 10, "m": 20}
 
 
-def load(source: str, *, layer: int, width: str | int, l0: int, revision: str | None = None) -> SAE:
+def load(source: str, *, layer: int | str, width: str | int, l0: int, revision: str | None = None) -> SAE:
     """Load one SAE from a folder or a hub repository in Gemma Scope's layout.
 
     Args:
         source: A folder, or a repository such as `google/gemma-scope-2b-pt-res`.
-        layer: Decoder layer after which the SAE reads.
+        layer: Decoder layer that the SAE belongs to, or `embedding` for the SAE of the residual before
+            the first one. That was trained on token embeddings before Gemma multiplies them by
+            `sqrt(d_in)`; the factor is folded in.
         width: As in the path: `16k`, `1m`, or a plain number of features.
         l0: Average L0 as in the path.
         revision: Commit, tag or branch of the repository.
@@ -32,14 +41,18 @@ def load(source: str, *, layer: int, width: str | int, l0: int, revision: str | 
     Raises:
         UserError: If the file does not exist, is damaged, lacks an array, or contradicts its width.
     """
-    width = str(width)
-    file = fetch(source, path_of(layer, width, l0), revision)
-    arrays = _read(file)
-    W_enc, b_enc, W_dec, b_dec, threshold = (torch.from_numpy(arrays[name]) for name in _ARRAYS)
-    sae = SAE(W_enc, b_enc, W_dec, b_dec, threshold)
-    if sae.d_sae != features_of(width):
-        raise UserError(f"{file}: width {width} means {features_of(width)} features, W_enc has {sae.d_sae}")
-    return sae
+    file = fetch(source, path_of(layer, str(width), l0), revision)
+    tensors: dict[str, Any] = {name: torch.from_numpy(array) for name, array in _read(file).items()}
+    sae = build(file, **tensors)
+    expected = features_of(str(width))
+    if sae.d_sae != expected:
+        raise UserError(f"{file}: width {width} means {expected} features, W_enc has {sae.d_sae}")
+    return on_scaled_input(sae, 1 / math.sqrt(sae.d_in)) if layer == EMBEDDING else sae
+
+
+def paths(*, layer: int | str, width: str | int, l0: int) -> list[str]:
+    """Paths of the files that an SAE is read from; arguments as for `load`."""
+    return [path_of(layer, str(width), l0)]
 
 
 def only_one(folder: str, layer: int, features: int) -> dict[str, Any]:
@@ -66,25 +79,34 @@ def save(sae: SAE, folder: Path, *, layer: int, width: str, l0: int) -> Path:
     return file
 
 
-def path_of(layer: int, width: str, l0: int) -> str:
+def path_of(layer: int | str, width: str, l0: int) -> str:
     """Path of an SAE inside its source."""
-    return f"layer_{layer}/width_{width}/average_l0_{l0}/params.npz"
+    part = EMBEDDING if layer == EMBEDDING else f"layer_{layer}"
+    return f"{part}/width_{width}/average_l0_{l0}/params.npz"
 
 
 def features_of(width: str) -> int:
-    """Number of features that a width of a path stands for: `16k` is 16384."""
+    """Number of features that a width of a path stands for.
+
+    Powers of two are named by their thousands: `16k` is 16384, `65k` is 65536, `1m` is 1048576. Any
+    other number before `k` counts 1024s.
+    """
     match = _WIDTH.fullmatch(width)
     if match is None:
         raise UserError(f"a width looks like 512, 16k or 1m, got {width!r}")
-    return int(match[1]) * _UNITS[match[2]]
+    count = int(match[1])
+    if match[2] is None:
+        return count
+    if match[2] == "k":
+        powers = (1 << exponent for exponent in range(10, 20))
+        return next((power for power in powers if power // 1000 == count), count << 10)
+    return count << _UNITS["m"]
 
 
 def width_of(features: int) -> str:
-    """How a path writes a number of features: 16384 is `16k`."""
-    for unit, size in (("m", 1 << 20), ("k", 1 << 10)):
-        if features % size == 0:
-            return f"{features // size}{unit}"
-    return str(features)
+    """How a path writes a number of features: 16384 is `16k`, 65536 is `65k`."""
+    names = (f"{features >> _UNITS['m']}m", f"{features // 1000}k", f"{features >> _UNITS['k']}k")
+    return next((name for name in names if features_of(name) == features > 0), str(features))
 
 
 def _read(file: Path) -> dict[str, np.ndarray]:
@@ -103,6 +125,4 @@ def _read(file: Path) -> dict[str, np.ndarray]:
     for name, array in arrays.items():
         if array.dtype != np.float32:
             raise UserError(f"{file}: {name} must be float32, got {array.dtype}")
-        if not np.isfinite(array).all():
-            raise UserError(f"{file}: {name} has {int((~np.isfinite(array)).sum())} entries that are not finite")
     return arrays

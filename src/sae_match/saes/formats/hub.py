@@ -1,16 +1,35 @@
 """A file of a source that is either a local folder or a repository of the Hugging Face hub."""
 
-from pathlib import Path
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-)
+import httpx2
+from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import EntryNotFoundError, RemoteEntryNotFoundError
 
 from sae_match.errors import UserError
+from sae_match.hub import hub_errors
+
+_NUMBERED = re.compile(r"(.*\D)(\d+)")
+_SHOWN = 12
+
+
+@dataclass(frozen=True)
+class SAEFile:
+    """A file that an SAE is read from.
+
+    Attributes:
+        path: Path inside its source.
+        bytes: Its size; zero where the hub does not say.
+        is_local: Whether it is on this machine, in a folder or in the hub's cache.
+    """
+
+    path: str
+    bytes: int
+    is_local: bool
 
 
 def fetch(source: str, path: str, revision: str | None = None) -> Path:
@@ -24,34 +43,102 @@ def fetch(source: str, path: str, revision: str | None = None) -> Path:
     Raises:
         UserError: If there is no such file, or the hub cannot be reached or refuses.
     """
+    folder = _local(source)
+    if folder is not None:
+        return _file_in(folder, path)
+    with _hub_answers(source, path, revision):
+        return Path(hf_hub_download(source, path, revision=revision))
+
+
+def locate(source: str, path: str, revision: str | None = None) -> SAEFile:
+    """What there is to know about a file without downloading it.
+
+    Args:
+        source: A folder, or a repository.
+        path: Path of the file inside it.
+        revision: Commit, tag or branch of the repository.
+
+    Raises:
+        UserError: What `fetch` would raise.
+    """
+    folder = _local(source)
+    if folder is not None:
+        return SAEFile(path, _file_in(folder, path).stat().st_size, is_local=True)
+    with _hub_answers(source, path, revision):
+        cached = try_to_load_from_cache(source, path, revision=revision)
+        if isinstance(cached, str):
+            return SAEFile(path, Path(cached).stat().st_size, is_local=True)
+        size = get_hf_file_metadata(hf_hub_url(source, path, revision=revision)).size
+    return SAEFile(path, size or 0, is_local=False)
+
+
+def _local(source: str) -> Path | None:
+    """The folder that a source is, or nothing if it can be a repository."""
     folder = Path(source).expanduser()
     if folder.is_dir():
-        file = folder / path
-        if not file.is_file():
-            raise UserError(f"no file {path} in {folder}{_offer(file)}")
-        return file
+        return folder
     looks_local = folder.parent != Path() and folder.parent.is_dir()
     if looks_local or source.count("/") != 1 or source.startswith((".", "/", "~")):
         raise UserError(f"{source} is neither a folder nor a repository of the form owner/name")
-    try:
-        return Path(hf_hub_download(source, path, revision=revision))
-    except HFValidationError as error:
-        raise UserError(f"{source} is neither a folder nor the name of a repository") from error
-    except LocalEntryNotFoundError as error:
-        raise UserError(f"cannot reach the hub for {source}/{path}, and it is not in the local cache") from error
-    except EntryNotFoundError as error:
-        raise UserError(f"repository {source} has no file {path}") from error
-    except HfHubHTTPError as error:
-        raise UserError(
-            f"the hub refuses {source}/{path}: {error}; for a gated repository accept its terms and log in with "
-            "`hf auth login`"
-        ) from error
+    return None
 
 
-def _offer(missing: Path) -> str:
-    """The nearest folder above a missing file that exists, and what it holds."""
-    folder = missing.parent
-    while not folder.is_dir():
-        folder = folder.parent
-    names = sorted(entry.name for entry in folder.iterdir())
-    return f"; {folder.name or folder} holds {', '.join(names[:12]) or 'nothing'}{' …' if len(names) > 12 else ''}"
+def _file_in(folder: Path, path: str) -> Path:
+    file = folder / path
+    if file.is_file():
+        return file
+    existing = next(above for above in (*file.parents, folder) if above.is_dir())
+    where = folder if existing == folder else existing.relative_to(folder)
+    missing = file.relative_to(existing).parts[0]
+    raise UserError(f"no file {path} in {folder}{_offer(where, missing, (entry.name for entry in existing.iterdir()))}")
+
+
+@contextmanager
+def _hub_answers(source: str, path: str, revision: str | None) -> Iterator[None]:
+    """Turn every failure of the hub inside the block into a `UserError`."""
+    with hub_errors(f"{source}/{path}"):
+        try:
+            yield
+        except RemoteEntryNotFoundError as error:
+            offer = _offer_of_repository(source, path, revision)
+            raise UserError(f"repository {source} has no file {path}{offer}") from error
+
+
+def _offer_of_repository(source: str, path: str, revision: str | None) -> str:
+    """What the nearest folder above a missing file holds that the repository has; nothing if it does not say."""
+    inside = PurePosixPath(path)
+    for folder in inside.parents:
+        at_root = folder == PurePosixPath()
+        try:
+            entries = HfApi().list_repo_tree(source, None if at_root else str(folder), revision=revision)
+            names = [PurePosixPath(entry.path).name for entry in entries]
+        except EntryNotFoundError:
+            continue
+        except (httpx2.HTTPError, OSError):
+            return ""
+        return _offer(source if at_root else folder, inside.relative_to(folder).parts[0], names)
+    return ""
+
+
+def _offer(where: object, missing: str, names: Iterable[str]) -> str:
+    """What there is instead of a name, and the nearest of it where names differ in a closing number."""
+    held = sorted(names, key=_natural)
+    shown = f"; {where} holds {', '.join(held[:_SHOWN]) or 'nothing'}{' …' if len(held) > _SHOWN else ''}"
+    nearest = _nearest(missing, held)
+    return shown if nearest is None else f"{shown}; the nearest to {missing} is {nearest}"
+
+
+def _nearest(missing: str, names: Iterable[str]) -> str | None:
+    wanted = _NUMBERED.fullmatch(missing)
+    if wanted is None:
+        return None
+    numbered = (_NUMBERED.fullmatch(name) for name in names)
+    numbers = [int(match[2]) for match in numbered if match is not None and match[1] == wanted[1]]
+    if not numbers:
+        return None
+    return f"{wanted[1]}{min(numbers, key=lambda number: (abs(number - int(wanted[2])), number))}"
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Sort key by which `layer_9` comes before `layer_10`."""
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name)]

@@ -1,0 +1,186 @@
+"""What a validation would need and take: only metadata is downloaded, and no model is run."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import cast
+
+import torch
+from rich.console import Console
+
+from sae_match.errors import UserError
+from sae_match.evaluation.plan import PassPlan, residual_bytes
+from sae_match.hub import UnansweredError
+from sae_match.matching.matching import MatcherSettings
+from sae_match.matching.planning import GIGABYTE, Solver, free_memory, planned
+from sae_match.model.description import ModelDescription, describe_model
+from sae_match.model.loading import DTYPES, ModelSettings
+from sae_match.saes.collection import SAECollection, checked_site
+from sae_match.saes.formats import SAEFile
+from sae_match.text.batches import TextSettings
+from sae_match.text.sources import describe
+
+# Passes over all pairs that a matching usually takes.
+_PASSES = 4
+_SIZE, _RUNS = 2048, 4
+
+
+@dataclass
+class Findings:
+    """What was found out about a run.
+
+    Attributes:
+        rows: Names and values, in the order in which they are shown.
+        missing: What stands in the way, one line each.
+    """
+
+    rows: list[tuple[str, str]] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def about(self, name: str) -> Iterator[Callable[[str], None]]:
+        """Look into something: what is found goes into a row, an error among what is missing."""
+        try:
+            yield lambda value: self.rows.append((name, value))
+        except UserError as error:
+            self.missing.append(f"{name}: {error}")
+
+
+def check(
+    model: ModelSettings, saes: SAECollection, matcher: MatcherSettings, text: TextSettings, arms: Sequence[str]
+) -> Findings:
+    """Resolve model, SAEs and text, and say what the run would take on this machine."""
+    findings, described, files = Findings(), None, {}
+    with findings.about("model") as say:
+        described = describe_model(model)
+        say(
+            f"{model.source} ({described.architecture}): {described.n_layers} layers, d = {described.d_in}, "
+            f"{_count(described.parameters)} parameters, {_size_of(described.bytes)} in {model.dtype}"
+            f"{_to_download(described.missing)}"
+        )
+    with findings.about("SAEs"):
+        for layer in sorted(saes.layers):
+            files.update(_files_of(layer, saes, findings))
+    if files:
+        every = [file for several in files.values() for file in several]
+        absent = sum(file.bytes for file in every if not file.is_local)
+        total = _size_of(sum(file.bytes for file in every))
+        findings.rows.append(("SAEs", f"{saes.source}: {len(files)} layers, {total}{_to_download(absent)}"))
+    if not saes.adjacent_pairs():
+        findings.missing.append(f"pairs: no two adjacent layers with an SAE in {saes.source}")
+    for name, source in text.datasets.items():
+        with findings.about(f"text {name}") as say:
+            found = describe(source)
+            size = "" if found.bytes is None else f", {_size_of(found.bytes)}; only what is used is read"
+            say(f"{found.where}: {found.files} files{size}")
+    if described is not None and files:
+        _judge_fit(findings, described, saes)
+        with findings.about("plan"):
+            findings.rows += _costs(described, files, saes, matcher, text, arms)
+    return findings
+
+
+def print_findings(console: Console, findings: Findings) -> None:
+    """The rows, and what is missing."""
+    console.print("[bold]Check[/bold]: nothing was downloaded but metadata", highlight=False)
+    width = max((len(name) for name, _ in findings.rows), default=0)
+    for name, value in findings.rows:
+        console.print(f"  {name:<{width}}  {value}", highlight=False, soft_wrap=True)
+    for line in findings.missing:
+        console.print(f"  [red]missing[/red]  {line}", highlight=False, soft_wrap=True)
+    console.print("  everything is there" if not findings.missing else "", highlight=False)
+
+
+def _files_of(layer: int, saes: SAECollection, findings: Findings) -> dict[int, list[SAEFile]]:
+    try:
+        return {layer: saes.files(layer)}
+    except UnansweredError:
+        raise
+    except UserError as error:
+        findings.missing.append(f"SAEs: {error}")
+        return {}
+
+
+def _judge_fit(findings: Findings, model: ModelDescription, saes: SAECollection) -> None:
+    beyond = [layer for layer in saes.layers if layer >= model.n_layers]
+    if beyond:
+        findings.missing.append(f"layers {beyond}: the model has layers 0 to {model.n_layers - 1}")
+
+
+def _costs(
+    model: ModelDescription,
+    files: dict[int, list[SAEFile]],
+    saes: SAECollection,
+    matcher: MatcherSettings,
+    text: TextSettings,
+    arms: Sequence[str],
+) -> Iterator[tuple[str, str]]:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    site = checked_site(saes.site)
+    d_in = model.widths[site]
+    # Two matrices of the width make nearly all of a file.
+    features = {layer: sum(file.bytes for file in some) // (4 * (2 * d_in + 2)) for layer, some in files.items()}
+    pairs = [pair for pair in saes.adjacent_pairs() if set(pair) <= set(files)]
+    plan = PassPlan(model.n_layers, pairs, len(arms), reruns_target=site != "residual")
+    tokens = text.documents * text.max_tokens * len(text.datasets)
+    operations = plan.floating_point_operations(model, features, tokens)
+    yield "pairs", f"{len(pairs)}, {len(arms)} arms each"
+    yield "tokens", f"{tokens:,} at most ({text.documents} documents of {text.max_tokens} tokens of each dataset)"
+    yield "passes", f"{plan.layer_forwards:,} layer-forwards and {plan.heads:,} heads for each token"
+    batch = text.batch * text.max_tokens
+    widest = max(features.values())
+    residuals = residual_bytes(model, batch) + 3 * 4 * batch * widest
+    held = 4 * sum(features.values()) * 2 * d_in
+    total = model.bytes + held + residuals
+    yield (
+        "memory",
+        f"{_size_of(total)}: model {_size_of(model.bytes)}, SAEs {_size_of(held)}, a batch's residuals and "
+        f"features {_size_of(residuals)}; free on {device}: {_size_of(free_memory(device))}",
+    )
+    if pairs:
+        solver = planned(
+            widest,
+            widest,
+            2 * d_in + 1,
+            solver=cast(Solver, matcher.solver),
+            precision=matcher.precision,
+            memory=matcher.memory,
+            device=device,
+        )
+        matching = len(pairs) * _PASSES * 2.0 * widest**2 * (2 * d_in) / _speed(device, torch.bfloat16)
+        yield "matching", f"{_duration(matching)} for each kind that is not in the cache ({solver.solver} solver)"
+    dtype = DTYPES["bfloat16" if model.bytes_per_parameter == 2 else "float32"]
+    seconds = operations / _speed(device, dtype)
+    yield "validation", f"{_duration(seconds)} at the speed of bare matrix products on {device}"
+
+
+def _speed(device: torch.device, dtype: torch.dtype) -> float:
+    """Floating-point operations a second of a large matrix product, measured."""
+    left = torch.ones(_SIZE, _SIZE, dtype=dtype, device=device)
+    best = float("inf")
+    for _ in range(_RUNS):
+        start = time.perf_counter()
+        left @ left
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        best = min(best, time.perf_counter() - start)
+    return 2.0 * _SIZE**3 / best
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"about {max(1, round(seconds))} s"
+    return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
+
+
+def _size_of(size: int) -> str:
+    return f"{size / GIGABYTE:.3g} GB" if size >= 0.1 * GIGABYTE else f"{size / 2**20:.3g} MB"
+
+
+def _count(number: int) -> str:
+    return f"{number / 1e9:.2f} billion" if number >= 1e8 else f"{number / 1e6:.2f} million"
+
+
+def _to_download(size: int) -> str:
+    return f", {_size_of(size)} to download" if size else ", on this machine"

@@ -1,0 +1,156 @@
+"""Tensors as a file holds them -> an `SAE` on raw activations: whatever happens to the input is folded in."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sae_match.errors import UserError
+from sae_match.saes.sae import SAE, Activation
+
+# Columns of W_enc that are held in double precision at a time.
+_COLUMNS = 8192
+
+
+def build(
+    file: Path,
+    *,
+    W_enc: Tensor,
+    b_enc: Tensor,
+    W_dec: Tensor,
+    b_dec: Tensor,
+    threshold: Tensor | None = None,
+    activation: Activation = "jumprelu",
+    k: int | None = None,
+) -> SAE:
+    """An SAE of tensors as they were read, whose shapes are not known to be right yet.
+
+    Args:
+        file: Where they come from.
+        W_enc: `[d_in, d_sae]`; half precision becomes float32, as the others do.
+        b_enc: `[d_sae]`.
+        W_dec: `[d_sae, d_in]`.
+        b_dec: `[d_in]`.
+        threshold: `[d_sae]`, or one number for all features; `jumprelu` only.
+        activation: As in `SAE`.
+        k: As in `SAE`.
+
+    Raises:
+        UserError: If shapes or dtypes do not agree, a matrix is transposed, or an entry is not finite.
+    """
+    if threshold is not None and threshold.numel() == 1:
+        threshold = threshold.reshape(1).expand(b_enc.shape)
+    given = {"W_enc": W_enc, "b_enc": b_enc, "W_dec": W_dec, "b_dec": b_dec, "threshold": threshold}
+    tensors = {name: _sound(file, name, tensor) for name, tensor in given.items() if tensor is not None}
+    _refuse_transposed(file, tensors)
+    try:
+        return SAE(
+            tensors["W_enc"],
+            tensors["b_enc"],
+            tensors["W_dec"],
+            tensors["b_dec"],
+            tensors.get("threshold"),
+            activation=activation,
+            k=k,
+        )
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from error
+
+
+def build_gated(
+    file: Path, *, W_enc: Tensor, b_gate: Tensor, r_mag: Tensor, b_mag: Tensor, W_dec: Tensor, b_dec: Tensor
+) -> SAE:
+    """A gated SAE, exactly, as a JumpReLU SAE.
+
+    With `y = x W_enc`, a gated feature is `relu(z)`, `z = exp(r_mag) y + b_mag`, where `y + b_gate > 0`,
+    which is where `z > b_mag - exp(r_mag) b_gate`.
+
+    Raises:
+        UserError: As `build`.
+    """
+    vectors = {"b_gate": b_gate, "r_mag": r_mag, "b_mag": b_mag}
+    for name, vector in vectors.items():
+        if vector.shape != W_enc.shape[1:]:
+            raise UserError(
+                f"{file}: {name} must be {list(W_enc.shape[1:])} to go with W_enc {list(W_enc.shape)}, "
+                f"got {list(vector.shape)}"
+            )
+    W_enc, b_gate, r_mag, b_mag = (_sound(file, name, tensor) for name, tensor in {"W_enc": W_enc, **vectors}.items())
+    slope = r_mag.exp()
+    return build(file, W_enc=W_enc * slope, b_enc=b_mag, W_dec=W_dec, b_dec=b_dec, threshold=b_mag - slope * b_gate)
+
+
+def refuse_contradiction(config: Path, sae: SAE, **said: int | None) -> None:
+    """Check that tensors have the sizes (`d_in`, `d_sae`) that a config says.
+
+    Raises:
+        UserError: If they have not.
+    """
+    for name, value in said.items():
+        found = getattr(sae, name)
+        if value is not None and value != found:
+            raise UserError(f"{config}: {name} is {value} there, but the tensors beside it have {found}")
+
+
+def on_shifted_input(sae: SAE) -> SAE:
+    """The SAE that reads `x` where the given one reads `x - b_dec`."""
+    return replace(sae, b_enc=(sae.b_enc.double() - _encoded(sae, sae.b_dec)).to(sae.b_enc.dtype))
+
+
+def on_centred_input(sae: SAE) -> SAE:
+    """The SAE that reads `x` where the given one reads `x` less the mean of its components.
+
+    Its reconstruction is that of the centred activation: what the mean was is not known from the features.
+    """
+    return replace(sae, W_enc=sae.W_enc - sae.W_enc.mean(dim=0))
+
+
+def on_scaled_input(sae: SAE, scale_in: float, scale_out: float | None = None) -> SAE:
+    """The SAE that reads `x` where the given one reads `scale_in * x`, features as they were.
+
+    Args:
+        sae: Left untouched.
+        scale_in: What the activations are multiplied by.
+        scale_out: What the reconstruction has to be divided by; by default the same.
+    """
+    back = scale_in if scale_out is None else scale_out
+    return replace(sae, W_enc=sae.W_enc * scale_in, W_dec=sae.W_dec / back, b_dec=sae.b_dec / back)
+
+
+def in_units_of_decoder_norm(sae: SAE) -> SAE:
+    """The SAE whose features are multiplied by their decoder norms before the activation decides.
+
+    `W_enc' = W_enc n`, `b_enc' = b_enc n`, `W_dec' = W_dec / n`; thresholds and `k` apply to the products.
+    """
+    norms = sae.W_dec.norm(dim=1)
+    # A feature that decodes to nothing is never active.
+    divisor = torch.where(norms > 0, norms, 1.0)[:, None]
+    return replace(sae, W_enc=sae.W_enc * norms, b_enc=sae.b_enc * norms, W_dec=sae.W_dec / divisor)
+
+
+def _encoded(sae: SAE, x: Tensor) -> Tensor:
+    """`x W_enc` in double precision, for the difference of two large numbers that a bias may be."""
+    return torch.cat([x.double() @ part.double() for part in sae.W_enc.split(_COLUMNS, dim=1)])
+
+
+def _sound(file: Path, name: str, tensor: Tensor) -> Tensor:
+    if not tensor.is_floating_point():
+        raise UserError(f"{file}: {name} must hold floating-point numbers, got {tensor.dtype}")
+    if tensor.dtype != torch.float64:
+        tensor = tensor.float()
+    finite = torch.isfinite(tensor)
+    if not finite.all():
+        raise UserError(f"{file}: {name} has {int((~finite).sum())} entries that are not finite")
+    return tensor.contiguous()
+
+
+def _refuse_transposed(file: Path, tensors: dict[str, Tensor]) -> None:
+    expected = {
+        "W_enc": (*tensors["b_dec"].shape, *tensors["b_enc"].shape),
+        "W_dec": (*tensors["b_enc"].shape, *tensors["b_dec"].shape),
+    }
+    for name, shape in expected.items():
+        found = tuple(tensors[name].shape)
+        if found != shape and found[::-1] == shape:
+            raise UserError(f"{file}: {name} is transposed: it must be {list(shape)}, got {list(found)}")

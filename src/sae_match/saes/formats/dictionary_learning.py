@@ -1,0 +1,125 @@
+"""The layout of the package dictionary_learning: a folder with `config.json` and `ae.pt`."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from sae_match.errors import UserError
+from sae_match.saes.formats.building import build, build_gated, on_shifted_input, refuse_contradiction
+from sae_match.saes.formats.hub import fetch
+from sae_match.saes.formats.reading import in_folder, read_json, read_pickled_tensors, section, tensor, whole
+from sae_match.saes.sae import SAE
+
+_Tensors = dict[str, Tensor]
+
+
+def load(source: str, *, layer: int, path: str = ".", revision: str | None = None) -> SAE:
+    """Load one SAE that the package dictionary_learning saved.
+
+    Args:
+        source: A folder or a hub repository.
+        layer: Decoder layer that the SAE belongs to.
+        path: The SAE's folder inside the source, with `{layer}` where the layer's number goes; `.` if
+            the source is that folder.
+        revision: Commit, tag or branch of the repository.
+
+    Raises:
+        UserError: If there is no such SAE, a file is not sound, `ae.pt` holds more than tensors, config
+            and tensors contradict each other, or the class of the SAE is not one of those known here.
+    """
+    config_path, weights_path = paths(layer=layer, path=path)
+    config_file = fetch(source, config_path, revision)
+    trainer = section(config_file, read_json(config_file), "trainer")
+    kind = trainer.get("dict_class")
+    if kind not in _KINDS:
+        raise UserError(f"{config_file}: dict_class must be one of {', '.join(_KINDS)}, got {kind!r}")
+    if isinstance(trainer.get("layer"), int) and trainer["layer"] != layer:
+        raise UserError(f"{config_file}: the SAE is of layer {trainer['layer']}, not of layer {layer}")
+    file = fetch(source, weights_path, revision)
+    sae = _KINDS[kind](file, read_pickled_tensors(file))
+    stated = {"d_in": "activation_dim", "d_sae": "dict_size"}
+    sizes = {ours: whole(config_file, trainer, key) for ours, key in stated.items() if key in trainer}
+    refuse_contradiction(config_file, sae, **sizes)
+    if sae.k is not None and isinstance(trainer.get("k"), int) and trainer["k"] != sae.k:
+        raise UserError(f"{config_file}: k is {trainer['k']} there and {sae.k} in {file.name}")
+    return sae
+
+
+def paths(*, layer: int, path: str) -> list[str]:
+    """Paths of the files that an SAE is read from; arguments as for `load`."""
+    return [in_folder(path, layer, "config.json"), in_folder(path, layer, "ae.pt")]
+
+
+def _relu(file: Path, tensors: _Tensors) -> SAE:
+    return on_shifted_input(build(file, **_linear(file, tensors, "bias"), activation="relu"))
+
+
+def _relu_without_shift(file: Path, tensors: _Tensors) -> SAE:
+    return build(file, **_linear(file, tensors, "decoder.bias"), activation="relu")
+
+
+def _top_k(file: Path, tensors: _Tensors) -> SAE:
+    k = tensor(file, tensors, "k")
+    if k.numel() != 1:
+        raise UserError(f"{file}: k must be one number, got {list(k.shape)}")
+    return on_shifted_input(build(file, **_linear(file, tensors, "b_dec"), activation="topk", k=int(k)))
+
+
+def _batch_top_k(file: Path, tensors: _Tensors) -> SAE:
+    return on_shifted_input(build(file, **_linear(file, tensors, "b_dec"), threshold=_learnt(file, tensors)))
+
+
+def _matryoshka(file: Path, tensors: _Tensors) -> SAE:
+    return on_shifted_input(build(file, **_matrices(file, tensors), threshold=_learnt(file, tensors)))
+
+
+def _jump_relu(file: Path, tensors: _Tensors) -> SAE:
+    return build(file, **_matrices(file, tensors), threshold=tensor(file, tensors, "threshold"))
+
+
+def _gated(file: Path, tensors: _Tensors) -> SAE:
+    gated = build_gated(
+        file,
+        W_enc=tensor(file, tensors, "encoder.weight").T,
+        b_gate=tensor(file, tensors, "gate_bias"),
+        r_mag=tensor(file, tensors, "r_mag"),
+        b_mag=tensor(file, tensors, "mag_bias"),
+        W_dec=tensor(file, tensors, "decoder.weight").T,
+        b_dec=tensor(file, tensors, "decoder_bias"),
+    )
+    return on_shifted_input(gated)
+
+
+_KINDS: dict[str, Callable[[Path, _Tensors], SAE]] = {
+    "AutoEncoder": _relu,
+    "AutoEncoderNew": _relu_without_shift,
+    "AutoEncoderTopK": _top_k,
+    "BatchTopKSAE": _batch_top_k,
+    "MatryoshkaBatchTopKSAE": _matryoshka,
+    "JumpReluAutoEncoder": _jump_relu,
+    "GatedAutoEncoder": _gated,
+}
+
+
+def _linear(file: Path, tensors: _Tensors, bias: str) -> dict[str, Any]:
+    """Parameters that torch's linear layers hold, one row an output."""
+    return {
+        "W_enc": tensor(file, tensors, "encoder.weight").T,
+        "b_enc": tensor(file, tensors, "encoder.bias"),
+        "W_dec": tensor(file, tensors, "decoder.weight").T,
+        "b_dec": tensor(file, tensors, bias),
+    }
+
+
+def _matrices(file: Path, tensors: _Tensors) -> dict[str, Any]:
+    return {name: tensor(file, tensors, name) for name in ("W_enc", "b_enc", "W_dec", "b_dec")}
+
+
+def _learnt(file: Path, tensors: _Tensors) -> Tensor:
+    """The one threshold of all features, which training sets late; before that it is negative."""
+    threshold = tensor(file, tensors, "threshold")
+    if threshold.numel() == 1 and float(threshold) < 0:
+        raise UserError(f"{file}: threshold is {float(threshold):g}: training ended before it was set")
+    return threshold

@@ -1,0 +1,71 @@
+"""Gemma Scope 2's layout: `resid_post/layer_{i}_width_{w}_l0_{small,medium,big}/`, safetensors, JumpReLU."""
+
+from pathlib import Path
+from typing import Any
+
+from sae_match.errors import UserError
+from sae_match.saes.formats.building import build, refuse_contradiction
+from sae_match.saes.formats.gemma_scope import features_of
+from sae_match.saes.formats.hub import fetch
+from sae_match.saes.formats.reading import read_json, read_safetensors, tensor, whole
+from sae_match.saes.sae import SAE
+
+_L0 = ("small", "medium", "big")
+
+
+def load(
+    source: str, *, layer: int, width: str | int, l0: str, site: str = "resid_post", revision: str | None = None
+) -> SAE:
+    """Load one SAE from a folder or a hub repository in Gemma Scope 2's layout.
+
+    Args:
+        source: A folder, or a repository such as `google/gemma-scope-2-4b-pt`.
+        layer: Decoder layer that the SAE belongs to.
+        width: As in the path: `16k`, `262k`, `1m`.
+        l0: `small`, `medium` or `big`.
+        site: Folder of the repository: `resid_post` (few layers, every width and L0), `resid_post_all`
+            (every layer), and others that hold SAEs.
+        revision: Commit, tag or branch of the repository.
+
+    Raises:
+        UserError: If there is no such SAE, a file is not sound, config and tensors contradict each
+            other, or it is no JumpReLU SAE (a transcoder, for instance).
+    """
+    config_path, weights_path = paths(layer=layer, width=width, l0=l0, site=site)
+    config_file = fetch(source, config_path, revision)
+    config = read_json(config_file)
+    _refuse_other_kinds(config_file, config)
+    file = fetch(source, weights_path, revision)
+    tensors = read_safetensors(file)
+    if "affine_skip_connection" in tensors:
+        raise UserError(f"{file} holds an affine connection: it is a transcoder, no SAE")
+    sae = build(
+        file,
+        W_enc=tensor(file, tensors, "w_enc"),
+        b_enc=tensor(file, tensors, "b_enc"),
+        W_dec=tensor(file, tensors, "w_dec"),
+        b_dec=tensor(file, tensors, "b_dec"),
+        threshold=tensor(file, tensors, "threshold"),
+    )
+    refuse_contradiction(config_file, sae, d_sae=whole(config_file, config, "width") if "width" in config else None)
+    if sae.d_sae != features_of(str(width)):
+        raise UserError(f"{file}: width {width} means {features_of(str(width))} features, w_enc has {sae.d_sae}")
+    return sae
+
+
+def paths(*, layer: int, width: str | int, l0: str, site: str) -> list[str]:
+    """Paths of the files that an SAE is read from; arguments as for `load`."""
+    if l0 not in _L0:
+        raise UserError(f"l0 of a Gemma Scope 2 SAE is one of {', '.join(_L0)}, got {l0!r}")
+    folder = f"{site}/layer_{layer}_width_{width}_l0_{l0}"
+    return [f"{folder}/config.json", f"{folder}/params.safetensors"]
+
+
+def _refuse_other_kinds(file: Path, config: dict[str, Any]) -> None:
+    if config.get("architecture") != "jump_relu":
+        raise UserError(f"{file}: architecture must be 'jump_relu', got {config.get('architecture')!r}")
+    if config.get("affine_connection"):
+        raise UserError(f"{file}: the SAE has an affine connection beside its features, which no SAE here can have")
+    read, written = config.get("hf_hook_point_in"), config.get("hf_hook_point_out")
+    if read != written:
+        raise UserError(f"{file}: it reads {read} and writes {written}: a transcoder, no SAE")

@@ -1,0 +1,113 @@
+"""Llama Scope's layout: `Llama3_1-8B-Base-L{i}R-8x/` with `hyperparams.json` and `checkpoints/final.safetensors`.
+
+It was trained on activations whose mean norm is `sqrt(d_model)`. As in OpenMOSS's own code the thresholds
+are for features in the units of raw activations, times their decoder norms.
+"""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sae_match.errors import UserError
+from sae_match.saes.formats.building import build, in_units_of_decoder_norm, on_shifted_input, refuse_contradiction
+from sae_match.saes.formats.hub import fetch
+from sae_match.saes.formats.reading import (
+    number,
+    read_json,
+    read_safetensors,
+    refuse_other_layer,
+    section,
+    tensor,
+    whole,
+)
+from sae_match.saes.sae import SAE
+
+_POSITIONS = {"R": "residual", "M": "MLP", "A": "attention"}
+
+
+def load(source: str, *, layer: int, position: str = "R", expansion: int = 8, revision: str | None = None) -> SAE:
+    """Load one SAE from a folder or a hub repository in Llama Scope's layout.
+
+    Args:
+        source: A folder, or a repository such as `fnlp/Llama3_1-8B-Base-LXR-8x`.
+        layer: Decoder layer that the SAE belongs to.
+        position: `R` for the residual after the layer, `M` for its MLP's output, `A` for its attention's.
+        expansion: Features for each dimension, 8 or 32.
+        revision: Commit, tag or branch of the repository.
+
+    Raises:
+        UserError: If there is no such SAE, a file is not sound, config and tensors contradict each
+            other, or the config says something that cannot be folded into an `SAE`.
+    """
+    config_path, weights_path = paths(layer=layer, position=position, expansion=expansion)
+    config_file = fetch(source, config_path, revision)
+    config = read_json(config_file)
+    _refuse_other_kinds(config_file, config, layer)
+    file = fetch(source, weights_path, revision)
+    tensors = read_safetensors(file)
+    W_dec = tensor(file, tensors, "decoder.weight").T
+    without_bias = config.get("use_decoder_bias") is False
+    sae = build(
+        file,
+        W_enc=tensor(file, tensors, "encoder.weight").T,
+        b_enc=tensor(file, tensors, "encoder.bias"),
+        W_dec=W_dec,
+        b_dec=W_dec.new_zeros(W_dec.shape[1:]) if without_bias else tensor(file, tensors, "decoder.bias"),
+        threshold=torch.tensor(number(config_file, config, "jump_relu_threshold"), dtype=W_dec.dtype),
+    )
+    stated = {"d_in": "d_model", "d_sae": "d_sae"}
+    refuse_contradiction(
+        config_file, sae, **{ours: whole(config_file, config, key) for ours, key in stated.items() if key in config}
+    )
+    if config.get("apply_decoder_bias_to_pre_encoder"):
+        sae = on_shifted_input(sae)
+    sae = _in_raw_units(sae, config_file, config)
+    return in_units_of_decoder_norm(sae) if config.get("sparsity_include_decoder_norm") else sae
+
+
+def paths(*, layer: int, position: str, expansion: int) -> list[str]:
+    """Paths of the files that an SAE is read from; arguments as for `load`."""
+    if position not in _POSITIONS:
+        known = ", ".join(f"{letter} ({name})" for letter, name in _POSITIONS.items())
+        raise UserError(f"position of a Llama Scope SAE is one of {known}, got {position!r}")
+    folder = f"Llama3_1-8B-Base-L{layer}{position}-{expansion}x"
+    return [f"{folder}/hyperparams.json", f"{folder}/checkpoints/final.safetensors"]
+
+
+def _in_raw_units(sae: SAE, file: Path, config: dict[str, Any]) -> SAE:
+    """The SAE of raw activations, features and all; its thresholds are in these units already."""
+    if config.get("norm_activation", "dataset-wise") != "dataset-wise":
+        return sae
+    norms = section(file, config, "dataset_average_activation_norm")
+    root = math.sqrt(sae.d_in)
+    scale_in = root / _positive(file, norms, "in")
+    scale_out = root / _positive(file, norms, "out") if "out" in norms else scale_in
+    return replace(
+        sae, b_enc=sae.b_enc / scale_in, W_dec=sae.W_dec * (scale_in / scale_out), b_dec=sae.b_dec / scale_out
+    )
+
+
+def _positive(file: Path, norms: dict[str, Any], key: str) -> float:
+    norm = number(file, norms, key)
+    if not 0 < norm < math.inf:
+        raise UserError(f"{file}: dataset_average_activation_norm.{key} must be positive and finite, got {norm}")
+    return norm
+
+
+def _refuse_other_kinds(file: Path, config: dict[str, Any], layer: int) -> None:
+    if config.get("act_fn", "jumprelu") != "jumprelu":
+        raise UserError(f"{file}: act_fn must be 'jumprelu', got {config['act_fn']!r}")
+    if config.get("use_glu_encoder"):
+        raise UserError(f"{file}: the encoder has a gated linear unit, which no SAE here can have")
+    norm = config.get("norm_activation", "dataset-wise")
+    if norm not in ("dataset-wise", "inference", "none"):
+        raise UserError(
+            f"{file}: norm_activation is {norm!r}; only a factor that is the same for all tokens can be folded in"
+        )
+    read, written = config.get("hook_point_in"), config.get("hook_point_out")
+    if written is not None and read != written:
+        raise UserError(f"{file}: it reads {read} and writes {written}: a transcoder, no SAE")
+    refuse_other_layer(file, read, layer)

@@ -1,0 +1,146 @@
+"""Read the small files that SAEs are described in and the tensors that they are made of, with clear errors."""
+
+import json
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from sae_match.errors import UserError
+
+_PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+_HOOK = re.compile(r"blocks\.(\d+)\.(\S+)")
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The object that a JSON file holds.
+
+    Raises:
+        UserError: If it holds something else.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} is damaged or no JSON file ({error}); remove it and fetch it again") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{file} must hold an object of settings, it holds a {type(content).__name__}")
+    return content
+
+
+def read_safetensors(file: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, by name.
+
+    Raises:
+        UserError: If it is no such file, or damaged.
+    """
+    try:
+        return load_file(file)
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        with file.open("rb") as opened:
+            start = opened.read(4)
+        if start.startswith(_PICKLES):
+            raise UserError(
+                f"{file} is a pickle under a safetensors name; a pickle can run code and is not opened"
+            ) from error
+        raise UserError(
+            f"{file} is damaged or no safetensors file ({_line(error)}; an unfetched large-file pointer?); "
+            "remove it and fetch it again"
+        ) from error
+
+
+def read_pickled_tensors(file: Path) -> dict[str, Tensor]:
+    """The tensors of a file that `torch.save` wrote, by name; nothing but tensors is unpickled.
+
+    Raises:
+        UserError: If it holds anything else, or is damaged.
+    """
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"{file} is damaged or holds more than tensors, which could run code and is not opened"
+        ) from error
+    except Exception as error:  # A damaged pickle can fail in any way.
+        raise UserError(f"{file} is damaged ({_line(error)}); remove it and fetch it again") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{file} must hold tensors by name, it holds a {type(content).__name__}")
+    return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+
+
+def tensor(file: Path, tensors: Mapping[str, Tensor], name: str) -> Tensor:
+    """One of a file's tensors.
+
+    Raises:
+        UserError: If there is none of that name.
+    """
+    if name not in tensors:
+        raise UserError(f"{file} has no tensor {name}; it holds {', '.join(sorted(tensors)) or 'none'}")
+    return tensors[name]
+
+
+def number(file: Path, config: Mapping[str, Any], key: str) -> float:
+    """A number of a config.
+
+    Raises:
+        UserError: If the key is missing or is no number.
+    """
+    value = config.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UserError(f"{file}: {key} must be a number, got {value!r}")
+    return float(value)
+
+
+def whole(file: Path, config: Mapping[str, Any], key: str) -> int:
+    """A whole number of a config.
+
+    Raises:
+        UserError: If the key is missing or is no whole number.
+    """
+    value = number(file, config, key)
+    if not value.is_integer():
+        raise UserError(f"{file}: {key} must be a whole number, got {value}")
+    return int(value)
+
+
+def section(file: Path, config: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """An object inside a config.
+
+    Raises:
+        UserError: If the key is missing or is no object.
+    """
+    value = config.get(key)
+    if not isinstance(value, dict):
+        raise UserError(f"{file}: {key} must be an object of settings, got {value!r}")
+    return value
+
+
+def refuse_other_layer(file: Path, hook: object, layer: int) -> None:
+    """Check that the hook point that a config names, if it does, is one of the layer that is asked for.
+
+    The residual before layer `L` is also the residual after layer `L - 1`.
+
+    Raises:
+        UserError: If it is of another layer.
+    """
+    match = _HOOK.fullmatch(hook) if isinstance(hook, str) else None
+    if match is None:
+        return
+    block = int(match[1])
+    if layer != block and not (match[2] == "hook_resid_pre" and layer == block - 1):
+        raise UserError(f"{file}: the SAE reads {hook}, which is not at layer {layer}")
+
+
+def in_folder(path: str, layer: int, name: str) -> str:
+    """Path of a file in the folder that a template such as `layers.{layer}` names; `.` is the source itself."""
+    folder = path.replace("{layer}", str(layer)).strip("/")
+    return name if folder in ("", ".") else f"{folder}/{name}"
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,227 @@
+"""SAELens' layout: a folder with `cfg.json` and `sae_weights.safetensors`, of version 6 or before."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from sae_match.errors import UserError
+from sae_match.files import written_whole
+from sae_match.saes.folding import fold_scale
+from sae_match.saes.formats.building import (
+    build,
+    build_gated,
+    in_units_of_decoder_norm,
+    on_centred_input,
+    on_scaled_input,
+    on_shifted_input,
+    refuse_contradiction,
+)
+from sae_match.saes.formats.hub import fetch
+from sae_match.saes.formats.reading import (
+    in_folder,
+    read_json,
+    read_safetensors,
+    refuse_other_layer,
+    section,
+    tensor,
+    whole,
+)
+from sae_match.saes.sae import SAE
+
+_CONFIG, _WEIGHTS = "cfg.json", "sae_weights.safetensors"
+_MATRICES = ("W_enc", "b_enc", "W_dec", "b_dec")
+_ARCHITECTURES = {"relu": "standard", "jumprelu": "jumprelu", "topk": "topk"}
+# The first version with this layout; configs that name no version are read as those before it.
+_VERSION = "6.0.0"
+
+
+def load(
+    source: str,
+    *,
+    layer: int,
+    path: str = ".",
+    revision: str | None = None,
+    centre_input: bool = False,
+    norm_scaling_factor: float | None = None,
+) -> SAE:
+    """Load one SAE that SAELens saved: standard, JumpReLU, TopK, BatchTopK or gated.
+
+    Args:
+        source: A folder or a hub repository.
+        layer: Decoder layer that the SAE belongs to.
+        path: The SAE's folder inside the source, with `{layer}` where the layer's number goes; `.` if
+            the source is that folder.
+        revision: Commit, tag or branch of the repository.
+        centre_input: Whether the SAE was trained on activations less the mean of their components, as
+            TransformerLens makes them of GPT-2, whose layers read nothing else. What is reconstructed is
+            then the activation without that mean.
+        norm_scaling_factor: What activations were multiplied by in training; for SAEs whose config says
+            `normalize_activations: expected_average_only_in`, where it is not written down.
+
+    Raises:
+        UserError: If there is no such SAE, a file is not sound, config and tensors contradict each
+            other, or the SAE cannot be expressed exactly on raw activations.
+    """
+    config_path, weights_path = paths(layer=layer, path=path)
+    config_file = fetch(source, config_path, revision)
+    config = _without_versions(config_file, read_json(config_file))
+    _refuse_inexpressible(config_file, config, norm_scaling_factor)
+    refuse_other_layer(config_file, config.get("hook_name"), layer)
+    file = fetch(source, weights_path, revision)
+    tensors = read_safetensors(file)
+    _refuse_finetuned(file, tensors)
+    sae = _builder(config_file, config)(file, tensors, config_file, config)
+    sizes = {key: whole(config_file, config, key) for key in ("d_in", "d_sae") if key in config}
+    refuse_contradiction(config_file, sae, **sizes)
+    if config.get("rescale_acts_by_decoder_norm"):
+        sae = in_units_of_decoder_norm(sae)
+    if config.get("apply_b_dec_to_input", True):
+        sae = on_shifted_input(sae)
+    if norm_scaling_factor is not None:
+        sae = on_scaled_input(sae, norm_scaling_factor)
+    return on_centred_input(sae) if centre_input else sae
+
+
+def paths(*, layer: int, path: str) -> list[str]:
+    """Paths of the files that an SAE is read from; arguments as for `load`."""
+    return [in_folder(path, layer, _CONFIG), in_folder(path, layer, _WEIGHTS)]
+
+
+def save(sae: SAE, folder: Path, *, model_name: str, hook_name: str, **metadata: Any) -> Path:
+    """Write one SAE so that the package sae-lens opens it; returns the folder.
+
+    A TopK SAE that ranks its values by a scale is written with its features in the units of the ranking.
+
+    Args:
+        sae: On raw activations, as all SAEs here.
+        folder: The SAE's own folder.
+        model_name: Language model that the SAE reads.
+        hook_name: Where it reads, such as `blocks.3.hook_resid_post`.
+        metadata: Whatever else is to be known about the SAE; values that JSON can hold.
+
+    Raises:
+        UserError: If the folder cannot be written.
+    """
+    if sae.rank_scale is not None:
+        sae = fold_scale(sae, torch.reciprocal(sae.rank_scale))
+    names = (*_MATRICES, "threshold") if sae.activation == "jumprelu" else _MATRICES
+    tensors = {name: sae.tensors()[name].detach().cpu().contiguous() for name in names}
+    config: dict[str, Any] = {
+        "architecture": _ARCHITECTURES[sae.activation],
+        "d_in": sae.d_in,
+        "d_sae": sae.d_sae,
+        "dtype": str(sae.W_enc.dtype).removeprefix("torch."),
+        "device": "cpu",
+        "apply_b_dec_to_input": False,
+        "normalize_activations": "none",
+        "reshape_activations": "hook_z" if hook_name.endswith("hook_z") else "none",
+        "metadata": {"sae_lens_version": _VERSION, **metadata, "model_name": model_name, "hook_name": hook_name},
+    }
+    if sae.k is not None:
+        config |= {"k": sae.k, "rescale_acts_by_decoder_norm": False}
+    with written_whole(folder / _WEIGHTS) as temporary:
+        try:
+            save_file(tensors, temporary)
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
+    with written_whole(folder / _CONFIG) as temporary:
+        temporary.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    return folder
+
+
+def _without_versions(file: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """The config in one form, whichever version wrote it."""
+    if "metadata" in config:
+        return {**section(file, config, "metadata"), **config}
+    renamed = {
+        "hook_point": "hook_name",
+        "hook_point_head_index": "hook_head_index",
+        "activation_fn_str": "activation_fn",
+    }
+    flat = {renamed.get(key, key): value for key, value in config.items()}
+    if flat.get("activation_fn") == "topk":
+        flat |= {
+            "architecture": "topk",
+            "k": section(file, flat, "activation_fn_kwargs").get("k"),
+            "activation_fn": "relu",
+        }
+    if isinstance(flat.get("normalize_activations"), bool):
+        flat["normalize_activations"] = "expected_average_only_in" if flat["normalize_activations"] else "none"
+    return flat
+
+
+def _refuse_inexpressible(file: Path, config: dict[str, Any], factor: float | None) -> None:
+    if config.get("activation_fn", "relu") != "relu":
+        raise UserError(f"{file}: activation_fn must be 'relu' or 'topk', got {config['activation_fn']!r}")
+    if config.get("hook_head_index") is not None:
+        raise UserError(f"{file}: the SAE reads one attention head only (hook_head_index), which is not supported")
+    normalised = config.get("normalize_activations") or "none"
+    if normalised not in ("none", "expected_average_only_in"):
+        raise UserError(
+            f"{file}: normalize_activations is {normalised!r}, which depends on each token and cannot be folded into "
+            "an SAE on raw activations"
+        )
+    if normalised != "none" and factor is None:
+        raise UserError(
+            f"{file}: normalize_activations is {normalised!r}, but the factor is not in the file; "
+            "give it as norm_scaling_factor"
+        )
+    if factor is not None and not (normalised != "none" and 0 < factor < float("inf")):
+        raise UserError(
+            f"{file}: norm_scaling_factor must be positive and finite and goes with normalize_activations "
+            f"'expected_average_only_in', got {factor} with {normalised!r}"
+        )
+
+
+def _refuse_finetuned(file: Path, tensors: dict[str, Tensor]) -> None:
+    for name in ("scaling_factor", "finetuning_scaling_factor"):
+        factor = tensors.get(name)
+        if factor is not None and not torch.allclose(factor, torch.ones_like(factor)):
+            raise UserError(f"{file}: {name} is not one; SAEs fine-tuned with a scale of the output are not supported")
+
+
+_Builder = Callable[[Path, dict[str, Tensor], Path, dict[str, Any]], SAE]
+
+
+def _builder(file: Path, config: dict[str, Any]) -> _Builder:
+    builders: dict[str, _Builder] = {
+        "standard": _standard,
+        "jumprelu": _jump_relu,
+        "topk": _top_k,
+        "batchtopk": _jump_relu,
+        "matryoshka_batchtopk": _jump_relu,
+        "gated": _gated,
+    }
+    architecture = config.get("architecture", "standard")
+    if architecture not in builders:
+        raise UserError(f"{file}: architecture must be one of {', '.join(builders)}, got {architecture!r}")
+    return builders[architecture]
+
+
+def _standard(file: Path, tensors: dict[str, Tensor], *_: Any) -> SAE:
+    return build(file, **_matrices(file, tensors), activation="relu")
+
+
+def _jump_relu(file: Path, tensors: dict[str, Tensor], *_: Any) -> SAE:
+    # A BatchTopK SAE in training keeps one threshold for all features under a name of its own.
+    name = "topk_threshold" if "topk_threshold" in tensors and "threshold" not in tensors else "threshold"
+    return build(file, **_matrices(file, tensors), threshold=tensor(file, tensors, name))
+
+
+def _top_k(file: Path, tensors: dict[str, Tensor], config_file: Path, config: dict[str, Any]) -> SAE:
+    return build(file, **_matrices(file, tensors), activation="topk", k=whole(config_file, config, "k"))
+
+
+def _gated(file: Path, tensors: dict[str, Tensor], *_: Any) -> SAE:
+    names = ("W_enc", "b_gate", "r_mag", "b_mag", "W_dec", "b_dec")
+    return build_gated(file, **{name: tensor(file, tensors, name) for name in names})
+
+
+def _matrices(file: Path, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    return {name: tensor(file, tensors, name) for name in _MATRICES}
