@@ -16,7 +16,7 @@ from rich.console import Console
 from sae_match.evaluation.arms import checked_arms
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.cache import MatchingCache
-from sae_match.model.loading import load_model
+from sae_match.model.loading import load_model, refuse_longer_text
 from sae_match.report.callback import ValidationReport
 from sae_match.report.check import check, print_findings
 from sae_match.report.matching_progress import MatchingProgress
@@ -33,6 +33,7 @@ def main(settings: ValidateSettings) -> None:
         raise SystemExit(_check(settings))
     folder = Path(settings.output_dir)
     stream, tokenizer = load_model(settings.model)
+    refuse_longer_text(stream, settings.text.max_tokens)
     cache = MatchingCache(Path(settings.cache_dir).expanduser() if settings.cache_dir else None)
     console = Console()
     matching = MatchingProgress(console)

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import torch
-from tests.matching.problems import normal
 
 from sae_match.matching.arithmetic import centred_rows, squared_distances, squares_of_rows
+from tests.matching.problems import normal
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 

@@ -3,12 +3,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from tests.matching.problems import ALL, naive_costs
 
 from sae_match import Matching, match
 from sae_match.errors import UserError
 from sae_match.matching.baselines import identity, nearest, random
 from sae_match.matching.cost import feature_vectors
+from tests.matching.problems import ALL, naive_costs
 
 
 def test_identity_and_chance_are_permutations(make_sae):

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.conftest import random_sae
 
 from sae_match.errors import UserError
 from sae_match.matching import cache as cache_module
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.matching import MatcherSettings, match
+from tests.conftest import random_sae
 
 
 @pytest.fixture

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from tests.matching.problems import optimum
 
 from sae_match.matching.candidates import CandidatePairs
 from sae_match.matching.certificate import lower_bound
+from tests.matching.problems import optimum
 
 
 def all_pairs(costs, radius=0.0):

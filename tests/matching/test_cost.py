@@ -4,11 +4,11 @@ import jaxtyping
 import numpy as np
 import pytest
 import torch
-from tests.matching.problems import ALL, all_rows, cost_matrix, normal, plain
 
 from sae_match import fold_threshold
 from sae_match.errors import UserError
 from sae_match.matching.cost import feature_vectors, term_weights
+from tests.matching.problems import ALL, all_rows, cost_matrix, normal, plain
 
 
 def vectors(sae, fold="threshold", terms=ALL, metric="mse", keep=None):

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from tests.matching.problems import naive_costs, normal, plain
 
 from sae_match.matching.dense import DensePricer
+from tests.matching.problems import naive_costs, normal, plain
 
 
 def test_reduced_costs_are_those_of_a_naive_loop():

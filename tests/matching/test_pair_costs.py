@@ -3,10 +3,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from tests.matching.problems import ALL, cost_matrix, naive_costs, normal, plain, rounding
 
 from sae_match.matching.cost import feature_vectors
 from sae_match.matching.pair_costs import difference_error, listed_costs, pair_costs
+from tests.matching.problems import ALL, cost_matrix, naive_costs, normal, plain, rounding
 
 
 def test_pair_costs_are_exact_where_the_product_form_cancels():

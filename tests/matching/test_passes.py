@@ -3,11 +3,11 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from tests.matching.problems import PRECISIONS, naive_costs, normal, plain
 
 from sae_match.matching.dense import DensePricer
 from sae_match.matching.passes import Passes
 from sae_match.matching.sparse import SparsePricer
+from tests.matching.problems import PRECISIONS, naive_costs, normal, plain
 
 PRICERS = [DensePricer, *(partial(SparsePricer, precision=p, block=(64, 128)) for p in PRECISIONS.values())]
 IDS = ["dense", *PRECISIONS]

@@ -2,12 +2,12 @@ import re
 
 import pytest
 import torch
-from tests.matching.problems import normal, plain
 
 from sae_match.errors import UserError
 from sae_match.matching.dense import DensePricer
 from sae_match.matching.planning import GIGABYTE, fast_precision, free_memory, planned
 from sae_match.matching.sparse import SparsePricer
+from tests.matching.problems import normal, plain
 
 CPU = torch.device("cpu")
 

@@ -5,11 +5,11 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from tests.matching.problems import PRECISIONS, naive_costs, normal, plain, rounding
 
 from sae_match.matching.dense import DensePricer
 from sae_match.matching.pricing import GROUPS, CrowdedError, Hits
 from sae_match.matching.sparse import SparsePricer
+from tests.matching.problems import PRECISIONS, naive_costs, normal, plain, rounding
 
 PRICERS = {"dense": DensePricer} | {
     name: partial(SparsePricer, precision=precision, block=(64, 128)) for name, precision in PRECISIONS.items()

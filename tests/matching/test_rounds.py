@@ -7,11 +7,11 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from tests.matching.problems import PRECISIONS, naive_costs, normal, optimum, plain
 
 from sae_match.matching.dense import DensePricer
 from sae_match.matching.rounds import Rounds, relative_gap
 from sae_match.matching.sparse import SparsePricer
+from tests.matching.problems import PRECISIONS, naive_costs, normal, optimum, plain
 
 PRICERS = {"dense": DensePricer} | {
     name: partial(SparsePricer, precision=precision, block=(64, 128)) for name, precision in PRECISIONS.items()

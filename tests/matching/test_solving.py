@@ -4,7 +4,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from tests.matching.problems import naive_costs, normal, optimum, plain
 
 from sae_match import SAE, match
 from sae_match.errors import UserError
@@ -12,6 +11,7 @@ from sae_match.matching import passes, solving, storage
 from sae_match.matching.planning import Plan
 from sae_match.matching.solving import solve
 from sae_match.matching.sparse import SparsePricer
+from tests.matching.problems import naive_costs, normal, optimum, plain
 
 SPARSE = Plan("sparse", (torch.bfloat16, torch.float32, torch.float64), (64, 128), "as asked")
 DENSE = Plan("dense", (), (0, 0), "as asked")

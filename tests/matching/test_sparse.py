@@ -3,9 +3,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from tests.matching.problems import PRECISIONS, naive_costs, normal, plain
 
 from sae_match.matching.sparse import SparsePricer
+from tests.matching.problems import PRECISIONS, naive_costs, normal, plain
 
 
 @pytest.mark.parametrize("precision", PRECISIONS.values(), ids=PRECISIONS)

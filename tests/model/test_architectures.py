@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from tests.model.architectures import ARCHITECTURES, ATTENTION_WIDTH, HIDDEN, LAYERS, random_model
 
 from sae_match.errors import UserError
 from sae_match.model.loading import refuse_inexact
 from sae_match.model.residual_stream import ResidualStream
 from sae_match.saes.collection import SITES
+from tests.model.architectures import ARCHITECTURES, ATTENTION_WIDTH, HIDDEN, LAYERS, random_model
 
 TOKENS = torch.tensor([[2, 5, 7, 9, 11, 13, 17, 19, 23, 29], [2, 4, 6, 8, 10, 12, 0, 0, 0, 0]])
 MASK = torch.tensor([[True] * 10, [True] * 6 + [False] * 4])
@@ -110,8 +110,23 @@ def test_a_model_that_does_something_between_its_layers_is_refused():
     stream.layers[1].register_forward_pre_hook(lambda _, inputs: (inputs[0] * 2, *inputs[1:]))
     plain = stream.model.forward
     stream.model.forward = lambda **arguments: type("Output", (), {"logits": plain(**arguments).logits + 1})
-    with pytest.raises(UserError, match=r"it \(LlamaForCausalLM\) cannot be resumed from a layer: .* by up to 1"):
+    with pytest.raises(UserError, match=r"it \(LlamaForCausalLM\) cannot be resumed from layer 0: .* by up to 1"):
         refuse_inexact(stream, "it")
+
+
+def test_a_model_whose_layers_share_more_than_the_residual_is_refused():
+    stream, shared = ResidualStream(random_model("llama")), {}
+    stream.layers[1].register_forward_hook(lambda _module, _inputs, output: shared.update(second=output))
+    stream.layers[2].register_forward_hook(lambda _module, _inputs, output: output + shared["second"])
+    with pytest.raises(UserError, match="cannot be resumed from layer 1"):
+        refuse_inexact(stream, "it")
+
+
+def test_a_model_whose_weights_are_not_finite_is_named():
+    model = random_model("llama")
+    model.model.norm.weight.data[0] = torch.nan
+    with pytest.raises(UserError, match="it gives logits that are not finite; are its weights sound"):
+        refuse_inexact(ResidualStream(model), "it")
 
 
 def test_a_model_without_decoder_layers_is_refused():

@@ -1,10 +1,10 @@
 import pytest
-from tests.model.architectures import ARCHITECTURES, HIDDEN, LAYERS, VOCABULARY, random_model
 
 from sae_match.errors import UserError
 from sae_match.model.description import describe_model
 from sae_match.model.loading import ModelSettings
 from sae_match.model.residual_stream import ResidualStream
+from tests.model.architectures import ARCHITECTURES, HIDDEN, LAYERS, VOCABULARY, random_model
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

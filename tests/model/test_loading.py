@@ -1,14 +1,82 @@
+import os
+import subprocess
+import sys
+
 import pytest
+from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
 
+from sae_match import bundled
 from sae_match.errors import UserError
-from sae_match.model.loading import ModelSettings, load_model
+from sae_match.model.loading import ModelSettings, load_model, refuse_longer_text
+from sae_match.model.residual_stream import ResidualStream
+from tests.model.architectures import random_model
 
 
-def test_a_model_that_is_not_there_is_said_in_one_line(tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(UserError, match=r"cannot load the model .*no_model.*hf auth login") as caught:
+def saved(folder):
+    """A sound model with a tokenizer."""
+    random_model("llama").save_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(bundled.path("model"))
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_a_folder_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(UserError, match=r"there is no folder .*no_model \(model\.source\)"):
         load_model(ModelSettings(str(tmp_path / "no_model")))
+
+
+def test_a_repository_that_cannot_be_reached_is_said_in_one_line(tmp_path):
+    script = (
+        "from sae_match.errors import UserError\n"
+        "from sae_match.model.loading import ModelSettings, load_model\n"
+        "try:\n    load_model(ModelSettings('owner/name'))\n"
+        "except UserError as error:\n    print(error)\n"
+    )
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+    said = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert said.stdout.strip().count("\n") == 0
+    assert "cannot reach the hub for owner/name" in said.stdout
+
+
+def damaged(folder, how):
+    file = folder / "model.safetensors"
+    tensors = load_file(file)
+    if how == "truncated":
+        file.write_bytes(file.read_bytes()[:-100])
+    elif how == "empty":
+        file.write_bytes(b"")
+    elif how == "lacking":
+        save_file({name: tensor for name, tensor in tensors.items() if "layers.1." not in name}, file, {"format": "pt"})
+    elif how == "misshapen":
+        name = "model.layers.1.mlp.up_proj.weight"
+        save_file({**tensors, name: tensors[name][:3].clone()}, file, {"format": "pt"})
+    else:
+        (folder / "tokenizer.json").write_text("{}")
+
+
+@pytest.mark.parametrize(
+    ("how", "line"),
+    [
+        ("truncated", "cannot load the model"),
+        ("empty", "cannot load the model"),
+        ("lacking", r"lack 9 of the model's weights, model\.layers\.1\..* among them; fetch the model again"),
+        ("misshapen", "cannot load the model"),
+        ("tokenizer", "cannot load the model"),
+    ],
+)
+def test_damaged_files_are_said_in_one_line(tmp_path, how, line):
+    damaged(saved(tmp_path), how)
+    with pytest.raises(UserError, match=line) as caught:
+        load_model(ModelSettings(str(tmp_path)))
     assert "\n" not in str(caught.value)
+
+
+def test_text_longer_than_the_models_positions_is_refused():
+    stream = ResidualStream(random_model("gpt_2"))
+    refuse_longer_text(stream, 64)
+    with pytest.raises(UserError, match=r"text\.max_tokens=65 is more than the model's 64 positions"):
+        refuse_longer_text(stream, 65)
 
 
 def test_float16_is_refused(tmp_path):

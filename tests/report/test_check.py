@@ -11,7 +11,6 @@ from typing import ClassVar
 from urllib.parse import unquote
 
 import pytest
-from tests.conftest import ROOT
 from transformers import Gemma2Config
 
 from sae_match import bundled
@@ -21,6 +20,7 @@ from sae_match.model.loading import ModelSettings
 from sae_match.report.check import check
 from sae_match.saes.collection import SAECollection
 from sae_match.text.batches import SourceSettings, TextSettings
+from tests.conftest import ROOT
 
 SAE_BYTES = 302_131_416
 SHARD = 5_000_000_000

@@ -53,5 +53,5 @@ def test_the_residual_before_the_first_layer_can_have_the_embedding_sae(tmp_path
 
 def test_sites_are_known_and_the_residual_after_a_layer_is_the_default(collection):
     assert collection.site == "residual"
-    with pytest.raises(UserError, match="must be one of residual, residual_before, mlp, attention, got 'mpl'"):
+    with pytest.raises(UserError, match="unknown site 'mpl'; there are residual, residual_before, mlp, attention"):
         SAECollection("gemma_scope", "here", site="mpl")

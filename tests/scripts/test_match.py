@@ -5,11 +5,11 @@ import subprocess
 import sys
 
 import pytest
-from tests.conftest import ROOT, random_sae
-from tests.scripts.test_scripts import assert_refused, run
 
 from sae_match import Matching, load_sae, match
 from sae_match.saes.formats import gemma_scope
+from tests.conftest import ROOT, random_sae
+from tests.scripts.test_scripts import assert_refused, run
 
 HEAVY = ("lightning", "transformers", "wandb", "datasets", "matplotlib")
 

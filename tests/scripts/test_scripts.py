@@ -5,10 +5,10 @@ import subprocess
 import sys
 
 import pytest
-from tests.conftest import ROOT
 
 from sae_match import Matching
 from sae_match.evaluation.results import Results
+from tests.conftest import ROOT
 
 FAST = ("text.documents=2", "text.max_tokens=48", "text.min_tokens=16", "trainer.progress=false")
 

@@ -10,8 +10,6 @@ import time
 import pytest
 import torch
 from omegaconf import OmegaConf
-from tests.conftest import ROOT
-from tests.scripts.test_scripts import FAST, assert_refused, run
 from transformers import (
     AutoTokenizer,
     Gemma3ForCausalLM,
@@ -26,6 +24,8 @@ from sae_match import bundled
 from sae_match.evaluation.results import Results
 from sae_match.text.documents import in_part
 from sae_match.text.sources import SourceSettings, open_source
+from tests.conftest import ROOT
+from tests.scripts.test_scripts import FAST, assert_refused, run
 
 # Steps of a moment on a random model, with a buffer that is filled several times.
 SAES = (

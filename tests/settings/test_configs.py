@@ -3,7 +3,6 @@
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException, HydraException
-from tests.conftest import ROOT
 
 from sae_match.settings.benchmark import BenchmarkSettings
 from sae_match.settings.entry import register, typed
@@ -11,6 +10,7 @@ from sae_match.settings.match import MatchSettings
 from sae_match.settings.schema import TrainSettings, ValidateSettings
 from sae_match.training.language_model import LanguageModelSettings
 from sae_match.training.sae_settings import SAETrainingSettings
+from tests.conftest import ROOT
 
 CONF = ROOT / "conf"
 GROUPS = ("model", "sae", "matcher", "text", "evaluation", "trainer", "logger", "experiment")

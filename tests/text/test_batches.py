@@ -149,3 +149,10 @@ def test_few_documents_of_ones_own_are_counted_and_the_division_can_be_lifted(bu
         data(bundled_model[1], datasets={"mine": mine}, documents=6, min_tokens=8)
     mine.whole = True
     assert data(bundled_model[1], datasets={"mine": mine}, documents=6, min_tokens=8).tokens()["mine"] > 60
+
+
+def test_special_tokens_that_a_text_spells_out_are_text(bundled_model):
+    _, tokenizer = bundled_model
+    ids = token_ids(Document("a", "a", "what <bos> and <pad> mean"), tokenizer, 100)
+    assert ids[0] == tokenizer.bos_token_id
+    assert not {tokenizer.bos_token_id, tokenizer.pad_token_id} & set(ids[1:])

@@ -10,9 +10,9 @@ import sys
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.text.mini_hub import COMMIT, MiniHub
 
 from sae_match.text.hub import _chosen
+from tests.text.mini_hub import COMMIT, MiniHub
 
 # Asks every question that is given as JSON and prints the answers as JSON.
 CLIENT = """

@@ -2,13 +2,13 @@
 
 import pytest
 from hydra import compose, initialize_config_dir
-from tests.conftest import ROOT
 
 from sae_match.errors import UserError
 from sae_match.settings.entry import register, typed
 from sae_match.settings.schema import ValidateSettings
 from sae_match.text.batches import TextData
 from sae_match.text.sources import SourceSettings, open_source, refuse_impossible
+from tests.conftest import ROOT
 
 CONF = ROOT / "conf"
 PRESETS = sorted(file.stem for file in (CONF / "text").glob("*.yaml"))

@@ -22,11 +22,19 @@ def test_works_are_named_by_their_files(tmp_path):
     (tmp_path / "a.txt").write_text("first")
     (tmp_path / "blank.txt").write_text(" \n")
     works = list(open_source(SourceSettings("text", str(tmp_path))))
-    assert [(work.id, work.group, work.text) for work in works] == [
-        ("a.txt", "a.txt", "first"),
-        ("b.txt", "b.txt", "second"),
-        ("below/a.md", "below/a.md", "third"),
+    assert [(work.id, work.text) for work in works] == [
+        ("a.txt", "first"),
+        ("b.txt", "second"),
+        ("below/a.md", "third"),
     ]
+
+
+def test_to_which_part_a_work_belongs_does_not_depend_on_the_folder_it_is_reached_from(tmp_path):
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "a.md").write_text("third")
+    paths = (tmp_path, tmp_path / "below", tmp_path / "below" / "a.md")
+    works = [next(open_source(SourceSettings("text", str(path)))) for path in paths]
+    assert len({work.group for work in works}) == 1
 
 
 def test_rows_are_named_by_their_texts_wherever_they_stand(tmp_path):

@@ -3,13 +3,13 @@ from itertools import islice
 
 import pytest
 import torch
-from tests.training.words import as_text, random_documents, small_stream, word_tokenizer
 
 from sae_match.errors import UserError
 from sae_match.training.activations import ActivationBatches, collect_residuals, token_residuals
 from sae_match.training.crops import RandomCrops
 from sae_match.training.sae_settings import SAETrainingSettings, settled
 from sae_match.training.text_stream import CropStream
+from tests.training.words import as_text, random_documents, small_stream, word_tokenizer
 
 CPU = torch.device("cpu")
 # A token takes 2 layers x 12 dimensions x 2 bytes; the buffer holds 40 tokens, five steps.

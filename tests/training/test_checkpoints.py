@@ -1,10 +1,10 @@
 """What a checkpoint is told from others by; `test_sae_recipe` has what is done with it."""
 
 import torch
-from tests.training.words import as_text, small_stream
 
 from sae_match.training.checkpoints import fingerprint, identity
 from sae_match.training.sae_settings import SAETrainingSettings
+from tests.training.words import as_text, small_stream
 
 
 def test_a_model_is_known_by_its_weights():

@@ -4,10 +4,10 @@ import logging
 import pytest
 from lightning import Trainer
 from rich.console import Console
-from tests.training.test_sae_training import Draws, planted, untrained
 
 from sae_match.training import progress as module
 from sae_match.training.progress import TrainingProgress
+from tests.training.test_sae_training import Draws, planted, untrained
 
 
 def shown(terminal, **changes):

@@ -10,7 +10,6 @@ import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
 from omegaconf import OmegaConf
-from tests.training.words import as_text, random_documents, small_stream, word_tokenizer
 
 from sae_match import load_sae
 from sae_match.errors import UserError
@@ -19,6 +18,7 @@ from sae_match.training.activations import ActivationBatches
 from sae_match.training.sae_recipe import SAERecipe
 from sae_match.training.sae_settings import SAETrainingSettings, settled
 from sae_match.training.text_stream import CropStream
+from tests.training.words import as_text, random_documents, small_stream, word_tokenizer
 
 # The buffer is filled five times; checkpoints lie inside blocks and between them.
 SETTINGS = SAETrainingSettings(

@@ -3,13 +3,13 @@ import io
 import pytest
 import torch
 from rich.console import Console
-from tests.training.test_saving import X, doubling
-from tests.training.words import as_text, small_stream, word_tokenizer
 
 from sae_match.training.sae_recipe import SAERecipe
 from sae_match.training.sae_settings import SAETrainingSettings, settled
 from sae_match.training.saving import Measured
 from sae_match.training.tables import print_plan, print_results
+from tests.training.test_saving import X, doubling
+from tests.training.words import as_text, small_stream, word_tokenizer
 
 
 @pytest.fixture

@@ -34,13 +34,12 @@ class Transport:
 
     Attributes:
         permutation: Which target feature each source feature becomes, on the device of the SAEs.
-        W_dec: For each source feature, the target's decoder row that it decodes through, times the
-            factor between the two features' units; zero where there is no partner. Values that
-            meet in one target feature add up, because decoding is linear.
+        factor: What each source feature's value is multiplied by on the way; zero where there is no
+            partner.
     """
 
     permutation: Int64[Tensor, " n_source"]
-    W_dec: Float[Tensor, "n_source d_in"]
+    factor: Float[Tensor, " n_source"]
 
     @classmethod
     def between(cls, source: SAE, target: SAE, matching: Matching, fold: Fold) -> "Transport":
@@ -56,15 +55,20 @@ class Transport:
         permutation = matching.permutation.to(source.W_dec.device)
         paired, partner = permutation >= 0, permutation.clamp_min(0)
         factor = folding_scale(target, fold).double()[partner] / folding_scale(source, fold).double()
-        W_dec = (target.W_dec[partner] * torch.where(paired, factor, 0)[:, None]).to(target.W_dec.dtype)
-        lost = ~torch.isfinite(W_dec).all(dim=1)
+        carried = torch.where(paired, factor, 0).to(target.W_dec.dtype)
+        lost = ~torch.isfinite(carried)
         if lost.any():
             feature = int(lost.nonzero()[0])
             raise UserError(
                 f"source feature {feature} cannot be carried to target feature {int(partner[feature])}: the ratio of "
                 f"their scales is {float(factor[feature]):.3g}"
             )
-        return cls(permutation, W_dec)
+        return cls(permutation, carried)
+
+    def __call__(self, f: Float[Tensor, "*batch n_source"], n_target: int) -> Float[Tensor, "*batch n_target"]:
+        """Source values as target values; those that meet in one target feature add up."""
+        sent = f.new_zeros(*f.shape[:-1], n_target)
+        return sent.index_add_(-1, self.permutation.clamp_min(0), f * self.factor)
 
 
 def stand_in(
@@ -93,7 +97,7 @@ def stand_in(
         return target.decode(f_target)
     if arm == RECONSTRUCT_SOURCE:
         return source.decode(f_source)
-    return f_source @ transports[arm].W_dec + target.b_dec
+    return target.decode(transports[arm](f_source, target.d_sae))
 
 
 def checked_arms(names: list[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """What a language model is, by its config and its file list: nothing else is downloaded."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +29,7 @@ class ModelDescription:
         parameters: All parameters.
         parameters_per_layer: Parameters of one decoder layer.
         bytes_per_parameter: In the dtype that it is loaded in.
-        widths: Entries of each site's value.
+        widths: Entries of each site's value, of the sites that its layers have.
         files: Weight files and their bytes.
         missing: Bytes of them that are still to be downloaded.
     """
@@ -75,10 +76,19 @@ def describe_model(settings: ModelSettings) -> ModelDescription:
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         parameters_per_layer=sum(parameter.numel() for parameter in anatomy.layers[0].parameters()),
         bytes_per_parameter=DTYPES[settings.dtype].itemsize,
-        widths={site: anatomy.width(site, int(text.hidden_size)) for site in SITES},
+        widths=_widths(anatomy, int(text.hidden_size)),
         files=files,
         missing=missing,
     )
+
+
+def _widths(anatomy: Anatomy, hidden_size: int) -> dict[Site, int]:
+    widths: dict[Site, int] = {}
+    for site in SITES:
+        with suppress(UserError):
+            anatomy.place(site, 0)
+            widths[site] = anatomy.width(site, hidden_size)
+    return widths
 
 
 def _weight_files(settings: ModelSettings) -> tuple[dict[str, int], int]:

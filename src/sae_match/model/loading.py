@@ -1,12 +1,20 @@
 """Load a language model and its tokenizer from a folder or from the Hugging Face hub."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+from safetensors import SafetensorError
+from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from sae_match.errors import UserError
+from sae_match.hub import hub_errors
 from sae_match.model.residual_stream import ResidualStream
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -50,10 +58,16 @@ def load_model(settings: ModelSettings) -> tuple[ResidualStream, PreTrainedToken
         options["attn_implementation"] = settings.attention
     if settings.device_map is not None:
         options["device_map"] = settings.device_map
-    try:
-        model = AutoModelForCausalLM.from_pretrained(settings.source, revision=settings.revision, **options)
-    except (OSError, ValueError, ImportError) as error:
-        raise UserError(_why_not(settings, error)) from error
+    with _model_errors(settings):
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            settings.source, revision=settings.revision, output_loading_info=True, **options
+        )
+    model, report = loaded
+    if absent := sorted({*report["missing_keys"], *(str(key) for key in report["mismatched_keys"])}):
+        raise UserError(
+            f"the files of {settings.source} lack {len(absent)} of the model's weights, {absent[0]} among them; "
+            "fetch the model again"
+        )
     stream = ResidualStream(model)
     refuse_inexact(stream, settings.source)
     return stream, tokenizer
@@ -65,34 +79,86 @@ def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:
     Raises:
         UserError: If it cannot be found or fetched.
     """
-    try:
+    if settings.source.startswith((".", "/", "~")) and not Path(settings.source).expanduser().is_dir():
+        raise UserError(f"there is no folder {settings.source} (model.source)")
+    with _model_errors(settings):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(settings.source, revision=settings.revision)
-    except (OSError, ValueError) as error:
-        raise UserError(_why_not(settings, error)) from error
+    if not tokenizer("a b", add_special_tokens=False)["input_ids"]:
+        raise UserError(f"{settings.source} has no tokenizer: it makes no tokens of a text; save the model's beside it")
     return tokenizer
+
+
+def refuse_longer_text(stream: ResidualStream, tokens: int) -> None:
+    """Check that documents are not longer than what the model was made for.
+
+    Raises:
+        UserError: If they may be.
+    """
+    longest = getattr(stream.model.config.get_text_config(), "max_position_embeddings", None)
+    if longest is not None and tokens > longest:
+        raise UserError(f"text.max_tokens={tokens} is more than the model's {longest} positions; lower it")
 
 
 @torch.no_grad()
 def refuse_inexact(stream: ResidualStream, name: str) -> None:
     """See on a few tokens that the model, laid open, does exactly what it does by itself.
 
+    It is resumed twice from every few layers, with residuals that are not its own: layers that pass
+    anything but the residual stream to each other would show.
+
     Raises:
         UserError: If it does not.
     """
-    device = stream.model.get_input_embeddings().weight.device
-    tokens = torch.tensor(_PROBE, device=device)
-    expected = stream.model(input_ids=tokens, use_cache=False).logits
+    tokens = torch.tensor(_PROBE, device=stream.model.get_input_embeddings().weight.device)
     clean = stream.capture(tokens)
-    resumed = stream.logits(stream.resume(clean, 0, clean.residuals[0]))
-    if not torch.equal(resumed.to(expected.device), expected):
-        off = float((resumed.to(expected.device) - expected).abs().max())
-        raise UserError(
-            f"{name} ({type(stream.model).__name__}) cannot be resumed from a layer: its logits come out different "
-            f"by up to {off:.3g}; this architecture is not supported"
-        )
+    expected = stream.model(input_ids=tokens, use_cache=False).logits
+    if not torch.isfinite(expected).all():
+        raise UserError(f"{name} gives logits that are not finite; are its weights sound?")
+    layers = sorted({0, stream.n_layers // 3, 2 * stream.n_layers // 3, stream.n_layers - 1})
+    for layer in (*layers, *layers):
+        other = clean.residuals[layer].flip(1)
+        resumed = stream.logits(stream.resume(clean, layer, other))
+        hooked = _with_residual(stream, layer, other, tokens)
+        if not torch.equal(resumed.to(hooked.device), hooked):
+            off = float((resumed.to(hooked.device) - hooked).abs().max())
+            raise UserError(
+                f"{name} ({type(stream.model).__name__}) cannot be resumed from layer {layer}: its logits come out "
+                f"different by up to {off:.3g}; this architecture is not supported"
+            )
 
 
-def _why_not(settings: ModelSettings, error: Exception) -> str:
-    reason = str(error).strip().splitlines()[0]
-    gated = " (a gated model needs its terms accepted on the hub and `hf auth login`)"
-    return f"cannot load the model {settings.source}: {reason}{gated if isinstance(error, OSError) else ''}"
+def _with_residual(stream: ResidualStream, layer: int, other: Tensor, tokens: Tensor) -> Tensor:
+    """Logits of the whole model with the output of a layer replaced."""
+
+    def replaced(_module: torch.nn.Module, _inputs: Any, output: Any) -> Any:
+        return other.to(output.device) if isinstance(output, Tensor) else (other.to(output[0].device), *output[1:])
+
+    handle = stream.layers[layer].register_forward_hook(replaced)
+    try:
+        logits: Tensor = stream.model(input_ids=tokens, use_cache=False).logits
+    finally:
+        handle.remove()
+    return logits
+
+
+@contextmanager
+def _model_errors(settings: ModelSettings) -> Iterator[None]:
+    """Turn what goes wrong when files of a model are fetched and read into a `UserError`."""
+    try:
+        yield
+    except (OSError, ValueError, ImportError, RuntimeError, KeyError, SafetensorError, UnpicklingError) as error:
+        if (answer := _answer_of_the_hub(error)) is not None:
+            with hub_errors(settings.source):
+                raise answer from error
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise UserError(f"cannot load the model {settings.source}: {reason}") from error
+
+
+def _answer_of_the_hub(error: BaseException) -> Exception | None:
+    """What the hub, or the way to it, said, among the causes of an error."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, HfHubHTTPError | LocalEntryNotFoundError | OfflineModeIsEnabled):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return None

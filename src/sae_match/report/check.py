@@ -118,6 +118,8 @@ def _costs(
 ) -> Iterator[tuple[str, str]]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     site = checked_site(saes.site)
+    if site not in model.widths:
+        raise UserError(f"{model.architecture} has no site {site!r}; it has {', '.join(model.widths)}")
     d_in = model.widths[site]
     # Two matrices of the width make nearly all of a file.
     features = {layer: sum(file.bytes for file in some) // (4 * (2 * d_in + 2)) for layer, some in files.items()}

@@ -22,6 +22,8 @@ Settings = TypeVar("Settings")
 
 # What a shell reports for a program that ended with Ctrl-C.
 _INTERRUPTED = 130
+# And for one that was told to end.
+_TERMINATED = 143
 
 
 def register(**schemas: type) -> None:
@@ -76,8 +78,11 @@ def entry_point(
                 main(typed(composed, kind))
             except UserError as error:
                 raise SystemExit(f"error: {error}") from error
+            except SystemExit as stop:
+                # A trainer that was told to end (SIGTERM) leaves without a status: the work is not done.
+                raise SystemExit(_TERMINATED if stop.code is None else stop.code) from stop
             except KeyboardInterrupt:
-                log.info("interrupted; what was matched is in the cache, and the same command goes on from there")
+                log.info("interrupted; the same command goes on from what is finished")
                 raise SystemExit(_INTERRUPTED) from None
 
         return cast(Callable[[], None], program)

@@ -207,7 +207,7 @@ def token_ids(
     """
     first = bos_id(tokenizer) if bos is None else bos
     # No token spans less than a character's share of bytes; a generous prefix bounds the work.
-    ids = tokenizer(document.text[: 32 * max_tokens], add_special_tokens=False)["input_ids"]
+    ids = tokenizer(document.text[: 32 * max_tokens], add_special_tokens=False, split_special_tokens=True)["input_ids"]
     return [first, *ids[: max_tokens - 1]]
 
 

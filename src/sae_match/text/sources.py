@@ -88,8 +88,8 @@ class SourceDescription:
 def open_source(source: SourceSettings) -> Iterator[Document]:
     """Whole works, or rows, of a source in the order they are stored in, read as they are asked for.
 
-    A work is named by its file, a row by a hash of its text: a row that moves keeps its name, and
-    equal rows are in the same part.
+    A work is named by its file, a row by a hash of its text. To which part either belongs follows from
+    its text alone: what moves stays in its part, and equal texts are in the same.
 
     Raises:
         UserError: At once if there is no such source, while reading if a file is damaged.
@@ -140,7 +140,8 @@ def read_works(files: Sequence[TextFile], source: SourceSettings) -> Iterator[Do
         if kind == "text":
             for text in texts(file, kind, source.column):
                 if text.strip():
-                    yield Document(id=file.name, group=file.name, text=text)
+                    # Not by its path: that depends on which folder it is reached from.
+                    yield Document(id=file.name, group=_name_of(text), text=text)
         elif kind is not None:
             rows = texts(file, kind, source.column)
             yield from (_row(text) for text in (join_articles(rows) if source.join else rows) if text.strip())
@@ -180,6 +181,10 @@ def _default(setting: "Field[object]") -> object:
 
 def _row(text: str) -> Document:
     # JSON can spell halves of surrogate pairs, which are no characters and which tokenizers refuse.
-    encoded = text.encode("utf-8", errors="replace")
-    name = sha256(encoded).hexdigest()[:16]
-    return Document(id=name, group=name, text=encoded.decode())
+    text = text.encode("utf-8", errors="replace").decode()
+    name = _name_of(text)
+    return Document(id=name, group=name, text=text)
+
+
+def _name_of(text: str) -> str:
+    return sha256(text.encode("utf-8", errors="replace")).hexdigest()[:16]

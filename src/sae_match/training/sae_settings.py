@@ -61,7 +61,7 @@ class SAETrainingSettings:
     crops: int = 64
     shuffle: int = 8192
     start_from: str | None = None
-    checkpoint_every: int = 1000
+    checkpoint_every: int = 250
     seed: int = 0
 
 

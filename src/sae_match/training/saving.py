@@ -107,7 +107,8 @@ def save(
     files: dict[int, Path] = {}
     lines = [
         "# SAEs that scripts/train.py trained; use them with",
-        "#   python scripts/validate.py --config-dir THE_FOLDER_ABOVE_THIS_ONE sae=trained model.source=…",
+        "#   python scripts/validate.py --config-dir THE_FOLDER_ABOVE_THIS_ONE sae=trained \\",
+        "#       model=local model.source=… text=…",
         "format: gemma_scope",
         # JSON's strings are YAML's.
         f"source: {json.dumps(str(destination.resolve()), ensure_ascii=False)}",

@@ -49,6 +49,7 @@ def print_results(
     chosen = f"--config-dir {destination} sae={CHOICE.stem}"
     for command in (f"match.py {chosen}", f"validate.py {chosen} model=local model.source={recipe.model_name}"):
         console.print(f"  python scripts/{command}", highlight=False, soft_wrap=True)
+    console.print("  with the same text=… as here, if it was not the default", highlight=False, soft_wrap=True)
     if wandb is not None:
         console.print(f"  W&B: {wandb}", highlight=False, soft_wrap=True)
 

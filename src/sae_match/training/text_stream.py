@@ -79,7 +79,8 @@ class _ShuffledCrops:
         self.documents += len(texts)
         # BOS is one of the positions.
         longest = self.settings.context - 1
-        for ids in self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]:
+        encoded = self.tokenizer(texts, add_special_tokens=False, split_special_tokens=True, verbose=False)
+        for ids in encoded["input_ids"]:
             self.crops += cut_evenly(torch.tensor(ids, dtype=torch.int32), longest)
         return True
 

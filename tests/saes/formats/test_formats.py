@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from tests.saes.formats import layouts
-from tests.saes.formats.layouts import D_IN, D_SAE, activations, linear, matrices, normal, thresholds
 
 from sae_match import load_sae
 from sae_match.errors import UserError
 from sae_match.saes.formats import FORMATS, sae_files
+from tests.saes.formats import layouts
+from tests.saes.formats.layouts import D_IN, D_SAE, activations, linear, matrices, normal, thresholds
 
 DOUBLE = torch.float64
 X = activations(DOUBLE)

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from tests.saes.formats import layouts
-from tests.saes.formats.layouts import D_IN, D_SAE, activations, linear, matrices, normal, thresholds
 
 from sae_match import SAE, bundled, fold_decoder_norm, load_sae
 from sae_match.saes.formats import gemma_scope, sae_lens
+from tests.saes.formats import layouts
+from tests.saes.formats.layouts import D_IN, D_SAE, activations, linear, matrices, normal, thresholds
 
 theirs = pytest.importorskip("sae_lens")
 loaders = pytest.importorskip("sae_lens.loading.pretrained_sae_loaders")

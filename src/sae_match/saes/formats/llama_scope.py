@@ -56,7 +56,7 @@ def load(source: str, *, layer: int, position: str = "R", expansion: int = 8, re
         b_enc=tensor(file, tensors, "encoder.bias"),
         W_dec=W_dec,
         b_dec=W_dec.new_zeros(W_dec.shape[1:]) if without_bias else tensor(file, tensors, "decoder.bias"),
-        threshold=torch.tensor(number(config_file, config, "jump_relu_threshold"), dtype=W_dec.dtype),
+        threshold=torch.tensor(number(config_file, config, "jump_relu_threshold"), dtype=_wide(W_dec.dtype)),
     )
     stated = {"d_in": "d_model", "d_sae": "d_sae"}
     refuse_contradiction(
@@ -111,3 +111,8 @@ def _refuse_other_kinds(file: Path, config: dict[str, Any], layer: int) -> None:
     if written is not None and read != written:
         raise UserError(f"{file}: it reads {read} and writes {written}: a transcoder, no SAE")
     refuse_other_layer(file, read, layer)
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    """What an SAE of tensors of a dtype is computed in: a threshold rounded any further would be another one."""
+    return torch.promote_types(dtype, torch.float32)
