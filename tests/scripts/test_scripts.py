@@ -86,7 +86,7 @@ def test_a_sweep_gives_a_folder_and_a_wandb_run_for_each_matcher_and_solves_noth
         ),
         (["sae.format=gguf"], "error: SAE of layer 0: unknown SAE format 'gguf'"),
         (["text.documents=99999"], "error: dataset 'prose': 99999 documents"),
-        (["model.source=google/gemma-2-2b"], "error: cannot load the model google/gemma-2-2b"),
+        (["model.source=google/gemma-2-2b"], "error: cannot reach the hub for google/gemma-2-2b"),
         (["output_dir=/dev/null/out"], "error: cannot write /dev/null/out"),
         (["hydra.run.dir=/dev/null/out"], "error: cannot write the output folder /dev/null/out: Not a directory"),
         (["trainer.accelerator=warp"], "error: trainer settings: "),
