@@ -33,6 +33,12 @@ def written_whole(path: Path) -> Iterator[Path]:
                 temporary.unlink()
 
 
+def remove_leftovers(path: Path) -> None:
+    """Remove what processes that were killed while they wrote `path` have left; none may be writing it now."""
+    for leftover in path.parent.glob(f".{path.name}.*{path.suffix}"):
+        leftover.unlink(missing_ok=True)
+
+
 def make_writable(folder: Path) -> None:
     """Make a folder and write to it once.
 

@@ -6,7 +6,7 @@ import torch
 from sae_match.errors import UserError
 from sae_match.model.loading import refuse_inexact
 from sae_match.model.residual_stream import ResidualStream
-from sae_match.saes.collection import SITES
+from sae_match.saes.sites import SITES
 from tests.model.architectures import ARCHITECTURES, ATTENTION_WIDTH, HIDDEN, LAYERS, random_model
 
 TOKENS = torch.tensor([[2, 5, 7, 9, 11, 13, 17, 19, 23, 29], [2, 4, 6, 8, 10, 12, 0, 0, 0, 0]])

@@ -7,7 +7,7 @@ from transformers import AutoModelForCausalLM
 from sae_match import bundled
 from sae_match.model.loading import ModelSettings, load_model, refuse_inexact
 from sae_match.model.residual_stream import ResidualStream
-from sae_match.saes.collection import SITES
+from sae_match.saes.sites import SITES
 from tests.model.architectures import LAYERS, random_model
 
 TOKENS = torch.tensor([[2, 5, 7, 9, 11, 13]])

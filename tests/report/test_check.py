@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +12,7 @@ from typing import ClassVar
 from urllib.parse import unquote
 
 import pytest
+import torch
 from transformers import Gemma2Config
 
 from sae_match import bundled
@@ -19,6 +21,7 @@ from sae_match.matching.matching import MatcherSettings
 from sae_match.model.loading import ModelSettings
 from sae_match.report.check import check
 from sae_match.saes.collection import SAECollection
+from sae_match.saes.formats import sae_lens
 from sae_match.text.batches import SourceSettings, TextSettings
 from tests.conftest import ROOT
 
@@ -161,6 +164,37 @@ def test_each_thing_that_is_missing_has_its_line(changes, line):
         ModelSettings(bundled.path("model")), SAECollection("gemma_scope", **given), MatcherSettings(), text, ARMS
     )
     assert any(entry.startswith(line) for entry in found.missing), found.missing
+
+
+@pytest.fixture
+def unfit(tmp_path, make_sae):
+    """Findings about SAEs of width 64 in half precision and texts longer than the bundled model's positions."""
+    for layer in (0, 1):
+        sae_lens.save(
+            make_sae(layer, d_in=64, d_sae=96).to(dtype=torch.bfloat16),
+            tmp_path / str(layer),
+            model_name="m",
+            hook_name=f"blocks.{layer}.hook_resid_post",
+        )
+    collection = SAECollection("sae_lens", str(tmp_path), layers={layer: {"path": str(layer)} for layer in (0, 1)})
+    text = TextSettings({"code": SourceSettings("stdlib")}, max_tokens=1_000_000)
+    return check(ModelSettings(bundled.path("model")), collection, MatcherSettings(), text, ARMS)
+
+
+def test_what_does_not_fit_the_model_is_named(unfit):
+    assert any("text.max_tokens=1000000 is more than the model's" in line for line in unfit.missing)
+    for layer in (0, 1):
+        assert f"SAE of layer {layer} reads width 64, the model's residual has 128" in unfit.missing
+
+
+def test_a_tokenizer_that_says_it_has_no_bos_is_named(tmp_path):
+    shutil.copytree(bundled.path("model"), tmp_path / "model")
+    said = tmp_path / "model" / "tokenizer_config.json"
+    said.write_text(json.dumps({**json.loads(said.read_text()), "bos_token": None}))
+    collection = SAECollection("gemma_scope", bundled.path("saes"), layers={3: {"width": "1k", "l0": 6}})
+    text = TextSettings({"code": SourceSettings("stdlib")})
+    found = check(ModelSettings(str(tmp_path / "model")), collection, MatcherSettings(), text, ARMS)
+    assert any(line.startswith("text: the tokenizer has no BOS token") for line in found.missing)
 
 
 def test_a_model_that_is_not_there_has_its_line():

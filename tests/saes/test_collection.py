@@ -4,6 +4,7 @@ import torch
 from sae_match.errors import UserError
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.formats import gemma_scope
+from tests.saes.formats import layouts
 
 
 @pytest.fixture
@@ -32,6 +33,16 @@ def test_a_missing_file_is_named_with_its_layer(collection):
     collection.layers[1]["l0"] = 9
     with pytest.raises(UserError, match="SAE of layer 1: no file layer_1/width_10/average_l0_9"):
         collection.open(1)
+
+
+def test_saes_that_read_elsewhere_are_refused_before_they_are_read(tmp_path):
+    layouts.write_sae_lens(tmp_path / "3", layouts.matrices(), architecture="standard")
+    layers = {3: {"path": "3"}}
+    assert SAECollection("sae_lens", str(tmp_path), layers=layers).open(3).d_in == layouts.D_IN
+    (tmp_path / "3" / "sae_weights.safetensors").unlink()
+    elsewhere = SAECollection("sae_lens", str(tmp_path), layers=layers, site="mlp")
+    with pytest.raises(UserError, match=r"SAE of layer 3: the SAE reads .*hook_resid_post, that is residual of"):
+        elsewhere.open(3)
 
 
 def test_files_are_found_without_opening_them(collection):

@@ -2,7 +2,7 @@
 
 import torch
 
-from sae_match.training.checkpoints import fingerprint, identity
+from sae_match.training.checkpoints import Checkpoints, fingerprint, identity
 from sae_match.training.sae_settings import SAETrainingSettings
 from tests.training.words import as_text, small_stream
 
@@ -23,3 +23,10 @@ def test_settings_that_change_nothing_are_no_part_of_what_a_training_is(tmp_path
     assert found["training.d_sae"] == "512"
     assert found["text.bos"] == "None"
     assert {"text.datasets.words", "model"} <= set(found)
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path):
+    for name in (".training.ckpt.k3d9x0.ckpt", ".other.ckpt.k3d9x0.ckpt", "notes.ckpt"):
+        (tmp_path / name).touch()
+    assert Checkpoints(tmp_path / "training.ckpt", {}, every=1).found() is None
+    assert sorted(file.name for file in tmp_path.iterdir()) == [".other.ckpt.k3d9x0.ckpt", "notes.ckpt"]

@@ -30,9 +30,10 @@ from sae_match.matching.cache import MatchingCache
 from sae_match.matching.layers import PairWatch, match_layers, save_matching, unwatched
 from sae_match.matching.matching import MatcherSettings, Matching
 from sae_match.model.residual_stream import CleanPass, ResidualStream
-from sae_match.saes.collection import SAECollection, checked_site
+from sae_match.saes.collection import SAECollection
 from sae_match.saes.folding import Fold, natural_fold
 from sae_match.saes.sae import SAE
+from sae_match.saes.sites import checked_site
 from sae_match.text.batches import TokenBatch
 
 log = logging.getLogger(__name__)

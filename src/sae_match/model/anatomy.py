@@ -7,7 +7,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from sae_match.errors import UserError
-from sae_match.saes.collection import Site, checked_site
+from sae_match.saes.sites import Site, checked_site
 
 _LAYERS = ("layers", "h")
 _FINAL_NORMS = ("norm", "ln_f", "final_layer_norm")
@@ -77,7 +77,9 @@ class Anatomy:
             return Place(module, is_input=False)
         if site == "residual_before":
             return Place(module, is_input=True)
-        names = {"mlp": _MLP_OUTPUTS, "attention": _HEAD_PROJECTIONS}[checked_site(site)]
+        if site == "attention_output" and (behind := _norm_of_attention(module)) is not None:
+            return Place(behind, is_input=False)
+        names = _MLP_OUTPUTS if checked_site(site) == "mlp" else _HEAD_PROJECTIONS
         found = _first(module, names)
         if found is None:
             raise UserError(f"{type(module).__name__} has no {' or '.join(names)}, where site {site!r} would be")
@@ -92,6 +94,11 @@ class Anatomy:
             return projection.in_features
         # GPT-2 keeps this matrix the other way round.
         return int(cast(nn.Parameter, projection.weight).shape[0])
+
+
+def _norm_of_attention(layer: nn.Module) -> nn.Module | None:
+    """The norm that an attention's output goes through; where there is one, another stands before the MLP."""
+    return _first(layer, ("post_attention_layernorm",)) if hasattr(layer, "pre_feedforward_layernorm") else None
 
 
 def _first(module: nn.Module, names: tuple[str, ...]) -> nn.Module | None:

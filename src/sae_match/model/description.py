@@ -1,5 +1,6 @@
 """What a language model is, by its config and its file list: nothing else is downloaded."""
 
+import json
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,12 +8,13 @@ from pathlib import Path
 import torch
 from huggingface_hub import HfApi, try_to_load_from_cache
 from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.utils.hub import cached_file
 
 from sae_match.errors import UserError
 from sae_match.hub import hub_errors
 from sae_match.model.anatomy import Anatomy
 from sae_match.model.loading import DTYPES, ModelSettings
-from sae_match.saes.collection import SITES, Site
+from sae_match.saes.sites import SITES, Site
 
 _WEIGHTS = (".safetensors", ".bin")
 
@@ -29,6 +31,8 @@ class ModelDescription:
         parameters: All parameters.
         parameters_per_layer: Parameters of one decoder layer.
         bytes_per_parameter: In the dtype that it is loaded in.
+        positions: Tokens of the longest text that it is made for; none where its config does not say.
+        has_bos: False if its tokenizer says that it has no BOS token; none where that is not known.
         widths: Entries of each site's value, of the sites that its layers have.
         files: Weight files and their bytes.
         missing: Bytes of them that are still to be downloaded.
@@ -41,6 +45,8 @@ class ModelDescription:
     parameters: int
     parameters_per_layer: int
     bytes_per_parameter: int
+    positions: int | None
+    has_bos: bool | None
     widths: dict[Site, int]
     files: dict[str, int]
     missing: int
@@ -76,10 +82,29 @@ def describe_model(settings: ModelSettings) -> ModelDescription:
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         parameters_per_layer=sum(parameter.numel() for parameter in anatomy.layers[0].parameters()),
         bytes_per_parameter=DTYPES[settings.dtype].itemsize,
+        positions=getattr(text, "max_position_embeddings", None),
+        has_bos=_has_bos(settings),
         widths=_widths(anatomy, int(text.hidden_size)),
         files=files,
         missing=missing,
     )
+
+
+def _has_bos(settings: ModelSettings) -> bool | None:
+    """Whether the tokenizer has a BOS token, where its small config says so: kinds with a default leave it out."""
+    with hub_errors(settings.source):
+        file = cached_file(
+            settings.source,
+            "tokenizer_config.json",
+            revision=settings.revision,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+    try:
+        said = {} if file is None else json.loads(Path(file).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{file} is damaged or no JSON file ({error}); fetch the model again") from error
+    return said["bos_token"] is not None if "bos_token" in said else None
 
 
 def _widths(anatomy: Anatomy, hidden_size: int) -> dict[Site, int]:

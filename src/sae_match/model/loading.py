@@ -94,9 +94,17 @@ def refuse_longer_text(stream: ResidualStream, tokens: int) -> None:
     Raises:
         UserError: If they may be.
     """
-    longest = getattr(stream.model.config.get_text_config(), "max_position_embeddings", None)
-    if longest is not None and tokens > longest:
-        raise UserError(f"text.max_tokens={tokens} is more than the model's {longest} positions; lower it")
+    refuse_beyond(getattr(stream.model.config.get_text_config(), "max_position_embeddings", None), tokens)
+
+
+def refuse_beyond(positions: int | None, tokens: int) -> None:
+    """Check that documents are not longer than a model's positions, where it says how many it has.
+
+    Raises:
+        UserError: If they may be.
+    """
+    if positions is not None and tokens > positions:
+        raise UserError(f"text.max_tokens={tokens} is more than the model's {positions} positions; lower it")
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from sae_match.model.anatomy import Anatomy, Place
-from sae_match.saes.collection import Site
+from sae_match.saes.sites import Site
 
 #: Positions whose logits exist at one time: few enough to stay in a processor's cache, more on a GPU.
 _LOGIT_BLOCK = {"cpu": 256}
@@ -118,7 +118,7 @@ class ResidualStream(nn.Module):
             arguments.append(Arguments(positional, named))
 
         with _hooks() as handles:
-            if site in ("mlp", "attention"):
+            if site not in ("residual", "residual_before"):
                 places = (self.anatomy.place(site, layer) for layer in range(self.n_layers))
                 handles += [_reading(place, lambda value: values.append(value.to(here))) for place in places]
             handles += [layer.register_forward_hook(keep, with_kwargs=True) for layer in self.layers]
@@ -191,6 +191,12 @@ def _hidden(output: Any) -> Tensor:
     return cast(Tensor, output if isinstance(output, Tensor) else output[0])
 
 
+def _with_hidden(output: Any, value: Tensor) -> Any:
+    """What a module returned, the value in the place of what `_hidden` finds there."""
+    there = value.to(_hidden(output).device)
+    return there if isinstance(output, Tensor) else (there, *output[1:])
+
+
 @contextmanager
 def _hooks() -> Iterator[list[RemovableHandle]]:
     """Hooks that are gone afterwards, whatever happens."""
@@ -211,4 +217,4 @@ def _reading(place: Place, keep: Callable[[Tensor], None]) -> RemovableHandle:
 def _replacing(place: Place, value: Tensor) -> RemovableHandle:
     if place.is_input:
         return place.module.register_forward_pre_hook(lambda _, inputs: (value.to(inputs[0].device), *inputs[1:]))
-    return place.module.register_forward_hook(lambda _module, _inputs, output: value.to(_hidden(output).device))
+    return place.module.register_forward_hook(lambda _module, _inputs, output: _with_hidden(output, value))

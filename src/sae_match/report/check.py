@@ -1,7 +1,7 @@
 """What a validation would need and take: only metadata is downloaded, and no model is run."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import cast
@@ -15,9 +15,10 @@ from sae_match.hub import UnansweredError
 from sae_match.matching.matching import MatcherSettings
 from sae_match.matching.planning import GIGABYTE, Solver, free_memory, planned
 from sae_match.model.description import ModelDescription, describe_model
-from sae_match.model.loading import DTYPES, ModelSettings
-from sae_match.saes.collection import SAECollection, checked_site
-from sae_match.saes.formats import SAEFile
+from sae_match.model.loading import DTYPES, ModelSettings, refuse_beyond
+from sae_match.saes.collection import SAECollection
+from sae_match.saes.formats import SAEDescription, SAEFile
+from sae_match.saes.sites import checked_site
 from sae_match.text.batches import TextSettings
 from sae_match.text.sources import describe
 
@@ -51,7 +52,8 @@ def check(
     model: ModelSettings, saes: SAECollection, matcher: MatcherSettings, text: TextSettings, arms: Sequence[str]
 ) -> Findings:
     """Resolve model, SAEs and text, and say what the run would take on this machine."""
-    findings, described, files = Findings(), None, {}
+    findings, described = Findings(), None
+    found: dict[int, _Found] = {}
     with findings.about("model") as say:
         described = describe_model(model)
         say(
@@ -61,23 +63,25 @@ def check(
         )
     with findings.about("SAEs"):
         for layer in sorted(saes.layers):
-            files.update(_files_of(layer, saes, findings))
-    if files:
-        every = [file for several in files.values() for file in several]
+            found.update(_found_of(layer, saes, findings))
+    if found:
+        every = [file for one in found.values() for file in one.files]
         absent = sum(file.bytes for file in every if not file.is_local)
         total = _size_of(sum(file.bytes for file in every))
-        findings.rows.append(("SAEs", f"{saes.source}: {len(files)} layers, {total}{_to_download(absent)}"))
+        findings.rows.append(("SAEs", f"{saes.source}: {len(found)} layers, {total}{_to_download(absent)}"))
     if not saes.adjacent_pairs():
         findings.missing.append(f"pairs: no two adjacent layers with an SAE in {saes.source}")
     for name, source in text.datasets.items():
         with findings.about(f"text {name}") as say:
-            found = describe(source)
-            size = "" if found.bytes is None else f", {_size_of(found.bytes)}; only what is used is read"
-            say(f"{found.where}: {found.files} files{size}")
-    if described is not None and files:
-        _judge_fit(findings, described, saes)
+            origin = describe(source)
+            size = "" if origin.bytes is None else f", {_size_of(origin.bytes)}; only what is used is read"
+            say(f"{origin.where}: {origin.files} files{size}")
+    if described is not None:
+        _judge_text(findings, described, text)
+    if described is not None and found:
+        _judge_fit(findings, described, saes, found)
         with findings.about("plan"):
-            findings.rows += _costs(described, files, saes, matcher, text, arms)
+            findings.rows += _costs(described, found, saes, matcher, text, arms)
     return findings
 
 
@@ -92,9 +96,21 @@ def print_findings(console: Console, findings: Findings) -> None:
     console.print("  everything is there" if not findings.missing else "", highlight=False)
 
 
-def _files_of(layer: int, saes: SAECollection, findings: Findings) -> dict[int, list[SAEFile]]:
+@dataclass(frozen=True)
+class _Found:
+    """The SAE of a layer: its files, and what they say it is."""
+
+    files: list[SAEFile]
+    described: SAEDescription
+
+    def features(self, d_in: int) -> int:
+        """Number of features; where nothing says it, by two float32 matrices, which make nearly all of the files."""
+        return self.described.d_sae or sum(file.bytes for file in self.files) // (4 * (2 * d_in + 2))
+
+
+def _found_of(layer: int, saes: SAECollection, findings: Findings) -> dict[int, _Found]:
     try:
-        return {layer: saes.files(layer)}
+        return {layer: _Found(saes.files(layer), saes.describe_sae(layer))}
     except UnansweredError:
         raise
     except UserError as error:
@@ -102,15 +118,27 @@ def _files_of(layer: int, saes: SAECollection, findings: Findings) -> dict[int, 
         return {}
 
 
-def _judge_fit(findings: Findings, model: ModelDescription, saes: SAECollection) -> None:
+def _judge_text(findings: Findings, model: ModelDescription, text: TextSettings) -> None:
+    with findings.about("text"):
+        refuse_beyond(model.positions, text.max_tokens)
+    if model.has_bos is False and text.bos is None:
+        findings.missing.append("text: the tokenizer has no BOS token; name a token to use in its place with text.bos")
+
+
+def _judge_fit(findings: Findings, model: ModelDescription, saes: SAECollection, found: Mapping[int, _Found]) -> None:
     beyond = [layer for layer in saes.layers if layer >= model.n_layers]
     if beyond:
         findings.missing.append(f"layers {beyond}: the model has layers 0 to {model.n_layers - 1}")
+    width = model.widths.get(checked_site(saes.site))
+    for layer, one in found.items():
+        d_in = one.described.d_in
+        if None not in (d_in, width) and d_in != width:
+            findings.missing.append(f"SAE of layer {layer} reads width {d_in}, the model's {saes.site} has {width}")
 
 
 def _costs(
     model: ModelDescription,
-    files: dict[int, list[SAEFile]],
+    found: Mapping[int, _Found],
     saes: SAECollection,
     matcher: MatcherSettings,
     text: TextSettings,
@@ -121,9 +149,8 @@ def _costs(
     if site not in model.widths:
         raise UserError(f"{model.architecture} has no site {site!r}; it has {', '.join(model.widths)}")
     d_in = model.widths[site]
-    # Two matrices of the width make nearly all of a file.
-    features = {layer: sum(file.bytes for file in some) // (4 * (2 * d_in + 2)) for layer, some in files.items()}
-    pairs = [pair for pair in saes.adjacent_pairs() if set(pair) <= set(files)]
+    features = {layer: one.features(d_in) for layer, one in found.items()}
+    pairs = [pair for pair in saes.adjacent_pairs() if set(pair) <= set(found)]
     plan = PassPlan(model.n_layers, pairs, len(arms), reruns_target=site != "residual")
     tokens = text.documents * text.max_tokens * len(text.datasets)
     operations = plan.floating_point_operations(model, features, tokens)

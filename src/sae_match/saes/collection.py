@@ -1,30 +1,15 @@
 """The SAEs of one model by layer, opened when they are needed."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Any, Literal, get_args
+from typing import Any
 
 from sae_match.errors import UserError
-from sae_match.saes.formats import SAEFile, load_sae, sae_files
+from sae_match.saes.formats import SAEDescription, SAEFile, describe_sae, load_sae, sae_files
 from sae_match.saes.sae import SAE
-
-Site = Literal["residual", "residual_before", "mlp", "attention"]
-"""What an SAE reads of a decoder layer: the residual stream after or before it, what its MLP adds to
-the residual stream (behind a norm, where the model has one there), or its concatenated attention
-heads before they are projected."""
-SITES: tuple[Site, ...] = get_args(Site)
-
-
-def checked_site(name: str) -> Site:
-    """A site by its name.
-
-    Raises:
-        UserError: If there is none of that name.
-    """
-    if name not in SITES:
-        raise UserError(f"unknown site {name!r}; there are {', '.join(SITES)}")
-    return name
+from sae_match.saes.sites import Spot, checked_site, refuse_other_spot
 
 
 @dataclass
@@ -36,8 +21,7 @@ class SAECollection:
         source: Folder or hub repository that holds them all.
         revision: Commit, tag or branch of the repository.
         layers: For each layer, what picks its SAE within the source.
-        site: Where in its decoder layer each of them reads: `residual` (after the layer),
-            `residual_before`, `mlp` (its output) or `attention` (its heads).
+        site: Where in its decoder layer each of them reads, one of `sae_match.saes.sites.SITES`.
     """
 
     format: str
@@ -53,13 +37,26 @@ class SAECollection:
         """Read the SAE of a layer from its file.
 
         Raises:
-            UserError: If the collection has none for that layer, or its file is not sound.
+            UserError: If the collection has none for that layer, its file is not sound, or it says
+                that it reads elsewhere.
+        """
+        # First, so that nothing large is downloaded for nothing.
+        self.describe_sae(layer)
+        with self._naming(layer):
+            return load_sae(self.format, self.source, **self._which(layer))
+
+    def describe_sae(self, layer: int) -> SAEDescription:
+        """What the SAE of a layer is, by the small files that describe it.
+
+        Raises:
+            UserError: If the collection has none for that layer, such a file is not sound, or it says
+                that it reads elsewhere than at the collection's site.
         """
         which = self._which(layer)
-        try:
-            return load_sae(self.format, self.source, **which)
-        except UserError as error:
-            raise UserError(f"SAE of layer {layer}: {error}") from error
+        with self._naming(layer):
+            described = describe_sae(self.format, self.source, **which)
+            refuse_other_spot(described.hook, Spot(layer, checked_site(self.site)))
+        return described
 
     def files(self, layer: int) -> list[SAEFile]:
         """The files that the SAE of a layer is read from, found without downloading them.
@@ -68,10 +65,8 @@ class SAECollection:
             UserError: If the collection has none for that layer, or the source does not have them.
         """
         which = self._which(layer)
-        try:
+        with self._naming(layer):
             return sae_files(self.format, self.source, **which)
-        except UserError as error:
-            raise type(error)(f"SAE of layer {layer}: {error}") from error
 
     def refuse_unknown(self, layer: int) -> None:
         """Check that a layer has an SAE, without opening it.
@@ -94,6 +89,14 @@ class SAECollection:
     def describe(self, layer: int) -> str:
         """Where the SAE of a layer comes from, for people."""
         return f"{self.source} layer={layer} {dict(self.layers[layer])}"
+
+    @contextmanager
+    def _naming(self, layer: int) -> Iterator[None]:
+        """Say of which layer's SAE an error speaks."""
+        try:
+            yield
+        except UserError as error:
+            raise type(error)(f"SAE of layer {layer}: {error}") from error
 
     def _which(self, layer: int) -> dict[str, Any]:
         self.refuse_unknown(layer)

@@ -115,7 +115,7 @@ class SAE:
 
     def _in_top_k(self, z: Float[Tensor, "*batch d_sae"], k: int) -> Int[Tensor, "*batch d_sae"]:
         rank = z if self.rank_scale is None else z * self.rank_scale
-        top = rank.topk(min(k, self.d_sae), dim=-1).indices
+        top = rank.topk(k, dim=-1).indices
         return torch.zeros_like(z, dtype=torch.int64).scatter_(-1, top, 1)
 
 
@@ -150,5 +150,7 @@ def _check_activation(sae: SAE) -> None:
         raise UserError(f"k goes with activation 'topk' and with no other, got {sae.activation!r} and k={sae.k}")
     if sae.k is not None and sae.k < 1:
         raise UserError(f"k must be at least 1, got {sae.k}")
+    if sae.k is not None and sae.k > sae.d_sae:
+        raise UserError(f"k must be at most the number of features, {sae.d_sae}, got {sae.k}")
     if sae.rank_scale is not None and sae.activation != "topk":
         raise UserError(f"rank_scale goes with activation 'topk' and with no other, got {sae.activation!r}")

@@ -79,8 +79,7 @@ def entry_point(
             except UserError as error:
                 raise SystemExit(f"error: {error}") from error
             except SystemExit as stop:
-                # A trainer that was told to end (SIGTERM) leaves without a status: the work is not done.
-                raise SystemExit(_TERMINATED if stop.code is None else stop.code) from stop
+                raise SystemExit(_status(stop)) from stop
             except KeyboardInterrupt:
                 log.info("interrupted; the same command goes on from what is finished")
                 raise SystemExit(_INTERRUPTED) from None
@@ -88,6 +87,14 @@ def entry_point(
         return cast(Callable[[], None], program)
 
     return decorate
+
+
+def _status(stop: SystemExit) -> str | int | None:
+    """Exit status of a program that a trainer may have ended: what it reports hides why."""
+    if isinstance(stop.__context__, KeyboardInterrupt):
+        return _INTERRUPTED
+    # A trainer that was told to end (SIGTERM) leaves without a status: the work is not done.
+    return _TERMINATED if stop.code is None else stop.code
 
 
 def _quieten() -> None:

@@ -19,8 +19,8 @@ class SAESettings:
         revision: Commit, tag or branch of the repository.
         layers: For each layer (its number as text, for the sake of the command line), what picks its SAE
             within the source.
-        site: Where in its decoder layer each SAE reads: `residual`, `residual_before`, `mlp` or
-            `attention`.
+        site: Where in its decoder layer each SAE reads: `residual`, `residual_before`, `mlp`, `attention` or
+            `attention_output`.
     """
 
     format: str = MISSING

@@ -13,7 +13,7 @@ import lightning as L
 import torch
 
 from sae_match.errors import UserError
-from sae_match.files import written_whole
+from sae_match.files import remove_leftovers, written_whole
 from sae_match.model.residual_stream import ResidualStream
 from sae_match.text.batches import TextSettings
 from sae_match.training.sae_settings import SAETrainingSettings
@@ -79,6 +79,7 @@ class Checkpoints(L.Callback):
         Raises:
             UserError: If the file is damaged, or belongs to another training.
         """
+        remove_leftovers(self.file)
         if not self.file.exists():
             return None
         theirs = self._read()

@@ -179,7 +179,9 @@ def refused(folder, format, message, **which):
         ({"architecture": "standard", "normalize_activations": "layer_norm"}, "is 'layer_norm', which depends on each"),
         ({"architecture": "standard", "activation_fn": "tanh-relu"}, "activation_fn must be 'relu' or 'topk'"),
         ({"architecture": "standard", "d_sae": 12}, "d_sae is 12 there, but the tensors beside it have 10"),
+        ({"architecture": ["standard"]}, r"architecture must be one of standard, .*, got \['standard'\]"),
         ({"architecture": "jumprelu"}, "has no tensor threshold; it holds W_dec, W_enc, b_dec, b_enc"),
+        ({"architecture": "topk", "k": 11}, "k must be at most the number of features, 10, got 11"),
         ({"architecture": "topk"}, "k must be a number, got None"),
         ({"architecture": "standard", "metadata": {"hook_name": "blocks.5.hook_resid_post"}}, "is not at layer 3"),
         ({"architecture": "standard", "metadata": {"hook_head_index": 2}}, "reads one attention head only"),
@@ -188,6 +190,26 @@ def refused(folder, format, message, **which):
 def test_what_sae_lens_holds_and_no_sae_here_can_be_is_refused(tmp_path, config, message):
     layouts.write_sae_lens(tmp_path, matrices(), **config)
     refused(tmp_path, "sae_lens", message)
+
+
+def test_a_threshold_that_the_config_does_not_know_of_is_refused(tmp_path):
+    layouts.write_sae_lens(tmp_path, {**matrices(), "threshold": thresholds()}, architecture="standard")
+    refused(tmp_path, "sae_lens", r"architecture is 'standard', but sae_weights\.safetensors holds a threshold")
+
+
+@pytest.mark.usefixtures("as_a_user")
+@pytest.mark.parametrize(
+    ("which", "message"),
+    [
+        ({"path": 3}, "'sae_lens': path must be text, got 3"),
+        ({"norm_scaling_factor": "2"}, "norm_scaling_factor must be a number or null, got '2'"),
+        ({"centre_input": "yes"}, "centre_input must be true or false, got 'yes'"),
+        ({"revision": 1.5}, "revision must be text or null, got 1.5"),
+    ],
+)
+def test_what_picks_an_sae_must_be_of_its_kind(tmp_path, which, message):
+    layouts.write_sae_lens(tmp_path, matrices(), architecture="standard")
+    refused(tmp_path, "sae_lens", message, **which)
 
 
 def test_fine_tuned_scales_are_refused_unless_they_are_one(tmp_path):

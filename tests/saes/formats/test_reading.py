@@ -93,7 +93,7 @@ def test_what_one_layer_writes_the_next_reads(tmp_path):
     ):
         refuse_other_layer(tmp_path, hook, layer)
     refuse_other_layer(tmp_path, None, 7)
-    refuse_other_layer(tmp_path, "model.layers.3", 7)
+    refuse_other_layer(tmp_path, "somewhere in layer 3", 7)
     with pytest.raises(UserError, match=r"the SAE reads blocks\.3\.hook_resid_post, which is not at layer 2"):
         refuse_other_layer(tmp_path, "blocks.3.hook_resid_post", 2)
 

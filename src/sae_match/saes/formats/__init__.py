@@ -1,9 +1,9 @@
 """One module a file format; each turns a location into an `SAE`."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from sae_match.errors import UserError
 from sae_match.saes.formats import (
@@ -14,10 +14,11 @@ from sae_match.saes.formats import (
     sae_lens,
     sparsify,
 )
+from sae_match.saes.formats.describing import SAEDescription
 from sae_match.saes.formats.hub import SAEFile, locate
 from sae_match.saes.sae import SAE
 
-__all__ = ["FORMATS", "Format", "SAEFile", "load_sae", "sae_files"]
+__all__ = ["FORMATS", "Format", "SAEDescription", "SAEFile", "describe_sae", "load_sae", "sae_files"]
 
 
 @dataclass(frozen=True)
@@ -27,19 +28,21 @@ class Format:
     Attributes:
         load: Takes a source and what picks the SAE within it; gives the SAE.
         paths: Takes what picks the SAE; gives the paths of its files inside the source.
+        describe: Takes what `load` takes; gives what the small files say.
     """
 
     load: Callable[..., SAE]
     paths: Callable[..., Sequence[str]]
+    describe: Callable[..., SAEDescription]
 
 
 FORMATS: dict[str, Format] = {
-    "gemma_scope": Format(gemma_scope.load, gemma_scope.paths),
-    "gemma_scope_2": Format(gemma_scope_2.load, gemma_scope_2.paths),
-    "llama_scope": Format(llama_scope.load, llama_scope.paths),
-    "sae_lens": Format(sae_lens.load, sae_lens.paths),
-    "sparsify": Format(sparsify.load, sparsify.paths),
-    "dictionary_learning": Format(dictionary_learning.load, dictionary_learning.paths),
+    "gemma_scope": Format(gemma_scope.load, gemma_scope.paths, gemma_scope.describe),
+    "gemma_scope_2": Format(gemma_scope_2.load, gemma_scope_2.paths, gemma_scope_2.describe),
+    "llama_scope": Format(llama_scope.load, llama_scope.paths, llama_scope.describe),
+    "sae_lens": Format(sae_lens.load, sae_lens.paths, sae_lens.describe),
+    "sparsify": Format(sparsify.load, sparsify.paths, sparsify.describe),
+    "dictionary_learning": Format(dictionary_learning.load, dictionary_learning.paths, dictionary_learning.describe),
 }
 
 
@@ -70,9 +73,28 @@ def sae_files(format: str, source: str, **which: Any) -> list[SAEFile]:
         UserError: If the format is unknown, or there is no such SAE, or the hub refuses.
     """
     given = _bound(format, source, which).arguments
-    paths = FORMATS[format].paths
-    needed = paths(**{name: given[name] for name in inspect.signature(paths).parameters})
+    needed: Sequence[str] = _called(FORMATS[format].paths, given)
     return [locate(source, path, given["revision"]) for path in needed]
+
+
+def describe_sae(format: str, source: str, **which: Any) -> SAEDescription:
+    """What an SAE is, as far as the small files beside its parameters say it; they are all that is read.
+
+    Args:
+        format: File format, one of `FORMATS`.
+        source: A local folder or a repository of the Hugging Face hub.
+        which: What picks the SAE within the source; see the format's own `load`.
+
+    Raises:
+        UserError: If the format is unknown, there is no such SAE, the hub refuses, or a file is not sound.
+    """
+    described: SAEDescription = _called(FORMATS[format].describe, _bound(format, source, which).arguments)
+    return described
+
+
+def _called(function: Callable[..., Any], given: Mapping[str, Any]) -> Any:
+    """What a function gives for those of the arguments that it takes."""
+    return function(**{name: given[name] for name in inspect.signature(function).parameters})
 
 
 def _bound(format: str, source: str, which: dict[str, Any]) -> inspect.BoundArguments:
@@ -86,4 +108,20 @@ def _bound(format: str, source: str, which: dict[str, Any]) -> inspect.BoundArgu
         options = ", ".join(list(loader.parameters)[1:])
         raise UserError(f"SAE format {format!r}: {error}; it takes {options}") from error
     bound.apply_defaults()
+    for name, kind in get_type_hints(FORMATS[format].load).items():
+        if name != "return" and not _is_of(kind, bound.arguments[name]):
+            raise UserError(f"SAE format {format!r}: {name} must be {_plain(kind)}, got {bound.arguments[name]!r}")
     return bound
+
+
+def _is_of(kind: Any, value: object) -> bool:
+    """Whether a value is of a simple type, or of one of several; a whole number is a number."""
+    kinds = get_args(kind) or (kind,)
+    if isinstance(value, bool):
+        return bool in kinds
+    return isinstance(value, kinds) or (float in kinds and isinstance(value, int))
+
+
+def _plain(kind: Any) -> str:
+    names = {str: "text", int: "a whole number", float: "a number", bool: "true or false", type(None): "null"}
+    return " or ".join(names[one] for one in get_args(kind) or (kind,))

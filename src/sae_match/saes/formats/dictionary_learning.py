@@ -4,10 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from sae_match.errors import UserError
 from sae_match.saes.formats.building import build, build_gated, on_shifted_input, refuse_contradiction
+from sae_match.saes.formats.describing import SAEDescription, described_by
 from sae_match.saes.formats.hub import fetch
 from sae_match.saes.formats.reading import in_folder, read_json, read_pickled_tensors, section, tensor, whole
 from sae_match.saes.sae import SAE
@@ -33,7 +35,7 @@ def load(source: str, *, layer: int, path: str = ".", revision: str | None = Non
     config_file = fetch(source, config_path, revision)
     trainer = section(config_file, read_json(config_file), "trainer")
     kind = trainer.get("dict_class")
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise UserError(f"{config_file}: dict_class must be one of {', '.join(_KINDS)}, got {kind!r}")
     if isinstance(trainer.get("layer"), int) and trainer["layer"] != layer:
         raise UserError(f"{config_file}: the SAE is of layer {trainer['layer']}, not of layer {layer}")
@@ -45,6 +47,13 @@ def load(source: str, *, layer: int, path: str = ".", revision: str | None = Non
     if sae.k is not None and isinstance(trainer.get("k"), int) and trainer["k"] != sae.k:
         raise UserError(f"{config_file}: k is {trainer['k']} there and {sae.k} in {file.name}")
     return sae
+
+
+def describe(source: str, *, layer: int, path: str, revision: str | None) -> SAEDescription:
+    """What the SAE is, by its config; arguments as for `load`."""
+    file = fetch(source, paths(layer=layer, path=path)[0], revision)
+    trainer = section(file, read_json(file), "trainer")
+    return described_by(file, trainer, d_in="activation_dim", d_sae="dict_size", hook=trainer.get("submodule_name"))
 
 
 def paths(*, layer: int, path: str) -> list[str]:
@@ -62,8 +71,8 @@ def _relu_without_shift(file: Path, tensors: _Tensors) -> SAE:
 
 def _top_k(file: Path, tensors: _Tensors) -> SAE:
     k = tensor(file, tensors, "k")
-    if k.numel() != 1:
-        raise UserError(f"{file}: k must be one number, got {list(k.shape)}")
+    if k.numel() != 1 or not torch.isfinite(k).all():
+        raise UserError(f"{file}: k must be one whole number, got {k.tolist()}")
     return on_shifted_input(build(file, **_linear(file, tensors, "b_dec"), activation="topk", k=int(k)))
 
 

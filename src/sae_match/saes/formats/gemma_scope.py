@@ -16,7 +16,8 @@ import torch
 from sae_match.errors import UserError
 from sae_match.files import written_whole
 from sae_match.saes.formats.building import build, on_scaled_input
-from sae_match.saes.formats.hub import fetch
+from sae_match.saes.formats.describing import SAEDescription, width_in
+from sae_match.saes.formats.hub import fetch, locate
 from sae_match.saes.sae import SAE
 
 EMBEDDING = "embedding"
@@ -24,6 +25,9 @@ EMBEDDING = "embedding"
 _ARRAYS = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")
 _WIDTH = re.compile(r"(\d+)(k|m)?")
 _UNITS = {"k": 10, "m": 20}
+# The files do not say what they read, the names of the repositories do.
+_PUBLISHED = re.compile(r"google/gemma-scope-\w+-\w+-(res|mlp|att)")
+_HOOKS = {"res": "output", "mlp": "post_feedforward_layernorm.output", "att": "self_attn.o_proj.input"}
 
 
 def load(source: str, *, layer: int | str, width: str | int, l0: int, revision: str | None = None) -> SAE:
@@ -48,6 +52,15 @@ def load(source: str, *, layer: int | str, width: str | int, l0: int, revision: 
     if sae.d_sae != expected:
         raise UserError(f"{file}: width {width} means {expected} features, W_enc has {sae.d_sae}")
     return on_scaled_input(sae, 1 / math.sqrt(sae.d_in)) if layer == EMBEDDING else sae
+
+
+def describe(source: str, *, layer: int | str, width: str | int, l0: int, revision: str | None) -> SAEDescription:
+    """What the SAE is, by the name of its repository and the size of its file; arguments as for `load`."""
+    d_sae = features_of(str(width))
+    size = locate(source, path_of(layer, str(width), l0), revision).bytes
+    published = _PUBLISHED.fullmatch(source)
+    place = None if published is None or layer == EMBEDDING else f"model.layers.{layer}.{_HOOKS[published[1]]}"
+    return SAEDescription(width_in(size, d_sae), d_sae, place)
 
 
 def paths(*, layer: int | str, width: str | int, l0: int) -> list[str]:

@@ -1,20 +1,22 @@
 """Gemma Scope 2's layout: `resid_post/layer_{i}_width_{w}_l0_{small,medium,big}/`, safetensors, JumpReLU."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sae_match.errors import UserError
 from sae_match.saes.formats.building import build, refuse_contradiction
+from sae_match.saes.formats.describing import SAEDescription, described_by, width_in
 from sae_match.saes.formats.gemma_scope import features_of
-from sae_match.saes.formats.hub import fetch
-from sae_match.saes.formats.reading import read_json, read_safetensors, tensor, whole
+from sae_match.saes.formats.hub import fetch, locate
+from sae_match.saes.formats.reading import read_json, read_safetensors, refuse_other_layer, tensor, whole
 from sae_match.saes.sae import SAE
 
 _L0 = ("small", "medium", "big")
 
 
 def load(
-    source: str, *, layer: int, width: str | int, l0: str, site: str = "resid_post", revision: str | None = None
+    source: str, *, layer: int, width: str | int, l0: str | int, site: str = "resid_post", revision: str | None = None
 ) -> SAE:
     """Load one SAE from a folder or a hub repository in Gemma Scope 2's layout.
 
@@ -35,6 +37,7 @@ def load(
     config_file = fetch(source, config_path, revision)
     config = read_json(config_file)
     _refuse_other_kinds(config_file, config)
+    refuse_other_layer(config_file, config.get("hf_hook_point_in"), layer)
     file = fetch(source, weights_path, revision)
     tensors = read_safetensors(file)
     if "affine_skip_connection" in tensors:
@@ -53,7 +56,18 @@ def load(
     return sae
 
 
-def paths(*, layer: int, width: str | int, l0: str, site: str) -> list[str]:
+def describe(
+    source: str, *, layer: int, width: str | int, l0: str | int, site: str, revision: str | None
+) -> SAEDescription:
+    """What the SAE is, by its config and the size of its file; arguments as for `load`."""
+    config_path, weights_path = paths(layer=layer, width=width, l0=l0, site=site)
+    file = fetch(source, config_path, revision)
+    config, d_sae = read_json(file), features_of(str(width))
+    said = described_by(file, config, d_in="", d_sae="width", hook=config.get("hf_hook_point_in"))
+    return replace(said, d_in=width_in(locate(source, weights_path, revision).bytes, said.d_sae or d_sae))
+
+
+def paths(*, layer: int, width: str | int, l0: str | int, site: str) -> list[str]:
     """Paths of the files that an SAE is read from; arguments as for `load`."""
     if l0 not in _L0:
         raise UserError(f"l0 of a Gemma Scope 2 SAE is one of {', '.join(_L0)}, got {l0!r}")

@@ -13,6 +13,7 @@ import torch
 
 from sae_match.errors import UserError
 from sae_match.saes.formats.building import build, in_units_of_decoder_norm, on_shifted_input, refuse_contradiction
+from sae_match.saes.formats.describing import SAEDescription, described_by
 from sae_match.saes.formats.hub import fetch
 from sae_match.saes.formats.reading import (
     number,
@@ -66,6 +67,13 @@ def load(source: str, *, layer: int, position: str = "R", expansion: int = 8, re
         sae = on_shifted_input(sae)
     sae = _in_raw_units(sae, config_file, config)
     return in_units_of_decoder_norm(sae) if config.get("sparsity_include_decoder_norm") else sae
+
+
+def describe(source: str, *, layer: int, position: str, expansion: int, revision: str | None) -> SAEDescription:
+    """What the SAE is, by its config; arguments as for `load`."""
+    file = fetch(source, paths(layer=layer, position=position, expansion=expansion)[0], revision)
+    config = read_json(file)
+    return described_by(file, config, d_in="d_model", d_sae="d_sae", hook=config.get("hook_point_in"))
 
 
 def paths(*, layer: int, position: str, expansion: int) -> list[str]:

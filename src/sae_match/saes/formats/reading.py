@@ -2,7 +2,6 @@
 
 import json
 import pickle
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from sae_match.errors import UserError
+from sae_match.saes.sites import spot_of
 
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
-_HOOK = re.compile(r"blocks\.(\d+)\.(\S+)")
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -128,12 +127,10 @@ def refuse_other_layer(file: Path, hook: object, layer: int) -> None:
     Raises:
         UserError: If it is of another layer.
     """
-    match = _HOOK.fullmatch(hook) if isinstance(hook, str) else None
-    if match is None:
+    spot = spot_of(hook) if isinstance(hook, str) else None
+    if spot is None or spot.layer == layer or (spot.site == "residual_before" and spot.layer == layer + 1):
         return
-    block = int(match[1])
-    if layer != block and not (match[2] == "hook_resid_pre" and layer == block - 1):
-        raise UserError(f"{file}: the SAE reads {hook}, which is not at layer {layer}")
+    raise UserError(f"{file}: the SAE reads {hook}, which is not at layer {layer}")
 
 
 def in_folder(path: str, layer: int, name: str) -> str:

@@ -22,6 +22,7 @@ from sae_match.saes.formats.building import (
     on_shifted_input,
     refuse_contradiction,
 )
+from sae_match.saes.formats.describing import SAEDescription, described_by
 from sae_match.saes.formats.hub import fetch
 from sae_match.saes.formats.reading import (
     in_folder,
@@ -86,6 +87,13 @@ def load(
     if norm_scaling_factor is not None:
         sae = on_scaled_input(sae, norm_scaling_factor)
     return on_centred_input(sae) if centre_input else sae
+
+
+def describe(source: str, *, layer: int, path: str, revision: str | None) -> SAEDescription:
+    """What the SAE is, by its config; arguments as for `load`."""
+    file = fetch(source, paths(layer=layer, path=path)[0], revision)
+    config = _without_versions(file, read_json(file))
+    return described_by(file, config, d_in="d_in", d_sae="d_sae", hook=config.get("hook_name"))
 
 
 def paths(*, layer: int, path: str) -> list[str]:
@@ -199,12 +207,14 @@ def _builder(file: Path, config: dict[str, Any]) -> _Builder:
         "gated": _gated,
     }
     architecture = config.get("architecture", "standard")
-    if architecture not in builders:
+    if not isinstance(architecture, str) or architecture not in builders:
         raise UserError(f"{file}: architecture must be one of {', '.join(builders)}, got {architecture!r}")
     return builders[architecture]
 
 
-def _standard(file: Path, tensors: dict[str, Tensor], *_: Any) -> SAE:
+def _standard(file: Path, tensors: dict[str, Tensor], config_file: Path, _: dict[str, Any]) -> SAE:
+    if "threshold" in tensors:
+        raise UserError(f"{config_file}: architecture is 'standard', but {file.name} holds a threshold")
     return build(file, **_matrices(file, tensors), activation="relu")
 
 

@@ -1,10 +1,12 @@
 """EleutherAI sparsify's layout: `{hookpoint}/` with `cfg.json` and `sae.safetensors`, TopK."""
 
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sae_match.errors import UserError
 from sae_match.saes.formats.building import build, on_shifted_input, refuse_contradiction
+from sae_match.saes.formats.describing import SAEDescription, described_by
 from sae_match.saes.formats.hub import fetch
 from sae_match.saes.formats.reading import in_folder, read_json, read_safetensors, tensor, whole
 from sae_match.saes.sae import SAE
@@ -43,6 +45,15 @@ def load(source: str, *, layer: int, path: str = "layers.{layer}", revision: str
     d_in = whole(config_file, config, "d_in") if "d_in" in config else None
     refuse_contradiction(config_file, sae, d_in=d_in, d_sae=_latents(config_file, config))
     return on_shifted_input(sae)
+
+
+def describe(source: str, *, layer: int, path: str, revision: str | None) -> SAEDescription:
+    """What the SAE is, by its config and its folder's name, the hook point; arguments as for `load`."""
+    config_path = paths(layer=layer, path=path)[0]
+    file = fetch(source, config_path, revision)
+    config = read_json(file)
+    said = described_by(file, config, d_in="d_in", d_sae="", hook=str(PurePosixPath(config_path).parent))
+    return replace(said, d_sae=_latents(file, config))
 
 
 def paths(*, layer: int, path: str) -> list[str]:

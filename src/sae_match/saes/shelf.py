@@ -1,0 +1,50 @@
+"""SAEs that stay open while they fit in memory."""
+
+import torch
+
+from sae_match.saes.collection import SAECollection
+from sae_match.saes.sae import SAE
+
+
+class SAEShelf:
+    """The open SAEs of a collection: as many as fit a budget stay, all others are read anew each time.
+
+    What is read in turns, layer by layer and batch by batch, is best served by keeping the first that
+    fit: to drop the oldest for the newest would drop each just before it is needed.
+
+    Args:
+        collection: The SAEs.
+        budget: Bytes that may stay.
+        device: Where their tensors are.
+    """
+
+    def __init__(self, collection: SAECollection, budget: float, device: torch.device | str = "cpu") -> None:
+        self.collection, self.budget, self.device = collection, budget, torch.device(device)
+        self._open: dict[int, SAE] = {}
+
+    def open(self, layer: int) -> SAE:
+        """The SAE of a layer.
+
+        Raises:
+            UserError: As `SAECollection.open`.
+        """
+        if layer in self._open:
+            return self._open[layer]
+        sae = self.collection.open(layer).to(self.device)
+        if self.held + size_of(sae) <= self.budget:
+            self._open[layer] = sae
+        return sae
+
+    @property
+    def held(self) -> int:
+        """Bytes of the SAEs that stay."""
+        return sum(size_of(sae) for sae in self._open.values())
+
+    def clear(self) -> None:
+        """Drop all that stay."""
+        self._open = {}
+
+
+def size_of(sae: SAE) -> int:
+    """Bytes of an SAE's tensors."""
+    return sum(tensor.nbytes for tensor in sae.tensors().values())

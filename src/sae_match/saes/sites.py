@@ -1,0 +1,101 @@
+"""Where in a decoder layer an SAE reads, and what the names that files give to such places mean."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from sae_match.errors import UserError
+
+Site = Literal["residual", "residual_before", "mlp", "attention", "attention_output"]
+"""What an SAE reads of a decoder layer: the residual stream after or before it; what its MLP, or its
+attention, adds to the residual stream (behind a norm, where the model has one there); or its
+concatenated attention heads before they are projected."""
+SITES: tuple[Site, ...] = get_args(Site)
+
+# Names of a layer's places in TransformerLens (`blocks.3.…`), transformers (`model.layers.3.…`) and
+# dictionary_learning (`…_layer_3`).
+_PLACES: dict[str, Site] = {
+    "hook_resid_post": "residual",
+    "hook_resid_pre": "residual_before",
+    "hook_mlp_out": "mlp",
+    "hook_attn_out": "attention_output",
+    "attn.hook_z": "attention",
+    "": "residual",
+    "output": "residual",
+    "input": "residual_before",
+    "mlp": "mlp",
+    "mlp.output": "mlp",
+    "post_feedforward_layernorm": "mlp",
+    "post_feedforward_layernorm.output": "mlp",
+    "self_attn": "attention_output",
+    "self_attn.output": "attention_output",
+    "self_attn.o_proj": "attention_output",
+    "self_attn.o_proj.output": "attention_output",
+    "self_attn.o_proj.input": "attention",
+    "resid_post": "residual",
+    "resid_pre": "residual_before",
+    "mlp_out": "mlp",
+    "attn": "attention_output",
+    "attention": "attention_output",
+    "attn_out": "attention_output",
+}
+_IN_LAYER = re.compile(r"(?:.*\.)?(?:blocks|layers|h)\.(\d+)(?:\.(.+))?")
+_OF_LAYER = re.compile(r"([a-z_]+)_layer_(\d+)")
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A place of a model.
+
+    Attributes:
+        layer: Decoder layer.
+        site: Place in it; none where it is one that no site stands for.
+    """
+
+    layer: int
+    site: Site | None
+
+    def __str__(self) -> str:
+        return f"{self.site} of layer {self.layer}"
+
+    def same(self, other: "Spot") -> bool:
+        """Whether both are one place: what a layer leaves is what the next one reads."""
+        return self._as_left() == other._as_left()
+
+    def _as_left(self) -> "Spot":
+        return Spot(self.layer - 1, "residual") if self.site == "residual_before" else self
+
+
+def checked_site(name: str) -> Site:
+    """A site by its name.
+
+    Raises:
+        UserError: If there is none of that name.
+    """
+    if name not in SITES:
+        raise UserError(f"unknown site {name!r}; there are {', '.join(SITES)}")
+    return name
+
+
+def spot_of(hook: str) -> Spot | None:
+    """The place that a hook point names; none if the name is of no scheme that is known here."""
+    if match := _IN_LAYER.fullmatch(hook):
+        return Spot(int(match[1]), _PLACES.get(match[2] or ""))
+    if match := _OF_LAYER.fullmatch(hook):
+        return Spot(int(match[2]), _PLACES.get(match[1]))
+    return None
+
+
+def refuse_other_spot(hook: str | None, wanted: Spot) -> None:
+    """Check that an SAE reads where it is meant to, as far as its files say where it reads.
+
+    Raises:
+        UserError: If it reads elsewhere.
+    """
+    spot = None if hook is None else spot_of(hook)
+    if spot is None or spot.same(wanted):
+        return
+    if spot.site is None:
+        raise UserError(f"the SAE reads {hook}, which is none of the sites {', '.join(SITES)}")
+    hint = f"; sae.site={spot.site} says so" if spot.layer == wanted.layer else ""
+    raise UserError(f"the SAE reads {hook}, that is {spot}, not {wanted}{hint}")

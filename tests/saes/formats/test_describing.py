@@ -1,0 +1,70 @@
+"""What is known of an SAE before its parameters are read is what its parameters turn out to be."""
+
+import pytest
+
+from sae_match.saes.formats import FORMATS, SAEFile, describe_sae, gemma_scope, load_sae
+from sae_match.saes.formats.describing import SAEDescription, width_in
+from tests.saes.formats import layouts
+from tests.saes.formats.layouts import D_IN, D_SAE, linear, matrices
+
+
+def write(format, folder, make_sae):
+    """A small SAE of layer 3 in a format; returns what picks it and the place it says it reads."""
+    if format == "gemma_scope":
+        gemma_scope.save(make_sae(0, d_in=D_IN, d_sae=D_SAE), folder, layer=3, width=str(D_SAE), l0=5)
+        return {"width": D_SAE, "l0": 5}, None
+    if format == "gemma_scope_2":
+        layouts.write_gemma_scope_2(folder, layouts.gemma_scope_2_tensors())
+        return {"width": D_SAE, "l0": "medium"}, "model.layers.3.output"
+    if format == "llama_scope":
+        layouts.write_llama_scope(folder, linear(b_dec="decoder.bias"))
+        return {}, "blocks.3.hook_resid_post"
+    if format == "sae_lens":
+        layouts.write_sae_lens(folder, matrices(), architecture="standard")
+        return {}, "blocks.3.hook_resid_post"
+    if format == "sparsify":
+        layouts.write_sparsify(folder, layouts.sparsify_tensors())
+        return {}, "layers.3"
+    place = {"submodule_name": "resid_post_layer_3"}
+    layouts.write_dictionary_learning(folder, "AutoEncoder", linear(b_dec="bias"), **place)
+    return {}, "resid_post_layer_3"
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_description_agrees_with_the_sae(format, tmp_path, make_sae):
+    which, hook = write(format, tmp_path, make_sae)
+    sae = load_sae(format, str(tmp_path), layer=3, **which)
+    said = describe_sae(format, str(tmp_path), layer=3, **which)
+    # Only by the size of a file, and that of these is too small to tell.
+    d_in = None if format.startswith("gemma_scope") else sae.d_in
+    assert said == SAEDescription(d_in, sae.d_sae, hook)
+
+
+def test_the_size_of_a_published_file_gives_its_width():
+    assert width_in(302_131_416, 16_384) == 2304
+
+
+def test_the_size_of_a_file_gives_its_width(tmp_path, make_sae):
+    gemma_scope.save(make_sae(0, d_in=24, d_sae=1024), tmp_path, layer=3, width="1k", l0=5)
+    assert describe_sae("gemma_scope", str(tmp_path), layer=3, width="1k", l0=5).d_in == 24
+
+
+@pytest.mark.parametrize(
+    ("repository", "hook"),
+    [
+        ("google/gemma-scope-2b-pt-res", "model.layers.3.output"),
+        ("google/gemma-scope-9b-it-res", "model.layers.3.output"),
+        ("google/gemma-scope-9b-pt-mlp", "model.layers.3.post_feedforward_layernorm.output"),
+        ("google/gemma-scope-2b-pt-att", "model.layers.3.self_attn.o_proj.input"),
+        ("someone/gemma-scope-2b-pt-res", None),
+    ],
+)
+def test_the_published_repositories_say_what_their_saes_read(repository, hook, monkeypatch):
+    monkeypatch.setattr(gemma_scope, "locate", lambda *_: SAEFile("params.npz", 302_131_416, is_local=False))
+    said = describe_sae("gemma_scope", repository, layer=3, width="16k", l0=59)
+    assert said == SAEDescription(2304, 16_384, hook)
+
+
+@pytest.mark.parametrize("size", [0, 302_131_416 // 2, 302_131_416 + 50_000])
+def test_sizes_that_fit_no_width_give_none(size):
+    assert width_in(size, 16_384) is None

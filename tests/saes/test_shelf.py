@@ -1,0 +1,33 @@
+import pytest
+import torch
+
+from sae_match.saes.collection import SAECollection
+from sae_match.saes.formats import gemma_scope
+from sae_match.saes.shelf import SAEShelf, size_of
+
+
+@pytest.fixture
+def collection(tmp_path, make_sae):
+    for layer in range(4):
+        gemma_scope.save(make_sae(layer), tmp_path, layer=layer, width="10", l0=1)
+    return SAECollection("gemma_scope", str(tmp_path), layers={layer: {"width": "10", "l0": 1} for layer in range(4)})
+
+
+@pytest.mark.parametrize("room", [0, 2, 4])
+def test_what_fits_stays_and_all_else_is_read_again(collection, room, monkeypatch):
+    size = size_of(collection.open(0))
+    shelf, read = SAEShelf(collection, float(room * size)), []
+    opened = collection.open
+    monkeypatch.setattr(collection, "open", lambda layer: read.append(layer) or opened(layer))
+    for _ in range(3):
+        for layer in range(4):
+            assert torch.equal(shelf.open(layer).W_enc, opened(layer).W_enc)
+    assert read == [*range(4), *range(room, 4), *range(room, 4)]
+    assert shelf.held == room * size
+    shelf.clear()
+    assert shelf.held == 0
+
+
+def test_the_size_is_that_of_all_tensors(make_sae):
+    sae = make_sae(0, d_in=6, d_sae=10)
+    assert size_of(sae) == 4 * (2 * 60 + 2 * 10 + 6)
