@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sae_match import SAE, bundled, match
-from sae_match.evaluation.statistics import Activity, Moments, explained_variance
+from sae_match.evaluation.moments import Activity, Moments, explained_variance
 from sae_match.files import written_whole
 from sae_match.matching.similarity import decoder_cosine, rotated
 from sae_match.model.loading import ModelSettings, load_model
@@ -69,7 +69,7 @@ def open_sae(folder: str, layer: int) -> SAE:
 def loss(stream: ResidualStream, corpus: Tensor, bos: int) -> str:
     """Nats per token on random crops of a corpus."""
     crops = RandomCrops({"": corpus}, context=CONTEXT, batch=32, steps=8, bos=bos, seed=1)
-    losses = [stream.next_token_losses(stream.capture(batch).residuals[-1], batch) for batch in crops]
+    losses = [stream.next_token_losses(stream.capture(batch).last, batch) for batch in crops]
     return f"{float(torch.cat(losses)[:, 1:].double().mean()):.3f}"
 
 

@@ -7,13 +7,14 @@ python scripts/validate.py experiment=gemma_2_2b            # the paper's model
 python scripts/validate.py experiment=gemma_2_2b check=true # what that would need and take; runs nothing
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import lightning as L
 from rich.console import Console
 
-from sae_match.evaluation.arms import checked_arms
+from sae_match.errors import UserError
+from sae_match.evaluation.arms import FITTED_ARMS, checked_arms
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.cache import MatchingCache
 from sae_match.model.loading import load_model, refuse_longer_text
@@ -37,15 +38,24 @@ def main(settings: ValidateSettings) -> None:
     cache = MatchingCache(Path(settings.cache_dir).expanduser() if settings.cache_dir else None)
     console = Console()
     matching = MatchingProgress(console)
-    module = MatchValidation(
-        stream, settings.sae.collection(), settings.matcher, settings.evaluation, cache, folder, matching.watch
-    )
     data = TextData(settings.text, tokenizer)
     data.setup("validate")
+    progress = ValidationProgress(console)
+    module = MatchValidation(
+        stream,
+        settings.sae.collection(),
+        settings.matcher,
+        settings.evaluation,
+        cache,
+        folder,
+        matching.watch,
+        progress.watch,
+        _fitting_text(settings, data),
+    )
     callbacks: list[L.Callback] = [ValidationReport(console, folder, data, settings.model.source)]
     if settings.trainer.progress:
         # First, so that the bar is gone when the report prints its tables.
-        callbacks.insert(0, ValidationProgress(console, len(data.batches)))
+        callbacks.insert(0, progress)
         # Last, so that the plan is printed before the bar is drawn.
         callbacks.append(MatchingBar(matching))
     with open_logger(settings.logger, folder, asdict(settings)) as logger:
@@ -57,6 +67,18 @@ def main(settings: ValidateSettings) -> None:
             use_distributed_sampler=False,
         )
         trainer.validate(module, data, verbose=False)
+
+
+def _fitting_text(settings: ValidateSettings, data: TextData) -> TextData | None:
+    """Text for the arms that are fitted, apart from what is evaluated; none where no arm is."""
+    if not set(checked_arms(settings.evaluation.arms)) & set(FITTED_ARMS):
+        return None
+    if settings.evaluation.fitting_documents < 1:
+        raise UserError(f"evaluation.fitting_documents must be at least 1, got {settings.evaluation.fitting_documents}")
+    text = replace(settings.text, documents=settings.evaluation.fitting_documents)
+    fitting = TextData(text, data.tokenizer, "fitting", apart_from=data.works)
+    fitting.setup("validate")
+    return fitting
 
 
 def _check(settings: ValidateSettings) -> int:

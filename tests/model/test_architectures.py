@@ -33,14 +33,14 @@ def test_residuals_are_the_hidden_states_of_the_model(stream):
     assert torch.equal(clean.embedded, states[0])
     for layer in range(LAYERS - 1):
         assert torch.equal(clean.residuals[layer], states[layer + 1])
-    assert torch.equal(stream.logits(clean.residuals[-1]), logits(stream))
+    assert torch.equal(stream.logits(clean.last), logits(stream))
 
 
 @architectures
 @sites
 def test_values_are_as_wide_as_they_say(stream, site):
     clean = stream.capture(TOKENS, MASK, site)
-    assert [tuple(value.shape) for value in clean.values] == [(2, 10, stream.width(site))] * LAYERS
+    assert [tuple(value.shape) for value in clean.values.values()] == [(2, 10, stream.width(site))] * LAYERS
 
 
 @architectures
@@ -49,7 +49,7 @@ def test_values_are_as_wide_as_they_say(stream, site):
 def test_resuming_with_the_true_value_changes_nothing_at_all(stream, site, layer):
     clean = stream.capture(TOKENS, MASK, site)
     resumed = stream.resume(clean, layer, clean.values[layer], site)
-    assert torch.equal(resumed, clean.residuals[-1])
+    assert torch.equal(resumed, clean.last)
     assert torch.equal(stream.logits(resumed), logits(stream))
 
 
@@ -73,7 +73,7 @@ def test_the_residual_before_a_layer_is_the_one_after_the_layer_before(stream, l
     resumed = stream.resume(clean, layer, other, "residual_before")
     if layer == 0:
         assert torch.equal(clean.values[0], clean.embedded)
-        assert not torch.equal(resumed, clean.residuals[-1])
+        assert not torch.equal(resumed, clean.last)
     else:
         assert torch.equal(resumed, stream.resume(clean, layer - 1, other))
 
@@ -96,7 +96,7 @@ def test_what_the_mlp_adds_is_missing_without_it(stream):
 def test_attention_heads_of_zero_leave_only_what_is_not_attention(stream):
     clean = stream.capture(TOKENS, MASK, "attention")
     changed = stream.resume(clean, 1, torch.zeros_like(clean.values[1]), "attention")
-    assert not torch.allclose(changed, clean.residuals[-1], atol=1e-3)
+    assert not torch.allclose(changed, clean.last, atol=1e-3)
 
 
 @architectures

@@ -19,7 +19,7 @@ def test_residuals_are_layer_outputs_and_the_last_is_before_the_final_norm(tiny_
 @pytest.mark.parametrize("layer", [0, 1, 2])
 def test_resuming_with_the_true_residual_changes_nothing_at_all(tiny_stream, layer):
     clean = tiny_stream.capture(TOKENS, MASK)
-    assert torch.equal(tiny_stream.resume(clean, layer, clean.residuals[layer]), clean.residuals[-1])
+    assert torch.equal(tiny_stream.resume(clean, layer, clean.residuals[layer]), clean.last)
 
 
 @pytest.mark.parametrize("layer", [0, 1, 2])
@@ -38,19 +38,19 @@ def test_losses_equal_the_naive_cross_entropy_and_do_not_depend_on_blocks(tiny_s
     naive = -logits.log_softmax(-1)[:, :-1].gather(-1, TOKENS[:, 1:, None]).squeeze(-1)
     for block in (1, 4, 1000):
         monkeypatch.setattr("sae_match.model.residual_stream._LOGIT_BLOCK", {"cpu": block})
-        assert torch.allclose(tiny_stream.next_token_losses(clean.residuals[-1], TOKENS).double(), naive, atol=1e-5)
+        assert torch.allclose(tiny_stream.next_token_losses(clean.last, TOKENS).double(), naive, atol=1e-5)
 
 
 def test_losses_leave_the_residual_as_it_was(tiny_stream):
     clean = tiny_stream.capture(TOKENS, MASK)
-    before = clean.residuals[-1].clone()
-    tiny_stream.next_token_losses(clean.residuals[-1], TOKENS)
-    assert torch.equal(clean.residuals[-1], before)
+    before = clean.last.clone()
+    tiny_stream.next_token_losses(clean.last, TOKENS)
+    assert torch.equal(clean.last, before)
 
 
 def test_padding_does_not_reach_the_tokens_before_it(tiny_stream):
-    padded = tiny_stream.capture(TOKENS, MASK).residuals[-1][1, :6]
-    alone = tiny_stream.capture(TOKENS[1:, :6], MASK[1:, :6]).residuals[-1][0]
+    padded = tiny_stream.capture(TOKENS, MASK).last[1, :6]
+    alone = tiny_stream.capture(TOKENS[1:, :6], MASK[1:, :6]).last[0]
     assert torch.allclose(padded, alone, atol=1e-5)
 
 

@@ -1,103 +1,102 @@
 """The arms: everything that can stand in for the residual `x_t` of a target layer (`method.md`)."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 
-import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sae_match.errors import UserError
-from sae_match.matching.matching import Matching
-from sae_match.saes.folding import Fold, folding_scale
+from sae_match.evaluation.fitting import LinearMap
+from sae_match.evaluation.transport import Transport
 from sae_match.saes.sae import SAE
 
 CLEAN = "clean"
 LAYER_DROP = "layer_drop"
 RECONSTRUCT_TARGET = "reconstruct_target"
 RECONSTRUCT_SOURCE = "reconstruct_source"
+LINEAR_MAP = "linear_map"
+LINEAR_MAP_SAE = "linear_map_sae"
 MATCHED = "matched"
 MATCHED_UNFOLDED = "matched_unfolded"
+COMPOSED = "composed"
+COACTIVATION = "coactivation"
+NEAREST = "nearest"
 IDENTITY = "identity"
 RANDOM = "random"
 
 #: Arms that send features through a matching, and can be asked for a matching score.
-MATCHING_ARMS = (MATCHED, MATCHED_UNFOLDED, IDENTITY, RANDOM)
-#: Every arm that stands in for a residual, in the order in which tables show them.
-ARMS = (RECONSTRUCT_TARGET, RECONSTRUCT_SOURCE, LAYER_DROP, *MATCHING_ARMS)
+MATCHING_ARMS = (MATCHED, MATCHED_UNFOLDED, COMPOSED, COACTIVATION, NEAREST, IDENTITY, RANDOM)
+#: Arms that are fitted on text that is never evaluated.
+FITTED_ARMS = (LINEAR_MAP, LINEAR_MAP_SAE, COACTIVATION)
+#: Every arm with a name of its own, in the order in which tables show them.
+ARMS = (
+    RECONSTRUCT_TARGET,
+    RECONSTRUCT_SOURCE,
+    LAYER_DROP,
+    LINEAR_MAP,
+    LINEAR_MAP_SAE,
+    MATCHED,
+    MATCHED_UNFOLDED,
+    COMPOSED,
+    COACTIVATION,
+    NEAREST,
+    IDENTITY,
+    RANDOM,
+)
+#: Arms in which the cheapest pairs only are matched, such as `quantile_0.5`, stand before `identity`.
+_QUANTILE = re.compile(r"quantile_(\d+(?:\.\d+)?|\.\d+|-.*)")
+_AFTER = ARMS.index(IDENTITY)
 
 
 @dataclass(frozen=True)
-class Transport:
-    """A matching made ready to carry feature values from a source SAE to a target SAE (Eq. 5).
+class Stage:
+    """What arms are made of, for a batch's tokens and a pair of layers.
 
     Attributes:
-        permutation: Which target feature each source feature becomes, on the device of the SAEs.
-        factor: What each source feature's value is multiplied by on the way; zero where there is no
-            partner.
-    """
-
-    permutation: Int64[Tensor, " n_source"]
-    factor: Float[Tensor, " n_source"]
-
-    @classmethod
-    def between(cls, source: SAE, target: SAE, matching: Matching, fold: Fold) -> "Transport":
-        """Transport under a folding.
-
-        A folded matching works on folded SAEs on both sides: a value is divided by the source
-        feature's scale and multiplied by the target feature's. With `fold="none"` it is carried as
-        it is.
-
-        Raises:
-            UserError: If two scales are so far apart that their ratio leaves the range of the dtype.
-        """
-        permutation = matching.permutation.to(source.W_dec.device)
-        paired, partner = permutation >= 0, permutation.clamp_min(0)
-        factor = folding_scale(target, fold).double()[partner] / folding_scale(source, fold).double()
-        carried = torch.where(paired, factor, 0).to(target.W_dec.dtype)
-        lost = ~torch.isfinite(carried)
-        if lost.any():
-            feature = int(lost.nonzero()[0])
-            raise UserError(
-                f"source feature {feature} cannot be carried to target feature {int(partner[feature])}: the ratio of "
-                f"their scales is {float(factor[feature]):.3g}"
-            )
-        return cls(permutation, carried)
-
-    def __call__(self, f: Float[Tensor, "*batch n_source"], n_target: int) -> Float[Tensor, "*batch n_target"]:
-        """Source values as target values; those that meet in one target feature add up."""
-        sent = f.new_zeros(*f.shape[:-1], n_target)
-        return sent.index_add_(-1, self.permutation.clamp_min(0), f * self.factor)
-
-
-def stand_in(
-    arm: str,
-    x_source: Float[Tensor, "*batch d_in"],
-    f_source: Float[Tensor, "*batch n_source"],
-    f_target: Float[Tensor, "*batch n_target"],
-    source: SAE,
-    target: SAE,
-    transports: Mapping[str, Transport],
-) -> Float[Tensor, "*batch d_in"]:
-    """What an arm puts in place of `x_t`.
-
-    Args:
-        arm: One of `ARMS`.
-        x_source: True residual of the source layer.
-        f_source: Source features of `x_source`.
-        f_target: Target features of the true `x_t`.
         source: SAE of the source layer.
         target: SAE of the target layer.
+        x_source: True residuals of the source layer.
+        f_source: Source features of them.
+        f_target: Target features of the true `x_t`.
         transports: For each matching arm, its transport.
+        linear: The affine map from `x_s` to `x_t`, where an arm needs it.
+        cheap: For each arm `quantile_q`, the source features that it decodes as target features.
     """
-    if arm == LAYER_DROP:
-        return x_source
-    if arm == RECONSTRUCT_TARGET:
-        return target.decode(f_target)
-    if arm == RECONSTRUCT_SOURCE:
-        return source.decode(f_source)
-    return target.decode(transports[arm](f_source, target.d_sae))
+
+    source: SAE
+    target: SAE
+    x_source: Float[Tensor, "tokens d_in"]
+    f_source: Float[Tensor, "tokens n_source"]
+    f_target: Float[Tensor, "tokens n_target"]
+    transports: Mapping[str, Transport] = field(default_factory=dict)
+    linear: LinearMap | None = None
+    cheap: Mapping[str, Bool[Tensor, " n_source"]] = field(default_factory=dict)
+
+
+def stand_in(arm: str, at: Stage) -> Float[Tensor, "tokens d_in"]:
+    """What an arm puts in place of `x_t`."""
+    if arm in _MADE:
+        return _MADE[arm](at)
+    if arm in at.cheap:
+        return _by_quantile(at, at.cheap[arm])
+    return at.target.decode(at.transports[arm](at.f_source, at.target.d_sae))
+
+
+def order_of(arm: str) -> tuple[int, float]:
+    """Where an arm stands in tables."""
+    if arm == CLEAN:
+        return -1, 0.0
+    quantile = quantile_of(arm)
+    return (ARMS.index(arm), 0.0) if quantile is None else (_AFTER, quantile - 2)
+
+
+def quantile_of(arm: str) -> float | None:
+    """The `q` of an arm `quantile_q`; none for other arms."""
+    match = _QUANTILE.fullmatch(arm)
+    return None if match is None else float(match[1])
 
 
 def checked_arms(names: list[str]) -> list[str]:
@@ -106,11 +105,44 @@ def checked_arms(names: list[str]) -> list[str]:
     Raises:
         UserError: If one does not exist; the message offers the nearest.
     """
-    for name in names:
-        if name not in ARMS:
-            near = get_close_matches(name, ARMS, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise UserError(f"unknown arm {name!r}; {hint}There are {', '.join(ARMS)} ({CLEAN} is always there)")
     if not names:
         raise UserError(f"evaluation.arms is empty; choose among {', '.join(ARMS)}")
-    return [arm for arm in ARMS if arm in names]
+    for name in names:
+        _refuse_unknown(name)
+    return sorted(set(names), key=order_of)
+
+
+def _refuse_unknown(name: str) -> None:
+    match = _QUANTILE.fullmatch(name)
+    if match is not None:
+        try:
+            inside = 0 <= float(match[1]) <= 1
+        except ValueError:
+            inside = False
+        if not inside:
+            raise UserError(f"arm {name!r}: the quantile must lie between 0 and 1, as in quantile_0.5")
+    elif name not in ARMS:
+        near = get_close_matches(name, (*ARMS, "quantile_0.5"), n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        known = f"{', '.join(ARMS)}, quantile_Q"
+        raise UserError(f"unknown arm {name!r}; {hint}There are {known} ({CLEAN} is always there)")
+
+
+def _by_quantile(at: Stage, cheap: Bool[Tensor, " n_source"]) -> Float[Tensor, "tokens d_in"]:
+    matched = at.transports[MATCHED].only(cheap)(at.f_source, at.target.d_sae)
+    return at.target.decode(matched) + (at.f_source * ~cheap) @ at.source.W_dec
+
+
+def _mapped(at: Stage) -> Float[Tensor, "tokens d_in"]:
+    if at.linear is None:
+        raise ValueError("no linear map was fitted")
+    return at.linear(at.x_source)
+
+
+_MADE: dict[str, Callable[[Stage], Tensor]] = {
+    LAYER_DROP: lambda at: at.x_source,
+    RECONSTRUCT_TARGET: lambda at: at.target.decode(at.f_target),
+    RECONSTRUCT_SOURCE: lambda at: at.source.decode(at.f_source),
+    LINEAR_MAP: _mapped,
+    LINEAR_MAP_SAE: lambda at: at.target(_mapped(at)),
+}

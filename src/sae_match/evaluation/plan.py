@@ -3,8 +3,33 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sae_match.evaluation.tally import Pair
+from sae_match.errors import UserError
+from sae_match.evaluation.arms import COMPOSED, RECONSTRUCT_TARGET
 from sae_match.model.description import ModelDescription
+from sae_match.saes.collection import SAECollection
+
+Pair = tuple[int, int]
+
+
+def pairs_at(collection: SAECollection, spans: Sequence[int]) -> list[Pair]:
+    """Pairs `(s, s + span)` of layers that both have an SAE, in ascending order.
+
+    Raises:
+        UserError: If a span is below one, or there is no pair.
+    """
+    if not spans or any(span < 1 for span in spans):
+        raise UserError(f"evaluation.spans must be distances of at least 1, got {list(spans)}")
+    layers = sorted(collection.layers)
+    pairs = [(layer, layer + span) for layer in layers for span in sorted(set(spans)) if layer + span in layers]
+    if not pairs:
+        what = "adjacent layers" if set(spans) == {1} else f"layers at a distance of {', '.join(map(str, spans))}"
+        raise UserError(f"no two {what} with an SAE in {collection.source}; nothing to match")
+    return pairs
+
+
+def arms_of(pair: Pair, arms: Sequence[str]) -> list[str]:
+    """Arms of a pair: between neighbours there is nothing to compose."""
+    return [arm for arm in arms if arm != COMPOSED or pair[1] - pair[0] > 1]
 
 
 @dataclass(frozen=True)
@@ -12,31 +37,43 @@ class PassPlan:
     """The passes of a validation, for each token.
 
     A clean pass runs every decoder layer and the head once. Each arm of a pair resumes behind its
-    target layer and runs the head again.
+    target layer and runs the head again; what does not depend on the source layer runs once a target.
 
     Attributes:
         n_layers: Decoder layers of the model.
-        pairs: Source and target layers.
-        arms: Arms of each pair that stand in for a residual.
+        pairs: Source and target layers, in the order in which they are measured.
+        arms: Arms that stand in for a residual.
         reruns_target: Whether the target layer itself runs again: it does where SAEs read a place
             inside it.
+        clean_passes: Clean passes: more than one where not all residuals fit in memory at one time.
     """
 
     n_layers: int
     pairs: Sequence[Pair]
-    arms: int
+    arms: Sequence[str]
     reruns_target: bool = False
+    clean_passes: int = 1
+
+    def runs(self) -> list[tuple[Pair, str]]:
+        """Pairs and arms that the model is resumed for."""
+        reached: set[int] = set()
+        runs = []
+        for pair in self.pairs:
+            skipped = {RECONSTRUCT_TARGET} if pair[1] in reached else set()
+            runs += [(pair, arm) for arm in arms_of(pair, self.arms) if arm not in skipped]
+            reached.add(pair[1])
+        return runs
 
     @property
     def layer_forwards(self) -> int:
         """Runs of a decoder layer."""
-        again = sum(self.n_layers - 1 - target + self.reruns_target for _, target in self.pairs)
-        return self.n_layers + self.arms * again
+        again = sum(self.n_layers - 1 - target + self.reruns_target for (_, target), _ in self.runs())
+        return self.clean_passes * self.n_layers + again
 
     @property
     def heads(self) -> int:
         """Runs of the head."""
-        return 1 + self.arms * len(self.pairs)
+        return 1 + len(self.runs())
 
     def floating_point_operations(self, model: ModelDescription, features: Mapping[int, int], tokens: int) -> float:
         """Multiplications and additions of the matrix products for so many tokens.
@@ -50,8 +87,26 @@ class PassPlan:
         heads = self.heads * model.d_in * model.vocabulary
         # Each SAE encodes once; every arm but the dropped layer decodes.
         encoders = sum(features.values()) * model.d_in
-        decoders = sum(self.arms * features[target] for _, target in self.pairs) * model.d_in
+        decoders = sum(features[target] for (_, target), _ in self.runs()) * model.d_in
         return 2.0 * tokens * (layers + heads + encoders + decoders)
+
+
+def in_memory(pairs: Sequence[Pair], most_layers: int) -> list[list[Pair]]:
+    """Pairs in groups whose layers' residuals are held at one time; each group takes a clean pass.
+
+    Args:
+        pairs: In ascending order.
+        most_layers: Residuals that fit; two are held in any case.
+    """
+    groups: list[list[Pair]] = []
+    held: set[int] = set()
+    for pair in pairs:
+        if not groups or len(held | set(pair)) > max(2, most_layers):
+            groups.append([])
+            held = set()
+        groups[-1].append(pair)
+        held |= set(pair)
+    return groups
 
 
 def residual_bytes(model: ModelDescription, batch_tokens: int) -> int:

@@ -37,6 +37,31 @@ class Result:
     documents: int
 
 
+@dataclass(frozen=True)
+class SpanResult:
+    """A metric as the mean over all pairs of layers at the same distance.
+
+    Attributes:
+        span: Target layer less source layer.
+        arm, dataset, metric, value, low, high: As in `Result`.
+        pairs: Pairs that the mean is taken over.
+    """
+
+    span: int
+    arm: str
+    dataset: str
+    metric: str
+    value: float
+    low: float | None
+    high: float | None
+    pairs: int
+
+
+def save_spans(spans: Iterable[SpanResult], path: Path) -> None:
+    """Write as CSV; floats keep all their digits."""
+    _write(path, [field.name for field in fields(SpanResult)], (asdict(row) for row in spans))
+
+
 class Results:
     """Results of one run, in the order in which they were found."""
 
@@ -70,10 +95,7 @@ class Results:
 
     def save(self, path: Path) -> None:
         """Write as CSV; floats keep all their digits."""
-        with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, [field.name for field in fields(Result)])
-            writer.writeheader()
-            writer.writerows(asdict(row) for row in self.rows)
+        _write(path, [field.name for field in fields(Result)], (asdict(row) for row in self.rows))
 
     @classmethod
     def load(cls, path: Path) -> "Results":
@@ -82,6 +104,13 @@ class Results:
             raise UserError(f"there is no file {path}; a finished run leaves one")
         with path.open(newline="", encoding="utf-8") as file:
             return cls(_parse(row, path) for row in csv.DictReader(file))
+
+
+def _write(path: Path, columns: list[str], rows: Iterable[dict[str, Any]]) -> None:
+    with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def _parse(row: dict[str, str], path: Path) -> Result:

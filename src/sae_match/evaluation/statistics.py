@@ -1,117 +1,170 @@
-"""Streaming statistics in float64: small immutable sums that can be added, and what follows from them."""
+"""Streaming statistics: sums in float64 that can be added in any order, and what follows from them.
+
+Every sum has a row for the sample and one for each replicate of the bootstrap
+(`sae_match.evaluation.bootstrap`). Sums of two batches, or of two processes, are added entry by entry.
+"""
 
 from dataclasses import dataclass
 
-from jaxtyping import Bool, Float64, Int64
+import torch
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
+
+#: Directions in which replicates know where their mean vector is.
+SKETCH = 16
+_COUNT, _SQUARES, _ALONG = 0, 1, 2
+#: Columns of the sums of vectors: count, squared distances to the reference, their part along the
+#: reference, and the sketch of their sum.
+SPREAD_COLUMNS = 3 + SKETCH
+
+Rows = Float64[Tensor, " rows"]
 
 
 @dataclass(frozen=True)
-class Moments:
-    """Count, mean and squared deviations of vectors.
-
-    Two of them are joined about their common mean (Chan, Golub, LeVeque 1979), so that the variance
-    of a residual stream far from the origin does not drown in its mean.
+class DocumentVectors:
+    """Sums of vectors about a reference, a row for each document of a batch.
 
     Attributes:
-        count: Number of vectors.
-        mean: Their mean.
-        squared_deviation: Sum over vectors and dimensions of squared distances to the mean.
+        columns: Count, squares and the rest, as `SPREAD_COLUMNS` says.
+        total: Sum over all documents.
     """
 
-    count: int
-    mean: Float64[Tensor, " d_in"]
-    squared_deviation: float
+    columns: Float64[Tensor, "documents columns"]
+    total: Float64[Tensor, " d_in"]
 
     @classmethod
-    def of(cls, vectors: Float64[Tensor, "tokens d_in"]) -> "Moments":
-        """Moments of at least one vector, computed on its device and kept on the CPU."""
-        mean = vectors.mean(0)
-        return cls(len(vectors), mean.cpu(), float((vectors - mean).square().sum()))
+    def of(
+        cls,
+        vectors: Float[Tensor, "tokens d_in"],
+        document: Int64[Tensor, " tokens"],
+        n_documents: int,
+        reference: Float64[Tensor, " d_in"],
+    ) -> "DocumentVectors":
+        """Sums of a batch, computed on its device and kept on the CPU.
 
-    def __add__(self, other: "Moments") -> "Moments":
-        count = self.count + other.count
-        apart = other.mean - self.mean
-        mean = self.mean + apart * (other.count / count)
-        between = float(apart.square().sum()) * self.count * other.count / count
-        return type(self)(count, mean, self.squared_deviation + other.squared_deviation + between)
+        Args:
+            vectors: One a token.
+            document: Which document of the batch each token belongs to.
+            n_documents: Documents of the batch.
+            reference: A point near the mean, so that squares do not drown in it.
+        """
+        apart = vectors.double() - reference.to(vectors.device)
+        sums = apart.new_zeros(n_documents, apart.shape[1]).index_add_(0, document, apart)
+        squares = apart.new_zeros(n_documents).index_add_(0, document, apart.square().sum(1))
+        sums, squares = sums.cpu(), squares.cpu()
+        count = torch.bincount(document.cpu(), minlength=n_documents).double()
+        sketch = sums @ sketch_directions(sums.shape[1])
+        return cls(torch.cat([torch.stack([count, squares, sums @ reference], 1), sketch], 1), sums.sum(0))
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Variance and mean square of vectors, for the sample and its replicates.
+
+    The sample's mean vector is known whole. Of a replicate only the sketch of its mean is kept: as a
+    replicate's mean differs little from the sample's, the difference of their squared lengths is taken
+    from the sketches.
+
+    Attributes:
+        columns: Sums over documents, weighted by row.
+        total: The sample's sum of vectors less the reference.
+        reference: Near the mean.
+    """
+
+    columns: Float64[Tensor, "rows columns"]
+    total: Float64[Tensor, " d_in"]
+    reference: Float64[Tensor, " d_in"]
 
     @property
-    def variance(self) -> float:
+    def count(self) -> int:
+        """Vectors of the sample."""
+        return int(self.columns[0, _COUNT])
+
+    @property
+    def mean(self) -> Float64[Tensor, " d_in"]:
+        """The sample's mean vector."""
+        return self.reference + self.total / self.count
+
+    @property
+    def variance(self) -> Rows:
         """Mean squared distance to the mean, summed over dimensions."""
-        return self.squared_deviation / self.count
+        count = self.columns[:, _COUNT]
+        sketches = (self.columns[:, 3:] / count[:, None]).square().sum(1)
+        apart = (self.total / self.count).square().sum() + (sketches - sketches[0])
+        variance: Rows = self.columns[:, _SQUARES] / count - apart.clamp_min(0)
+        return variance
 
     @property
-    def mean_square(self) -> float:
+    def mean_square(self) -> Rows:
         """Mean squared norm."""
-        return self.variance + float(self.mean.square().sum())
+        count = self.columns[:, _COUNT]
+        along = 2 * self.columns[:, _ALONG] / count
+        mean_square: Rows = self.columns[:, _SQUARES] / count + along + self.reference.square().sum()
+        return mean_square
 
 
-def explained_variance(x: Moments, error: Moments) -> float:
-    """`1 - Var(x_hat - x) / Var(x)`; `error` holds the moments of `x_hat - x`."""
+def sketch_directions(d_in: int) -> Float64[Tensor, "d_in sketch"]:
+    """Random directions, always the same, onto which vectors keep their lengths on average."""
+    generator = torch.Generator().manual_seed(d_in)
+    return torch.randn(d_in, SKETCH, generator=generator, dtype=torch.float64) / SKETCH**0.5
+
+
+def explained_variance(x: Spread, error: Spread) -> Rows:
+    """`1 - Var(x_hat - x) / Var(x)`; `error` is the spread of `x_hat - x`."""
     return 1 - error.variance / x.variance
 
 
-def explained_variance_mse(x: Moments, error: Moments) -> float:
+def explained_variance_mse(x: Spread, error: Spread) -> Rows:
     """SAELens' convention: `1 - E|x - x_hat|^2 / (E|x|^2 - |E x|^2)`."""
     return 1 - error.mean_square / x.variance
 
 
 @dataclass(frozen=True)
-class LossSum:
-    """Sum of next-token losses in nats, and the number of predictions."""
-
-    total: float
-    count: int
-
-    def __add__(self, other: "LossSum") -> "LossSum":
-        return type(self)(self.total + other.total, self.count + other.count)
-
-    @property
-    def mean(self) -> float:
-        """Nats per token."""
-        return self.total / self.count
-
-
-@dataclass(frozen=True)
-class Activity:
-    """How often the features of an SAE were active.
+class PairActivity:
+    """How often both features of the pairs of a matching were active, by document and by source feature.
 
     Attributes:
-        tokens: Number of tokens looked at.
-        active: Tokens on which each feature was active.
+        columns: For each document, over all pairs: tokens on which both features were active, the
+            source feature, the target feature. A source feature without a partner counts as a source.
+        joint: Tokens on which a source feature and its partner were both active.
     """
 
-    tokens: int
-    active: Int64[Tensor, " d_sae"]
+    columns: Float64[Tensor, "documents three"]
+    joint: Int64[Tensor, " n_source"]
 
     @classmethod
-    def of(cls, active: Bool[Tensor, "tokens d_sae"]) -> "Activity":
+    def of(
+        cls,
+        source: Bool[Tensor, "tokens n_source"],
+        target: Bool[Tensor, "tokens n_target"],
+        permutation: Int64[Tensor, " n_source"],
+        document: Int64[Tensor, " tokens"],
+        n_documents: int,
+    ) -> "PairActivity":
         """Activity on a batch of tokens, counted on its device and kept on the CPU."""
-        return cls(len(active), active.sum(0).cpu())
-
-    def __add__(self, other: "Activity") -> "Activity":
-        return type(self)(self.tokens + other.tokens, self.active + other.active)
-
-    @property
-    def l0(self) -> float:
-        """Mean number of active features on a token."""
-        return float(self.active.sum()) / self.tokens
+        partner = target[:, permutation.clamp_min(0)] & (permutation >= 0)
+        joint = source & partner
+        by_token = torch.stack([joint.sum(1), source.sum(1), partner.sum(1)], 1).double()
+        columns = by_token.new_zeros(n_documents, 3).index_add_(0, document, by_token)
+        return cls(columns.cpu(), joint.sum(0).cpu())
 
 
-def joint_activity(
-    source: Bool[Tensor, "tokens n_source"],
-    target: Bool[Tensor, "tokens n_target"],
-    permutation: Int64[Tensor, " n_source"],
-) -> Int64[Tensor, " n_source"]:
-    """Tokens on which a source feature and its partner were both active; zero without a partner."""
-    partner = target[:, permutation.clamp_min(0)] & (permutation >= 0)
-    return (source & partner).sum(0).cpu()
+def sufficiency(sums: Float64[Tensor, "rows three"]) -> Rows:
+    """Probability that the partner is active given that the source feature is: the matching score."""
+    return sums[:, 0] / sums[:, 1]
 
 
-def matching_score(joint: Int64[Tensor, " n_source"], source: Int64[Tensor, " n_source"]) -> float:
-    """Probability that the partner is active given that the source feature is.
+def necessity(sums: Float64[Tensor, "rows three"]) -> Rows:
+    """Probability that the source feature is active given that its partner is."""
+    return sums[:, 0] / sums[:, 2]
 
-    `sum n_ij / sum n_i` over the pairs; nan if no source feature was ever active.
-    """
-    return float(joint.sum()) / float(source.sum()) if source.any() else float("nan")
+
+def jaccard(sums: Float64[Tensor, "rows three"]) -> Rows:
+    """Tokens on which both are active, of those on which one is."""
+    return sums[:, 0] / (sums[:, 1] + sums[:, 2] - sums[:, 0])
+
+
+def macro_score(joint: Float64[Tensor, " n_source"], active: Float64[Tensor, " n_source"]) -> float:
+    """Mean over the source features that were ever active of their own matching score; nan without any."""
+    live = active > 0
+    return float((joint[live] / active[live]).mean())

@@ -1,94 +1,204 @@
-"""Everything that a validation adds up, and the results that follow from it."""
+"""Everything that a validation adds up. All of it is sums, so that batches and processes add up alike."""
 
-from collections.abc import Iterator
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from jaxtyping import Int64
+import torch
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from sae_match.evaluation.arms import CLEAN, RECONSTRUCT_SOURCE, RECONSTRUCT_TARGET
-from sae_match.evaluation.results import Result
-from sae_match.evaluation.statistics import (
-    Activity,
-    LossSum,
-    Moments,
-    explained_variance,
-    explained_variance_mse,
-    matching_score,
-)
+from sae_match.evaluation.arms import CLEAN, MATCHING_ARMS, RECONSTRUCT_TARGET
+from sae_match.evaluation.bootstrap import ROWS
+from sae_match.evaluation.plan import Pair, arms_of
+from sae_match.evaluation.statistics import SPREAD_COLUMNS, DocumentVectors, PairActivity, Spread
 
-Pair = tuple[int, int]
-ArmKey = tuple[int, int, str, str]
+#: Where the loss without any stand-in is kept.
+_NO_PAIR = (-1, -1)
+
+ArmKey = tuple[Pair, str, str]
+"""Pair of layers, arm, dataset."""
 LayerKey = tuple[int, str]
+"""Layer, dataset."""
+_Name = tuple[str, int, int, str, str]
 
 
-Key = TypeVar("Key")
+@dataclass(frozen=True)
+class Layout:
+    """What is measured, which determines what is added up.
 
+    Attributes:
+        pairs: Pairs of layers.
+        arms: Arms of each pair, as far as it has them.
+        datasets: Names of the datasets.
+        d_in: Entries of a residual.
+        features: Features of the SAE of each layer.
+    """
 
-def _add(sums: dict[Key, Any], key: Key, value: Any) -> None:
-    sums[key] = sums[key] + value if key in sums else value
+    pairs: Sequence[Pair]
+    arms: Sequence[str]
+    datasets: Sequence[str]
+    d_in: int
+    features: Mapping[int, int]
+
+    def layers(self) -> list[LayerKey]:
+        """Every layer that takes part, on every dataset."""
+        layers = sorted({layer for pair in self.pairs for layer in pair})
+        return [(layer, dataset) for layer in layers for dataset in self.datasets]
+
+    def runs(self) -> list[ArmKey]:
+        """Every pair and arm, on every dataset."""
+        return [
+            (pair, arm, dataset) for pair in self.pairs for arm in arms_of(pair, self.arms) for dataset in self.datasets
+        ]
 
 
 class Tally:
-    """Sums over the batches of a validation.
+    """Sums over the batches of a validation, with a row for each replicate of the bootstrap.
 
-    Keys of arms are `(source layer, target layer, arm, dataset)`, keys of layers `(layer, dataset)`.
+    Args:
+        layout: What is added up.
+        references: For `residual` of each layer and `error` of each arm, a vector near the mean.
     """
 
-    def __init__(self) -> None:
-        self.documents: dict[str, int] = {}
-        self.clean_loss: dict[str, LossSum] = {}
-        self.loss: dict[ArmKey, LossSum] = {}
-        self.error: dict[ArmKey, Moments] = {}
-        self.residual: dict[LayerKey, Moments] = {}
-        self.activity: dict[LayerKey, Activity] = {}
-        self.joint: dict[ArmKey, Int64[Tensor, " n_source"]] = {}
+    def __init__(self, layout: Layout, references: Mapping[_Name, Float64[Tensor, " d_in"]] | None = None) -> None:
+        self.layout = layout
+        self.references = dict(references or {})
+        self._sums: dict[_Name, Tensor] = dict(self._empty())
 
-    def add_clean(self, dataset: str, documents: int, loss: LossSum) -> None:
-        """Add a batch's documents and the loss of its clean pass."""
-        _add(self.documents, dataset, documents)
-        _add(self.clean_loss, dataset, loss)
+    def add_clean(
+        self, dataset: str, losses: Float64[Tensor, "documents two"], weights: Float64[Tensor, "rows documents"]
+    ) -> None:
+        """Add the clean pass of a batch: total loss and number of predictions of each document."""
+        self._sums["documents", *_NO_PAIR, "", dataset] += losses.shape[0]
+        self._sums["loss", *_NO_PAIR, CLEAN, dataset] += weights @ losses
 
-    def add_layer(self, layer: int, dataset: str, residual: Moments, activity: Activity) -> None:
-        """Add a batch's true residuals of a layer and the activity of its SAE on them."""
-        _add(self.residual, (layer, dataset), residual)
-        _add(self.activity, (layer, dataset), activity)
+    def add_layer(
+        self,
+        key: LayerKey,
+        residual: DocumentVectors,
+        active: Float64[Tensor, "documents two"],
+        by_feature: Int64[Tensor, " d_sae"],
+        weights: Float64[Tensor, "rows documents"],
+    ) -> None:
+        """Add a batch's true residuals of a layer, active features and tokens by document, and activity by feature."""
+        self._add_vectors(("residual", *_layer(key)), residual, weights)
+        self._sums["l0", *_layer(key)] += weights @ active
+        self._sums["active", *_layer(key)] += by_feature
 
-    def add_arm(self, key: ArmKey, loss: LossSum, error: Moments) -> None:
-        """Add a batch's loss and reconstruction error under an arm."""
-        _add(self.loss, key, loss)
-        _add(self.error, key, error)
+    def add_error(self, key: ArmKey, error: DocumentVectors, weights: Float64[Tensor, "rows documents"]) -> None:
+        """Add a batch's reconstruction error under an arm."""
+        self._add_vectors(("error", *_arm(key)), error, weights)
 
-    def add_joint(self, key: ArmKey, joint: Int64[Tensor, " n_source"]) -> None:
-        """Add the tokens of a batch on which both features of a pair were active."""
-        _add(self.joint, key, joint)
+    def add_loss(
+        self, key: ArmKey, losses: Float64[Tensor, "documents two"], weights: Float64[Tensor, "rows documents"]
+    ) -> None:
+        """Add a batch's loss under an arm: total and number of predictions of each document."""
+        self._sums["loss", *_arm(key)] += weights @ losses
 
-    def results(self) -> Iterator[Result]:
-        """Every metric of every pair, arm and dataset."""
-        pairs = list(dict.fromkeys((source, target) for source, target, _, _ in self.loss))
-        for source, target in pairs:
-            for dataset in self.documents:
-                yield from self._of_clean((source, target), dataset)
-        for key in self.loss:
-            yield from self._of_arm(key)
+    def add_pairs(self, key: ArmKey, activity: PairActivity, weights: Float64[Tensor, "rows documents"]) -> None:
+        """Add how often both features of an arm's pairs were active on a batch."""
+        self._sums["together", *_arm(key)] += weights @ activity.columns
+        self._sums["joint", *_arm(key)] += activity.joint
 
-    def _of_clean(self, pair: Pair, dataset: str) -> Iterator[Result]:
-        loss = self.clean_loss[dataset]
-        yield self._result((*pair, CLEAN, dataset), "loss", loss.mean, loss.count)
-        for arm, layer in ((RECONSTRUCT_SOURCE, pair[0]), (RECONSTRUCT_TARGET, pair[1])):
-            activity = self.activity[layer, dataset]
-            yield self._result((*pair, arm, dataset), "l0", activity.l0, activity.tokens)
+    def documents(self, dataset: str) -> int:
+        """Documents of a dataset that were added."""
+        return int(self._sums["documents", *_NO_PAIR, "", dataset])
 
-    def _of_arm(self, key: ArmKey) -> Iterator[Result]:
-        source, target, _, dataset = key
-        residual, error, loss = self.residual[target, dataset], self.error[key], self.loss[key]
-        yield self._result(key, "delta_loss", loss.mean - self.clean_loss[dataset].mean, loss.count)
-        yield self._result(key, "explained_variance", explained_variance(residual, error), error.count)
-        yield self._result(key, "explained_variance_mse", explained_variance_mse(residual, error), error.count)
-        if key in self.joint:
-            activity = self.activity[source, dataset]
-            yield self._result(key, "matching_score", matching_score(self.joint[key], activity.active), activity.tokens)
+    def clean_loss(self, dataset: str) -> Float64[Tensor, "rows two"]:
+        """Total loss and number of predictions of the clean pass."""
+        return self._sums["loss", *_NO_PAIR, CLEAN, dataset]
 
-    def _result(self, key: ArmKey, metric: str, value: float, tokens: int) -> Result:
-        source, target, arm, dataset = key
-        return Result(source, target, arm, dataset, metric, value, None, None, tokens, self.documents[dataset])
+    def loss(self, key: ArmKey) -> Float64[Tensor, "rows two"]:
+        """Total loss and number of predictions under an arm."""
+        return self._sums["loss", *_arm(key)]
+
+    def residual(self, key: LayerKey) -> Spread:
+        """Spread of the true residuals of a layer."""
+        return self._spread(("residual", *_layer(key)))
+
+    def error(self, key: ArmKey) -> Spread:
+        """Spread of an arm's reconstruction error."""
+        return self._spread(("error", *_arm(key)))
+
+    def l0(self, key: LayerKey) -> Float64[Tensor, "rows two"]:
+        """Active features and tokens of a layer."""
+        return self._sums["l0", *_layer(key)]
+
+    def active(self, key: LayerKey) -> Float64[Tensor, " d_sae"]:
+        """Tokens on which each feature of a layer was active."""
+        return self._sums["active", *_layer(key)]
+
+    def together(self, key: ArmKey) -> Float64[Tensor, "rows three"]:
+        """Over all pairs: tokens on which both features were active, the source's, the target's."""
+        return self._sums["together", *_arm(key)]
+
+    def joint(self, key: ArmKey) -> Float64[Tensor, " n_source"]:
+        """Tokens on which a source feature and its partner were both active."""
+        return self._sums["joint", *_arm(key)]
+
+    def refer(self, references: Iterable[tuple[LayerKey | ArmKey, Tensor]]) -> None:
+        """Set the references of residuals (by layer) and of errors (by arm)."""
+        for key, vector in references:
+            name = ("residual", *_layer(key)) if len(key) == 2 else ("error", *_arm(key))
+            self.references[name] = vector.double().cpu()
+
+    def reference(self, key: LayerKey | ArmKey) -> Float64[Tensor, " d_in"]:
+        """The reference of a layer's residuals or of an arm's errors."""
+        return self.references[("residual", *_layer(key)) if len(key) == 2 else ("error", *_arm(key))]
+
+    def flat(self) -> Float64[Tensor, " entries"]:
+        """All sums in one vector, in an order that follows from the layout."""
+        return torch.cat([self._sums[name].flatten() for name in sorted(self._sums)])
+
+    def fill(self, flat: Float64[Tensor, " entries"]) -> None:
+        """Replace all sums by those that `flat` gave, here or elsewhere.
+
+        Raises:
+            ValueError: If they are of another layout.
+        """
+        names = sorted(self._sums)
+        sizes = [self._sums[name].numel() for name in names]
+        if sum(sizes) != len(flat):
+            raise ValueError(f"{len(flat)} sums do not fill a layout of {sum(sizes)}")
+        for name, part in zip(names, flat.split(sizes), strict=True):
+            self._sums[name] = part.reshape(self._sums[name].shape).clone()
+
+    def _empty(self) -> Iterator[tuple[_Name, Tensor]]:
+        layout = self.layout
+        for dataset in layout.datasets:
+            yield ("documents", *_NO_PAIR, "", dataset), _zeros(())
+            yield ("loss", *_NO_PAIR, CLEAN, dataset), _zeros((ROWS, 2))
+        for key in layout.layers():
+            yield ("residual", *_layer(key)), _zeros((ROWS * SPREAD_COLUMNS + layout.d_in,))
+            yield ("l0", *_layer(key)), _zeros((ROWS, 2))
+            yield ("active", *_layer(key)), _zeros((layout.features[key[0]],))
+        for run in layout.runs():
+            yield ("loss", *_arm(run)), _zeros((ROWS, 2))
+            yield ("error", *_arm(run)), _zeros((ROWS * SPREAD_COLUMNS + layout.d_in,))
+            if run[1] in MATCHING_ARMS:
+                yield ("together", *_arm(run)), _zeros((ROWS, 3))
+                yield ("joint", *_arm(run)), _zeros((layout.features[run[0][0]],))
+
+    def _add_vectors(self, name: _Name, vectors: DocumentVectors, weights: Float64[Tensor, "rows documents"]) -> None:
+        size = ROWS * SPREAD_COLUMNS
+        self._sums[name][:size] += (weights @ vectors.columns).flatten()
+        self._sums[name][size:] += vectors.total
+
+    def _spread(self, name: _Name) -> Spread:
+        size = ROWS * SPREAD_COLUMNS
+        sums = self._sums[name]
+        return Spread(sums[:size].view(ROWS, SPREAD_COLUMNS), sums[size:], self.references[name])
+
+
+def _zeros(shape: tuple[int, ...]) -> Tensor:
+    return torch.zeros(shape, dtype=torch.float64)
+
+
+def _layer(key: LayerKey) -> tuple[int, int, str, str]:
+    return key[0], key[0], "", key[1]
+
+
+def _arm(key: ArmKey) -> tuple[int, int, str, str]:
+    """Where an arm is kept: what does not depend on the source layer is kept once a target."""
+    (source, target), arm, dataset = key
+    return (-1 if arm == RECONSTRUCT_TARGET else source), target, arm, dataset

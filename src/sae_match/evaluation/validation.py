@@ -1,42 +1,47 @@
-"""`MatchValidation`: match the SAEs of adjacent layers, then see on text how much survives."""
+"""`MatchValidation`: match the SAEs of pairs of layers, then see on text how much survives."""
 
+import hashlib
+import json
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sized
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
 import lightning as L
-from jaxtyping import Bool, Float
-from torch import Tensor
+import torch
 
 from sae_match.errors import UserError
-from sae_match.evaluation.arms import (
-    ARMS,
-    IDENTITY,
-    MATCHED,
-    MATCHED_UNFOLDED,
-    MATCHING_ARMS,
-    RANDOM,
-    Transport,
-    checked_arms,
-    stand_in,
-)
-from sae_match.evaluation.results import Results
-from sae_match.evaluation.statistics import Activity, LossSum, Moments, joint_activity
-from sae_match.evaluation.tally import Pair, Tally
-from sae_match.matching import baselines
+from sae_match.evaluation.arms import ARMS, COACTIVATION, FITTED_ARMS, MATCHED, checked_arms
+from sae_match.evaluation.bootstrap import document_weights
+from sae_match.evaluation.fitting import refuse_common_documents
+from sae_match.evaluation.fitting_pass import fit
+from sae_match.evaluation.matchings import PairMatcher, PairMatchings, fold_of
+from sae_match.evaluation.measures import results_of, spans_of
+from sae_match.evaluation.measuring import Subject, measure_batch, references_of
+from sae_match.evaluation.plan import Pair, PassPlan, in_memory, pairs_at
+from sae_match.evaluation.results import Results, SpanResult
+from sae_match.evaluation.resuming import Unfinished
+from sae_match.evaluation.tally import Layout, Tally
+from sae_match.evaluation.transport import Transport
 from sae_match.matching.cache import MatchingCache
-from sae_match.matching.layers import PairWatch, match_layers, save_matching, unwatched
+from sae_match.matching.layers import PairWatch, save_matching, unwatched
 from sae_match.matching.matching import MatcherSettings, Matching
-from sae_match.model.residual_stream import CleanPass, ResidualStream
+from sae_match.matching.planning import GIGABYTE, free_memory
+from sae_match.model.fingerprint import fingerprint
+from sae_match.model.residual_stream import ResidualStream
 from sae_match.saes.collection import SAECollection
-from sae_match.saes.folding import Fold, natural_fold
 from sae_match.saes.sae import SAE
+from sae_match.saes.shelf import SAEShelf
 from sae_match.saes.sites import checked_site
-from sae_match.text.batches import TokenBatch
+from sae_match.text.batches import TextData, TokenBatch
 
 log = logging.getLogger(__name__)
+
+# Of the sums of a run that was killed; another one does not go on from them.
+_FORMAT = 1
+# Shares of the free memory: SAEs that stay open, and residuals of a batch.
+_SHARE_OF_SAES, _SHARE_OF_RESIDUALS = 0.5, 0.2
 
 
 @dataclass
@@ -45,39 +50,46 @@ class EvaluationSettings:
 
     Attributes:
         arms: Names of arms; `clean` is always there.
-        seed: Seed of the `random` arm.
+        spans: Distances between source and target layer; 1 for neighbours.
+        fitting_documents: Documents of each dataset for the arms that are fitted; none of them is
+            evaluated.
+        seed: Of the arm `random` and of the bootstrap.
+        memory: Gigabytes for open SAEs and residuals; by default what is free. What does not fit is
+            read, or computed, again.
     """
 
-    arms: list[str] = field(default_factory=lambda: list(ARMS))
+    arms: list[str] = field(default_factory=lambda: [*ARMS, "quantile_0.1", "quantile_0.5", "quantile_0.7"])
+    spans: list[int] = field(default_factory=lambda: [1])
+    fitting_documents: int = 64
     seed: int = 0
+    memory: float | None = None
 
 
-@dataclass(frozen=True)
-class _Features:
-    """True residuals of a layer on a batch's scored tokens, and its SAE's features of them."""
-
-    x: Float[Tensor, "tokens d_in"]
-    f: Float[Tensor, "tokens d_sae"]
+Watch = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done, and of how much."""
 
 
 class MatchValidation(L.LightningModule):
-    """Validates the matchings of all adjacent pairs of a collection on streamed text.
+    """Validates the matchings of pairs of layers of a collection on streamed text.
 
     `setup` matches, from the weights alone; every `validation_step` runs the model once to capture
-    all residual streams, and resumes it after the target layer for each pair and arm.
+    the residual streams, and resumes it after the target layer for each pair and arm.
 
     Args:
         stream: The frozen language model.
         collection: Its SAEs.
         matcher: How features are matched.
         settings: What is measured.
-        cache: Where matchings are kept between runs.
+        cache: Where matchings are kept between runs, and the sums of a run that was killed.
         folder: Run folder; the matchings are written to `matchings/` in it.
-        watch: Told where the solution of each pair stands.
+        watch_pair: Told where the solution of each pair stands.
+        watch: Told what is being done while text is read.
+        fitting: Fitting text, for the arms that need it.
 
     Attributes:
-        matchings: After `setup`, the matching of each pair and matching arm.
+        matchings: After `setup`, the matchings of each pair.
         tally: Sums over the validated batches.
+        open_sae: Gives the SAE of a layer, on the device of the model.
     """
 
     def __init__(
@@ -88,141 +100,172 @@ class MatchValidation(L.LightningModule):
         settings: EvaluationSettings,
         cache: MatchingCache,
         folder: Path,
-        watch: PairWatch = unwatched,
+        watch_pair: PairWatch = unwatched,
+        watch: Watch = lambda *_: None,
+        fitting: TextData | None = None,
     ) -> None:
         super().__init__()
-        self.stream, self.collection, self.matcher = stream, collection, matcher
-        self.cache, self.folder, self.seed, self.watch = cache, folder, settings.seed, watch
+        self.stream, self.collection, self.matcher, self.settings = stream, collection, matcher, settings
+        self.cache, self.folder, self.watch_pair, self.watch, self.fitting = cache, folder, watch_pair, watch, fitting
         self.arms, self.site = checked_arms(settings.arms), checked_site(collection.site)
-        self.pairs = collection.adjacent_pairs()
-        if not self.pairs:
-            raise UserError(f"no two adjacent layers with an SAE in {collection.source}; nothing to match")
-        self.saes: dict[int, SAE] = {}
-        self.matchings: dict[tuple[Pair, str], Matching] = {}
-        self.transports: dict[Pair, dict[str, Transport]] = {}
-        self.tally = Tally()
+        self.pairs = pairs_at(collection, settings.spans)
+        self.layers = sorted({layer for pair in self.pairs for layer in pair})
+        if self.needs_fitting and fitting is None:
+            raise UserError(f"arms {', '.join(self.fitted_arms)} are fitted on text, and no fitting text is given")
+        self.matchings: dict[Pair, PairMatchings] = {}
+        self.open_sae = collection.open
+        self.widths: dict[int, int] = {}
+        self._hashes: dict[int, str] = {}
+
+    @property
+    def fitted_arms(self) -> list[str]:
+        """Arms that are fitted on text."""
+        return [arm for arm in self.arms if arm in FITTED_ARMS]
+
+    @property
+    def needs_fitting(self) -> bool:
+        """Whether there are such arms."""
+        return bool(self.fitted_arms)
 
     @property
     def results(self) -> Results:
         """Results of the documents validated so far."""
-        return Results(self.tally.results())
+        return Results(results_of(self.tally))
+
+    @property
+    def spans(self) -> list[SpanResult]:
+        """Results as means over the pairs of layers at the same distance."""
+        return list(spans_of(self.tally))
+
+    def plan(self) -> PassPlan:
+        """What each token takes."""
+        reruns, groups = self.site != "residual", getattr(self, "_groups", ())
+        return PassPlan(self.stream.n_layers, self.pairs, self.arms, reruns, max(1, len(groups)))
 
     def setup(self, stage: str) -> None:
-        """Open the SAEs and match every pair; no text and no language model is needed for it."""
-        for layer in sorted({layer for pair in self.pairs for layer in pair}):
-            self.saes[layer] = self._open_fitting(layer)
-        for pair in self.pairs:
-            for arm in self._matching_arms():
-                self.matchings[pair, arm] = self._matching(pair, arm)
-            log.info("layers %d and %d matched%s", *pair, self._evidence(pair))
-            self._save_matching(pair)
+        """Match every pair; no text and no language model is needed for it."""
+        matcher = PairMatcher(self.collection, self.matcher, self.cache, self.arms, self.settings.seed, self.watch_pair)
+        if beyond := [layer for layer in self.layers if not 0 <= layer < self.stream.n_layers]:
+            raise UserError(
+                f"an SAE is given for layer {beyond[-1]}, the model has layers 0 to {self.stream.n_layers - 1}"
+            )
+        for pair, found in matcher.all_of(self.pairs, self.global_rank, self.trainer.world_size):
+            for layer, sae in zip(pair, matcher.opened(pair), strict=True):
+                self._refuse_unfitting(layer, sae)
+                self.widths[layer], self._hashes[layer] = sae.d_sae, sae.content_hash()
+            self.matchings[pair] = found
+            log.info("layers %d and %d matched%s", *pair, _evidence(found.matchings.get(MATCHED)))
+            if MATCHED in found.matchings and self.trainer.is_global_zero:
+                save_matching(found.matchings[MATCHED], self.folder, pair, self.collection)
 
+    @torch.no_grad()
     def on_validation_start(self) -> None:
-        """Bring the SAEs to the device that the model is on and start from empty sums."""
-        self.tally = Tally()
-        self.saes = {layer: sae.to(self.device) for layer, sae in self.saes.items()}
-        for source, target in self.pairs:
-            self.transports[source, target] = {
-                arm: Transport.between(
-                    self.saes[source], self.saes[target], self.matchings[(source, target), arm], self._fold(arm)
-                )
-                for arm in self._matching_arms()
-            }
+        """Fit what is fitted, and start from empty sums, or from those of a run that was killed."""
+        device, data = self.device, _text_of(self.trainer)
+        free = free_memory(device) if self.settings.memory is None else self.settings.memory * GIGABYTE
+        self.open_sae = SAEShelf(self.collection, _SHARE_OF_SAES * free, device).open
+        self.matchings = {pair: found.to(device) for pair, found in self.matchings.items()}
+        self._groups = self._grouped(data, _SHARE_OF_RESIDUALS * free)
+        self._subject = Subject(self.stream, self.site, self.open_sae, self.matchings, {}, self.arms)
+        if self.needs_fitting:
+            self._fit(cast(TextData, self.fitting), data)
+        self.tally = self._empty_tally(data)
+        self._unfinished = Unfinished(self._unfinished_file(data))
+        self._finished: set[int] = set()
+        if (found := self._unfinished.found()) is not None:
+            sums, self._finished = found
+            self.tally.fill(sums)
+            log.info("going on after %d batches that an earlier run has finished", len(self._finished))
 
     def validation_step(self, batch: TokenBatch, batch_idx: int) -> None:
         """Measure every pair and arm on a batch of documents of one dataset."""
-        clean = self.stream.capture(batch.input_ids, batch.attention_mask, self.site)
-        loss = self._loss(clean.residuals[-1], batch)
-        self.tally.add_clean(batch.dataset, len(batch.input_ids), loss)
-        features: dict[int, _Features] = {}
-        for source, target in self.pairs:
-            for layer in (source, target):
-                if layer not in features:
-                    features[layer] = self._features(clean, layer, batch)
-            self._measure_pair((source, target), clean, features, batch)
-            # Pairs ascend, so nothing below the next pair's source is read again.
-            features.pop(source)
+        if batch_idx in self._finished:
+            return
+        weights = document_weights(batch.dataset, batch.documents, self.settings.seed)
+        pairs = len(self.pairs)
+        start, total = batch_idx * pairs, len(cast(Sized, self.trainer.val_dataloaders)) * pairs
+        self.watch("validating", start, total)
+        measure_batch(
+            self._subject,
+            batch,
+            self._groups,
+            self.tally,
+            weights,
+            lambda done: self.watch("validating", start + done, total),
+        )
+        self._finished.add(batch_idx)
+        self._unfinished.keep(self.tally.flat(), self._finished)
 
-    def _features(self, clean: CleanPass, layer: int, batch: TokenBatch) -> _Features:
-        x = clean.values[layer][batch.scored].float()
-        f = self.saes[layer].encode(x)
-        self.tally.add_layer(layer, batch.dataset, Moments.of(x.double()), Activity.of(f > 0))
-        return _Features(x, f)
+    def on_validation_epoch_end(self) -> None:
+        """Add up what the processes have found; what an interrupted run would go on from is not needed any more."""
+        if self.trainer.world_size > 1:
+            sums = self.trainer.strategy.reduce(self.tally.flat().to(self.device), reduce_op="sum")
+            self.tally.fill(cast(torch.Tensor, sums).cpu())
+        self._unfinished.remove()
+        for layer in self.layers:
+            for dataset in self.tally.layout.datasets:
+                if self.tally.documents(dataset) and not self.tally.active((layer, dataset)).any():
+                    log.warning("no feature of the SAE of layer %d is ever active on dataset %s", layer, dataset)
 
-    def _measure_pair(self, pair: Pair, clean: CleanPass, features: dict[int, _Features], batch: TokenBatch) -> None:
-        source, target = pair
-        before, after = features[source], features[target]
-        transports, x = self.transports[pair], after.x.double()
-        for arm in self.arms:
-            x_hat = stand_in(arm, before.x, before.f, after.f, self.saes[source], self.saes[target], transports)
-            value = clean.values[target].clone()
-            value[batch.scored] = x_hat.to(value.dtype)
-            loss = self._loss(self.stream.resume(clean, target, value, self.site), batch)
-            error = Moments.of(x_hat.double() - x)
-            self.tally.add_arm((source, target, arm, batch.dataset), loss, error)
-        active, active_after = before.f > 0, after.f > 0
-        for arm, transport in transports.items():
-            joint = joint_activity(active, active_after, transport.permutation)
-            self.tally.add_joint((source, target, arm, batch.dataset), joint)
+    def _fit(self, fitting: TextData, data: TextData) -> None:
+        for dataset, works in fitting.works.items():
+            refuse_common_documents(works, data.works.get(dataset, ()))
+        fitted = fit(self._subject, self.pairs, fitting.batches, self.device, self.watch)
+        for pair, matching in fitted.coactivation.items():
+            source, target = (self.open_sae(layer) for layer in pair)
+            carried = Transport.between(source, target, matching, fold_of(COACTIVATION, self.matcher, source))
+            self.matchings[pair] = self.matchings[pair].joined(COACTIVATION, matching, carried)
+        self._subject = replace(self._subject, linear=fitted.linear)
 
-    def _loss(self, last_residual: Float[Tensor, "batch seq d_in"], batch: TokenBatch) -> LossSum:
-        losses = self.stream.next_token_losses(last_residual, batch.input_ids)
-        predictions = _predictions(batch)
-        return LossSum(float(losses[predictions].double().sum()), int(predictions.sum()))
+    def _empty_tally(self, data: TextData) -> Tally:
+        firsts: dict[str, TokenBatch] = {}
+        for batch in data.batches:
+            firsts.setdefault(batch.dataset, batch)
+        tally = Tally(Layout(self.pairs, self.arms, list(firsts), self.stream.width(self.site), self.widths))
+        for batch in firsts.values():
+            tally.refer(references_of(self._subject, batch.first_document().to(self.device), self.pairs))
+        return tally
 
-    def _open_fitting(self, layer: int) -> SAE:
-        if not 0 <= layer < self.stream.n_layers:
-            raise UserError(f"an SAE is given for layer {layer}, the model has layers 0 to {self.stream.n_layers - 1}")
-        sae = self.collection.open(layer)
+    def _grouped(self, data: TextData, budget: float) -> list[list[Pair]]:
+        """Pairs whose residuals are held at one time."""
+        largest = max(batch.input_ids.numel() for batch in data.batches)
+        residual = largest * self.stream.d_in * next(self.stream.parameters()).element_size()
+        groups = in_memory(self.pairs, int(budget / residual))
+        if len(groups) > 1:
+            log.info("residuals of %d layers do not fit at one time: %d clean passes", len(self.layers), len(groups))
+        return groups
+
+    def _unfinished_file(self, data: TextData) -> Path | None:
+        """Where an interrupted run is kept: named by all that its sums follow from."""
+        told = {
+            "format": _FORMAT,
+            "settings": {**asdict(self.settings), "arms": self.arms},
+            "matcher": self.matcher.identity(),
+            "saes": self._hashes,
+            "model": fingerprint(self.stream),
+            "share": [self.global_rank, self.trainer.world_size],
+            "text": data.content_hash(),
+            "fitting": self.fitting.content_hash() if self.fitting and self.needs_fitting else "",
+        }
+        name = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+        return self.cache.folder.parent / "validations" / f"{name}.safetensors"
+
+    def _refuse_unfitting(self, layer: int, sae: SAE) -> None:
         width = self.stream.width(self.site)
         if sae.d_in != width:
             raise UserError(f"SAE of layer {layer} reads width {sae.d_in}, the model's {self.site} has {width}")
-        return sae
-
-    def _matching(self, pair: Pair, arm: str) -> Matching:
-        source, target = self.saes[pair[0]], self.saes[pair[1]]
-        if source.d_sae != target.d_sae:
-            raise UserError(
-                f"layers {pair[0]} and {pair[1]}: the source has {source.d_sae} features and the target "
-                f"{target.d_sae}; a validation compares SAEs of one width"
-            )
-        if arm == IDENTITY:
-            return baselines.identity(source)
-        if arm == RANDOM:
-            return baselines.random(source, seed=self.seed + pair[0])
-        return match_layers(
-            pair,
-            source,
-            target,
-            replace(self.matcher, fold=self._fold(arm)),
-            collection=self.collection,
-            cache=self.cache,
-            watch=self.watch,
-        )
-
-    def _evidence(self, pair: Pair) -> str:
-        """What is proven about the pair's matching, for the log."""
-        matching = self.matchings.get((pair, MATCHED))
-        if matching is None:
-            return ""
-        return f": cost {matching.cost:.6g}, proven to be the optimum to within {matching.gap:.0e} of it"
-
-    def _save_matching(self, pair: Pair) -> None:
-        if (pair, MATCHED) in self.matchings and self.trainer.is_global_zero:
-            save_matching(self.matchings[pair, MATCHED], self.folder, pair, self.collection)
-
-    def _fold(self, arm: str) -> Fold:
-        """What values are rescaled by under an arm; the baselines stay folded whatever the matcher."""
-        if arm == MATCHED_UNFOLDED:
-            return "none"
-        if arm in (IDENTITY, RANDOM) and self.matcher.fold == "none":
-            return natural_fold(self.saes[self.pairs[0][0]])
-        return cast(Fold, self.matcher.fold)
-
-    def _matching_arms(self) -> Iterator[str]:
-        return (arm for arm in self.arms if arm in MATCHING_ARMS)
 
 
-def _predictions(batch: TokenBatch) -> Bool[Tensor, "batch predictions"]:
-    """Positions whose prediction counts: an arm stands in there, and the next token is no padding."""
-    return batch.scored[:, :-1] & batch.scored[:, 1:]
+def _evidence(matching: Matching | None) -> str:
+    """What is proven about a pair's matching, for the log."""
+    if matching is None:
+        return ""
+    return f": cost {matching.cost:.6g}, proven to be the optimum to within {matching.gap:.0e} of it"
+
+
+def _text_of(trainer: L.Trainer) -> TextData:
+    """The text that a trainer validates on."""
+    data = getattr(trainer, "datamodule", None)
+    if not isinstance(data, TextData):
+        raise TypeError(f"MatchValidation is validated on TextData, got {type(data).__name__}")
+    return data

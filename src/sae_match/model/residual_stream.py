@@ -1,8 +1,8 @@
 """Capture the residual stream around every decoder layer, and resume the model from any of them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -33,21 +33,39 @@ class CleanPass:
 
     Attributes:
         embedded: What the first decoder layer reads.
-        residuals: `x_0 … x_{L-1}`, the residual stream after each decoder layer (`method.md`:
-            the last is taken before the final norm).
+        residuals: `x_t` of the layers that were kept, the residual stream after each decoder layer
+            (`method.md`: the last is taken before the final norm).
         arguments: What each decoder layer was called with, replayed when the model resumes, so that
             a resumed pass is exact.
-        values: The value of the site that was asked for, of each layer; the residuals if none was.
+        values: The value of the site that was asked for, of each layer that was kept; the residuals if
+            none was.
+        last: The residual stream after the last layer.
     """
 
     embedded: Float[Tensor, "batch seq d"]
-    residuals: tuple[Float[Tensor, "batch seq d"], ...]
+    residuals: Mapping[int, Float[Tensor, "batch seq d"]]
     arguments: tuple[Arguments, ...]
-    values: tuple[Float[Tensor, "batch seq d_in"], ...]
+    values: Mapping[int, Float[Tensor, "batch seq d_in"]]
+    last: Float[Tensor, "batch seq d"]
 
     def before(self, layer: int) -> Float[Tensor, "batch seq d"]:
         """The residual stream that a decoder layer reads."""
         return self.residuals[layer - 1] if layer else self.embedded
+
+    def repeated(self, times: int, layer: int) -> "CleanPass":
+        """What is needed to resume from a layer with several stand-ins for the batch, one after another."""
+        if times == 1:
+            return self
+        batch = len(self.last)
+        arguments = tuple(
+            Arguments(_repeated(given.positional, batch, times), _repeated(given.named, batch, times))
+            if number >= layer
+            else given
+            for number, given in enumerate(self.arguments)
+        )
+        before = {number: x.repeat(times, 1, 1) for number, x in self.residuals.items() if number == layer - 1}
+        embedded = self.embedded if layer else self.embedded.repeat(times, 1, 1)
+        return replace(self, embedded=embedded, residuals=before, arguments=arguments)
 
 
 class ResidualStream(nn.Module):
@@ -100,52 +118,64 @@ class ResidualStream(nn.Module):
         input_ids: Int[Tensor, "batch seq"],
         attention_mask: Bool[Tensor, "batch seq"] | None = None,
         site: Site = "residual",
+        keep: Collection[int] | None = None,
     ) -> CleanPass:
-        """Run the decoder once and keep every residual stream, and every layer's value of a site."""
-        embedded: list[Tensor] = []
-        residuals: list[Tensor] = []
-        arguments: list[Arguments] = []
-        values: list[Tensor] = []
-        here = input_ids.device
+        """Run the decoder once and keep residual streams, and layers' values of a site.
 
-        def keep(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        Args:
+            input_ids: Token ids.
+            attention_mask: True on tokens, false on padding.
+            site: Which value.
+            keep: Layers whose value is kept, and what is needed to resume from it; all by default.
+        """
+        embedded: list[Tensor] = []
+        residuals: dict[int, Tensor] = {}
+        arguments: list[Arguments] = []
+        values: dict[int, Tensor] = {}
+        here = input_ids.device
+        kept = range(self.n_layers) if keep is None else keep
+        held = _residuals_for(site, kept) | {self.n_layers - 1}
+
+        def look(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
             named = dict(kwargs)
             before = named.pop("hidden_states", None)
             before, positional = (args[0], args[1:]) if before is None else (before, args)
             if layer is self.layers[0]:
                 embedded.append(before.to(here))
-            residuals.append(_hidden(output).to(here))
+            if len(arguments) in held:
+                residuals[len(arguments)] = _hidden(output).to(here)
             arguments.append(Arguments(positional, named))
 
         with _hooks() as handles:
             if site not in ("residual", "residual_before"):
-                places = (self.anatomy.place(site, layer) for layer in range(self.n_layers))
-                handles += [_reading(place, lambda value: values.append(value.to(here))) for place in places]
-            handles += [layer.register_forward_hook(keep, with_kwargs=True) for layer in self.layers]
+                handles += [_reading(self.anatomy.place(site, layer), values, layer, here) for layer in kept]
+            handles += [layer.register_forward_hook(look, with_kwargs=True) for layer in self.layers]
             mask = None if attention_mask is None else attention_mask.long()
             self.anatomy.decoder(input_ids=input_ids, attention_mask=mask, use_cache=False)
         if site == "residual":
-            values = residuals
+            values = {layer: residuals[layer] for layer in kept}
         elif site == "residual_before":
-            values = [*embedded, *residuals[:-1]]
-        return CleanPass(embedded[0], tuple(residuals), tuple(arguments), tuple(values))
+            values = {layer: residuals[layer - 1] if layer else embedded[0] for layer in kept}
+        return CleanPass(embedded[0], residuals, tuple(arguments), values, residuals[self.n_layers - 1])
 
     @torch.no_grad()
     def resume(
         self,
         clean: CleanPass,
         layer: int,
-        value: Float[Tensor, "batch seq d_in"],
+        value: Float[Tensor, "rows seq d_in"],
         site: Site = "residual",
-    ) -> Float[Tensor, "batch seq d"]:
+    ) -> Float[Tensor, "rows seq d"]:
         """Run the rest of the model on a stand-in for a layer's value; returns the last residual.
 
         Args:
             clean: The clean pass over the same tokens.
             layer: The layer whose value is replaced, `0 … L - 1`.
-            value: What stands in for it, in the model's dtype.
+            value: What stands in for it, in the model's dtype; several stand-ins for the whole batch may
+                follow one another, and run side by side.
             site: Which of the layer's values that is.
         """
+        clean = clean.repeated(len(value) // len(clean.last), layer)
         x = value
         if site == "residual_before":
             x = self._run(clean, layer, value)
@@ -159,20 +189,32 @@ class ResidualStream(nn.Module):
 
     @torch.no_grad()
     def next_token_losses(
-        self, last_residual: Float[Tensor, "batch seq d"], input_ids: Int[Tensor, "batch seq"]
+        self,
+        last_residual: Float[Tensor, "batch seq d"],
+        input_ids: Int[Tensor, "batch seq"],
+        wanted: Bool[Tensor, "batch seq-1"] | None = None,
     ) -> Float[Tensor, "batch seq-1"]:
         """Cross-entropy of each next token in nats, float32.
 
         The logits exist for a block of positions at a time, never for a whole batch.
+
+        Args:
+            last_residual: Residual stream after the last layer.
+            input_ids: Token ids.
+            wanted: Predictions that are made; the loss of all others is zero. All by default.
         """
-        states = last_residual[:, :-1].flatten(0, 1)
-        targets = input_ids[:, 1:].flatten()
+        if wanted is None:
+            wanted = torch.ones_like(input_ids[:, 1:], dtype=torch.bool)
+        states = last_residual[:, :-1][wanted]
+        targets = input_ids[:, 1:][wanted]
         block = _LOGIT_BLOCK.get(states.device.type, _LOGIT_BLOCK_ELSEWHERE)
         losses = [
-            nn.functional.cross_entropy(self.logits(some).to(wanted.device).float(), wanted, reduction="none")
-            for some, wanted in zip(states.split(block), targets.split(block), strict=True)
+            nn.functional.cross_entropy(self.logits(some).to(following.device).float(), following, reduction="none")
+            for some, following in zip(states.split(block), targets.split(block), strict=True)
         ]
-        return torch.cat(losses).view(input_ids.shape[0], -1)
+        spread = torch.zeros(wanted.shape, dtype=torch.float32, device=wanted.device)
+        spread[wanted] = torch.cat(losses)
+        return spread
 
     def logits(self, last_residual: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch vocab"]:
         """Final norm, head and, where the model has one, the soft cap."""
@@ -184,6 +226,22 @@ class ResidualStream(nn.Module):
     def _run(self, clean: CleanPass, layer: int, x: Float[Tensor, "batch seq d"]) -> Float[Tensor, "batch seq d"]:
         arguments = clean.arguments[layer]
         return _hidden(self.layers[layer](x, *arguments.positional, **arguments.named))
+
+
+def _residuals_for(site: Site, layers: Collection[int]) -> set[int]:
+    """Residual streams that hold a site's values of some layers, or that their layers read."""
+    return {layer if site == "residual" else layer - 1 for layer in layers}
+
+
+def _repeated(given: Any, batch: int, times: int) -> Any:
+    """A layer's arguments for a batch that is repeated; what has no batch dimension stays."""
+    if isinstance(given, Tensor):
+        return torch.cat([given] * times) if given.ndim and len(given) == batch > 1 else given
+    if isinstance(given, dict):
+        return {name: _repeated(value, batch, times) for name, value in given.items()}
+    if isinstance(given, tuple):
+        return tuple(_repeated(value, batch, times) for value in given)
+    return given
 
 
 def _hidden(output: Any) -> Tensor:
@@ -208,7 +266,10 @@ def _hooks() -> Iterator[list[RemovableHandle]]:
             handle.remove()
 
 
-def _reading(place: Place, keep: Callable[[Tensor], None]) -> RemovableHandle:
+def _reading(place: Place, values: dict[int, Tensor], layer: int, device: torch.device) -> RemovableHandle:
+    def keep(value: Tensor) -> None:
+        values[layer] = value.to(device)
+
     if place.is_input:
         return place.module.register_forward_pre_hook(lambda _, inputs: keep(inputs[0]))
     return place.module.register_forward_hook(lambda _module, _inputs, output: keep(_hidden(output)))

@@ -5,10 +5,12 @@ from pathlib import Path
 import lightning as L
 from rich.console import Console
 
+from sae_match.evaluation.arms import MATCHED
+from sae_match.evaluation.results import save_spans
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.report.console import print_plan, print_results
 from sae_match.report.figures import draw
-from sae_match.report.tables import pair_rows
+from sae_match.report.pairs import pair_table, save_tables
 from sae_match.report.wandb_logging import log_validation
 from sae_match.text.batches import TextData
 
@@ -35,11 +37,15 @@ class ValidationReport(L.Callback):
         if not trainer.is_global_zero:
             return
         module = _validation(pl_module)
-        results = module.results
+        results, spans = module.results, module.spans
         results.save(self.folder / "results.csv")
-        figures = draw(results, self.folder / "figures")
-        log_validation(trainer.logger, results, pair_rows(module.tally, module.matchings), figures)
-        print_results(self.console, results, self.folder, trainer.logger)
+        save_spans(spans, self.folder / "spans.csv")
+        figures = draw(results, spans, self.folder / "figures")
+        matched = {pair: found for pair, found in module.matchings.items() if MATCHED in module.arms}
+        pairs = {pair: pair_table(pair, found, module.tally) for pair, found in matched.items()}
+        save_tables(pairs.values(), self.folder / "pairs")
+        log_validation(trainer.logger, results, spans, pairs, figures)
+        print_results(self.console, results, spans, self.folder, trainer.logger)
 
 
 def _validation(module: L.LightningModule) -> MatchValidation:

@@ -151,7 +151,7 @@ def _costs(
     d_in = model.widths[site]
     features = {layer: one.features(d_in) for layer, one in found.items()}
     pairs = [pair for pair in saes.adjacent_pairs() if set(pair) <= set(found)]
-    plan = PassPlan(model.n_layers, pairs, len(arms), reruns_target=site != "residual")
+    plan = PassPlan(model.n_layers, pairs, arms, reruns_target=site != "residual")
     tokens = text.documents * text.max_tokens * len(text.datasets)
     operations = plan.floating_point_operations(model, features, tokens)
     yield "pairs", f"{len(pairs)}, {len(arms)} arms each"

@@ -1,54 +1,79 @@
 """What a validation prints: its plan before it starts, its results and files at the end."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from lightning.pytorch.loggers import Logger
 from rich.console import Console
 
-from sae_match.evaluation.arms import CLEAN
-from sae_match.evaluation.results import Results
+from sae_match.evaluation.arms import CLEAN, COACTIVATION
+from sae_match.evaluation.results import Results, SpanResult
 from sae_match.evaluation.validation import MatchValidation
-from sae_match.report.tables import clean_loss, ladder
+from sae_match.report.tables import by_pair, clean_loss, ladder
 from sae_match.report.wandb_logging import where_to_look
 from sae_match.text.batches import TextData
+
+# Width of a table's first column, and of the others.
+_ARM, _PAIR = 20, 8
 
 
 def print_plan(
     console: Console, module: MatchValidation, data: TextData, model_source: str, device: torch.device
 ) -> None:
-    """Model, SAEs, pairs, arms and text of the validation that is about to run."""
-    stream, pairs = module.stream, module.pairs
+    """Model, SAEs, pairs, arms and text of the validation that is about to run, and what it takes."""
+    stream, pairs, plan = module.stream, module.pairs, module.plan()
     sae = module.collection.open(pairs[0][0])
-    layers = {layer for pair in pairs for layer in pair}
     dtype = str(next(stream.parameters()).dtype).removeprefix("torch.")
     tokens = ", ".join(f"{count:,} of {name}" for name, count in data.tokens().items())
-    passes = 1 + len(pairs) * len(module.arms)
-    console.print("[bold]Plan[/bold]", highlight=False)
-    for name, value in {
+    rows = {
         "model": f"{model_source} ({stream.n_layers} layers, d = {stream.d_in}, {dtype}, on {device})",
-        "SAEs": f"{module.collection.source} ({len(layers)} layers, {sae.d_sae:,} features, {sae.activation})",
+        "SAEs": f"{module.collection.source} ({len(module.layers)} layers, {sae.d_sae:,} features, {sae.activation})",
         "pairs": f"{len(pairs)}: {', '.join(f'{source}→{target}' for source, target in pairs)}",
         "matcher": _matcher(module),
         "arms": ", ".join((CLEAN, *module.arms)),
         "tokens": f"{tokens} ({data.settings.documents} documents each)",
-        "passes": f"{passes} for each of {len(data.batches)} batches: a clean one, and one for each pair and arm",
-    }.items():
+        "passes": f"{plan.layer_forwards:,} layer-forwards and {plan.heads:,} heads for each token",
+    }
+    if module.fitting is not None and module.needs_fitting:
+        fitted = sum(module.fitting.tokens().values())
+        rows["fitting"] = f"{', '.join(module.fitted_arms)} on {fitted:,} other tokens, one clean pass{_held(module)}"
+    console.print("[bold]Plan[/bold]", highlight=False)
+    for name, value in rows.items():
         console.print(f"  {name:<8} {value}", highlight=False, soft_wrap=True)
 
 
-def print_results(console: Console, results: Results, folder: Path, logger: Logger | None) -> None:
-    """A table of layers by arms for each metric and dataset, and where the files are."""
+def print_results(
+    console: Console, results: Results, spans: Sequence[SpanResult], folder: Path, logger: Logger | None
+) -> None:
+    """The ladder of each dataset, explained variance by pair of layers, and where the files are."""
     for dataset in results.distinct("dataset"):
         console.print(f"\n[bold]{dataset}[/bold]: clean loss {clean_loss(results, dataset):.3f} nats per token")
-        for metric in ("explained_variance", "delta_loss", "matching_score"):
-            if len(results.select(metric=metric)):
-                console.print(f"\n{metric} on {dataset}", style="italic", highlight=False)
-                console.print(ladder(results, metric, dataset))
+        for span in sorted({row.span for row in spans}):
+            chosen = [row for row in spans if row.dataset == dataset and row.span == span]
+            far = "neighbours" if span == 1 else f"layers {span} apart"
+            console.print(
+                f"\nMeans over {max(row.pairs for row in chosen)} pairs of {far}, with 95 % intervals over documents",
+                style="italic",
+                highlight=False,
+            )
+            console.print(ladder(chosen))
+        console.print(f"\nexplained_variance on {dataset} by pair of layers", style="italic", highlight=False)
+        for table in by_pair(results, "explained_variance", dataset, max(1, (console.width - _ARM) // _PAIR)):
+            console.print(table)
     console.print(f"\n[bold]Files[/bold] in {folder}", highlight=False, soft_wrap=True)
-    console.print("  results.csv, figures/*.png, matchings/*.safetensors, .hydra/", highlight=False)
+    files = "results.csv, spans.csv, figures/*.png, pairs/*.parquet, matchings/*.safetensors, .hydra/"
+    console.print(f"  {files}", highlight=False)
     if (line := where_to_look(logger)) is not None:
         console.print(f"  W&B: {line}", highlight=False, soft_wrap=True)
+
+
+def _held(module: MatchValidation) -> str:
+    """What is held of the fitting text, where that can be much."""
+    if COACTIVATION not in module.arms or module.fitting is None:
+        return ""
+    widest = max(module.widths.values(), default=0)
+    return f"; co-activations of a pair take 8 bytes for each two features active together, {widest**2:,} at most"
 
 
 def _matcher(module: MatchValidation) -> str:

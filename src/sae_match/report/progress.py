@@ -1,4 +1,4 @@
-"""Progress of a validation: of the matching in its setup, then documents done, tokens a second, time left."""
+"""Progress of a validation: of the matching in its setup, then pairs done, tokens a second, time left."""
 
 from contextlib import ExitStack
 from typing import Any
@@ -12,36 +12,48 @@ from sae_match.text.batches import TokenBatch
 
 
 class ValidationProgress(L.Callback):
-    """A bar that advances with every batch.
+    """A bar that advances with every pair of layers of every batch; before, one for what is fitted.
 
     Args:
         console: Where the bar is drawn.
-        batches: Number of batches that the validation has.
     """
 
-    def __init__(self, console: Console, batches: int) -> None:
+    def __init__(self, console: Console) -> None:
         self.progress = Progress(
-            TextColumn("validating"),
+            TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("batches, {task.fields[rate]} tokens/s, left"),
+            TextColumn("{task.fields[rate]}left"),
             TimeRemainingColumn(),
             console=console,
         )
-        self.task = self.progress.add_task("validation", total=batches, rate="-")
+        self.tasks: dict[str, Any] = {}
         self.tokens = 0
+        self.shown = False
 
-    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.is_global_zero:
+    def watch(self, what: str, done: int, total: int) -> None:
+        """What the module tells: what it is doing, how much of it is done, and of how much."""
+        if not self.shown:
+            return
+        if what not in self.tasks:
+            self.tasks[what] = self.progress.add_task(what, total=total, rate="")
+        self.progress.update(self.tasks[what], completed=done, total=total)
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self.shown = trainer.is_global_zero
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.shown:
             self.progress.start()
 
     def on_validation_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: TokenBatch, *_: int
     ) -> None:
-        self.tokens += int(batch.scored.sum())
-        elapsed = self.progress.tasks[self.task].elapsed or 0.0
-        rate = f"{self.tokens / elapsed:,.0f}" if elapsed else "-"
-        self.progress.update(self.task, advance=1, rate=rate)
+        self.tokens += int(batch.scored.sum()) * trainer.world_size
+        task = self.tasks.get("validating")
+        elapsed = self.progress.tasks[self.progress.task_ids.index(task)].elapsed if task is not None else None
+        if elapsed:
+            self.progress.update(task, rate=f"pairs, {self.tokens / elapsed:,.0f} tokens/s, ")
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.progress.stop()
@@ -54,7 +66,7 @@ class MatchingBar(L.Callback):
     """Shows the progress of the matching while the validation is set up.
 
     Args:
-        progress: Fed by the module's `watch`.
+        progress: Fed by the module's `watch_pair`.
     """
 
     def __init__(self, progress: MatchingProgress) -> None:

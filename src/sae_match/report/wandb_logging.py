@@ -1,19 +1,24 @@
 """Weights & Biases: the only module that imports it."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import wandb
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from sae_match.errors import UserError
-from sae_match.evaluation.results import Results
-from sae_match.report.tables import PAIR_COLUMNS, PairRow, charts, summary
+from sae_match.evaluation.plan import Pair
+from sae_match.evaluation.results import Results, SpanResult
+from sae_match.report.pairs import sampled
+from sae_match.report.tables import charts, summary
 
 Mode = Literal["online", "offline", "disabled", "shared"]
 _KINDS = ("wandb", "csv", "none")
@@ -64,10 +69,16 @@ def open_logger(settings: LoggerSettings, folder: Path, config: dict[str, Any]) 
             wandb.finish()
 
 
-def log_validation(logger: Logger | None, results: Results, pairs: Iterable[PairRow], figures: Iterable[Path]) -> None:
-    """Log per-layer charts, a summary, the table of pairs and the figures."""
+def log_validation(
+    logger: Logger | None,
+    results: Results,
+    spans: Sequence[SpanResult],
+    pairs: Mapping[Pair, pa.Table],
+    figures: Iterable[Path],
+) -> None:
+    """Log per-layer charts, a summary, the table of pairs, histograms of their costs and the figures."""
     if isinstance(logger, CSVLogger):
-        logger.log_metrics(dict(summary(results)))
+        logger.log_metrics(summary(spans))
         logger.save()
     if not isinstance(logger, WandbLogger):
         return
@@ -76,9 +87,15 @@ def log_validation(logger: Logger | None, results: Results, pairs: Iterable[Pair
     run.define_metric("by_layer/*", step_metric=_LAYER)
     for layer, values in charts(results):
         run.log({_LAYER: layer, **{f"by_layer/{name}": value for name, value in values.items()}})
-    run.log({"pairs": wandb.Table(columns=list(PAIR_COLUMNS), data=[list(row) for row in pairs])})
+    if pairs:
+        rows = sampled(pairs.values())
+        data = [list(row) for row in zip(*(column.to_pylist() for column in rows.columns), strict=True)]
+        run.log({"pairs": wandb.Table(columns=rows.column_names, data=data)})
+    for (source, target), table in pairs.items():
+        costs = table.filter(pc.equal(table["dataset"], table["dataset"][0]))["cost"].to_numpy()
+        run.log({f"pair_cost/L{source:02d}-L{target:02d}": wandb.Histogram(costs[np.isfinite(costs)])})
     run.log({f"figures/{figure.stem}": wandb.Image(str(figure)) for figure in figures})
-    run.summary.update(summary(results))
+    run.summary.update(summary(spans))
 
 
 def where_to_look(logger: Logger | None) -> str | None:

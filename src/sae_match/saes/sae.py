@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Literal, get_args
 
 import torch
@@ -107,6 +108,10 @@ class SAE:
 
     def content_hash(self) -> str:
         """SHA-256 of everything that determines the SAE's output: equal SAEs hash alike."""
+        return self._content_hash
+
+    @cached_property
+    def _content_hash(self) -> str:
         digest = hashlib.sha256(f"{self.activation} k={self.k}".encode())
         for name, tensor in self.tensors().items():
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

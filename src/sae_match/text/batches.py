@@ -1,8 +1,10 @@
 """From documents to token batches with a mask: what the model is evaluated on."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from types import MappingProxyType
 from typing import NamedTuple, cast
 
 import lightning as L
@@ -70,12 +72,28 @@ class TokenBatch(NamedTuple):
         input_ids: Token ids; the first of each row is BOS.
         attention_mask: True on tokens, false on padding.
         scored: True where an arm stands in for the residual and metrics look: neither BOS nor padding.
+        documents: Number of each row in its dataset.
     """
 
     dataset: str
     input_ids: Int[Tensor, "batch seq"]
     attention_mask: Bool[Tensor, "batch seq"]
     scored: Bool[Tensor, "batch seq"]
+    documents: tuple[int, ...]
+
+    def to(self, device: torch.device) -> "TokenBatch":
+        """The batch on another device."""
+        return self._replace(
+            input_ids=self.input_ids.to(device),
+            attention_mask=self.attention_mask.to(device),
+            scored=self.scored.to(device),
+        )
+
+    def first_document(self) -> "TokenBatch":
+        """The first document alone, without padding."""
+        length = max(1, int(self.attention_mask[0].sum()))
+        ids, mask, scored = (part[:1, :length] for part in (self.input_ids, self.attention_mask, self.scored))
+        return TokenBatch(self.dataset, ids, mask, scored, self.documents[:1])
 
 
 class TextData(L.LightningDataModule):
@@ -85,9 +103,19 @@ class TextData(L.LightningDataModule):
         settings: Which text.
         tokenizer: The language model's.
         part: Part of the split that the documents are taken from.
+        apart_from: Works of each dataset that no document may be taken from.
+
+    Attributes:
+        works: After `setup`, the works of each dataset that documents were taken from.
     """
 
-    def __init__(self, settings: TextSettings, tokenizer: PreTrainedTokenizerBase, part: Part = "evaluation") -> None:
+    def __init__(
+        self,
+        settings: TextSettings,
+        tokenizer: PreTrainedTokenizerBase,
+        part: Part = "evaluation",
+        apart_from: Mapping[str, Collection[str]] = MappingProxyType({}),
+    ) -> None:
         super().__init__()
         if not settings.datasets:
             raise UserError("text.datasets is empty; name at least one dataset")
@@ -104,25 +132,36 @@ class TextData(L.LightningDataModule):
                 refuse_impossible(source)
             except UserError as error:
                 raise UserError(f"text.datasets.{dataset}: {error}") from error
-        self.settings, self.tokenizer, self.part = settings, tokenizer, part
+        self.settings, self.tokenizer, self.part, self.apart_from = settings, tokenizer, part, apart_from
         self.batches: list[TokenBatch] = []
+        self.works: dict[str, set[str]] = {}
 
     def setup(self, stage: str) -> None:
         """Read, draw and tokenise the documents; they are few, so this happens once."""
         if self.batches:
             return
         for dataset, source in self.settings.datasets.items():
-            rows = draw_documents(dataset, source, self.settings, self.tokenizer, self.part)
+            skip = self.apart_from.get(dataset, ())
+            rows, self.works[dataset] = draw_documents(dataset, source, self.settings, self.tokenizer, self.part, skip)
             for start in range(0, len(rows), self.settings.batch):
-                batch = pad(dataset, rows[start : start + self.settings.batch], self.tokenizer)
+                batch = pad(dataset, rows[start : start + self.settings.batch], self.tokenizer, start)
                 if self.settings.packing:
                     # A row begins with BOS and may hold others.
                     batch = batch._replace(scored=batch.scored & (batch.input_ids != rows[0][0]))
                 self.batches.append(batch)
 
     def val_dataloader(self) -> DataLoader[TokenBatch]:
-        """One batch an item, in a fixed order."""
-        return DataLoader(cast("Dataset[TokenBatch]", self.batches), batch_size=None)
+        """One batch an item, in a fixed order; of several processes each has its own share of the batches."""
+        rank, processes = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return DataLoader(cast("Dataset[TokenBatch]", self.batches[rank::processes]), batch_size=None)
+
+    def content_hash(self) -> str:
+        """SHA-256 of the batches: equal texts, cut and batched alike, hash alike."""
+        digest = hashlib.sha256()
+        for batch in self.batches:
+            digest.update(f"{batch.dataset} {tuple(batch.input_ids.shape)} {batch.documents}".encode())
+            digest.update(batch.input_ids.numpy().tobytes() + batch.scored.numpy().tobytes())
+        return digest.hexdigest()
 
     def tokens(self) -> dict[str, int]:
         """Scored tokens of each dataset."""
@@ -138,24 +177,30 @@ def draw_documents(
     settings: TextSettings,
     tokenizer: PreTrainedTokenizerBase,
     part: Part,
-) -> list[list[int]]:
-    """Token ids of `settings.documents` documents, BOS in front, or of as many packed rows.
+    skip: Collection[str] = (),
+) -> tuple[list[list[int]], set[str]]:
+    """Token ids of `settings.documents` documents, BOS in front, or of as many packed rows, and their works.
 
     The documents of the part come in the order that follows from `settings.seed`; the first that have
-    `min_tokens` are taken and cut at `max_tokens`. Nothing is read after the last of them.
+    `min_tokens` are taken and cut at `max_tokens`. Nothing is read after the last of them. Works that are
+    named in `skip` are passed over.
 
     Raises:
         UserError: If there are too few documents that are long enough, or the source cannot be read.
     """
     bos = bos_id(tokenizer, settings.bos)
     seen = 0
+    works: set[str] = set()
 
     def long_enough() -> Iterator[list[int]]:
         nonlocal seen
         for document in in_seeded_order(source, part, settings.seed):
             seen += 1
+            if document.group in skip:
+                continue
             ids = token_ids(document, tokenizer, settings.max_tokens, bos)
             if len(ids) >= settings.min_tokens:
+                works.add(document.group)
                 yield ids
 
     drawn = packed(long_enough(), settings.max_tokens) if settings.packing else long_enough()
@@ -165,7 +210,7 @@ def draw_documents(
             rows.append(row)
             advance()
     if len(rows) == settings.documents:
-        return rows
+        return rows, works
     unit = f"rows of {settings.max_tokens} tokens from documents" if settings.packing else "documents"
     counted = "" if source.whole else f" of the {part} part"
     lift = "" if source.whole else "; if nothing was trained on this text, whole=true lifts its division into parts"
@@ -211,15 +256,15 @@ def token_ids(
     return [first, *ids[: max_tokens - 1]]
 
 
-def pad(dataset: str, rows: Sequence[Sequence[int]], tokenizer: PreTrainedTokenizerBase) -> TokenBatch:
-    """Rows of token ids, BOS in front, as one batch, padded on the right."""
+def pad(dataset: str, rows: Sequence[Sequence[int]], tokenizer: PreTrainedTokenizerBase, first: int = 0) -> TokenBatch:
+    """Rows of token ids, BOS in front, as one batch, padded on the right; `first` is the number of the first."""
     length = max(len(row) for row in rows)
     fill = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else rows[0][0]
     input_ids = torch.tensor([[*row, *[fill] * (length - len(row))] for row in rows])
     attention_mask = torch.tensor([[True] * len(row) + [False] * (length - len(row)) for row in rows])
     scored = attention_mask.clone()
     scored[:, 0] = False
-    return TokenBatch(dataset, input_ids, attention_mask, scored)
+    return TokenBatch(dataset, input_ids, attention_mask, scored, tuple(range(first, first + len(rows))))
 
 
 def training_texts(datasets: Mapping[str, SourceSettings], part: Part) -> dict[str, list[str]]:

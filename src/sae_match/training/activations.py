@@ -31,7 +31,7 @@ def residuals_at(
     """Residuals after the chosen layers at the wanted positions, as bfloat16, on the device of the model's input."""
     device = next(stream.parameters()).device
     mask = None if attention_mask is None else attention_mask.to(device)
-    residuals = stream.capture(input_ids.to(device), mask).residuals
+    residuals = stream.capture(input_ids.to(device), mask, keep=layers).residuals
     wanted = wanted.to(device)
     return torch.stack([residuals[layer][wanted].to(torch.bfloat16) for layer in layers])
 

@@ -1,6 +1,5 @@
 """Checkpoints of a training of SAEs: written whole, and never taken up by a training that differs."""
 
-import hashlib
 import logging
 import pickle
 import zipfile
@@ -14,6 +13,7 @@ import torch
 
 from sae_match.errors import UserError
 from sae_match.files import remove_leftovers, written_whole
+from sae_match.model.fingerprint import fingerprint
 from sae_match.model.residual_stream import ResidualStream
 from sae_match.text.batches import TextSettings
 from sae_match.training.sae_settings import SAETrainingSettings
@@ -23,8 +23,6 @@ log = logging.getLogger(__name__)
 _KEY = "sae_match"
 #: Settings that change nothing in what is trained.
 _WITHOUT_EFFECT = ("checkpoint_every",)
-#: Entries of each parameter that a model is told from another by.
-_SAMPLE = 64
 
 
 def identity(settings: SAETrainingSettings, stream: ResidualStream, text: TextSettings) -> dict[str, str]:
@@ -32,17 +30,6 @@ def identity(settings: SAETrainingSettings, stream: ResidualStream, text: TextSe
     own = {f"training.{name}": str(value) for name, value in asdict(settings).items() if name not in _WITHOUT_EFFECT}
     sources = {f"text.datasets.{name}": str(asdict(source)) for name, source in text.datasets.items()}
     return {**own, **sources, "text.bos": str(text.bos), "model": fingerprint(stream)}
-
-
-def fingerprint(stream: ResidualStream) -> str:
-    """A short name that models with other weights do not share: a hash of some entries of each parameter."""
-    digest = hashlib.sha256()
-    for name, parameter in stream.model.named_parameters():
-        digest.update(f"{name} {tuple(parameter.shape)} {parameter.dtype}".encode())
-        # A parameter that is kept on disk for want of memory has no values here.
-        if not parameter.is_meta:
-            digest.update(str(parameter.detach().flatten()[:_SAMPLE].float().tolist()).encode())
-    return digest.hexdigest()[:16]
 
 
 class Checkpoints(L.Callback):

@@ -1,0 +1,111 @@
+"""What is fitted on text that is never evaluated: affine maps, and which features are active together."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from scipy.sparse import csr_array
+from torch import Tensor
+
+from sae_match.errors import UserError
+
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class LinearMap:
+    """An affine map `x -> x W + b`.
+
+    Attributes:
+        weight: `W`.
+        bias: `b`.
+    """
+
+    weight: Float[Tensor, "d_in d_out"]
+    bias: Float[Tensor, " d_out"]
+
+    def __call__(self, x: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "tokens d_out"]:
+        """The mapped vectors."""
+        return x @ self.weight + self.bias
+
+
+class LeastSquares:
+    """Sums from which the affine map between two layers follows; products about a point near the means.
+
+    Args:
+        x: First tokens of the source layer: their mean is the point.
+        y: The same tokens of the target layer.
+    """
+
+    def __init__(self, x: Float[Tensor, "tokens d_in"], y: Float[Tensor, "tokens d_out"]) -> None:
+        self._x_centre, self._y_centre = x.mean(0), y.mean(0)
+        self.count = 0
+        self._x_sum, self._y_sum = torch.zeros_like(self._x_centre).double(), torch.zeros_like(self._y_centre).double()
+        self._squares = self._x_sum.new_zeros(x.shape[1], x.shape[1])
+        self._products = self._x_sum.new_zeros(x.shape[1], y.shape[1])
+
+    def add(self, x: Float[Tensor, "tokens d_in"], y: Float[Tensor, "tokens d_out"]) -> None:
+        """Add a batch of tokens."""
+        x, y = x - self._x_centre, y - self._y_centre
+        self.count += len(x)
+        self._x_sum += x.sum(0, dtype=torch.float64)
+        self._y_sum += y.sum(0, dtype=torch.float64)
+        self._squares += x.T @ x
+        self._products += x.T @ y
+
+    def solution(self) -> LinearMap:
+        """The map with the least squared error; of several, the one with the smallest weights.
+
+        Raises:
+            UserError: If there are fewer tokens than dimensions.
+        """
+        d_in = len(self._x_sum)
+        if self.count <= d_in:
+            raise UserError(
+                f"a linear map of {d_in} dimensions needs more than {self.count} tokens of fitting text; "
+                "raise evaluation.fitting_documents"
+            )
+        x_mean, y_mean = self._x_sum / self.count, self._y_sum / self.count
+        covariance = self._squares / self.count - torch.outer(x_mean, x_mean)
+        cross = self._products / self.count - torch.outer(x_mean, y_mean)
+        # On the CPU, where a solver exists that stands dimensions without variance.
+        weight = torch.linalg.lstsq(covariance.cpu(), cross.cpu(), rcond=1e-10, driver="gelsd").solution
+        x_mean, y_mean = x_mean + self._x_centre.double(), y_mean + self._y_centre.double()
+        bias = y_mean.cpu() - x_mean.cpu() @ weight
+        like = self._x_centre
+        return LinearMap(weight.to(like.device, like.dtype), bias.to(like.device, like.dtype))
+
+
+class ActivityRecord:
+    """Which features of a layer were active on which tokens: 4 bytes for each time that one was."""
+
+    def __init__(self, n_features: int) -> None:
+        self.n_features = n_features
+        self._features: list[np.ndarray] = []
+        self._counts: list[np.ndarray] = []
+
+    def add(self, active: Bool[Tensor, "tokens n_features"]) -> None:
+        """Add the tokens of a batch."""
+        self._features.append(active.nonzero()[:, 1].to("cpu", torch.int32).numpy())
+        self._counts.append(active.sum(1).cpu().numpy())
+
+    def matrix(self) -> csr_array:
+        """`[tokens, n_features]`, one where a feature was active."""
+        counts, features = np.concatenate(self._counts), np.concatenate(self._features)
+        starts = np.concatenate([[0], np.cumsum(counts)])
+        return csr_array((np.ones(len(features), np.int32), features, starts), shape=(len(counts), self.n_features))
+
+
+def refuse_common_documents(fitting: Iterable[str], evaluation: Iterable[str]) -> None:
+    """Check that no document is fitted on and evaluated.
+
+    Raises:
+        UserError: If one is; names it.
+    """
+    common = set(fitting) & set(evaluation)
+    if common:
+        raise UserError(
+            f"{len(common)} documents are in the fitting text and in the evaluated text, {min(common)} among them"
+        )

@@ -1,0 +1,215 @@
+"""The data-free step of a validation: what each pair of layers is matched by, before any text is read."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import cast
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+
+from sae_match.errors import UserError
+from sae_match.evaluation.arms import (
+    COACTIVATION,
+    COMPOSED,
+    IDENTITY,
+    MATCHED,
+    MATCHED_UNFOLDED,
+    MATCHING_ARMS,
+    NEAREST,
+    RANDOM,
+    quantile_of,
+)
+from sae_match.evaluation.plan import Pair, arms_of
+from sae_match.evaluation.transport import Transport, cheapest
+from sae_match.matching import baselines
+from sae_match.matching.agreement import priced
+from sae_match.matching.cache import MatchingCache
+from sae_match.matching.composition import compose
+from sae_match.matching.cost import Metric
+from sae_match.matching.layers import PairWatch, by_target, match_layers
+from sae_match.matching.matching import MatcherSettings, Matching
+from sae_match.saes.collection import SAECollection
+from sae_match.saes.folding import Fold, natural_fold
+from sae_match.saes.sae import SAE
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PairMatchings:
+    """How features go from a source SAE to a target SAE under each arm.
+
+    Attributes:
+        matchings: Of each matching arm; `coactivation` joins when it is fitted.
+        transports: The same, ready to carry values.
+        cheap: For each arm `quantile_q`, the features whose pairs cost little enough.
+        encoder_cosine: Of each pair of `matched`: cosine of the columns of `W_enc`; empty without.
+        decoder_cosine: Of each pair of `matched`: cosine of the rows of `W_dec`; empty without.
+    """
+
+    matchings: dict[str, Matching]
+    transports: dict[str, Transport]
+    cheap: dict[str, Bool[Tensor, " n_source"]] = field(default_factory=dict)
+    encoder_cosine: Float[Tensor, " n_source"] = field(default_factory=lambda: torch.empty(0))
+    decoder_cosine: Float[Tensor, " n_source"] = field(default_factory=lambda: torch.empty(0))
+
+    def to(self, device: torch.device) -> "PairMatchings":
+        """The same with everything that a batch needs on another device."""
+        return replace(
+            self,
+            transports={arm: transport.to(device) for arm, transport in self.transports.items()},
+            cheap={arm: mask.to(device) for arm, mask in self.cheap.items()},
+        )
+
+    def joined(self, arm: str, matching: Matching, transport: Transport) -> "PairMatchings":
+        """The same with a further arm."""
+        return replace(
+            self, matchings={**self.matchings, arm: matching}, transports={**self.transports, arm: transport}
+        )
+
+
+class PairMatcher:
+    """Matches the layers of a collection under all arms; the SAEs of two layers are in memory at a time.
+
+    Args:
+        collection: The SAEs.
+        settings: How they are matched.
+        cache: Where matchings are kept.
+        arms: Arms that are wanted.
+        seed: Of the arm `random`.
+        watch: Told where solutions stand.
+    """
+
+    def __init__(
+        self,
+        collection: SAECollection,
+        settings: MatcherSettings,
+        cache: MatchingCache,
+        arms: Sequence[str],
+        seed: int,
+        watch: PairWatch,
+    ) -> None:
+        self.collection, self.settings, self.cache = collection, settings, cache
+        self.arms, self.seed, self.watch = arms, seed, watch
+        self._open: dict[int, SAE] = {}
+        self._neighbours: dict[int, Matching] = {}
+
+    def all_of(self, pairs: Sequence[Pair], rank: int = 0, processes: int = 1) -> Iterator[tuple[Pair, PairMatchings]]:
+        """Every pair's matchings.
+
+        Of several processes each solves its own share first; the rest it finds in the cache, where it
+        waits for a pair that another process is solving. No process waits in any other way.
+        """
+        ordered = by_target(pairs)
+        if processes > 1:
+            for pair in ordered[rank::processes]:
+                for arm in self._solved_arms():
+                    self._solve(pair, arm)
+        for pair in ordered:
+            yield pair, self._of(pair)
+
+    def opened(self, pair: Pair) -> tuple[SAE, SAE]:
+        """The SAEs of a pair.
+
+        Raises:
+            UserError: If one cannot be opened, or they are of different widths.
+        """
+        # Dropped before the next is opened, so that there are never three.
+        self._open = {layer: sae for layer, sae in self._open.items() if layer in pair}
+        for layer in pair:
+            if layer not in self._open:
+                self._open[layer] = self.collection.open(layer)
+        source, target = self._open[pair[0]], self._open[pair[1]]
+        if source.d_sae != target.d_sae:
+            raise UserError(
+                f"layers {pair[0]} and {pair[1]}: the source has {source.d_sae} features and the target "
+                f"{target.d_sae}; a validation compares SAEs of one width"
+            )
+        return source, target
+
+    def close(self) -> None:
+        """Drop the SAEs that are open."""
+        self._open = {}
+
+    def _of(self, pair: Pair) -> PairMatchings:
+        wanted = [arm for arm in arms_of(pair, self.arms) if arm in MATCHING_ARMS and arm != COACTIVATION]
+        quantiles = {arm: q for arm in self.arms if (q := quantile_of(arm)) is not None}
+        if quantiles and MATCHED not in wanted:
+            wanted.append(MATCHED)
+        matchings = {arm: self._matching(pair, arm) for arm in wanted}
+        source, target = self.opened(pair)
+        transports = {
+            arm: Transport.between(source, target, matching, fold_of(arm, self.settings, source))
+            for arm, matching in matchings.items()
+        }
+        found = PairMatchings(matchings, transports)
+        if MATCHED not in matchings:
+            return found
+        matched = matchings[MATCHED]
+        return replace(
+            found,
+            cheap={arm: cheapest(matched, q) for arm, q in quantiles.items()},
+            encoder_cosine=_cosines(source.W_enc.T, target.W_enc.T, matched),
+            decoder_cosine=_cosines(source.W_dec, target.W_dec, matched),
+        )
+
+    def _matching(self, pair: Pair, arm: str) -> Matching:
+        if arm == COMPOSED:
+            return self._composed(pair)
+        if arm in (MATCHED, MATCHED_UNFOLDED):
+            return self._solve(pair, arm)
+        source, target = self.opened(pair)
+        if arm == IDENTITY:
+            return baselines.identity(source)
+        if arm == RANDOM:
+            return baselines.random(source, seed=self.seed + pair[0])
+        return baselines.nearest(
+            source,
+            target,
+            fold=fold_of(arm, self.settings, source),
+            terms=self.settings.terms,
+            metric=cast(Metric, self.settings.metric),
+        )
+
+    def _solve(self, pair: Pair, arm: str) -> Matching:
+        source, target = self.opened(pair)
+        settings = replace(self.settings, fold=fold_of(arm, self.settings, source))
+        return match_layers(
+            pair, source, target, settings, collection=self.collection, cache=self.cache, watch=self.watch
+        )
+
+    def _composed(self, pair: Pair) -> Matching:
+        chain = self._neighbour(pair[0])
+        for layer in range(pair[0] + 1, pair[1]):
+            chain = compose(chain, self._neighbour(layer))
+        return priced(chain, *self.opened(pair), self.settings)
+
+    def _neighbour(self, layer: int) -> Matching:
+        """The matching of a layer and the next, found once."""
+        if layer not in self._neighbours:
+            self._neighbours[layer] = self._solve((layer, layer + 1), MATCHED)
+        return self._neighbours[layer]
+
+    def _solved_arms(self) -> list[str]:
+        return [arm for arm in (MATCHED, MATCHED_UNFOLDED) if arm in self.arms]
+
+
+def fold_of(arm: str, settings: MatcherSettings, source: SAE) -> Fold:
+    """What values are rescaled by under an arm; the baselines stay folded whatever the matcher."""
+    if arm == MATCHED_UNFOLDED:
+        return "none"
+    if arm in (IDENTITY, RANDOM, NEAREST, COACTIVATION) and settings.fold == "none":
+        return natural_fold(source)
+    return cast(Fold, settings.fold)
+
+
+def _cosines(
+    source: Float[Tensor, "n_source d"], target: Float[Tensor, "n_target d"], matching: Matching
+) -> Float[Tensor, " n_source"]:
+    """Cosine of each pair's vectors, nan where there is no partner."""
+    partner = matching.permutation.to(target.device)
+    cosines = cosine_similarity(source, target[partner.clamp_min(0)], dim=1)
+    return torch.where(partner >= 0, cosines, torch.nan).float().cpu()

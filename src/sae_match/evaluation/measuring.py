@@ -1,0 +1,219 @@
+"""One batch of text: the clean pass, then every pair and arm on top of what it left."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+
+from sae_match.evaluation.arms import RECONSTRUCT_TARGET, Stage, stand_in
+from sae_match.evaluation.fitting import LinearMap
+from sae_match.evaluation.matchings import PairMatchings
+from sae_match.evaluation.plan import Pair, arms_of
+from sae_match.evaluation.statistics import DocumentVectors, PairActivity
+from sae_match.evaluation.tally import ArmKey, LayerKey, Tally
+from sae_match.model.residual_stream import CleanPass, ResidualStream
+from sae_match.saes.sae import SAE
+from sae_match.saes.sites import Site
+from sae_match.text.batches import TokenBatch
+
+#: Tokens that run through the model side by side when arms of a pair are resumed together: as many as keep
+#: the device busy, and no more, as each holds memory.
+_TOKENS_TOGETHER = {"cpu": 4096}
+_TOKENS_TOGETHER_ELSEWHERE = 32_768
+
+
+@dataclass(frozen=True)
+class Features:
+    """True residuals of a layer on a batch's scored tokens, and its SAE's features of them."""
+
+    x: Float[Tensor, "tokens d_in"]
+    f: Float[Tensor, "tokens d_sae"]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is measured.
+
+    Attributes:
+        stream: The language model.
+        site: Where its SAEs read.
+        open_sae: Gives the SAE of a layer.
+        matchings: Of each pair of layers.
+        linear: Affine maps of each pair, where an arm needs them.
+        arms: Arms, as far as a pair has them.
+    """
+
+    stream: ResidualStream
+    site: Site
+    open_sae: Callable[[int], SAE]
+    matchings: Mapping[Pair, PairMatchings]
+    linear: Mapping[Pair, LinearMap]
+    arms: Sequence[str]
+
+
+class BatchMeasurement:
+    """Measures pairs of layers on one batch.
+
+    Args:
+        subject: What is measured.
+        batch: On which text.
+        clean: Its clean pass, with the residuals of all layers that the pairs have.
+    """
+
+    def __init__(self, subject: Subject, batch: TokenBatch, clean: CleanPass) -> None:
+        self.subject, self.batch, self.clean = subject, batch, clean
+        self.document = batch.scored.nonzero()[:, 0]
+        self.predictions = batch.scored[:, :-1] & batch.scored[:, 1:]
+        self._features: dict[int, Features] = {}
+
+    def clean_losses(self) -> Float64[Tensor, "documents two"]:
+        """Total loss and number of predictions of each document, without any stand-in."""
+        return self._losses(self.clean.last)[0]
+
+    def features(self, layer: int) -> Features:
+        """Residuals and features of a layer; made once while they are needed."""
+        if layer not in self._features:
+            x = self.clean.values[layer][self.batch.scored].float()
+            self._features[layer] = Features(x, self.subject.open_sae(layer).encode(x))
+        return self._features[layer]
+
+    def forget(self, layer: int) -> None:
+        """Drop the features of a layer that no further pair has."""
+        self._features.pop(layer, None)
+
+    def stage(self, pair: Pair) -> Stage:
+        """What the arms of a pair are made of."""
+        before, after = self.features(pair[0]), self.features(pair[1])
+        matched = self.subject.matchings[pair]
+        return Stage(
+            source=self.subject.open_sae(pair[0]),
+            target=self.subject.open_sae(pair[1]),
+            x_source=before.x,
+            f_source=before.f,
+            f_target=after.f,
+            transports=matched.transports,
+            linear=self.subject.linear.get(pair),
+            cheap=matched.cheap,
+        )
+
+    def errors(self, pair: Pair, arms: Sequence[str]) -> Iterator[tuple[str, Float[Tensor, "tokens d_in"]]]:
+        """Reconstruction error of each arm of a pair."""
+        stage, x = self.stage(pair), self.features(pair[1]).x
+        for arm in arms:
+            yield arm, stand_in(arm, stage) - x
+
+    def add_layer(self, layer: int, tally: Tally, weights: Float64[Tensor, "rows documents"]) -> None:
+        """Add a layer's residuals and activity."""
+        key, found = (layer, self.batch.dataset), self.features(layer)
+        residual = DocumentVectors.of(found.x, self.document, len(weights[0]), tally.reference(key))
+        active = found.f > 0
+        columns = torch.stack([self._by_document(active.sum(1)), residual.columns[:, 0]], 1)
+        tally.add_layer(key, residual, columns, active.sum(0).cpu(), weights)
+
+    def add_pair(
+        self, pair: Pair, arms: Sequence[str], tally: Tally, weights: Float64[Tensor, "rows documents"]
+    ) -> None:
+        """Add everything about a pair under some of its arms."""
+        for together in self._side_by_side(arms):
+            values = []
+            for arm, error in self.errors(pair, together):
+                key = (pair, arm, self.batch.dataset)
+                tally.add_error(
+                    key, DocumentVectors.of(error, self.document, len(weights[0]), tally.reference(key)), weights
+                )
+                values.append(self._placed(pair[1], self.features(pair[1]).x + error))
+            last = self.subject.stream.resume(self.clean, pair[1], torch.cat(values), self.subject.site)
+            del values
+            for arm, losses in zip(together, self._losses(last), strict=True):
+                tally.add_loss((pair, arm, self.batch.dataset), losses, weights)
+        active, active_after = self.features(pair[0]).f > 0, self.features(pair[1]).f > 0
+        for arm, transport in self.subject.matchings[pair].transports.items():
+            if arm in arms:
+                counted = PairActivity.of(active, active_after, transport.permutation, self.document, len(weights[0]))
+                tally.add_pairs((pair, arm, self.batch.dataset), counted, weights)
+
+    def _placed(self, layer: int, x_hat: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "batch seq d_in"]:
+        """What stands in for a layer's value: BOS and padding keep their own."""
+        value = self.clean.values[layer].clone()
+        value[self.batch.scored] = x_hat.to(value.dtype)
+        return value
+
+    def _losses(self, last: Float[Tensor, "rows seq d"]) -> Float64[Tensor, "arms documents two"]:
+        """Total loss and number of predictions of each document, for each arm that the rows are of."""
+        times = len(last) // len(self.batch.input_ids)
+        ids, wanted = self.batch.input_ids.repeat(times, 1), self.predictions.repeat(times, 1)
+        losses = self.subject.stream.next_token_losses(last, ids, wanted).cpu().double().sum(1)
+        counts = wanted.sum(1).cpu().double()
+        return torch.stack([losses, counts], 1).view(times, -1, 2)
+
+    def _by_document(self, values: Int64[Tensor, " tokens"]) -> Float64[Tensor, " documents"]:
+        sums = torch.zeros(len(self.batch.input_ids), dtype=torch.float64, device=values.device)
+        return sums.index_add_(0, self.document, values.double()).cpu()
+
+    def _side_by_side(self, arms: Sequence[str]) -> Iterator[Sequence[str]]:
+        ids = self.batch.input_ids
+        most = _TOKENS_TOGETHER.get(ids.device.type, _TOKENS_TOGETHER_ELSEWHERE)
+        step = max(1, most // ids.numel())
+        return (arms[start : start + step] for start in range(0, len(arms), step))
+
+
+def measure_batch(
+    subject: Subject,
+    batch: TokenBatch,
+    groups: Sequence[Sequence[Pair]],
+    tally: Tally,
+    weights: Float64[Tensor, "rows documents"],
+    watch: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Add a batch to a tally.
+
+    Args:
+        subject: What is measured.
+        batch: On which text.
+        groups: Pairs whose residuals are held at one time; a clean pass for each group.
+        tally: Added to.
+        weights: How often each replicate counts each document of the batch.
+        watch: Told how many pairs are done.
+    """
+    seen: set[int] = set()
+    reached: set[int] = set()
+    done = 0
+    for number, pairs in enumerate(groups):
+        layers = {layer for pair in pairs for layer in pair}
+        clean = subject.stream.capture(batch.input_ids, batch.attention_mask, subject.site, keep=layers)
+        at = BatchMeasurement(subject, batch, clean)
+        if number == 0:
+            tally.add_clean(batch.dataset, at.clean_losses(), weights)
+        for position, pair in enumerate(pairs):
+            for layer in set(pair) - seen:
+                at.add_layer(layer, tally, weights)
+                seen.add(layer)
+            arms = [arm for arm in arms_of(pair, subject.arms) if arm != RECONSTRUCT_TARGET or pair[1] not in reached]
+            at.add_pair(pair, arms, tally, weights)
+            reached.add(pair[1])
+            later = {layer for other in pairs[position + 1 :] for layer in other}
+            for layer in set(pair) - later:
+                at.forget(layer)
+            done += 1
+            watch(done)
+
+
+def references_of(
+    subject: Subject, batch: TokenBatch, pairs: Sequence[Pair]
+) -> Iterator[tuple[LayerKey | ArmKey, Float[Tensor, " d_in"]]]:
+    """Points near the means of residuals and errors: the means over a batch."""
+    layers = {layer for pair in pairs for layer in pair}
+    clean = subject.stream.capture(batch.input_ids, batch.attention_mask, subject.site, keep=layers)
+    at = BatchMeasurement(subject, batch, clean)
+    for layer in layers:
+        yield (layer, batch.dataset), _mean(at.features(layer).x)
+    for pair in pairs:
+        for arm, error in at.errors(pair, arms_of(pair, subject.arms)):
+            yield (pair, arm, batch.dataset), _mean(error)
+
+
+def _mean(vectors: Float[Tensor, "tokens d_in"]) -> Float[Tensor, " d_in"]:
+    """Mean, or the origin where there is no vector."""
+    return vectors.mean(0) if len(vectors) else vectors.new_zeros(vectors.shape[1])

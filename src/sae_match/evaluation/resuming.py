@@ -1,0 +1,62 @@
+"""What a validation that was killed goes on from: its sums after the last finished batch."""
+
+import logging
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float64
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from sae_match.errors import UserError
+from sae_match.files import remove_leftovers, written_whole
+
+log = logging.getLogger(__name__)
+
+_SUMS, _FINISHED = "sums", "finished"
+
+
+@dataclass
+class Unfinished:
+    """A file that holds the sums of the batches that are finished.
+
+    Attributes:
+        file: Named by everything that determines the sums; none where nothing is kept.
+    """
+
+    file: Path | None
+
+    def found(self) -> tuple[Float64[Tensor, " entries"], set[int]] | None:
+        """Sums and numbers of the finished batches; none where there is no file that can be used."""
+        if self.file is None:
+            return None
+        remove_leftovers(self.file)
+        if not self.file.is_file():
+            return None
+        try:
+            with safe_open(self.file, framework="pt") as held:
+                sums, finished = held.get_tensor(_SUMS), held.get_tensor(_FINISHED)
+        except (SafetensorError, OSError) as error:
+            log.warning("%s cannot be used (%s); every batch is measured anew", self.file, error)
+            return None
+        return sums, set(finished.tolist())
+
+    def keep(self, sums: Float64[Tensor, " entries"], finished: set[int]) -> None:
+        """Write what is finished; where that cannot be done, it is said once and then done without."""
+        if self.file is None:
+            return
+        try:
+            with written_whole(self.file) as temporary:
+                save_file({_SUMS: sums, _FINISHED: torch.tensor(sorted(finished))}, temporary)
+        except (UserError, SafetensorError) as error:
+            log.warning("%s; if this run is killed, it begins anew", error)
+            self.file = None
+
+    def remove(self) -> None:
+        """Remove the file: the validation is over."""
+        if self.file is not None:
+            with suppress(OSError):
+                self.file.unlink(missing_ok=True)
