@@ -111,12 +111,14 @@ def sketch_directions(d_in: int) -> Float64[Tensor, "d_in sketch"]:
 
 def explained_variance(x: Spread, error: Spread) -> Rows:
     """`1 - Var(x_hat - x) / Var(x)`; `error` is the spread of `x_hat - x`."""
-    return 1 - error.variance / x.variance
+    unexplained: Rows = error.variance / x.variance
+    return 1 - unexplained
 
 
 def explained_variance_mse(x: Spread, error: Spread) -> Rows:
     """SAELens' convention: `1 - E|x - x_hat|^2 / (E|x|^2 - |E x|^2)`."""
-    return 1 - error.mean_square / x.variance
+    unexplained: Rows = error.mean_square / x.variance
+    return 1 - unexplained
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from rich.console import Console
 from sae_match.evaluation.arms import CLEAN, COACTIVATION
 from sae_match.evaluation.results import Results, SpanResult
 from sae_match.evaluation.validation import MatchValidation
+from sae_match.matching.planning import GIGABYTE
 from sae_match.report.tables import by_pair, clean_loss, ladder
 from sae_match.report.wandb_logging import where_to_look
 from sae_match.text.batches import TextData
@@ -37,7 +38,7 @@ def print_plan(
     }
     if module.fitting is not None and module.needs_fitting:
         fitted = sum(module.fitting.tokens().values())
-        rows["fitting"] = f"{', '.join(module.fitted_arms)} on {fitted:,} other tokens, one clean pass{_held(module)}"
+        rows["fitting"] = f"{', '.join(module.fitted_arms)} on {fitted:,} other tokens, one clean pass{_held(module, sae.d_sae)}"
     console.print("[bold]Plan[/bold]", highlight=False)
     for name, value in rows.items():
         console.print(f"  {name:<8} {value}", highlight=False, soft_wrap=True)
@@ -68,12 +69,11 @@ def print_results(
         console.print(f"  W&B: {line}", highlight=False, soft_wrap=True)
 
 
-def _held(module: MatchValidation) -> str:
-    """What is held of the fitting text, where that can be much."""
-    if COACTIVATION not in module.arms or module.fitting is None:
+def _held(module: MatchValidation, features: int) -> str:
+    """Memory for the co-activations of a pair of layers, at most, where they are counted."""
+    if COACTIVATION not in module.arms:
         return ""
-    widest = max(module.widths.values(), default=0)
-    return f"; co-activations of a pair take 8 bytes for each two features active together, {widest**2:,} at most"
+    return f"; co-activations of a pair, kept sparse, take {8 * features**2 / GIGABYTE:.2g} GB at most"
 
 
 def _matcher(module: MatchValidation) -> str:

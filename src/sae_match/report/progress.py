@@ -5,7 +5,7 @@ from typing import Any
 
 import lightning as L
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from sae_match.report.matching_progress import MatchingProgress
 from sae_match.text.batches import TokenBatch
@@ -27,7 +27,7 @@ class ValidationProgress(L.Callback):
             TimeRemainingColumn(),
             console=console,
         )
-        self.tasks: dict[str, Any] = {}
+        self.tasks: dict[str, TaskID] = {}
         self.tokens = 0
         self.shown = False
 
@@ -51,7 +51,9 @@ class ValidationProgress(L.Callback):
     ) -> None:
         self.tokens += int(batch.scored.sum()) * trainer.world_size
         task = self.tasks.get("validating")
-        elapsed = self.progress.tasks[self.progress.task_ids.index(task)].elapsed if task is not None else None
+        if task is None:
+            return
+        elapsed = self.progress.tasks[self.progress.task_ids.index(task)].elapsed
         if elapsed:
             self.progress.update(task, rate=f"pairs, {self.tokens / elapsed:,.0f} tokens/s, ")
 

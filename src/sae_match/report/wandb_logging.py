@@ -78,7 +78,7 @@ def log_validation(
 ) -> None:
     """Log per-layer charts, a summary, the table of pairs, histograms of their costs and the figures."""
     if isinstance(logger, CSVLogger):
-        logger.log_metrics(summary(spans))
+        logger.log_metrics(dict(summary(spans).items()))
         logger.save()
     if not isinstance(logger, WandbLogger):
         return
