@@ -1,9 +1,10 @@
+import csv
 import math
 
 import pytest
 
 from sae_match.errors import UserError
-from sae_match.evaluation.results import Result, Results
+from sae_match.evaluation.results import Result, Results, SpanResult, save_spans
 
 ROWS = Results(
     [
@@ -35,3 +36,24 @@ def test_a_missing_file_or_column_is_named(tmp_path):
     (tmp_path / "results.csv").write_text("arm,value\nmatched,1\n")
     with pytest.raises(UserError, match="has no column source_layer"):
         Results.load(tmp_path / "results.csv")
+
+
+def test_columns_are_selected_and_listed_in_order():
+    assert [row.arm for row in ROWS.select(dataset="prose", arm="random")] == ["random"]
+    assert len(ROWS.select(metric="loss")) == 0
+    assert ROWS.distinct("arm") == ["matched", "random"]
+    assert ROWS.distinct("target_layer") == [1]
+
+
+def test_means_over_spans_are_written_to_the_last_digit(tmp_path):
+    rows = [
+        SpanResult(1, "matched", "prose", "delta_loss", 0.1 + 0.2, -1 / 3, 2 / 3, 4),
+        SpanResult(5, "composed", "code, old", "jaccard", math.nan, None, None, 1),
+    ]
+    save_spans(rows, tmp_path / "run" / "spans.csv")
+    with (tmp_path / "run" / "spans.csv").open(newline="") as file:
+        header, first, second = csv.reader(file)
+    assert header == ["span", "arm", "dataset", "metric", "value", "low", "high", "pairs"]
+    assert first[:4] == ["1", "matched", "prose", "delta_loss"]
+    assert [float(cell) for cell in first[4:7]] == [0.1 + 0.2, -1 / 3, 2 / 3]
+    assert second == ["5", "composed", "code, old", "jaccard", "nan", "", "", "1"]

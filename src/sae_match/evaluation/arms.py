@@ -109,14 +109,14 @@ def checked_arms(names: list[str]) -> list[str]:
         raise UserError(f"evaluation.arms is empty; choose among {', '.join(ARMS)}")
     for name in names:
         _refuse_unknown(name)
-    return sorted(set(names), key=order_of)
+    return sorted(dict.fromkeys(names), key=order_of)
 
 
 def _refuse_unknown(name: str) -> None:
     match = _QUANTILE.fullmatch(name)
     if match is not None:
         try:
-            inside = 0 <= float(match[1]) <= 1
+            inside = not match[1].startswith("-") and float(match[1]) <= 1
         except ValueError:
             inside = False
         if not inside:

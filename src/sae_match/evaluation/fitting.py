@@ -48,10 +48,10 @@ class LeastSquares:
 
     def add(self, x: Float[Tensor, "tokens d_in"], y: Float[Tensor, "tokens d_out"]) -> None:
         """Add a batch of tokens."""
-        x, y = x - self._x_centre, y - self._y_centre
+        x, y = (x - self._x_centre).double(), (y - self._y_centre).double()
         self.count += len(x)
-        self._x_sum += x.sum(0, dtype=torch.float64)
-        self._y_sum += y.sum(0, dtype=torch.float64)
+        self._x_sum += x.sum(0)
+        self._y_sum += y.sum(0)
         self._squares += x.T @ x
         self._products += x.T @ y
 

@@ -51,6 +51,8 @@ def fit(
     squares: dict[Pair, LeastSquares] = {}
     layers = sorted({layer for pair in pairs for layer in pair})
     for number, batch in enumerate(batches):
+        if not batch.scored.any():
+            continue
         at = _captured(subject, batch, layers, device)
         if COACTIVATION in subject.arms:
             for layer in layers:
@@ -60,7 +62,9 @@ def fit(
         if maps:
             for pair in pairs:
                 x, y = (at.clean.values[layer][at.batch.scored].float() for layer in pair)
-                squares.setdefault(pair, LeastSquares(x, y)).add(x, y)
+                if pair not in squares:
+                    squares[pair] = LeastSquares(x, y)
+                squares[pair].add(x, y)
         watch("fitting text", number + 1, len(batches))
     return Fitted(
         {pair: sums.solution() for pair, sums in squares.items()}, _matched(pairs, records, watch) if records else {}

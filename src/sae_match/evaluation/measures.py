@@ -42,9 +42,10 @@ def results_of(tally: Tally) -> Iterator[Result]:
 
 
 def spans_of(tally: Tally) -> Iterator[SpanResult]:
-    """Every metric of every arm and dataset, as the mean over the pairs of layers at the same distance.
+    """What arms and datasets are compared by, as the mean over the pairs of layers at the same distance.
 
-    The bootstrap's replicates draw the same documents for all pairs, so that the interval is that of the mean.
+    Pairs without the number (no source feature was ever active) are left out. The bootstrap's replicates
+    draw the same documents for all pairs, so that the interval is that of the mean.
     """
 
     def group(run: ArmKey) -> tuple[int, int, tuple[int, float], str]:
@@ -56,8 +57,10 @@ def spans_of(tally: Tally) -> Iterator[SpanResult]:
         found: dict[str, list[Tensor]] = {}
         for run in runs:
             for metric, values, _ in _measures(tally, run):
-                found.setdefault(metric, []).append(values)
+                found.setdefault(metric, []).extend([values] if values[0].isfinite() else [])
         for metric, several in found.items():
+            if not several:
+                continue
             mean = torch.stack(several).nanmean(0)
             low, high = _ends(tally, dataset, mean)
             yield SpanResult(span, arm, dataset, metric, float(mean[0]), low, high, len(several))

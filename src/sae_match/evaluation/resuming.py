@@ -33,7 +33,8 @@ class Unfinished:
         """Sums and numbers of the finished batches; none where there is no file that can be used."""
         if self.file is None:
             return None
-        remove_leftovers(self.file)
+        with suppress(OSError):
+            remove_leftovers(self.file)
         if not self.file.is_file():
             return None
         try:

@@ -106,7 +106,8 @@ class Spread:
 def sketch_directions(d_in: int) -> Float64[Tensor, "d_in sketch"]:
     """Random directions, always the same, onto which vectors keep their lengths on average."""
     generator = torch.Generator().manual_seed(d_in)
-    return torch.randn(d_in, SKETCH, generator=generator, dtype=torch.float64) / SKETCH**0.5
+    directions: Tensor = torch.randn(d_in, SKETCH, generator=generator, dtype=torch.float64)
+    return directions.div_(SKETCH**0.5)
 
 
 def explained_variance(x: Spread, error: Spread) -> Rows:

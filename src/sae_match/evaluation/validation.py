@@ -166,10 +166,10 @@ class MatchValidation(L.LightningModule):
         self.open_sae = SAEShelf(self.collection, _SHARE_OF_SAES * free, device).open
         self.matchings = {pair: found.to(device) for pair, found in self.matchings.items()}
         self._groups = self._grouped(data, _SHARE_OF_RESIDUALS * free)
-        self._subject = Subject(self.stream, self.site, self.open_sae, self.matchings, {}, self.arms)
+        self.subject = Subject(self.stream, self.site, self.open_sae, self.matchings, {}, self.arms)
         if self.needs_fitting:
             self._fit(cast(TextData, self.fitting), data)
-        self.tally = self._empty_tally(data)
+        self.tally = self.empty_tally(data)
         self._unfinished = Unfinished(self._unfinished_file(data))
         self._finished: set[int] = set()
         if (found := self._unfinished.found()) is not None:
@@ -186,7 +186,7 @@ class MatchValidation(L.LightningModule):
         start, total = batch_idx * pairs, len(cast(Sized, self.trainer.val_dataloaders)) * pairs
         self.watch("validating", start, total)
         measure_batch(
-            self._subject,
+            self.subject,
             batch,
             self._groups,
             self.tally,
@@ -210,20 +210,21 @@ class MatchValidation(L.LightningModule):
     def _fit(self, fitting: TextData, data: TextData) -> None:
         for dataset, works in fitting.works.items():
             refuse_common_documents(works, data.works.get(dataset, ()))
-        fitted = fit(self._subject, self.pairs, fitting.batches, self.device, self.watch)
+        fitted = fit(self.subject, self.pairs, fitting.batches, self.device, self.watch)
         for pair, matching in fitted.coactivation.items():
             source, target = (self.open_sae(layer) for layer in pair)
             carried = Transport.between(source, target, matching, fold_of(COACTIVATION, self.matcher, source))
             self.matchings[pair] = self.matchings[pair].joined(COACTIVATION, matching, carried)
-        self._subject = replace(self._subject, linear=fitted.linear)
+        self.subject = replace(self.subject, linear=fitted.linear)
 
-    def _empty_tally(self, data: TextData) -> Tally:
+    def empty_tally(self, data: TextData) -> Tally:
+        """Sums over nothing, about points near the means of the first document of each dataset."""
         firsts: dict[str, TokenBatch] = {}
         for batch in data.batches:
             firsts.setdefault(batch.dataset, batch)
         tally = Tally(Layout(self.pairs, self.arms, list(firsts), self.stream.width(self.site), self.widths))
         for batch in firsts.values():
-            tally.refer(references_of(self._subject, batch.first_document().to(self.device), self.pairs))
+            tally.refer(references_of(self.subject, batch.first_document().to(self.device), self.pairs))
         return tally
 
     def _grouped(self, data: TextData, budget: float) -> list[list[Pair]]:

@@ -82,7 +82,7 @@ def _found(file: Path, ends: dict[str, str], features: int) -> Matching | None:
     except UserError as error:
         log.warning("%s; matching again", error)
         return None
-    log.info("found in the cache: %s", file.name)
+    log.debug("found in the cache: %s", file.name)
     return matching
 
 

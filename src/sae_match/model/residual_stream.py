@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -51,21 +51,6 @@ class CleanPass:
     def before(self, layer: int) -> Float[Tensor, "batch seq d"]:
         """The residual stream that a decoder layer reads."""
         return self.residuals[layer - 1] if layer else self.embedded
-
-    def repeated(self, times: int, layer: int) -> "CleanPass":
-        """What is needed to resume from a layer with several stand-ins for the batch, one after another."""
-        if times == 1:
-            return self
-        batch = len(self.last)
-        arguments = tuple(
-            Arguments(_repeated(given.positional, batch, times), _repeated(given.named, batch, times))
-            if number >= layer
-            else given
-            for number, given in enumerate(self.arguments)
-        )
-        before = {number: x.repeat(times, 1, 1) for number, x in self.residuals.items() if number == layer - 1}
-        embedded = self.embedded if layer else self.embedded.repeat(times, 1, 1)
-        return replace(self, embedded=embedded, residuals=before, arguments=arguments)
 
 
 class ResidualStream(nn.Module):
@@ -175,16 +160,16 @@ class ResidualStream(nn.Module):
                 follow one another, and run side by side.
             site: Which of the layer's values that is.
         """
-        clean = clean.repeated(len(value) // len(clean.last), layer)
+        repeat = _Repetition(len(clean.last), len(value) // len(clean.last))
         x = value
         if site == "residual_before":
-            x = self._run(clean, layer, value)
+            x = self._run(repeat.of(clean.arguments[layer]), layer, value)
         elif site != "residual":
             with _hooks() as handles:
                 handles.append(_replacing(self.anatomy.place(site, layer), value))
-                x = self._run(clean, layer, clean.before(layer))
+                x = self._run(repeat.of(clean.arguments[layer]), layer, repeat(clean.before(layer)))
         for following in range(layer + 1, self.n_layers):
-            x = self._run(clean, following, x)
+            x = self._run(repeat.of(clean.arguments[following]), following, x)
         return x.to(value.device)
 
     @torch.no_grad()
@@ -223,8 +208,7 @@ class ResidualStream(nn.Module):
             logits = logits.div_(self.softcap).tanh_().mul_(self.softcap)
         return logits
 
-    def _run(self, clean: CleanPass, layer: int, x: Float[Tensor, "batch seq d"]) -> Float[Tensor, "batch seq d"]:
-        arguments = clean.arguments[layer]
+    def _run(self, arguments: Arguments, layer: int, x: Float[Tensor, "rows seq d"]) -> Float[Tensor, "rows seq d"]:
         return _hidden(self.layers[layer](x, *arguments.positional, **arguments.named))
 
 
@@ -233,15 +217,29 @@ def _residuals_for(site: Site, layers: Collection[int]) -> set[int]:
     return {layer if site == "residual" else layer - 1 for layer in layers}
 
 
-def _repeated(given: Any, batch: int, times: int) -> Any:
-    """A layer's arguments for a batch that is repeated; what has no batch dimension stays."""
-    if isinstance(given, Tensor):
-        return torch.cat([given] * times) if given.ndim and len(given) == batch > 1 else given
-    if isinstance(given, dict):
-        return {name: _repeated(value, batch, times) for name, value in given.items()}
-    if isinstance(given, tuple):
-        return tuple(_repeated(value, batch, times) for value in given)
-    return given
+class _Repetition:
+    """What layers were called with, for a batch that is repeated; what has no batch dimension stays.
+
+    Layers share masks and positions: each is repeated once.
+    """
+
+    def __init__(self, batch: int, times: int) -> None:
+        self.batch, self.times = batch, times
+        self._made: dict[int, Tensor] = {}
+
+    def of(self, arguments: Arguments) -> Arguments:
+        return Arguments(self(arguments.positional), self(arguments.named))
+
+    def __call__(self, given: Any) -> Any:
+        if isinstance(given, dict):
+            return {name: self(value) for name, value in given.items()}
+        if isinstance(given, tuple):
+            return tuple(self(value) for value in given)
+        if self.times == 1 or not isinstance(given, Tensor) or given.ndim < 2 or len(given) != self.batch:
+            return given
+        if id(given) not in self._made:
+            self._made[id(given)] = torch.cat([given] * self.times)
+        return self._made[id(given)]
 
 
 def _hidden(output: Any) -> Tensor:

@@ -38,7 +38,9 @@ def print_plan(
     }
     if module.fitting is not None and module.needs_fitting:
         fitted = sum(module.fitting.tokens().values())
-        rows["fitting"] = f"{', '.join(module.fitted_arms)} on {fitted:,} other tokens, one clean pass{_held(module, sae.d_sae)}"
+        rows["fitting"] = (
+            f"{', '.join(module.fitted_arms)} on {fitted:,} other tokens, one clean pass{_held(module, sae.d_sae)}"
+        )
     console.print("[bold]Plan[/bold]", highlight=False)
     for name, value in rows.items():
         console.print(f"  {name:<8} {value}", highlight=False, soft_wrap=True)

