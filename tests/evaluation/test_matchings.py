@@ -1,5 +1,4 @@
 import dataclasses
-import gc
 import weakref
 
 import numpy as np
@@ -10,13 +9,13 @@ from scipy.optimize import linear_sum_assignment
 from sae_match.errors import UserError
 from sae_match.evaluation.arms import ARMS, COACTIVATION, MATCHED, MATCHED_UNFOLDED, MATCHING_ARMS
 from sae_match.evaluation.matchings import PairMatcher, fold_of
+from sae_match.evaluation.validation import EvaluationSettings, MatchValidation
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.layers import unwatched
 from sae_match.matching.matching import MatcherSettings
 from sae_match.saes.collection import SAECollection
-from sae_match.text.batches import TextSettings
 from tests.evaluation.naive import Parameters, costs
-from tests.evaluation.validating import SOURCES, saved, text_of, validated
+from tests.evaluation.validating import saved, text_of, trainer
 
 QUANTILES = ["quantile_0", "quantile_0.25", "quantile_1"]
 PAIRS = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
@@ -27,7 +26,6 @@ class WatchedCollection(SAECollection):
 
     def open(self, layer):
         sae = super().open(layer)
-        gc.collect()
         self.alive = [one for one in self.__dict__.get("alive", []) if one() is not None] + [weakref.ref(sae)]
         self.most = max(self.__dict__.get("most", 0), len(self.alive))
         return sae
@@ -53,7 +51,6 @@ def test_at_most_two_saes_are_open_at_a_time(collection, tmp_path):
     assert [pair for pair, _ in one.all_of(PAIRS)] == [(0, 1), (1, 2), (0, 2), (2, 3), (1, 3), (0, 3)]
     assert collection.most == 2
     one.close()
-    gc.collect()
     assert all(reference() is None for reference in collection.alive)
 
 
@@ -149,7 +146,7 @@ def test_baselines_stay_folded_under_an_unfolded_matcher(make_sae):
         "threshold",
         "threshold",
     ]
-    relu = dataclasses.replace(make_sae(0), threshold=None)
+    relu = dataclasses.replace(make_sae(0), threshold=None, activation="relu")
     assert fold_of("random", unfolded, relu) == "decoder_norm"
     assert fold_of(MATCHED_UNFOLDED, MatcherSettings(), make_sae(0)) == "none"
 
@@ -160,11 +157,23 @@ def test_widths_that_differ_are_refused(make_sae, tmp_path):
         list(matcher(wrong, tmp_path).all_of([(0, 1)]))
 
 
+class MatchedError(Exception):
+    """Raised where the text would be read."""
+
+
+class OnlyMatched(MatchValidation):
+    def on_validation_start(self):
+        raise MatchedError
+
+
 # shows a bug
 def test_a_validation_has_two_saes_open_while_it_matches(bundled_model, make_sae, tmp_path):
     kept = saved({layer: make_sae(layer, d_in=128, d_sae=12) for layer in range(6)}, tmp_path / "saes")
     collection = WatchedCollection(kept.format, kept.source, layers=kept.layers)
-    data = text_of(bundled_model[1], TextSettings(SOURCES, documents=1, max_tokens=20, min_tokens=8))
-    # No SAE fits on the shelf, and the spans make every pair one of two new layers.
-    validated(bundled_model, tmp_path, collection, data, arms=[MATCHED], spans=[2], memory=1e-9)
+    # Each pair is of two layers that the last did not have.
+    settings = EvaluationSettings(arms=[MATCHED], spans=[2])
+    cache = MatchingCache(tmp_path / "cache")
+    module = OnlyMatched(bundled_model[0], collection, MatcherSettings(), settings, cache, tmp_path)
+    with pytest.raises(MatchedError):
+        trainer(tmp_path).validate(module, text_of(bundled_model[1]), verbose=False)
     assert collection.most == 2

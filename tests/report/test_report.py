@@ -1,4 +1,5 @@
-import io
+"""What goes to Weights & Biases, read back from where it was logged."""
+
 import json
 import os
 import subprocess
@@ -7,79 +8,14 @@ from pathlib import Path
 
 import lightning as L
 import pytest
-import torch
 import wandb
-from rich.console import Console
 
 from sae_match.errors import UserError
-from sae_match.evaluation.arms import ARMS
-from sae_match.evaluation.results import Result, Results
-from sae_match.evaluation.statistics import Activity
-from sae_match.evaluation.tally import Tally
-from sae_match.matching.matching import Matching
-from sae_match.report import tables
 from sae_match.report.figures import draw
-from sae_match.report.tables import charts, ladder, pair_rows, summary
+from sae_match.report.pairs import sampled
+from sae_match.report.tables import charts, summary
 from sae_match.report.wandb_logging import LoggerSettings, log_validation, open_logger, where_to_look
-
-
-@pytest.fixture
-def results():
-    return Results(
-        Result(layer, layer + 1, arm, dataset, metric, value + layer, None, None, 10, 2)
-        for layer in (0, 1, 2)
-        for dataset in ("prose", "code")
-        for arm, value in {**dict.fromkeys(ARMS, 0.5), "matched": 0.25}.items()
-        for metric in ("explained_variance", "delta_loss")
-    )
-
-
-@pytest.fixture
-def tally_and_matchings():
-    tally = Tally()
-    tally.documents = {"prose": 1}
-    tally.activity = {
-        (0, "prose"): Activity(9, torch.tensor([4, 5])),
-        (1, "prose"): Activity(9, torch.tensor([6, 7])),
-    }
-    tally.joint = {(0, 1, "matched", "prose"): torch.tensor([3, 2])}
-    matching = Matching(torch.tensor([1, 0]), torch.tensor([0.5, 1.5], dtype=torch.float64))
-    return tally, {((0, 1), "matched"): matching}
-
-
-def test_charts_and_summary_hold_every_number(results):
-    by_layer = dict(charts(results))
-    assert list(by_layer) == [1, 2, 3]
-    assert by_layer[2]["delta_loss/code/matched"] == 1.25
-    assert summary(results)["delta_loss/code/matched"] == 1.25
-    assert len(summary(results)) == 4 * len(ARMS)
-
-
-def test_pairs_carry_their_counts(tally_and_matchings):
-    rows = pair_rows(*tally_and_matchings)
-    assert [tuple(row) for row in rows] == [(0, 1, 0, 1, 0.5, "prose", 4, 7, 3), (0, 1, 1, 0, 1.5, "prose", 5, 6, 2)]
-
-
-def test_too_many_pairs_are_sampled_in_order(tally_and_matchings, monkeypatch):
-    monkeypatch.setattr(tables, "MOST_PAIRS", 1)
-    assert len(pair_rows(*tally_and_matchings)) == 1
-
-
-def test_the_ladder_fits_a_terminal(results):
-    console = Console(width=80, record=True, file=io.StringIO())
-    console.print(ladder(results, "delta_loss", "prose"))
-    text = console.export_text()
-    assert "…" not in text
-    assert max(map(len, text.splitlines())) <= 80
-    assert "2 → 3" in text
-    assert "2.250" in text
-
-
-def test_figures_are_pictures(results, tmp_path):
-    files = draw(results, tmp_path / "figures")
-    assert [file.name for file in files] == ["explained_variance.png", "delta_loss.png"]
-    assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)
-    assert {file.name for file in (tmp_path / "figures").iterdir()} == {file.name for file in files}
+from tests.report.made_up import pair_tables, results, spans
 
 
 def read_back(run: Path, *options: str) -> list[dict]:
@@ -89,20 +25,72 @@ def read_back(run: Path, *options: str) -> list[dict]:
     return [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
 
 
-def test_what_was_logged_offline_is_read_back(results, tally_and_matchings, tmp_path, monkeypatch):
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    monkeypatch.delenv("WANDB_MODE", raising=False)
-    figures = draw(results, tmp_path / "figures")
-    with open_logger(LoggerSettings(mode="offline", group="tests"), tmp_path, {"matcher": {"fold": "none"}}) as logger:
-        log_validation(logger, results, pair_rows(*tally_and_matchings), figures)
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory):
+    """Folder of an offline run, and its records."""
+    folder = tmp_path_factory.mktemp("logged")
+    figures = draw(results(), spans(), folder / "figures")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.delenv("WANDB_API_KEY", raising=False)
+        environment.delenv("WANDB_MODE", raising=False)
+        settings = LoggerSettings(mode="offline", group="tests")
+        with open_logger(settings, folder, {"matcher": {"fold": "none"}}) as logger:
+            log_validation(logger, results(), spans(), pair_tables(), figures)
+            assert "wandb sync" in where_to_look(logger)
     assert wandb.run is None
-    (run,) = tmp_path.glob("wandb/offline-run-*")
-    records = json.dumps(read_back(run))
-    for logged in ("by_layer/delta_loss/code/matched", "figures/delta_loss", "pairs", "step_metric", "fold"):
-        assert logged in records, logged
-    (table,) = run.glob("files/media/table/pairs*.json")
-    assert json.loads(table.read_text())["data"] == [list(row) for row in pair_rows(*tally_and_matchings)]
-    assert len(list(run.glob("files/media/images/figures/*.png"))) == 2
+    (run,) = folder.glob("wandb/offline-run-*")
+    return run, read_back(run)
+
+
+def history(logged):
+    return [record["history"]["item"] for record in logged[1] if record["type"] == "history"]
+
+
+def test_every_number_is_charted_by_its_target_layer(logged):
+    by_layer = {item["layer"]: item for item in history(logged) if "layer" in item}
+    for layer, values in charts(results()):
+        assert {name: by_layer[layer][f"by_layer/{name}"] for name in values} == values
+    metrics = [record["metric"] for record in logged[1] if record["type"] == "metric"]
+    assert {"glob_name": "by_layer/*", "step_metric": "layer"}.items() <= metrics[-1].items()
+
+
+def test_the_summary_has_means_and_their_intervals(logged):
+    kept = {}
+    for record in logged[1]:
+        if record["type"] == "summary":
+            kept |= record["summary"]["update"]
+    assert {name: kept[name] for name in summary(spans())} == summary(spans())
+    assert kept["delta_loss/code/matched/low"] == 0.125
+    assert kept["delta_loss/code/matched/span_2/high"] == 0.625
+
+
+def test_the_pairs_are_a_table_and_their_costs_histograms(logged):
+    (file,) = logged[0].glob("files/media/table/pairs*.json")
+    table, expected = json.loads(file.read_text()), sampled(pair_tables().values())
+    assert table["columns"] == expected.column_names
+    rows = [list(row.values()) for row in expected.to_pylist()]
+    assert [[none_if_nan(value) for value in row] for row in table["data"]] == [
+        [none_if_nan(value) for value in row] for row in rows
+    ]
+    costs = {}
+    for item in history(logged):
+        costs |= {name: value for name, value in item.items() if name.startswith("pair_cost/")}
+    # Each pair once, though there are two datasets; an unknown cost is left out.
+    assert sum(costs["pair_cost/L00-L01.values"]) == 3
+    assert sum(costs["pair_cost/L01-L02.values"]) == 1
+    assert (costs["pair_cost/L00-L01.bins"][0], costs["pair_cost/L00-L01.bins"][-1]) == (1, 4)
+
+
+def none_if_nan(value):
+    return None if value != value or value == "NaN" else value
+
+
+def test_figures_and_settings_are_logged(logged):
+    assert len(list(logged[0].glob("files/media/images/figures/*.png"))) == 6
+    assert any("figures/delta_loss_by_distance._type" in item for item in history(logged))
+    (run,) = (record["run"] for record in logged[1] if record["type"] == "run")
+    assert run["config"]["update"]["matcher"] == {"fold": "none"}
+    assert run["run_group"] == "tests"
 
 
 @pytest.mark.parametrize(
@@ -126,10 +114,10 @@ def test_wandb_is_online_where_there_is_a_key_unless_told_otherwise(key, variabl
     assert done.stdout.split()[-1] == expected
 
 
-def test_a_disabled_run_is_logged_to_nowhere(results, tmp_path, monkeypatch):
+def test_a_disabled_run_is_logged_to_nowhere(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disabled")
     with open_logger(LoggerSettings(), tmp_path, {}) as logger:
-        log_validation(logger, results, [], [])
+        log_validation(logger, results(), spans(), {}, [])
         assert where_to_look(logger) == "disabled"
     assert list(tmp_path.glob("wandb/*run-*")) == []
 
@@ -159,11 +147,12 @@ def test_the_run_is_closed_when_the_validation_fails(tmp_path):
     assert wandb.run is None
 
 
-def test_the_csv_logger_keeps_the_summary(results, tmp_path):
+def test_the_csv_logger_keeps_the_summary(tmp_path):
     with open_logger(LoggerSettings(kind="csv"), tmp_path, {}) as logger:
         assert isinstance(logger, L.pytorch.loggers.CSVLogger)
-        log_validation(logger, results, [], [])
-    assert "delta_loss/code/matched" in (tmp_path / "csv" / "metrics.csv").read_text()
+        log_validation(logger, results(), spans(), {}, [])
+    header = (tmp_path / "csv" / "metrics.csv").read_text().splitlines()[0].split(",")
+    assert {"delta_loss/code/matched", "delta_loss/code/matched/low", "delta_loss/code/matched/span_2"} <= set(header)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,90 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from sae_match.evaluation.results import SpanResult
+from sae_match.report.tables import by_pair, charts, clean_loss, ladder, summary
+from tests.report.made_up import VALUES, ends, results, spans
+
+
+def printed(table, width=80):
+    console = Console(width=width, file=io.StringIO())
+    console.print(table)
+    return console.file.getvalue()
+
+
+def chosen(rows, dataset="prose", span=1):
+    return [row for row in rows if row.dataset == dataset and row.span == span]
+
+
+def test_charts_hold_every_number_by_target_layer():
+    by_layer = dict(charts(results()))
+    assert list(by_layer) == [1, 2, 3]
+    assert by_layer[3]["delta_loss/code/matched"] == 2.25
+    assert by_layer[3]["delta_loss/code/matched/span_2"] == 1.25
+    assert "delta_loss/code/matched/span_2" not in by_layer[1]
+    assert by_layer[1]["loss/prose/clean"] == 2.5
+    assert sum(map(len, by_layer.values())) == len(results())
+
+
+def test_the_summary_holds_means_and_their_intervals():
+    found = summary(spans())
+    assert found["delta_loss/code/matched"] == 0.25
+    assert (found["delta_loss/code/matched/low"], found["delta_loss/code/matched/high"]) == (0.125, 0.375)
+    assert found["delta_loss/code/matched/span_2"] == 0.5
+    assert found["delta_loss/code/matched/span_2/high"] == 0.625
+    assert len(found) == 3 * len(spans())
+    assert len(summary(spans(half_width=None))) == len(spans())
+
+
+def test_the_ladder_has_a_line_an_arm_with_its_intervals():
+    lines = printed(ladder(chosen(spans()))).splitlines()
+    assert lines[0].split() == ["arm", "explained", "variance", "delta", "loss", "matching", "score"]
+    assert [line.split()[0] for line in lines[1:]] == list(VALUES)
+    assert next(line for line in lines if line.startswith("matched ")).split() == [
+        "matched",
+        *"0.250 0.12 … 0.38".split() * 3,
+    ]
+    assert "…" not in printed(ladder(chosen(spans(half_width=None))))
+
+
+# Losses in nats; variances that are explained worse than by the mean.
+WIDE = {"explained_variance": -0.512, "delta_loss": 10.123, "matching_score": 0.125}
+WIDER = WIDE | {"explained_variance": -12.345}
+
+
+# The second shows a bug.
+@pytest.mark.parametrize("values", [WIDE, WIDER])
+def test_the_ladder_fits_a_terminal(values):
+    rows = [
+        SpanResult(1, arm, "prose", metric, value, *ends(value, 0.0625), 2)
+        for arm in VALUES
+        for metric, value in values.items()
+    ]
+    lines = printed(ladder(rows)).rstrip("\n").split("\n")
+    assert len(lines) == 1 + len(VALUES)
+    assert max(map(len, lines)) <= 80
+    for value in values.values():
+        assert all(f"{value:.3f}" in line for line in lines[1:])
+        assert all(f"{value - 0.0625:.2f} … {value + 0.0625:.2f}" in line for line in lines[1:])
+
+
+def test_many_pairs_are_split_into_tables():
+    tables = [printed(table).splitlines() for table in by_pair(results(), "delta_loss", "code", 2)]
+    assert [lines[0].split() for lines in tables] == [["arm", "0→1", "0→2"], ["arm", "1→2", "1→3"], ["arm", "2→3"]]
+    for lines, values in zip(tables, (["0.250"] * 2, ["1.250"] * 2, ["2.250"]), strict=True):
+        assert next(line for line in lines if line.startswith("matched ")).split()[1:] == values
+        assert len(lines) == 1 + len(VALUES)
+    assert max(len(line) for lines in tables for line in lines) <= 80
+
+
+def test_a_pair_without_an_arm_has_an_empty_cell():
+    rows = type(results())(row for row in results() if row.arm != "composed" or row.target_layer - row.source_layer > 1)
+    (table,) = by_pair(rows, "delta_loss", "prose", 9)
+    line = next(line for line in printed(table).splitlines() if line.startswith("composed"))
+    assert line.split() == ["composed", "0.500", "1.500"]
+
+
+def test_the_clean_loss_is_that_of_the_dataset():
+    assert clean_loss(results(), "code") == 2.5
