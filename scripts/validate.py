@@ -84,7 +84,9 @@ def _fitting_text(settings: ValidateSettings, data: TextData) -> TextData | None
 def _check(settings: ValidateSettings) -> int:
     """Print what the run would need and take; returns the exit status, 1 if something is missing."""
     arms = checked_arms(settings.evaluation.arms)
-    findings = check(settings.model, settings.sae.collection(), settings.matcher, settings.text, arms)
+    findings = check(
+        settings.model, settings.sae.collection(), settings.matcher, settings.text, arms, settings.evaluation.spans
+    )
     print_findings(Console(), findings)
     return 1 if findings.missing else 0
 

@@ -176,7 +176,6 @@ def test_no_arm_and_the_clean_one_are_refused():
 
 
 def test_one_quantile_in_several_spellings_has_an_order():
-    # shows a bug: the order of a set of names depends on the process
     spellings = [f"quantile_.5{'0' * zeros}" for zeros in range(4)] + [
         f"quantile_0.5{'0' * zeros}" for zeros in range(4)
     ]

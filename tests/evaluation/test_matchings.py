@@ -166,7 +166,6 @@ class OnlyMatched(MatchValidation):
         raise MatchedError
 
 
-# shows a bug
 def test_a_validation_has_two_saes_open_while_it_matches(bundled_model, make_sae, tmp_path):
     kept = saved({layer: make_sae(layer, d_in=128, d_sae=12) for layer in range(6)}, tmp_path / "saes")
     collection = WatchedCollection(kept.format, kept.source, layers=kept.layers)

@@ -165,7 +165,6 @@ def test_rows_come_by_pair_and_spans_by_distance_with_arms_in_table_order():
 
 
 def test_a_pair_without_a_score_is_not_counted_in_the_mean_of_a_span():
-    # shows a bug: the mean leaves out pairs without a number, the count of pairs does not
     tally, _ = filled(10, [(0, 1), (1, 2)])
     tally.together(((1, 2), "matched", "prose")).zero_()
     (row,) = (row for row in spans_of(tally) if row.metric == "matching_score")

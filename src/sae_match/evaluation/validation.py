@@ -31,7 +31,6 @@ from sae_match.matching.planning import GIGABYTE, free_memory
 from sae_match.model.fingerprint import fingerprint
 from sae_match.model.residual_stream import ResidualStream
 from sae_match.saes.collection import SAECollection
-from sae_match.saes.sae import SAE
 from sae_match.saes.shelf import SAEShelf
 from sae_match.saes.sites import checked_site
 from sae_match.text.batches import TextData, TokenBatch
@@ -150,9 +149,7 @@ class MatchValidation(L.LightningModule):
                 f"an SAE is given for layer {beyond[-1]}, the model has layers 0 to {self.stream.n_layers - 1}"
             )
         for pair, found in matcher.all_of(self.pairs, self.global_rank, self.trainer.world_size):
-            for layer, sae in zip(pair, matcher.opened(pair), strict=True):
-                self._refuse_unfitting(layer, sae)
-                self.widths[layer], self._hashes[layer] = sae.d_sae, sae.content_hash()
+            self._look_at(pair, matcher)
             self.matchings[pair] = found
             log.info("layers %d and %d matched%s", *pair, _evidence(found.matchings.get(MATCHED)))
             if MATCHED in found.matchings and self.trainer.is_global_zero:
@@ -251,10 +248,13 @@ class MatchValidation(L.LightningModule):
         name = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
         return self.cache.folder.parent / "validations" / f"{name}.safetensors"
 
-    def _refuse_unfitting(self, layer: int, sae: SAE) -> None:
+    def _look_at(self, pair: Pair, matcher: PairMatcher) -> None:
+        """Note what the SAEs of a pair are; none of them is held."""
         width = self.stream.width(self.site)
-        if sae.d_in != width:
-            raise UserError(f"SAE of layer {layer} reads width {sae.d_in}, the model's {self.site} has {width}")
+        for layer, sae in zip(pair, matcher.opened(pair), strict=True):
+            if sae.d_in != width:
+                raise UserError(f"SAE of layer {layer} reads width {sae.d_in}, the model's {self.site} has {width}")
+            self.widths[layer], self._hashes[layer] = sae.d_sae, sae.content_hash()
 
 
 def _evidence(matching: Matching | None) -> str:

@@ -43,7 +43,7 @@ class ValidationReport(L.Callback):
         figures = draw(results, spans, self.folder / "figures")
         matched = {pair: found for pair, found in module.matchings.items() if MATCHED in module.arms}
         pairs = {pair: pair_table(pair, found, module.tally) for pair, found in matched.items()}
-        save_tables(pairs.values(), self.folder / "pairs")
+        save_tables(pairs, self.folder / "pairs")
         log_validation(trainer.logger, results, spans, pairs, figures)
         print_results(self.console, results, spans, self.folder, trainer.logger)
 

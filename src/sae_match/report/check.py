@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 
 from sae_match.errors import UserError
-from sae_match.evaluation.plan import PassPlan, residual_bytes
+from sae_match.evaluation.plan import Pair, PassPlan, pairs_at, residual_bytes
 from sae_match.hub import UnansweredError
 from sae_match.matching.matching import MatcherSettings
 from sae_match.matching.planning import GIGABYTE, Solver, free_memory, planned
@@ -49,7 +49,12 @@ class Findings:
 
 
 def check(
-    model: ModelSettings, saes: SAECollection, matcher: MatcherSettings, text: TextSettings, arms: Sequence[str]
+    model: ModelSettings,
+    saes: SAECollection,
+    matcher: MatcherSettings,
+    text: TextSettings,
+    arms: Sequence[str],
+    spans: Sequence[int] = (1,),
 ) -> Findings:
     """Resolve model, SAEs and text, and say what the run would take on this machine."""
     findings, described = Findings(), None
@@ -69,8 +74,9 @@ def check(
         absent = sum(file.bytes for file in every if not file.is_local)
         total = _size_of(sum(file.bytes for file in every))
         findings.rows.append(("SAEs", f"{saes.source}: {len(found)} layers, {total}{_to_download(absent)}"))
-    if not saes.adjacent_pairs():
-        findings.missing.append(f"pairs: no two adjacent layers with an SAE in {saes.source}")
+    pairs: list[Pair] = []
+    with findings.about("pairs"):
+        pairs = [pair for pair in pairs_at(saes, spans) if set(pair) <= found.keys()]
     for name, source in text.datasets.items():
         with findings.about(f"text {name}") as say:
             origin = describe(source)
@@ -81,7 +87,8 @@ def check(
     if described is not None and found:
         _judge_fit(findings, described, saes, found)
         with findings.about("plan"):
-            findings.rows += _costs(described, found, saes, matcher, text, arms)
+            plan = PassPlan(described.n_layers, pairs, arms, reruns_target=saes.site != "residual")
+            findings.rows += _costs(described, found, saes, matcher, text, plan)
     return findings
 
 
@@ -142,7 +149,7 @@ def _costs(
     saes: SAECollection,
     matcher: MatcherSettings,
     text: TextSettings,
-    arms: Sequence[str],
+    plan: PassPlan,
 ) -> Iterator[tuple[str, str]]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     site = checked_site(saes.site)
@@ -150,11 +157,10 @@ def _costs(
         raise UserError(f"{model.architecture} has no site {site!r}; it has {', '.join(model.widths)}")
     d_in = model.widths[site]
     features = {layer: one.features(d_in) for layer, one in found.items()}
-    pairs = [pair for pair in saes.adjacent_pairs() if set(pair) <= set(found)]
-    plan = PassPlan(model.n_layers, pairs, arms, reruns_target=site != "residual")
+    pairs = plan.pairs
     tokens = text.documents * text.max_tokens * len(text.datasets)
     operations = plan.floating_point_operations(model, features, tokens)
-    yield "pairs", f"{len(pairs)}, {len(arms)} arms each"
+    yield "pairs", f"{len(pairs)}, {len(plan.runs())} arms of them in all"
     yield "tokens", f"{tokens:,} at most ({text.documents} documents of {text.max_tokens} tokens of each dataset)"
     yield "passes", f"{plan.layer_forwards:,} layer-forwards and {plan.heads:,} heads for each token"
     batch = text.batch * text.max_tokens

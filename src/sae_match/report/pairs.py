@@ -1,6 +1,6 @@
 """Tables of matched features, one row a pair of features and dataset."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -54,11 +54,10 @@ def pair_table(pair: Pair, found: PairMatchings, tally: Tally) -> pa.Table:
     return pa.concat_tables(tables)
 
 
-def save_tables(tables: Iterable[pa.Table], folder: Path) -> list[Path]:
+def save_tables(tables: Mapping[Pair, pa.Table], folder: Path) -> list[Path]:
     """Write each table as `L03-L04.parquet`; returns the files."""
     files = []
-    for table in tables:
-        source, target = (int(table[f"{end}_layer"][0].as_py()) for end in ("source", "target"))
+    for (source, target), table in tables.items():
         file = folder / f"L{source:02d}-L{target:02d}.parquet"
         with written_whole(file) as temporary:
             pq.write_table(table, temporary)

@@ -88,7 +88,8 @@ def describe_sae(format: str, source: str, **which: Any) -> SAEDescription:
     Raises:
         UserError: If the format is unknown, there is no such SAE, the hub refuses, or a file is not sound.
     """
-    described: SAEDescription = _called(FORMATS[format].describe, _bound(format, source, which).arguments)
+    given = _bound(format, source, which).arguments
+    described: SAEDescription = _called(FORMATS[format].describe, given)
     return described
 
 
