@@ -5,6 +5,7 @@ import torch
 from sae_match.evaluation.bootstrap import document_weights
 from sae_match.evaluation.statistics import (
     SKETCH,
+    Active,
     DocumentVectors,
     PairActivity,
     Spread,
@@ -124,10 +125,16 @@ def test_a_constant_shift_is_forgiven_by_the_one_and_not_by_the_other(x, documen
     assert explained_variance_mse(*parts).item() == pytest.approx(1 - 63 / x.var(0).sum())
 
 
+def together(source, target, permutation, document, n_documents):
+    """Activity of pairs, from which features are active on which tokens."""
+    ours, theirs = (Active.of(active.float()) for active in (source, target))
+    return PairActivity.of(ours, theirs, target.float(), permutation, document, n_documents)
+
+
 def test_activity_of_pairs_and_its_scores_by_hand():
     source = torch.tensor([[1, 1, 0], [1, 0, 0], [0, 1, 0], [1, 0, 0]]).bool()
     target = torch.tensor([[0, 1, 1], [0, 1, 0], [1, 0, 0], [0, 0, 0]]).bool()
-    found = PairActivity.of(source, target, torch.tensor([1, 0, 2]), torch.tensor([0, 0, 2, 2]), 3)
+    found = together(source, target, torch.tensor([1, 0, 2]), torch.tensor([0, 0, 2, 2]), 3)
     assert found.columns.tolist() == [[2, 3, 3], [0, 0, 0], [1, 2, 1]]
     assert found.joint.tolist() == [2, 1, 0]
     sums = found.columns.sum(0, keepdim=True)
@@ -140,14 +147,14 @@ def test_activity_of_pairs_and_its_scores_by_hand():
 
 def test_a_feature_without_a_partner_counts_as_a_source_only():
     always = torch.ones(4, 2).bool()
-    found = PairActivity.of(always, always, torch.tensor([-1, 1]), torch.zeros(4, dtype=torch.int64), 1)
+    found = together(always, always, torch.tensor([-1, 1]), torch.zeros(4, dtype=torch.int64), 1)
     assert found.joint.tolist() == [0, 4]
     assert found.columns.tolist() == [[4, 8, 4]]
 
 
 def test_a_target_that_several_features_go_to_counts_for_each():
     always = torch.ones(3, 2).bool()
-    found = PairActivity.of(always, always, torch.tensor([0, 0]), torch.zeros(3, dtype=torch.int64), 1)
+    found = together(always, always, torch.tensor([0, 0]), torch.zeros(3, dtype=torch.int64), 1)
     assert found.columns.tolist() == [[6, 6, 6]]
 
 
@@ -156,3 +163,28 @@ def test_no_active_feature_gives_nan():
     for score in (sufficiency, necessity, jaccard):
         assert score(nothing).isnan().all()
     assert np.isnan(macro_score(nothing[0], nothing[0]))
+
+
+def test_active_features_are_counted_by_feature_and_by_document():
+    f = torch.relu(torch.randn(50, 7, generator=torch.Generator().manual_seed(0)))
+    document = torch.arange(50) % 3
+    active = Active.of(f)
+    assert torch.equal(active.by_feature(), (f > 0).sum(0))
+    for number, count in enumerate(active.by_document(document, 4).tolist()):
+        assert count == int((f[document == number] > 0).sum())
+
+
+def test_pairs_are_counted_as_a_loop_would_count_them():
+    generator = torch.Generator().manual_seed(1)
+    source, target = (torch.rand(40, n, generator=generator) < 0.3 for n in (9, 6))
+    permutation = torch.tensor([0, 3, -1, 3, 5, 1, -1, 2, 0])
+    document = torch.arange(40) % 3
+    found = together(source, target, permutation, document, 3)
+    expected, joint = torch.zeros(3, 3, dtype=torch.float64), torch.zeros(9, dtype=torch.int64)
+    for token in range(40):
+        for i, j in enumerate(permutation.tolist()):
+            after = j >= 0 and bool(target[token, j])
+            expected[document[token]] += torch.tensor([source[token, i] and after, source[token, i], after])
+            joint[i] += int(source[token, i] and after)
+    assert torch.equal(found.columns, expected)
+    assert torch.equal(found.joint, joint)

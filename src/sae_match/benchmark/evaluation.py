@@ -148,10 +148,11 @@ def _validated(folder: Path, count: int, settings: EvaluationSettings) -> tuple[
 
 def _measured_again(module: MatchValidation, data: TextData) -> float:
     """Seconds that the measurement of all batches takes."""
+    tally = module.empty_tally(data)
     start = time.perf_counter()
     for batch in data.batches:
         weights = document_weights(batch.dataset, batch.documents, 0)
-        measure_batch(module.subject, batch, [module.pairs], module.empty_tally(data), weights)
+        measure_batch(module.subject, batch, [module.pairs], tally, weights)
     return time.perf_counter() - start
 
 

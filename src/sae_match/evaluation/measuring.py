@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from sae_match.evaluation.arms import RECONSTRUCT_TARGET, Stage, stand_in
 from sae_match.evaluation.fitting import LinearMap
 from sae_match.evaluation.matchings import PairMatchings
 from sae_match.evaluation.plan import Pair, arms_of
-from sae_match.evaluation.statistics import DocumentVectors, PairActivity
+from sae_match.evaluation.statistics import Active, DocumentVectors, PairActivity
 from sae_match.evaluation.tally import ArmKey, LayerKey, Tally
 from sae_match.model.residual_stream import CleanPass, ResidualStream
 from sae_match.saes.sae import SAE
@@ -26,10 +26,11 @@ _TOKENS_TOGETHER_ELSEWHERE = 32_768
 
 @dataclass(frozen=True)
 class Features:
-    """True residuals of a layer on a batch's scored tokens, and its SAE's features of them."""
+    """True residuals of a layer on a batch's scored tokens, its SAE's features of them, and which are active."""
 
     x: Float[Tensor, "tokens d_in"]
     f: Float[Tensor, "tokens d_sae"]
+    active: Active
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ class BatchMeasurement:
         """Residuals and features of a layer; made once while they are needed."""
         if layer not in self._features:
             x = self.clean.values[layer][self.batch.scored].float()
-            self._features[layer] = Features(x, self.subject.open_sae(layer).encode(x))
+            f = self.subject.open_sae(layer).encode(x)
+            self._features[layer] = Features(x, f, Active.of(f))
         return self._features[layer]
 
     def forget(self, layer: int) -> None:
@@ -108,9 +110,9 @@ class BatchMeasurement:
         """Add a layer's residuals and activity."""
         key, found = (layer, self.batch.dataset), self.features(layer)
         residual = DocumentVectors.of(found.x, self.document, len(weights[0]), tally.reference(key))
-        active = found.f > 0
-        columns = torch.stack([self._by_document(active.sum(1)), residual.columns[:, 0]], 1)
-        tally.add_layer(key, residual, columns, active.sum(0).cpu(), weights)
+        active = found.active.by_document(self.document, len(weights[0]))
+        columns = torch.stack([active, residual.columns[:, 0]], 1)
+        tally.add_layer(key, residual, columns, found.active.by_feature(), weights)
 
     def add_pair(
         self, pair: Pair, arms: Sequence[str], tally: Tally, weights: Float64[Tensor, "rows documents"]
@@ -128,10 +130,12 @@ class BatchMeasurement:
             del values
             for arm, losses in zip(together, self._losses(last), strict=True):
                 tally.add_loss((pair, arm, self.batch.dataset), losses, weights)
-        active, active_after = self.features(pair[0]).f > 0, self.features(pair[1]).f > 0
+        before, after = (self.features(layer) for layer in pair)
         for arm, transport in self.subject.matchings[pair].transports.items():
             if arm in arms:
-                counted = PairActivity.of(active, active_after, transport.permutation, self.document, len(weights[0]))
+                counted = PairActivity.of(
+                    before.active, after.active, after.f, transport.permutation, self.document, len(weights[0])
+                )
                 tally.add_pairs((pair, arm, self.batch.dataset), counted, weights)
 
     def _placed(self, layer: int, x_hat: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "batch seq d_in"]:
@@ -147,10 +151,6 @@ class BatchMeasurement:
         losses = self.subject.stream.next_token_losses(last, ids, wanted).cpu().double().sum(1)
         counts = wanted.sum(1).cpu().double()
         return torch.stack([losses, counts], 1).view(times, -1, 2)
-
-    def _by_document(self, values: Int64[Tensor, " tokens"]) -> Float64[Tensor, " documents"]:
-        sums = torch.zeros(len(self.batch.input_ids), dtype=torch.float64, device=values.device)
-        return sums.index_add_(0, self.document, values.double()).cpu()
 
     def _side_by_side(self, arms: Sequence[str]) -> Iterator[Sequence[str]]:
         ids = self.batch.input_ids

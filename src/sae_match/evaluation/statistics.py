@@ -7,7 +7,7 @@ Every sum has a row for the sample and one for each replicate of the bootstrap
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Float64, Int64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 #: Directions in which replicates know where their mean vector is.
@@ -123,6 +123,37 @@ def explained_variance_mse(x: Spread, error: Spread) -> Rows:
 
 
 @dataclass(frozen=True)
+class Active:
+    """Which features were active on which tokens, as a list: few are.
+
+    Attributes:
+        token: Token of each entry.
+        feature: Feature that was active on it.
+        tokens: Tokens that there are.
+        features: Features that there are.
+    """
+
+    token: Int64[Tensor, " entries"]
+    feature: Int64[Tensor, " entries"]
+    tokens: int
+    features: int
+
+    @classmethod
+    def of(cls, f: Float[Tensor, "tokens features"]) -> "Active":
+        """Entries where a feature's value is positive."""
+        token, feature = (f > 0).nonzero(as_tuple=True)
+        return cls(token, feature, *f.shape)
+
+    def by_feature(self) -> Int64[Tensor, " features"]:
+        """Tokens on which each feature was active."""
+        return torch.bincount(self.feature, minlength=self.features).cpu()
+
+    def by_document(self, document: Int64[Tensor, " tokens"], n_documents: int) -> Float64[Tensor, " documents"]:
+        """Active features on the tokens of each document, added up."""
+        return torch.bincount(document[self.token], minlength=n_documents).double().cpu()
+
+
+@dataclass(frozen=True)
 class PairActivity:
     """How often both features of the pairs of a matching were active, by document and by source feature.
 
@@ -138,18 +169,34 @@ class PairActivity:
     @classmethod
     def of(
         cls,
-        source: Bool[Tensor, "tokens n_source"],
-        target: Bool[Tensor, "tokens n_target"],
+        source: Active,
+        target: Active,
+        f_target: Float[Tensor, "tokens n_target"],
         permutation: Int64[Tensor, " n_source"],
         document: Int64[Tensor, " tokens"],
         n_documents: int,
     ) -> "PairActivity":
-        """Activity on a batch of tokens, counted on its device and kept on the CPU."""
-        partner = target[:, permutation.clamp_min(0)] & (permutation >= 0)
-        joint = source & partner
-        by_token = torch.stack([joint.sum(1), source.sum(1), partner.sum(1)], 1).double()
-        columns = by_token.new_zeros(n_documents, 3).index_add_(0, document, by_token)
-        return cls(columns.cpu(), joint.sum(0).cpu())
+        """Activity on a batch of tokens, counted on its device and kept on the CPU.
+
+        Args:
+            source: Active source features.
+            target: Active target features.
+            f_target: Target features, in which partners are looked up.
+            permutation: Target feature of each source feature, -1 where there is none.
+            document: Which document of the batch each token belongs to.
+            n_documents: Documents of the batch.
+        """
+        partner = permutation[source.feature]
+        both = (partner >= 0) & (f_target[source.token, partner.clamp_min(0)] > 0)
+        # How many source features a target feature is the partner of: one at most, or any number of nearest.
+        shared = torch.bincount(permutation[permutation >= 0], minlength=target.features).double()
+        columns = [
+            torch.bincount(document[source.token[both]], minlength=n_documents).double(),
+            torch.bincount(document[source.token], minlength=n_documents).double(),
+            torch.bincount(document[target.token], shared[target.feature], minlength=n_documents),
+        ]
+        joint = torch.bincount(source.feature[both], minlength=source.features)
+        return cls(torch.stack(columns, 1).cpu(), joint.cpu())
 
 
 def sufficiency(sums: Float64[Tensor, "rows three"]) -> Rows:
