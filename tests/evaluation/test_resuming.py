@@ -90,3 +90,12 @@ def test_a_folder_that_cannot_be_written_is_said_once(tmp_path, caplog):
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "if this run is killed, it begins anew" in caplog.text
     unfinished.remove()
+
+
+def test_writing_is_a_small_part_of_the_time(tmp_path):
+    unfinished = Unfinished(tmp_path / "sums.safetensors")
+    assert unfinished.is_due(0.0)
+    unfinished.keep(torch.zeros(1000, dtype=torch.float64), {0})
+    assert unfinished.seconds > 0
+    assert not unfinished.is_due(unfinished.seconds)
+    assert unfinished.is_due(10 * unfinished.seconds)

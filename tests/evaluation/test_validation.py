@@ -9,6 +9,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from sae_match import bundled
+from sae_match.evaluation import resuming
 from sae_match.evaluation.arms import ARMS, CLEAN, MATCHING_ARMS
 from sae_match.matching.matching import Matching
 from sae_match.model.loading import ModelSettings, load_model
@@ -180,7 +181,9 @@ def test_spans_are_means_over_pairs(run):
             assert (row.low, row.high) == (chosen[0].low, chosen[0].high)
 
 
-def test_an_interrupted_run_goes_on_after_its_last_finished_batch(few, again, cache, caplog):
+def test_an_interrupted_run_goes_on_after_its_last_finished_batch(few, again, cache, caplog, monkeypatch):
+    # After every batch, however quick it was.
+    monkeypatch.setattr(resuming, "_TIMES_WRITING", 0.0)
     asked = []
 
     def interrupt(what, done, _):

@@ -81,6 +81,7 @@ class PairMatcher:
         arms: Arms that are wanted.
         seed: Of the arm `random`.
         watch: Told where solutions stand.
+        device: Where nearest features are looked for; a solution has its own setting.
     """
 
     def __init__(
@@ -91,9 +92,10 @@ class PairMatcher:
         arms: Sequence[str],
         seed: int,
         watch: PairWatch,
+        device: torch.device | str = "cpu",
     ) -> None:
         self.collection, self.settings, self.cache = collection, settings, cache
-        self.arms, self.seed, self.watch = arms, seed, watch
+        self.arms, self.seed, self.watch, self.device = arms, seed, watch, device
         self._open: dict[int, SAE] = {}
         self._neighbours: dict[int, Matching] = {}
 
@@ -167,8 +169,8 @@ class PairMatcher:
         if arm == RANDOM:
             return baselines.random(source, seed=self.seed + pair[0])
         return baselines.nearest(
-            source,
-            target,
+            source.to(self.device),
+            target.to(self.device),
             fold=fold_of(arm, self.settings, source),
             terms=self.settings.terms,
             metric=cast(Metric, self.settings.metric),

@@ -1,6 +1,7 @@
 """What a validation that was killed goes on from: its sums after the last finished batch."""
 
 import logging
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from sae_match.files import remove_leftovers, written_whole
 log = logging.getLogger(__name__)
 
 _SUMS, _FINISHED = "sums", "finished"
+_TIMES_WRITING = 10.0
 
 
 @dataclass
@@ -25,9 +27,15 @@ class Unfinished:
 
     Attributes:
         file: Named by everything that determines the sums; none where nothing is kept.
+        seconds: What the last writing took.
     """
 
     file: Path | None
+    seconds: float = 0.0
+
+    def is_due(self, since: float) -> bool:
+        """Whether to write again, so many seconds after the last time: writing is to be a small part of the time."""
+        return since >= _TIMES_WRITING * self.seconds
 
     def found(self) -> tuple[Float64[Tensor, " entries"], set[int]] | None:
         """Sums and numbers of the finished batches; none where there is no file that can be used."""
@@ -49,12 +57,14 @@ class Unfinished:
         """Write what is finished; where that cannot be done, it is said once and then done without."""
         if self.file is None:
             return
+        start = time.perf_counter()
         try:
             with written_whole(self.file) as temporary:
                 save_file({_SUMS: sums, _FINISHED: torch.tensor(sorted(finished))}, temporary)
         except (UserError, SafetensorError) as error:
             log.warning("%s; if this run is killed, it begins anew", error)
             self.file = None
+        self.seconds = time.perf_counter() - start
 
     def remove(self) -> None:
         """Remove the file: the validation is over."""

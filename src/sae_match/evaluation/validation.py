@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import time
 from collections.abc import Callable, Sized
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -143,7 +144,15 @@ class MatchValidation(L.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Match every pair; no text and no language model is needed for it."""
-        matcher = PairMatcher(self.collection, self.matcher, self.cache, self.arms, self.settings.seed, self.watch_pair)
+        matcher = PairMatcher(
+            self.collection,
+            self.matcher,
+            self.cache,
+            self.arms,
+            self.settings.seed,
+            self.watch_pair,
+            self.trainer.strategy.root_device,
+        )
         if beyond := [layer for layer in self.layers if not 0 <= layer < self.stream.n_layers]:
             raise UserError(
                 f"an SAE is given for layer {beyond[-1]}, the model has layers 0 to {self.stream.n_layers - 1}"
@@ -169,6 +178,7 @@ class MatchValidation(L.LightningModule):
         self.tally = self.empty_tally(data)
         self._unfinished = Unfinished(self._unfinished_file(data))
         self._finished: set[int] = set()
+        self._kept_at = time.perf_counter()
         if (found := self._unfinished.found()) is not None:
             sums, self._finished = found
             self.tally.fill(sums)
@@ -191,7 +201,9 @@ class MatchValidation(L.LightningModule):
             lambda done: self.watch("validating", start + done, total),
         )
         self._finished.add(batch_idx)
-        self._unfinished.keep(self.tally.flat(), self._finished)
+        if self._unfinished.is_due(time.perf_counter() - self._kept_at):
+            self._unfinished.keep(self.tally.flat(), self._finished)
+            self._kept_at = time.perf_counter()
 
     def on_validation_epoch_end(self) -> None:
         """Add up what the processes have found; what an interrupted run would go on from is not needed any more."""
