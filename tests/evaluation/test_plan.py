@@ -4,7 +4,7 @@ from itertools import pairwise
 import pytest
 
 from sae_match.errors import UserError
-from sae_match.evaluation.plan import PassPlan, arms_of, in_memory, pairs_at, residual_bytes
+from sae_match.evaluation.plan import PassPlan, arms_of, in_memory, pairs_at, refuse_broken_chains, residual_bytes
 from sae_match.model.description import ModelDescription
 from sae_match.saes.collection import SAECollection
 
@@ -56,21 +56,21 @@ def test_between_neighbours_there_is_nothing_to_compose():
     assert arms_of((3, 5), arms) == arms
 
 
-def test_a_clean_pass_is_every_layer_and_one_head():
+def test_without_pairs_there_is_the_pass_for_the_means_and_the_clean_pass():
     plan = PassPlan(n_layers=4, pairs=[], arms=["matched"])
-    assert (plan.layer_forwards, plan.heads) == (4, 1)
+    assert (plan.layer_forwards, plan.heads) == (8, 1)
     assert plan.runs() == []
 
 
 def test_an_arm_runs_what_is_behind_its_target_layer():
     plan = PassPlan(n_layers=4, pairs=[(0, 1), (1, 2), (2, 3)], arms=["matched", "random"])
-    assert plan.layer_forwards == 4 + 2 * (2 + 1 + 0)
+    assert plan.layer_forwards == 8 + 2 * (2 + 1 + 0)
     assert plan.heads == 1 + 2 * 3
 
 
 def test_a_place_inside_a_layer_runs_that_layer_again():
     plan = PassPlan(4, [(0, 1)], ["matched", "random", "identity"], reruns_target=True)
-    assert plan.layer_forwards == 4 + 3 * 3
+    assert plan.layer_forwards == 8 + 3 * 3
 
 
 def test_pairs_at_several_distances_share_what_does_not_depend_on_the_source():
@@ -84,7 +84,7 @@ def test_pairs_at_several_distances_share_what_does_not_depend_on_the_source():
         ((1, 2), "matched"),
     ]
     assert plan.heads == 7
-    assert plan.layer_forwards == 4 + 2 * 2 + 3 * 1 + 1
+    assert plan.layer_forwards == 8 + 2 * 2 + 3 * 1 + 1
 
 
 @pytest.mark.parametrize("reruns", [False, True])
@@ -93,7 +93,8 @@ def test_passes_are_those_of_a_naive_count(reruns, passes):
     arms = ["reconstruct_target", "layer_drop", "matched", "composed"]
     pairs = pairs_at(collection(*range(6)), [1, 2, 4])
     layers, heads, reconstructed = [], 1, set()
-    for _ in range(passes):
+    # One more for the means.
+    for _ in range(1 + passes):
         layers += range(6)
     for source, target in pairs:
         for arm in arms:
@@ -111,7 +112,7 @@ def test_passes_are_those_of_a_naive_count(reruns, passes):
 
 def test_operations_count_each_matrix_product_once():
     plan = PassPlan(n_layers=4, pairs=[(2, 3)], arms=["matched"])
-    layers, heads, encoders, decoders = 4 * 300, 2 * 10 * 100, (50 + 60) * 10, 60 * 10
+    layers, heads, encoders, decoders = 8 * 300, 2 * 10 * 100, 2 * (50 + 60) * 10, 2 * 60 * 10
     expected = 2 * 7 * (layers + heads + encoders + decoders)
     assert plan.floating_point_operations(description(), {2: 50, 3: 60}, tokens=7) == pytest.approx(expected)
 
@@ -142,3 +143,19 @@ def test_one_clean_pass_is_enough_where_everything_fits():
 
 def test_residuals_take_the_models_dtype():
     assert residual_bytes(description(), batch_tokens=3) == 3 * 10 * 6 * 2
+
+
+def test_an_arm_that_no_pair_has_is_refused():
+    with pytest.raises(
+        UserError, match=r"arm composed is for layers further apart than neighbours; set evaluation\.spans"
+    ):
+        refuse_broken_chains(collection(0, 1), [(0, 1)], ["composed"])
+    refuse_broken_chains(collection(0, 1), [(0, 1)], ["composed", "matched"])
+
+
+def test_what_is_composed_must_be_whole():
+    with pytest.raises(
+        UserError, match=r"arm composed goes from layer 0 to 3 .* layer 1 has no SAE in some/folder; leave"
+    ):
+        refuse_broken_chains(collection(0, 2, 3), [(0, 3)], ["composed", "matched"])
+    refuse_broken_chains(collection(0, 2, 3), [(0, 3)], ["matched"])

@@ -48,7 +48,7 @@ def test_a_layer_that_the_model_does_not_have_is_refused(bundled_model, data, tm
 
 def test_a_chain_over_a_layer_without_sae_is_refused(bundled_model, data, tmp_path, small):
     gap = replace(small, layers={layer: small.layers[layer] for layer in (2, 4)})
-    with pytest.raises(UserError, match="no SAE for layer 3"):
+    with pytest.raises(UserError, match="layer 3 has no SAE in"):
         validated(bundled_model, tmp_path, gap, data, arms=["composed"], spans=[2])
 
 

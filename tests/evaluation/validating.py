@@ -5,7 +5,8 @@ from dataclasses import replace
 from lightning import Trainer
 
 from sae_match import bundled
-from sae_match.evaluation.validation import EvaluationSettings, MatchValidation
+from sae_match.evaluation.settings import EvaluationSettings
+from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.matching import MatcherSettings
 from sae_match.saes.collection import SAECollection

@@ -8,7 +8,8 @@ from lightning import Trainer
 from rich.console import Console
 
 from sae_match.evaluation.results import Results
-from sae_match.evaluation.validation import EvaluationSettings, MatchValidation
+from sae_match.evaluation.settings import EvaluationSettings
+from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.matching import MatcherSettings
 from sae_match.report.callback import ValidationReport

@@ -44,7 +44,7 @@ def test_the_ladder_has_a_line_an_arm_with_its_intervals():
     assert [line.split()[0] for line in lines[1:]] == list(VALUES)
     assert next(line for line in lines if line.startswith("matched ")).split() == [
         "matched",
-        *["0.250", "0.12", "…", "0.38"] * 3,
+        *["0.250", "0.125…0.375"] * 3,
     ]
     assert "…" not in printed(ladder(chosen(spans(half_width=None))))
 
@@ -66,9 +66,9 @@ def test_the_ladder_fits_a_terminal(values):
     assert max(map(len, lines)) <= 80
     for value in values.values():
         # Fewer digits behind the point where there are more before it.
-        long, short = (3, 2) if abs(value) < 9.9 else (1, 0)
-        assert all(f"{value:.{long}f}" in line for line in lines[1:])
-        assert all(f"{value - 0.0625:.{short}f} … {value + 0.0625:.{short}f}" in line for line in lines[1:])
+        digits = 3 if abs(value) < 9.9 else 1
+        shown = [f"{number:.{digits}f}" for number in (value, value - 0.0625, value + 0.0625)]
+        assert all(f"{shown[0]} {shown[1]}…{shown[2]}" in line for line in lines[1:])
 
 
 def test_many_pairs_are_split_into_tables():

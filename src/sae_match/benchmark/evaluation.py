@@ -32,7 +32,8 @@ from sae_match.evaluation.bootstrap import document_weights
 from sae_match.evaluation.measuring import Subject, measure_batch
 from sae_match.evaluation.plan import Pair, PassPlan
 from sae_match.evaluation.results import Results
-from sae_match.evaluation.validation import EvaluationSettings, MatchValidation
+from sae_match.evaluation.settings import EvaluationSettings
+from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.matching import MatcherSettings
 from sae_match.model.loading import ModelSettings, load_model
@@ -148,8 +149,8 @@ def _validated(folder: Path, count: int, settings: EvaluationSettings) -> tuple[
 
 def _measured_again(module: MatchValidation, data: TextData) -> float:
     """Seconds that the measurement of all batches takes."""
-    tally = module.empty_tally(data)
     start = time.perf_counter()
+    tally = module.empty_tally(data)
     for batch in data.batches:
         weights = document_weights(batch.dataset, batch.documents, 0)
         measure_batch(module.subject, batch, [module.pairs], tally, weights)

@@ -109,7 +109,13 @@ def checked_arms(names: list[str]) -> list[str]:
         raise UserError(f"evaluation.arms is empty; choose among {', '.join(ARMS)}")
     for name in names:
         _refuse_unknown(name)
-    return sorted(dict.fromkeys(names), key=order_of)
+    return sorted({_spelt(name): None for name in names}, key=order_of)
+
+
+def _spelt(name: str) -> str:
+    """An arm's name in one spelling: `quantile_.50` is `quantile_0.5`."""
+    quantile = quantile_of(name)
+    return name if quantile is None else f"quantile_{quantile:g}"
 
 
 def _refuse_unknown(name: str) -> None:

@@ -53,7 +53,7 @@ def fit(
     for number, batch in enumerate(batches):
         if not batch.scored.any():
             continue
-        at = _captured(subject, batch, layers, device)
+        at = BatchMeasurement.captured(subject, batch.to(device), pairs)
         if COACTIVATION in subject.arms:
             for layer in layers:
                 f = at.features(layer).f
@@ -69,12 +69,6 @@ def fit(
     return Fitted(
         {pair: sums.solution() for pair, sums in squares.items()}, _matched(pairs, records, watch) if records else {}
     )
-
-
-def _captured(subject: Subject, batch: TokenBatch, layers: Sequence[int], device: torch.device) -> BatchMeasurement:
-    there = batch.to(device)
-    clean = subject.stream.capture(there.input_ids, there.attention_mask, subject.site, keep=layers)
-    return BatchMeasurement(subject, there, clean)
 
 
 def _matched(

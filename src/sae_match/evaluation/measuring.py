@@ -1,6 +1,6 @@
 """One batch of text: the clean pass, then every pair and arm on top of what it left."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,7 @@ from sae_match.evaluation.fitting import LinearMap
 from sae_match.evaluation.matchings import PairMatchings
 from sae_match.evaluation.plan import Pair, arms_of
 from sae_match.evaluation.statistics import Active, DocumentVectors, PairActivity
-from sae_match.evaluation.tally import ArmKey, LayerKey, Tally
+from sae_match.evaluation.tally import Tally
 from sae_match.model.residual_stream import CleanPass, ResidualStream
 from sae_match.saes.sae import SAE
 from sae_match.saes.sites import Site
@@ -69,6 +69,13 @@ class BatchMeasurement:
         self.predictions = batch.scored[:, :-1] & batch.scored[:, 1:]
         self._features: dict[int, Features] = {}
 
+    @classmethod
+    def captured(cls, subject: Subject, batch: TokenBatch, pairs: Iterable[Pair]) -> "BatchMeasurement":
+        """A batch with its clean pass."""
+        layers = {layer for pair in pairs for layer in pair}
+        clean = subject.stream.capture(batch.input_ids, batch.attention_mask, subject.site, keep=layers)
+        return cls(subject, batch, clean)
+
     def clean_losses(self) -> Float64[Tensor, "documents two"]:
         """Total loss and number of predictions of each document, without any stand-in."""
         return self._losses(self.clean.last)[0]
@@ -82,8 +89,13 @@ class BatchMeasurement:
         return self._features[layer]
 
     def forget(self, layer: int) -> None:
-        """Drop the features of a layer that no further pair has."""
+        """Drop the features of a layer."""
         self._features.pop(layer, None)
+
+    def forget_all_but(self, pairs: Iterable[Pair]) -> None:
+        """Drop the features of layers that no further pair has."""
+        later = {layer for pair in pairs for layer in pair}
+        self._features = {layer: found for layer, found in self._features.items() if layer in later}
 
     def stage(self, pair: Pair) -> Stage:
         """What the arms of a pair are made of."""
@@ -181,9 +193,7 @@ def measure_batch(
     reached: set[int] = set()
     done = 0
     for number, pairs in enumerate(groups):
-        layers = {layer for pair in pairs for layer in pair}
-        clean = subject.stream.capture(batch.input_ids, batch.attention_mask, subject.site, keep=layers)
-        at = BatchMeasurement(subject, batch, clean)
+        at = BatchMeasurement.captured(subject, batch, pairs)
         if number == 0:
             tally.add_clean(batch.dataset, at.clean_losses(), weights)
         for position, pair in enumerate(pairs):
@@ -193,27 +203,6 @@ def measure_batch(
             arms = [arm for arm in arms_of(pair, subject.arms) if arm != RECONSTRUCT_TARGET or pair[1] not in reached]
             at.add_pair(pair, arms, tally, weights)
             reached.add(pair[1])
-            later = {layer for other in pairs[position + 1 :] for layer in other}
-            for layer in set(pair) - later:
-                at.forget(layer)
+            at.forget_all_but(pairs[position + 1 :])
             done += 1
             watch(done)
-
-
-def references_of(
-    subject: Subject, batch: TokenBatch, pairs: Sequence[Pair]
-) -> Iterator[tuple[LayerKey | ArmKey, Float[Tensor, " d_in"]]]:
-    """Points near the means of residuals and errors: the means over a batch."""
-    layers = {layer for pair in pairs for layer in pair}
-    clean = subject.stream.capture(batch.input_ids, batch.attention_mask, subject.site, keep=layers)
-    at = BatchMeasurement(subject, batch, clean)
-    for layer in layers:
-        yield (layer, batch.dataset), _mean(at.features(layer).x)
-    for pair in pairs:
-        for arm, error in at.errors(pair, arms_of(pair, subject.arms)):
-            yield (pair, arm, batch.dataset), _mean(error)
-
-
-def _mean(vectors: Float[Tensor, "tokens d_in"]) -> Float[Tensor, " d_in"]:
-    """Mean, or the origin where there is no vector."""
-    return vectors.mean(0) if len(vectors) else vectors.new_zeros(vectors.shape[1])

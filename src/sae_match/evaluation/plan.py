@@ -10,6 +10,9 @@ from sae_match.saes.collection import SAECollection
 
 Pair = tuple[int, int]
 
+# Clean passes for the means.
+_MEANS = 1
+
 
 def pairs_at(collection: SAECollection, spans: Sequence[int]) -> list[Pair]:
     """Pairs `(s, s + span)` of layers that both have an SAE, in ascending order.
@@ -32,11 +35,29 @@ def arms_of(pair: Pair, arms: Sequence[str]) -> list[str]:
     return [arm for arm in arms if arm != COMPOSED or pair[1] - pair[0] > 1]
 
 
+def refuse_broken_chains(collection: SAECollection, pairs: Sequence[Pair], arms: Sequence[str]) -> None:
+    """Check that every pair has an arm, and that what is to be composed is there.
+
+    Raises:
+        UserError: If not.
+    """
+    if not any(arms_of(pair, arms) for pair in pairs):
+        raise UserError(f"arm {COMPOSED} is for layers further apart than neighbours; set evaluation.spans beyond 1")
+    for source, target in pairs:
+        gap = [layer for layer in range(source + 1, target) if layer not in collection.layers]
+        if COMPOSED in arms and gap:
+            raise UserError(
+                f"arm {COMPOSED} goes from layer {source} to {target} by all layers in between, and layer {gap[0]} has "
+                f"no SAE in {collection.source}; leave the arm out of evaluation.arms"
+            )
+
+
 @dataclass(frozen=True)
 class PassPlan:
     """The passes of a validation, for each token.
 
-    A clean pass runs every decoder layer and the head once. Each arm of a pair resumes behind its
+    One clean pass finds the means that all sums are taken about. A second runs every decoder layer and
+    the head once. Each arm of a pair resumes behind its
     target layer and runs the head again; what does not depend on the source layer runs once a target.
 
     Attributes:
@@ -45,7 +66,8 @@ class PassPlan:
         arms: Arms that stand in for a residual.
         reruns_target: Whether the target layer itself runs again: it does where SAEs read a place
             inside it.
-        clean_passes: Clean passes: more than one where not all residuals fit in memory at one time.
+        clean_passes: Clean passes after the one for the means: more than one where not all residuals fit
+            in memory at one time.
     """
 
     n_layers: int
@@ -68,7 +90,7 @@ class PassPlan:
     def layer_forwards(self) -> int:
         """Runs of a decoder layer."""
         again = sum(self.n_layers - 1 - target + self.reruns_target for (_, target), _ in self.runs())
-        return self.clean_passes * self.n_layers + again
+        return (_MEANS + self.clean_passes) * self.n_layers + again
 
     @property
     def heads(self) -> int:
@@ -85,10 +107,10 @@ class PassPlan:
         """
         layers = self.layer_forwards * model.parameters_per_layer
         heads = self.heads * model.d_in * model.vocabulary
-        # Each SAE encodes once; every arm but the dropped layer decodes.
+        # In both passes each SAE encodes once, and every arm but the dropped layer decodes.
         encoders = sum(features.values()) * model.d_in
         decoders = sum(features[target] for (_, target), _ in self.runs()) * model.d_in
-        return 2.0 * tokens * (layers + heads + encoders + decoders)
+        return 2.0 * tokens * (layers + heads + 2 * (encoders + decoders))
 
 
 def in_memory(pairs: Sequence[Pair], most_layers: int) -> list[list[Pair]]:

@@ -37,8 +37,13 @@ class Unfinished:
         """Whether to write again, so many seconds after the last time: writing is to be a small part of the time."""
         return since >= _TIMES_WRITING * self.seconds
 
-    def found(self) -> tuple[Float64[Tensor, " entries"], set[int]] | None:
-        """Sums and numbers of the finished batches; none where there is no file that can be used."""
+    def found(self, entries: int, batches: int) -> tuple[Float64[Tensor, " entries"], set[int]] | None:
+        """Sums and numbers of the finished batches; none where there is no file that can be used.
+
+        Args:
+            entries: How many sums there are.
+            batches: How many batches there are.
+        """
         if self.file is None:
             return None
         with suppress(OSError):
@@ -48,7 +53,8 @@ class Unfinished:
         try:
             with safe_open(self.file, framework="pt") as held:
                 sums, finished = held.get_tensor(_SUMS), held.get_tensor(_FINISHED)
-        except (SafetensorError, OSError) as error:
+            _refuse_unsound(sums, finished, entries, batches)
+        except (SafetensorError, OSError, ValueError) as error:
             log.warning("%s cannot be used (%s); every batch is measured anew", self.file, error)
             return None
         return sums, set(finished.tolist())
@@ -71,3 +77,17 @@ class Unfinished:
         if self.file is not None:
             with suppress(OSError):
                 self.file.unlink(missing_ok=True)
+
+
+def _refuse_unsound(sums: Tensor, finished: Tensor, entries: int, batches: int) -> None:
+    """Check that what was read can be what was written.
+
+    Raises:
+        ValueError: If it cannot.
+    """
+    if sums.shape != (entries,) or sums.dtype != torch.float64 or not torch.isfinite(sums).all():
+        raise ValueError(f"its sums must be {entries} finite numbers of float64")
+    if finished.ndim != 1 or finished.dtype != torch.int64 or len(finished.unique()) != len(finished):
+        raise ValueError("its batches must be distinct whole numbers")
+    if len(finished) and not 0 <= int(finished.min()) <= int(finished.max()) < batches:
+        raise ValueError(f"its batches must lie in 0 … {batches - 1}")

@@ -10,12 +10,10 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-#: Directions in which replicates know where their mean vector is.
-SKETCH = 16
-_COUNT, _SQUARES, _ALONG = 0, 1, 2
-#: Columns of the sums of vectors: count, squared distances to the reference, their part along the
-#: reference, and the sketch of their sum.
-SPREAD_COLUMNS = 3 + SKETCH
+_COUNT, _SQUARES, _ALONG, _APART = range(4)
+#: Columns of the sums of vectors: count, squared distances to the reference, sum along the reference,
+#: and what takes a replicate's mean away from the sample's.
+SPREAD_COLUMNS = 4
 
 Rows = Float64[Tensor, " rows"]
 
@@ -25,11 +23,11 @@ class DocumentVectors:
     """Sums of vectors about a reference, a row for each document of a batch.
 
     Attributes:
-        columns: Count, squares and the rest, as `SPREAD_COLUMNS` says.
+        columns: Count, squared distances, sum along the reference, squared length of the sum.
         total: Sum over all documents.
     """
 
-    columns: Float64[Tensor, "documents columns"]
+    columns: Float64[Tensor, "documents four"]
     total: Float64[Tensor, " d_in"]
 
     @classmethod
@@ -46,32 +44,38 @@ class DocumentVectors:
             vectors: One a token.
             document: Which document of the batch each token belongs to.
             n_documents: Documents of the batch.
-            reference: A point near the mean, so that squares do not drown in it.
+            reference: The mean of all vectors; a point near it makes intervals less exact, and nothing else.
         """
         apart = vectors.double() - reference.to(vectors.device)
         sums = apart.new_zeros(n_documents, apart.shape[1]).index_add_(0, document, apart)
         squares = apart.new_zeros(n_documents).index_add_(0, document, apart.square().sum(1))
         sums, squares = sums.cpu(), squares.cpu()
         count = torch.bincount(document.cpu(), minlength=n_documents).double()
-        sketch = sums @ sketch_directions(sums.shape[1])
-        return cls(torch.cat([torch.stack([count, squares, sums @ reference], 1), sketch], 1), sums.sum(0))
+        return cls(torch.stack([count, squares, sums @ reference, sums.square().sum(1)], 1), sums.sum(0))
+
+    def weighted(self, weights: Float64[Tensor, "rows documents"]) -> Float64[Tensor, "rows four"]:
+        """Sums over documents, each counted as often as a row says.
+
+        About the sample's mean, the sums `S` of all documents cancel, so that those of a replicate add up
+        to `sum (w - 1) S`. Documents are drawn independently of each other: the squared length of that is
+        `sum (w - 1)^2 |S|^2` on average, which is what the last column holds.
+        """
+        sums = weights @ self.columns
+        sums[:, _APART] = (weights - 1).square() @ self.columns[:, _APART]
+        return sums
 
 
 @dataclass(frozen=True)
 class Spread:
     """Variance and mean square of vectors, for the sample and its replicates.
 
-    The sample's mean vector is known whole. Of a replicate only the sketch of its mean is kept: as a
-    replicate's mean differs little from the sample's, the difference of their squared lengths is taken
-    from the sketches.
-
     Attributes:
-        columns: Sums over documents, weighted by row.
+        columns: Sums over documents, weighted by row; see `DocumentVectors.weighted`.
         total: The sample's sum of vectors less the reference.
-        reference: Near the mean.
+        reference: The mean, or a point near it.
     """
 
-    columns: Float64[Tensor, "rows columns"]
+    columns: Float64[Tensor, "rows four"]
     total: Float64[Tensor, " d_in"]
     reference: Float64[Tensor, " d_in"]
 
@@ -89,9 +93,8 @@ class Spread:
     def variance(self) -> Rows:
         """Mean squared distance to the mean, summed over dimensions."""
         count = self.columns[:, _COUNT]
-        sketches = (self.columns[:, 3:] / count[:, None]).square().sum(1)
-        apart = (self.total / self.count).square().sum() + (sketches - sketches[0])
-        variance: Rows = self.columns[:, _SQUARES] / count - apart.clamp_min(0)
+        apart = (self.total / self.count).square().sum() + self.columns[:, _APART] / count.square()
+        variance: Rows = self.columns[:, _SQUARES] / count - apart
         return variance
 
     @property
@@ -101,13 +104,6 @@ class Spread:
         along = 2 * self.columns[:, _ALONG] / count
         mean_square: Rows = self.columns[:, _SQUARES] / count + along + self.reference.square().sum()
         return mean_square
-
-
-def sketch_directions(d_in: int) -> Float64[Tensor, "d_in sketch"]:
-    """Random directions, always the same, onto which vectors keep their lengths on average."""
-    generator = torch.Generator().manual_seed(d_in)
-    directions: Tensor = torch.randn(d_in, SKETCH, generator=generator, dtype=torch.float64)
-    return directions.div_(SKETCH**0.5)
 
 
 def explained_variance(x: Spread, error: Spread) -> Rows:

@@ -57,7 +57,7 @@ class Tally:
 
     Args:
         layout: What is added up.
-        references: For `residual` of each layer and `error` of each arm, a vector near the mean.
+        references: For `residual` of each layer and `error` of each arm, the mean vector.
     """
 
     def __init__(self, layout: Layout, references: Mapping[_Name, Float64[Tensor, " d_in"]] | None = None) -> None:
@@ -181,7 +181,7 @@ class Tally:
 
     def _add_vectors(self, name: _Name, vectors: DocumentVectors, weights: Float64[Tensor, "rows documents"]) -> None:
         size = ROWS * SPREAD_COLUMNS
-        self._sums[name][:size] += (weights @ vectors.columns).flatten()
+        self._sums[name][:size] += vectors.weighted(weights).flatten()
         self._sums[name][size:] += vectors.total
 
     def _spread(self, name: _Name) -> Spread:

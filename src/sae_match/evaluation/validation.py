@@ -5,24 +5,28 @@ import json
 import logging
 import time
 from collections.abc import Callable, Sized
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from sae_match.errors import UserError
-from sae_match.evaluation.arms import ARMS, COACTIVATION, FITTED_ARMS, MATCHED, checked_arms
+from sae_match.evaluation.arms import COACTIVATION, FITTED_ARMS, MATCHED, checked_arms
 from sae_match.evaluation.bootstrap import document_weights
 from sae_match.evaluation.fitting import refuse_common_documents
 from sae_match.evaluation.fitting_pass import fit
 from sae_match.evaluation.matchings import PairMatcher, PairMatchings, fold_of
+from sae_match.evaluation.means import means_of
 from sae_match.evaluation.measures import results_of, spans_of
-from sae_match.evaluation.measuring import Subject, measure_batch, references_of
-from sae_match.evaluation.plan import Pair, PassPlan, in_memory, pairs_at
+from sae_match.evaluation.measuring import Subject, measure_batch
+from sae_match.evaluation.plan import Pair, PassPlan, in_memory, pairs_at, refuse_broken_chains
 from sae_match.evaluation.results import Results, SpanResult
 from sae_match.evaluation.resuming import Unfinished
+from sae_match.evaluation.settings import EvaluationSettings, refuse_impossible
 from sae_match.evaluation.tally import Layout, Tally
 from sae_match.evaluation.transport import Transport
 from sae_match.matching.cache import MatchingCache
@@ -42,27 +46,6 @@ log = logging.getLogger(__name__)
 _FORMAT = 1
 # Shares of the free memory: SAEs that stay open, and residuals of a batch.
 _SHARE_OF_SAES, _SHARE_OF_RESIDUALS = 0.5, 0.2
-
-
-@dataclass
-class EvaluationSettings:
-    """What is measured.
-
-    Attributes:
-        arms: Names of arms; `clean` is always there.
-        spans: Distances between source and target layer; 1 for neighbours.
-        fitting_documents: Documents of each dataset for the arms that are fitted; none of them is
-            evaluated.
-        seed: Of the arm `random` and of the bootstrap.
-        memory: Gigabytes for open SAEs and residuals; by default what is free. What does not fit is
-            read, or computed, again.
-    """
-
-    arms: list[str] = field(default_factory=lambda: [*ARMS, "quantile_0.1", "quantile_0.5", "quantile_0.7"])
-    spans: list[int] = field(default_factory=lambda: [1])
-    fitting_documents: int = 64
-    seed: int = 0
-    memory: float | None = None
 
 
 Watch = Callable[[str, int, int], None]
@@ -107,8 +90,10 @@ class MatchValidation(L.LightningModule):
         super().__init__()
         self.stream, self.collection, self.matcher, self.settings = stream, collection, matcher, settings
         self.cache, self.folder, self.watch_pair, self.watch, self.fitting = cache, folder, watch_pair, watch, fitting
+        refuse_impossible(settings)
         self.arms, self.site = checked_arms(settings.arms), checked_site(collection.site)
         self.pairs = pairs_at(collection, settings.spans)
+        refuse_broken_chains(collection, self.pairs, self.arms)
         self.layers = sorted({layer for pair in self.pairs for layer in pair})
         if self.needs_fitting and fitting is None:
             raise UserError(f"arms {', '.join(self.fitted_arms)} are fitted on text, and no fitting text is given")
@@ -179,7 +164,8 @@ class MatchValidation(L.LightningModule):
         self._unfinished = Unfinished(self._unfinished_file(data))
         self._finished: set[int] = set()
         self._kept_at = time.perf_counter()
-        if (found := self._unfinished.found()) is not None:
+        batches = len(data.batches[self.global_rank :: self.trainer.world_size])
+        if (found := self._unfinished.found(len(self.tally.flat()), batches)) is not None:
             sums, self._finished = found
             self.tally.fill(sums)
             log.info("going on after %d batches that an earlier run has finished", len(self._finished))
@@ -188,6 +174,9 @@ class MatchValidation(L.LightningModule):
         """Measure every pair and arm on a batch of documents of one dataset."""
         if batch_idx in self._finished:
             return
+        if self.trainer.received_sigterm:
+            # A trainer heeds it by itself while it trains only. What is finished is kept.
+            raise SIGTERMException
         weights = document_weights(batch.dataset, batch.documents, self.settings.seed)
         pairs = len(self.pairs)
         start, total = batch_idx * pairs, len(cast(Sized, self.trainer.val_dataloaders)) * pairs
@@ -208,8 +197,7 @@ class MatchValidation(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Add up what the processes have found; what an interrupted run would go on from is not needed any more."""
         if self.trainer.world_size > 1:
-            sums = self.trainer.strategy.reduce(self.tally.flat().to(self.device), reduce_op="sum")
-            self.tally.fill(cast(torch.Tensor, sums).cpu())
+            self.tally.fill(self._summed(self.tally.flat()))
         self._unfinished.remove()
         for layer in self.layers:
             for dataset in self.tally.layout.datasets:
@@ -227,14 +215,22 @@ class MatchValidation(L.LightningModule):
         self.subject = replace(self.subject, linear=fitted.linear)
 
     def empty_tally(self, data: TextData) -> Tally:
-        """Sums over nothing, about points near the means of the first document of each dataset."""
-        firsts: dict[str, TokenBatch] = {}
-        for batch in data.batches:
-            firsts.setdefault(batch.dataset, batch)
-        tally = Tally(Layout(self.pairs, self.arms, list(firsts), self.stream.width(self.site), self.widths))
-        for batch in firsts.values():
-            tally.refer(references_of(self.subject, batch.first_document().to(self.device), self.pairs))
+        """Sums over nothing, about the means of everything: a clean pass over the text finds them."""
+        datasets = list(dict.fromkeys(batch.dataset for batch in data.batches))
+        width = self.stream.width(self.site)
+        layout = Layout(self.pairs, self.arms, datasets, width, self.widths)
+        rank, processes = self.global_rank, self.trainer.world_size
+        own = data.batches[rank::processes]
+        means = means_of(self.subject, own, self._groups, layout, partial(self.watch, "means"))
+        if processes > 1:
+            means.fill(self._summed(means.flat()))
+        tally = Tally(layout)
+        tally.refer(means.items())
         return tally
+
+    def _summed(self, sums: torch.Tensor) -> torch.Tensor:
+        """Sums of all processes."""
+        return cast(torch.Tensor, self.trainer.strategy.reduce(sums.to(self.device), reduce_op="sum")).cpu()
 
     def _grouped(self, data: TextData, budget: float) -> list[list[Pair]]:
         """Pairs whose residuals are held at one time."""
@@ -249,7 +245,10 @@ class MatchValidation(L.LightningModule):
         """Where an interrupted run is kept: named by all that its sums follow from."""
         told = {
             "format": _FORMAT,
-            "settings": {**asdict(self.settings), "arms": self.arms},
+            "settings": {**asdict(self.settings), "arms": self.arms, "memory": None},
+            "site": self.site,
+            "precision": str(self.trainer.precision),
+            "device": self.device.type,
             "matcher": self.matcher.identity(),
             "saes": self._hashes,
             "model": fingerprint(self.stream),

@@ -115,7 +115,9 @@ def solve(
             holds of the same problem is where the solution goes on.
         problem: Names the problem in the checkpoint: another one's is not gone on with.
     """
-    log.info("%d x %d features by the %s solver: %s", len(source), len(target), plan.solver, plan.reason)
+    # Small problems are over before anyone has read of them.
+    level = logging.INFO if plan.solver == "sparse" else logging.DEBUG
+    log.log(level, "%d x %d features by the %s solver: %s", len(source), len(target), plan.solver, plan.reason)
     start, turned = time.perf_counter(), len(source) > len(target)
     rows, columns = (target, source) if turned else (source, target)
     rounds = Rounds(rows, columns, pricers=plan.pricers(rows, columns), rejection_cost=rejection_cost)

@@ -98,7 +98,8 @@ class Anatomy:
 
 def _norm_of_attention(layer: nn.Module) -> nn.Module | None:
     """The norm that an attention's output goes through; where there is one, another stands before the MLP."""
-    return _first(layer, ("post_attention_layernorm",)) if hasattr(layer, "pre_feedforward_layernorm") else None
+    has_own = any(hasattr(layer, name) for name in ("pre_feedforward_layernorm", "post_feedforward_layernorm"))
+    return _first(layer, ("post_attention_layernorm",)) if has_own else None
 
 
 def _first(module: nn.Module, names: tuple[str, ...]) -> nn.Module | None:

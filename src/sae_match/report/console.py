@@ -32,7 +32,7 @@ def print_plan(
         "SAEs": f"{module.collection.source} ({len(module.layers)} layers, {sae.d_sae:,} features, {sae.activation})",
         "pairs": f"{len(pairs)}: {', '.join(f'{source}→{target}' for source, target in pairs)}",
         "matcher": _matcher(module),
-        "arms": ", ".join((CLEAN, *module.arms)),
+        "arms": ", ".join((CLEAN, *dict.fromkeys(arm for _, arm in plan.runs()))),
         "tokens": f"{tokens} ({data.settings.documents} documents each)",
         "passes": f"{plan.layer_forwards:,} layer-forwards and {plan.heads:,} heads for each token",
     }
@@ -66,7 +66,7 @@ def print_results(
             console.print(table)
     console.print(f"\n[bold]Files[/bold] in {folder}", highlight=False, soft_wrap=True)
     files = "results.csv, spans.csv, figures/*.png, pairs/*.parquet, matchings/*.safetensors, .hydra/"
-    console.print(f"  {files}", highlight=False)
+    console.print(f"  {files}", highlight=False, soft_wrap=True)
     if (line := where_to_look(logger)) is not None:
         console.print(f"  W&B: {line}", highlight=False, soft_wrap=True)
 

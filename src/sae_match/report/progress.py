@@ -1,5 +1,7 @@
 """Progress of a validation: of the matching in its setup, then pairs done, tokens a second, time left."""
 
+import logging
+import time
 from contextlib import ExitStack
 from typing import Any
 
@@ -10,9 +12,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from sae_match.report.matching_progress import MatchingProgress
 from sae_match.text.batches import TokenBatch
 
+log = logging.getLogger(__name__)
+
+# Seconds after which a line is logged where no bar can be drawn.
+_SILENCE = 30.0
+
 
 class ValidationProgress(L.Callback):
     """A bar that advances with every pair of layers of every batch; before, one for what is fitted.
+
+    Where there is no terminal to draw it in, a line now and then.
 
     Args:
         console: Where the bar is drawn.
@@ -30,6 +39,7 @@ class ValidationProgress(L.Callback):
         self.tasks: dict[str, TaskID] = {}
         self.tokens = 0
         self.shown = False
+        self.said_at = time.monotonic()
 
     def watch(self, what: str, done: int, total: int) -> None:
         """What the module tells: what it is doing, how much of it is done, and of how much."""
@@ -38,6 +48,9 @@ class ValidationProgress(L.Callback):
         if what not in self.tasks:
             self.tasks[what] = self.progress.add_task(what, total=total, rate="")
         self.progress.update(self.tasks[what], completed=done, total=total)
+        if not self.progress.console.is_terminal and time.monotonic() - self.said_at > _SILENCE:
+            self.said_at = time.monotonic()
+            log.info("%s: %d of %d", what, done, total)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self.shown = trainer.is_global_zero
@@ -55,7 +68,7 @@ class ValidationProgress(L.Callback):
             return
         elapsed = self.progress.tasks[self.progress.task_ids.index(task)].elapsed
         if elapsed:
-            self.progress.update(task, rate=f"pairs, {self.tokens / elapsed:,.0f} tokens/s, ")
+            self.progress.update(task, rate=f"steps, {self.tokens / elapsed:,.0f} tokens/s, ")
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.progress.stop()

@@ -70,15 +70,15 @@ def clean_loss(results: Results, dataset: str) -> float:
 
 
 def _with_interval(row: SpanResult) -> str:
-    value = _short(row.value, 3)
+    value = _short(row.value)
     if row.low is None or row.high is None:
         return value
-    return f"{value} [dim]{_short(row.low, 2)} … {_short(row.high, 2)}[/dim]"
+    return f"{value} [dim]{_short(row.low)}…{_short(row.high)}[/dim]"
 
 
-def _short(value: float, digits: int) -> str:
+def _short(value: float) -> str:
     """A number, with fewer digits behind the point where there are more before it."""
-    return f"{value:.{digits}f}" if abs(value) < 9.9 else f"{value:.{digits - 2}f}"
+    return f"{value:.3f}" if abs(value) < 9.9 else f"{value:.1f}"
 
 
 def _name(row: Result | SpanResult, span: int) -> str:

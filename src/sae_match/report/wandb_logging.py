@@ -84,7 +84,8 @@ def log_validation(
         return
     run = logger.experiment
     run.define_metric(_LAYER)
-    run.define_metric("by_layer/*", step_metric=_LAYER)
+    # The last layer's number would stand among the means.
+    run.define_metric("by_layer/*", step_metric=_LAYER, summary="none")
     for layer, values in charts(results):
         run.log({_LAYER: layer, **{f"by_layer/{name}": value for name, value in values.items()}})
     if pairs:

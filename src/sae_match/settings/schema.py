@@ -7,7 +7,7 @@ import lightning as L
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from sae_match.errors import UserError
-from sae_match.evaluation.validation import EvaluationSettings
+from sae_match.evaluation.settings import EvaluationSettings
 from sae_match.matching.matching import MatcherSettings
 from sae_match.model.loading import ModelSettings
 from sae_match.report.wandb_logging import LoggerSettings
