@@ -51,7 +51,7 @@ def test_at_most_two_saes_are_open_at_a_time(collection, tmp_path):
     one = matcher(collection, tmp_path)
     assert [pair for pair, _ in one.all_of(PAIRS)] == [(0, 1), (1, 2), (0, 2), (2, 3), (1, 3), (0, 3)]
     assert collection.most == 2
-    one.close()
+    del one
     assert all(reference() is None for reference in collection.alive)
 
 

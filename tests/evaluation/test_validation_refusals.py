@@ -77,7 +77,9 @@ def test_text_that_is_fitted_on_and_evaluated_is_refused(bundled_model, data, tm
 
 def test_too_little_fitting_text_is_refused(bundled_model, data, tmp_path, small):
     fitting = fitting_text(bundled_model[1], data)
-    fitting.batches = [fitting.batches[0].first_document()]
+    batch = fitting.batches[0]
+    alone = {name: getattr(batch, name)[:1] for name in ("input_ids", "attention_mask", "scored", "documents")}
+    fitting.batches = [batch._replace(**alone)]
     with pytest.raises(UserError, match=r"a linear map of 128 dimensions needs more than .* raise evaluation.fitting"):
         validated(bundled_model, tmp_path, small, data, fitting=fitting, arms=["linear_map"])
 

@@ -96,15 +96,6 @@ def test_what_is_scored_is_part_of_the_hash(bundled_model):
     assert text.content_hash() != first
 
 
-def test_the_first_document_is_alone_and_without_padding(bundled_model):
-    batch = pad("prose", [[2, 5, 6], [2, 8, 9, 10]], bundled_model[1], 4)
-    first = batch.first_document()
-    assert first.input_ids.tolist() == [[2, 5, 6]]
-    assert first.attention_mask.tolist() == [[True, True, True]]
-    assert first.scored.tolist() == [[False, True, True]]
-    assert (first.dataset, first.documents) == ("prose", (4,))
-
-
 def test_a_batch_moves_whole(bundled_model):
     batch = pad("prose", [[2, 5, 6], [2, 8]], bundled_model[1])
     there = batch.to(torch.device("meta"))

@@ -43,7 +43,7 @@ from sae_match.text.batches import SourceSettings, TextData, TextSettings
 
 _DOCUMENTS, _BATCH = 32, 16
 _FEW, _MANY = 16, 256
-_TIMES = "×"  # noqa: RUF001
+_TIMES = "x"
 _NAME = "the bundled model, every arm of 7 pairs"
 
 

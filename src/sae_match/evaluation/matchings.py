@@ -132,10 +132,6 @@ class PairMatcher:
             )
         return source, target
 
-    def close(self) -> None:
-        """Drop the SAEs that are open."""
-        self._open = {}
-
     def _of(self, pair: Pair) -> PairMatchings:
         wanted = [arm for arm in arms_of(pair, self.arms) if arm in MATCHING_ARMS and arm != COACTIVATION]
         quantiles = {arm: q for arm in self.arms if (q := quantile_of(arm)) is not None}

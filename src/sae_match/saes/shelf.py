@@ -40,10 +40,6 @@ class SAEShelf:
         """Bytes of the SAEs that stay."""
         return sum(size_of(sae) for sae in self._open.values())
 
-    def clear(self) -> None:
-        """Drop all that stay."""
-        self._open = {}
-
 
 def size_of(sae: SAE) -> int:
     """Bytes of an SAE's tensors."""

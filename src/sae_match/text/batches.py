@@ -89,12 +89,6 @@ class TokenBatch(NamedTuple):
             scored=self.scored.to(device),
         )
 
-    def first_document(self) -> "TokenBatch":
-        """The first document alone, without padding."""
-        length = max(1, int(self.attention_mask[0].sum()))
-        ids, mask, scored = (part[:1, :length] for part in (self.input_ids, self.attention_mask, self.scored))
-        return TokenBatch(self.dataset, ids, mask, scored, self.documents[:1])
-
 
 class TextData(L.LightningDataModule):
     """Streams the evaluation documents of every dataset, one dataset after another.
