@@ -61,12 +61,7 @@ class LeastSquares:
         Raises:
             UserError: If there are fewer tokens than dimensions.
         """
-        d_in = len(self._x_sum)
-        if self.count <= d_in:
-            raise UserError(
-                f"a linear map of {d_in} dimensions needs more than {self.count} tokens of fitting text; "
-                "raise evaluation.fitting_documents"
-            )
+        refuse_too_few(self.count, len(self._x_sum))
         x_mean, y_mean = self._x_sum / self.count, self._y_sum / self.count
         covariance = self._squares / self.count - torch.outer(x_mean, x_mean)
         cross = self._products / self.count - torch.outer(x_mean, y_mean)
@@ -76,6 +71,19 @@ class LeastSquares:
         bias = y_mean.cpu() - x_mean.cpu() @ weight
         like = self._x_centre
         return LinearMap(weight.to(like.device, like.dtype), bias.to(like.device, like.dtype))
+
+
+def refuse_too_few(tokens: int, d_in: int) -> None:
+    """Check that a linear map has more tokens than dimensions to be fitted on.
+
+    Raises:
+        UserError: If it has not.
+    """
+    if tokens <= d_in:
+        raise UserError(
+            f"a linear map of {d_in} dimensions needs more than {tokens} tokens of fitting text; "
+            "raise evaluation.fitting_documents"
+        )
 
 
 class ActivityRecord:

@@ -15,9 +15,9 @@ import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from sae_match.errors import UserError
-from sae_match.evaluation.arms import COACTIVATION, FITTED_ARMS, MATCHED, checked_arms
+from sae_match.evaluation.arms import COACTIVATION, FITTED_ARMS, LINEAR_MAP, LINEAR_MAP_SAE, MATCHED, checked_arms
 from sae_match.evaluation.bootstrap import document_weights
-from sae_match.evaluation.fitting import refuse_common_documents
+from sae_match.evaluation.fitting import refuse_common_documents, refuse_too_few
 from sae_match.evaluation.fitting_pass import fit
 from sae_match.evaluation.matchings import PairMatcher, PairMatchings, fold_of
 from sae_match.evaluation.means import means_of
@@ -95,8 +95,7 @@ class MatchValidation(L.LightningModule):
         self.pairs = pairs_at(collection, settings.spans)
         refuse_broken_chains(collection, self.pairs, self.arms)
         self.layers = sorted({layer for pair in self.pairs for layer in pair})
-        if self.needs_fitting and fitting is None:
-            raise UserError(f"arms {', '.join(self.fitted_arms)} are fitted on text, and no fitting text is given")
+        self._refuse_unfit(fitting)
         self.matchings: dict[Pair, PairMatchings] = {}
         self.open_sae = collection.open
         self.widths: dict[int, int] = {}
@@ -138,10 +137,6 @@ class MatchValidation(L.LightningModule):
             self.watch_pair,
             self.trainer.strategy.root_device,
         )
-        if beyond := [layer for layer in self.layers if not 0 <= layer < self.stream.n_layers]:
-            raise UserError(
-                f"an SAE is given for layer {beyond[-1]}, the model has layers 0 to {self.stream.n_layers - 1}"
-            )
         for pair, found in matcher.all_of(self.pairs, self.global_rank, self.trainer.world_size):
             self._look_at(pair, matcher)
             self.matchings[pair] = found
@@ -258,6 +253,17 @@ class MatchValidation(L.LightningModule):
         }
         name = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
         return self.cache.folder.parent / "validations" / f"{name}.safetensors"
+
+    def _refuse_unfit(self, fitting: TextData | None) -> None:
+        """Check, before anything is matched, what would stop the validation later."""
+        if beyond := [layer for layer in self.layers if not 0 <= layer < self.stream.n_layers]:
+            raise UserError(
+                f"an SAE is given for layer {beyond[-1]}, the model has layers 0 to {self.stream.n_layers - 1}"
+            )
+        if self.needs_fitting and fitting is None:
+            raise UserError(f"arms {', '.join(self.fitted_arms)} are fitted on text, and no fitting text is given")
+        if fitting is not None and {LINEAR_MAP, LINEAR_MAP_SAE} & set(self.arms):
+            refuse_too_few(sum(fitting.tokens().values()), self.stream.width(self.site))
 
     def _look_at(self, pair: Pair, matcher: PairMatcher) -> None:
         """Note what the SAEs of a pair are; none of them is held."""
