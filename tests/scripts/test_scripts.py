@@ -113,9 +113,10 @@ def test_a_sweep_gives_a_folder_and_a_wandb_run_for_each_matcher_and_solves_noth
         (["evaluation.arms=[mached]"], "error: unknown arm 'mached'; did you mean matched?"),
         (["sae.layers.3.l0=99"], "error: SAE of layer 3: no file layer_3/width_1k/average_l0_99"),
         (
-            ["sae=gemma_scope_2b_canonical"],
+            ["sae.source=google/gemma-scope-2b-pt-res", "sae.layers.0.width=16k", "sae.layers.0.l0=105"],
             "error: SAE of layer 0: cannot reach the hub for google/gemma-scope-2b-pt-res/layer_0/width_16k",
         ),
+        (["sae=gemma_scope_2b_canonical"], "error: an SAE is given for layer 25, the model has layers 0 to 7"),
         (["sae.format=gguf"], "error: SAE of layer 0: unknown SAE format 'gguf'"),
         (["text.documents=99999"], "error: dataset 'prose': 99999 documents"),
         (["model.source=google/gemma-2-2b"], "error: cannot reach the hub for google/gemma-2-2b"),
