@@ -22,6 +22,11 @@ def in_this_process(parent):
     return [Figure("here", "another process", float(os.getpid() != parent), "", 1, at_least=True)]
 
 
+def variables_there(wanted):
+    there = {name: os.environ.get(name) for name in wanted} == wanted
+    return [Figure("here", "variables", float(there), "", 1, at_least=True)]
+
+
 def dies():
     os._exit(3)
 
@@ -37,6 +42,15 @@ def test_a_figure_knows_whether_it_is_as_good_as_it_should_be(value, reach, at_l
 def test_a_case_runs_in_a_process_of_its_own():
     (figure,) = in_own_process(partial(in_this_process, os.getpid()))
     assert figure.reached
+
+
+def test_a_process_is_started_with_variables_of_its_own(monkeypatch):
+    monkeypatch.setenv("SAE_MATCH_KEPT", "before")
+    wanted = {"SAE_MATCH_KEPT": "1", "SAE_MATCH_NEW": "2"}
+    (figure,) = in_own_process(partial(variables_there, wanted), wanted)
+    assert figure.reached
+    assert os.environ["SAE_MATCH_KEPT"] == "before"
+    assert "SAE_MATCH_NEW" not in os.environ
 
 
 def test_a_case_that_dies_is_named():

@@ -12,7 +12,7 @@ import pytest
 import wandb
 
 from sae_match.errors import UserError
-from sae_match.report.figures import draw
+from sae_match.report.figures import pictures
 from sae_match.report.pairs import sampled
 from sae_match.report.tables import charts, summary
 from sae_match.report.wandb_logging import LoggerSettings, log_validation, open_logger, where_to_look
@@ -30,13 +30,15 @@ def read_back(run: Path, *options: str) -> list[dict]:
 def logged(tmp_path_factory):
     """Folder of an offline run, and its records."""
     folder = tmp_path_factory.mktemp("logged")
-    figures = draw(results(), spans(), folder / "figures")
+    drawn = list(pictures(results(), spans()))
+    for picture in drawn:
+        picture.save(folder / "figures")
     with pytest.MonkeyPatch.context() as environment:
         environment.delenv("WANDB_API_KEY", raising=False)
         environment.delenv("WANDB_MODE", raising=False)
         settings = LoggerSettings(mode="offline", group="tests")
         with open_logger(settings, folder, {"matcher": {"fold": "none"}}) as logger:
-            log_validation(logger, results(), spans(), pair_tables(), figures)
+            log_validation(logger, results(), spans(), pair_tables(), drawn, folder / "figures")
             assert "wandb sync" in where_to_look(logger)
     assert wandb.run is None
     (run,) = folder.glob("wandb/offline-run-*")
@@ -118,7 +120,7 @@ def test_wandb_is_online_where_there_is_a_key_unless_told_otherwise(key, variabl
 def test_a_disabled_run_is_logged_to_nowhere(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disabled")
     with open_logger(LoggerSettings(), tmp_path, {}) as logger:
-        log_validation(logger, results(), spans(), {}, [])
+        log_validation(logger, results(), spans(), {}, [], tmp_path)
         assert where_to_look(logger) == "disabled"
     assert list(tmp_path.glob("wandb/*run-*")) == []
 
@@ -151,7 +153,7 @@ def test_the_run_is_closed_when_the_validation_fails(tmp_path):
 def test_the_csv_logger_keeps_the_summary(tmp_path):
     with open_logger(LoggerSettings(kind="csv"), tmp_path, {}) as logger:
         assert isinstance(logger, L.pytorch.loggers.CSVLogger)
-        log_validation(logger, results(), spans(), {}, [])
+        log_validation(logger, results(), spans(), {}, [], tmp_path)
     header = (tmp_path / "csv" / "metrics.csv").read_text().splitlines()[0].split(",")
     assert {"delta_loss/code/matched", "delta_loss/code/matched/low", "delta_loss/code/matched/span_2"} <= set(header)
 

@@ -42,7 +42,8 @@ def assert_refused(done, message):
 def test_a_whole_run_leaves_what_the_architecture_promises(tmp_path):
     done = run("validate.py", *FAST, "hydra.run.dir=out", f"cache_dir={tmp_path}/cache", folder=tmp_path)
     out = tmp_path / "out"
-    figures = {"explained_variance.png", "delta_loss.png", "matching_score.png"}
+    metrics = ("explained_variance", "delta_loss", "matching_score")
+    figures = {f"{metric}.{ending}" for metric in metrics for ending in ("png", "svg", "csv")}
     assert {file.name for file in (out / "figures").iterdir()} == figures
     assert len(list((out / "matchings").glob("L0?-L0?.safetensors"))) == 7
     assert len(list((out / "pairs").glob("L0?-L0?.parquet"))) == 7

@@ -3,11 +3,13 @@
 import csv
 import math
 import multiprocessing as mp
+import os
 import platform
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -67,8 +69,12 @@ def chosen(cases: Mapping[str, Case], names: Sequence[str]) -> dict[str, Case]:
     return {name: cases[name] for name in names or cases}
 
 
-def in_own_process(case: Case) -> list[Figure]:
+def in_own_process(case: Case, environment: Mapping[str, str] | None = None) -> list[Figure]:
     """Figures of a case that is run in a new process, so that its peak memory is its own.
+
+    Args:
+        case: Run there.
+        environment: Variables that the process is started with, besides those of this one.
 
     Raises:
         UserError: If the process dies.
@@ -76,7 +82,8 @@ def in_own_process(case: Case) -> list[Figure]:
     context = mp.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_send_figures, args=(case, sender))
-    process.start()
+    with _variables(environment or {}):
+        process.start()
     sender.close()
     try:
         figures: list[Figure] = receiver.recv()
@@ -85,6 +92,20 @@ def in_own_process(case: Case) -> list[Figure]:
         raise UserError(f"the process that measured {case} ended with exit code {process.exitcode}") from error
     process.join()
     return figures
+
+
+@contextmanager
+def _variables(wanted: Mapping[str, str]) -> Iterator[None]:
+    """Environment variables while the block runs."""
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def peak_gigabytes() -> float:

@@ -53,6 +53,26 @@ class Subject:
     linear: Mapping[Pair, LinearMap]
     arms: Sequence[str]
 
+    def stage(
+        self,
+        pair: Pair,
+        x_source: Float[Tensor, "tokens d_in"],
+        f_source: Float[Tensor, "tokens n_source"],
+        f_target: Float[Tensor, "tokens n_target"],
+    ) -> Stage:
+        """What the arms of a pair are made of, on these tokens."""
+        matched = self.matchings[pair]
+        return Stage(
+            source=self.open_sae(pair[0]),
+            target=self.open_sae(pair[1]),
+            x_source=x_source,
+            f_source=f_source,
+            f_target=f_target,
+            transports=matched.transports,
+            linear=self.linear.get(pair),
+            cheap=matched.cheap,
+        )
+
 
 class BatchMeasurement:
     """Measures pairs of layers on one batch.
@@ -100,17 +120,7 @@ class BatchMeasurement:
     def stage(self, pair: Pair) -> Stage:
         """What the arms of a pair are made of."""
         before, after = self.features(pair[0]), self.features(pair[1])
-        matched = self.subject.matchings[pair]
-        return Stage(
-            source=self.subject.open_sae(pair[0]),
-            target=self.subject.open_sae(pair[1]),
-            x_source=before.x,
-            f_source=before.f,
-            f_target=after.f,
-            transports=matched.transports,
-            linear=self.subject.linear.get(pair),
-            cheap=matched.cheap,
-        )
+        return self.subject.stage(pair, before.x, before.f, after.f)
 
     def errors(self, pair: Pair, arms: Sequence[str]) -> Iterator[tuple[str, Float[Tensor, "tokens d_in"]]]:
         """Reconstruction error of each arm of a pair."""

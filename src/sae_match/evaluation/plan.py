@@ -10,8 +10,8 @@ from sae_match.saes.collection import SAECollection
 
 Pair = tuple[int, int]
 
-# Clean passes for the means.
-_MEANS = 1
+# Clean passes of the survey.
+_SURVEY = 1
 
 
 def pairs_at(collection: SAECollection, spans: Sequence[int]) -> list[Pair]:
@@ -56,8 +56,8 @@ def refuse_broken_chains(collection: SAECollection, pairs: Sequence[Pair], arms:
 class PassPlan:
     """The passes of a validation, for each token.
 
-    One clean pass finds the means that all sums are taken about. A second runs every decoder layer and
-    the head once. Each arm of a pair resumes behind its
+    One clean pass surveys the text: it finds the means that all sums are taken about. A second runs every
+    decoder layer and the head once. Each arm of a pair resumes behind its
     target layer and runs the head again; what does not depend on the source layer runs once a target.
 
     Attributes:
@@ -66,7 +66,7 @@ class PassPlan:
         arms: Arms that stand in for a residual.
         reruns_target: Whether the target layer itself runs again: it does where SAEs read a place
             inside it.
-        clean_passes: Clean passes after the one for the means: more than one where not all residuals fit
+        clean_passes: Clean passes after the survey's: more than one where not all residuals fit
             in memory at one time.
     """
 
@@ -90,7 +90,7 @@ class PassPlan:
     def layer_forwards(self) -> int:
         """Runs of a decoder layer."""
         again = sum(self.n_layers - 1 - target + self.reruns_target for (_, target), _ in self.runs())
-        return (_MEANS + self.clean_passes) * self.n_layers + again
+        return (_SURVEY + self.clean_passes) * self.n_layers + again
 
     @property
     def heads(self) -> int:
@@ -107,10 +107,10 @@ class PassPlan:
         """
         layers = self.layer_forwards * model.parameters_per_layer
         heads = self.heads * model.d_in * model.vocabulary
-        # In both passes each SAE encodes once, and every arm but the dropped layer decodes.
-        encoders = sum(features.values()) * model.d_in
+        # Each SAE encodes once in both passes; in the second every arm decodes, but for the dropped layer.
+        encoders = (_SURVEY + 1) * sum(features.values()) * model.d_in
         decoders = sum(features[target] for (_, target), _ in self.runs()) * model.d_in
-        return 2.0 * tokens * (layers + heads + 2 * (encoders + decoders))
+        return 2.0 * tokens * (layers + heads + encoders + decoders)
 
 
 def in_memory(pairs: Sequence[Pair], most_layers: int) -> list[list[Pair]]:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -20,13 +20,13 @@ from sae_match.evaluation.bootstrap import document_weights
 from sae_match.evaluation.fitting import refuse_common_documents, refuse_too_few
 from sae_match.evaluation.fitting_pass import fit
 from sae_match.evaluation.matchings import PairMatcher, PairMatchings, fold_of
-from sae_match.evaluation.means import means_of
 from sae_match.evaluation.measures import results_of, spans_of
 from sae_match.evaluation.measuring import Subject, measure_batch
 from sae_match.evaluation.plan import Pair, PassPlan, in_memory, pairs_at, refuse_broken_chains
 from sae_match.evaluation.results import Results, SpanResult
 from sae_match.evaluation.resuming import Unfinished
 from sae_match.evaluation.settings import EvaluationSettings, refuse_impossible
+from sae_match.evaluation.survey import Observer, Survey, surveyed
 from sae_match.evaluation.tally import Layout, Tally
 from sae_match.evaluation.transport import Transport
 from sae_match.matching.cache import MatchingCache
@@ -68,9 +68,11 @@ class MatchValidation(L.LightningModule):
         watch_pair: Told where the solution of each pair stands.
         watch: Told what is being done while text is read.
         fitting: Fitting text, for the arms that need it.
+        observers: Shown every layer's features of the evaluated text before anything is measured.
 
     Attributes:
         matchings: After `setup`, the matchings of each pair.
+        survey: Means over the evaluated text.
         tally: Sums over the validated batches.
         open_sae: Gives the SAE of a layer, on the device of the model.
     """
@@ -86,8 +88,10 @@ class MatchValidation(L.LightningModule):
         watch_pair: PairWatch = unwatched,
         watch: Watch = lambda *_: None,
         fitting: TextData | None = None,
+        observers: Sequence[Observer] = (),
     ) -> None:
         super().__init__()
+        self.observers = observers
         self.stream, self.collection, self.matcher, self.settings = stream, collection, matcher, settings
         self.cache, self.folder, self.watch_pair, self.watch, self.fitting = cache, folder, watch_pair, watch, fitting
         refuse_impossible(settings)
@@ -210,18 +214,26 @@ class MatchValidation(L.LightningModule):
         self.subject = replace(self.subject, linear=fitted.linear)
 
     def empty_tally(self, data: TextData) -> Tally:
-        """Sums over nothing, about the means of everything: a clean pass over the text finds them."""
+        """Sums over nothing, about the means of everything: a survey of the text finds them."""
         datasets = list(dict.fromkeys(batch.dataset for batch in data.batches))
         width = self.stream.width(self.site)
         layout = Layout(self.pairs, self.arms, datasets, width, self.widths)
-        rank, processes = self.global_rank, self.trainer.world_size
-        own = data.batches[rank::processes]
-        means = means_of(self.subject, own, self._groups, layout, partial(self.watch, "means"))
-        if processes > 1:
-            means.fill(self._summed(means.flat()))
+        self.survey = self._surveyed(data, layout)
         tally = Tally(layout)
-        tally.refer(means.items())
+        tally.refer(self.survey.references(self.subject, layout))
         return tally
+
+    def _surveyed(self, data: TextData, layout: Layout) -> Survey:
+        """What a survey of all text finds, in every process."""
+        rank, processes = self.global_rank, self.trainer.world_size
+        own, watch = data.batches[rank::processes], partial(self.watch, "surveying")
+        survey = surveyed(self.subject, own, self._groups, layout, self.observers, watch)
+        if processes > 1:
+            survey.fill(self._summed(survey.flat()))
+            for observer in self.observers:
+                gathered = cast(torch.Tensor, self.all_gather(observer.flat().to(self.device)))
+                observer.fill(list(gathered.cpu()))
+        return survey
 
     def _summed(self, sums: torch.Tensor) -> torch.Tensor:
         """Sums of all processes."""

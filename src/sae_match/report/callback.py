@@ -9,7 +9,7 @@ from sae_match.evaluation.arms import MATCHED
 from sae_match.evaluation.results import save_spans
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.report.console import print_plan, print_results
-from sae_match.report.figures import draw
+from sae_match.report.figures import pictures
 from sae_match.report.pairs import pair_table, save_tables
 from sae_match.report.wandb_logging import log_validation
 from sae_match.text.batches import TextData
@@ -40,11 +40,13 @@ class ValidationReport(L.Callback):
         results, spans = module.results, module.spans
         results.save(self.folder / "results.csv")
         save_spans(spans, self.folder / "spans.csv")
-        figures = draw(results, spans, self.folder / "figures")
+        drawn = list(pictures(results, spans))
+        for picture in drawn:
+            picture.save(self.folder / "figures")
         matched = {pair: found for pair, found in module.matchings.items() if MATCHED in module.arms}
         pairs = {pair: pair_table(pair, found, module.tally) for pair, found in matched.items()}
         save_tables(pairs, self.folder / "pairs")
-        log_validation(trainer.logger, results, spans, pairs, figures)
+        log_validation(trainer.logger, results, spans, pairs, drawn, self.folder / "figures")
         print_results(self.console, results, spans, self.folder, trainer.logger)
 
 

@@ -1,15 +1,14 @@
-"""Figures of a validation: one line an arm, layers or distances across, one panel a dataset."""
+"""Pictures of a validation's results: one line an arm, layers or distances across, one panel a dataset."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from dataclasses import asdict
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sae_match.evaluation.arms import MATCHED, order_of, quantile_of
 from sae_match.evaluation.results import Result, Results, SpanResult
-from sae_match.files import written_whole
+from sae_match.report.pictures import Picture
 
 #: Okabe and Ito's palette, told apart with any colour vision; markers and dashes tell the lines apart in print.
 _STYLES: dict[str, tuple[str, str, str]] = {
@@ -35,45 +34,37 @@ _POINT = tuple[int, float, float | None, float | None]
 """Where, value, and the ends of its interval."""
 
 
-def draw(results: Results, spans: Sequence[SpanResult], folder: Path) -> list[Path]:
-    """Write one PNG a metric, and one for distances where there are several; returns the files."""
-    files = []
-    for name, figure in _figures(results, spans):
-        file = folder / f"{name}.png"
-        with written_whole(file) as temporary, mpl.rc_context({"font.size": 10, "axes.spines.top": False}):
-            figure.savefig(temporary, dpi=150)
-        files.append(file)
-    return files
+def pictures(results: Results, spans: Sequence[SpanResult]) -> Iterator[Picture]:
+    """One a metric, and one for distances where there are several."""
+    for metric in _LABELS:
+        if len(results.select(metric=metric)):
+            yield by_layer(results, metric)
+            if len({row.span for row in spans}) > 1:
+                yield by_span(spans, metric)
 
 
-def by_layer(results: Results, metric: str) -> Figure:
+def by_layer(results: Results, metric: str) -> Picture:
     """A metric of every arm by target layer, datasets side by side; of neighbours, or of the shortest distance."""
     shortest = min(row.target_layer - row.source_layer for row in results)
     rows = [row for row in results if row.metric == metric and row.target_layer - row.source_layer == shortest]
-    return _panels(
+    figure = _panels(
         {dataset: _lines(rows, dataset, "target_layer") for dataset in results.distinct("dataset")},
         _LABELS[metric],
         "target layer",
     )
+    return Picture(metric, figure, [asdict(row) for row in rows])
 
 
-def by_span(spans: Sequence[SpanResult], metric: str) -> Figure:
+def by_span(spans: Sequence[SpanResult], metric: str) -> Picture:
     """A metric of every arm by the distance of the two layers, as a mean over pairs."""
     rows = [row for row in spans if row.metric == metric]
     datasets = dict.fromkeys(row.dataset for row in rows)
-    return _panels(
+    figure = _panels(
         {dataset: _lines(rows, dataset, "span") for dataset in datasets},
         _LABELS[metric],
         "distance of target and source layer",
     )
-
-
-def _figures(results: Results, spans: Sequence[SpanResult]) -> Iterator[tuple[str, Figure]]:
-    for metric in _LABELS:
-        if len(results.select(metric=metric)):
-            yield metric, by_layer(results, metric)
-            if len({row.span for row in spans}) > 1:
-                yield f"{metric}_by_distance", by_span(spans, metric)
+    return Picture(f"{metric}_by_distance", figure, [asdict(row) for row in rows])
 
 
 def _lines(rows: Sequence[Result | SpanResult], dataset: str, across: str) -> dict[str, list[_POINT]]:
@@ -93,7 +84,7 @@ def _panels(lines: dict[str, dict[str, list[_POINT]]], label: str, across: str) 
             _draw_line(panel, arm, points)
         panel.set_xticks(sorted({point[0] for points in of_arms.values() for point in points}))
         panel.axhline(0, color="#999999", linewidth=0.8)
-        panel.spines["right"].set_visible(False)
+        panel.spines[["right", "top"]].set_visible(False)
         panel.grid(axis="y", color="#E5E5E5", linewidth=0.7)
         panel.set_title(dataset)
         panel.set_xlabel(across)

@@ -1,7 +1,7 @@
 """Weights & Biases: the only module that imports it."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from sae_match.errors import UserError
 from sae_match.evaluation.plan import Pair
 from sae_match.evaluation.results import Results, SpanResult
 from sae_match.report.pairs import sampled
+from sae_match.report.pictures import Picture
 from sae_match.report.tables import charts, summary
 
 Mode = Literal["online", "offline", "disabled", "shared"]
@@ -74,9 +75,19 @@ def log_validation(
     results: Results,
     spans: Sequence[SpanResult],
     pairs: Mapping[Pair, pa.Table],
-    figures: Iterable[Path],
+    pictures: Sequence[Picture],
+    folder: Path,
 ) -> None:
-    """Log per-layer charts, a summary, the table of pairs, histograms of their costs and the figures."""
+    """Log per-layer charts, a summary, the table of pairs, histograms of their costs, and pictures with their numbers.
+
+    Args:
+        logger: Of the run.
+        results: Of every pair, arm and dataset.
+        spans: Means over pairs of layers at the same distance.
+        pairs: Tables of matched features.
+        pictures: Already saved.
+        folder: Where they are.
+    """
     if isinstance(logger, CSVLogger):
         logger.log_metrics(dict(summary(spans).items()))
         logger.save()
@@ -97,7 +108,10 @@ def log_validation(
         costs = table["cost"].to_numpy()[: len(table) // max(1, len(pc.unique(table["dataset"])))]
         if np.isfinite(costs).any():
             run.log({f"pair_cost/L{source:02d}-L{target:02d}": wandb.Histogram(costs[np.isfinite(costs)])})
-    run.log({f"figures/{figure.stem}": wandb.Image(str(figure)) for figure in figures})
+    for picture in pictures:
+        table = wandb.Table(columns=list(picture.rows[0]), data=[list(row.values()) for row in picture.rows])
+        image = wandb.Image(str(folder / f"{picture.name}.png"))
+        run.log({f"figures/{picture.name}": image, f"numbers/{picture.name}": table})
     run.summary.update(summary(spans))
 
 

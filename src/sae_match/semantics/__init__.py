@@ -1,0 +1,1 @@
+"""What features mean: where they fire, in text."""
