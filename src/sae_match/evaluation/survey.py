@@ -1,6 +1,6 @@
 """The first pass over the evaluated text: means of residuals and features, and whatever else looks at features."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -24,7 +24,10 @@ _Name = tuple[Any, ...]
 class Observer(Protocol):
     """Sees every layer's features on every batch once, before anything is measured."""
 
-    def add(self, layer: int, batch: TokenBatch, features: Features) -> None:
+    def start(self, features: Mapping[int, int], datasets: Sequence[str]) -> None:
+        """Begin anew: with so many features in each layer, and these datasets."""
+
+    def add(self, layer: int, batch: TokenBatch, f: Float[Tensor, "tokens d_sae"]) -> None:
         """Look at a layer's features on the scored tokens of a batch."""
 
     def flat(self) -> Tensor:
@@ -63,7 +66,7 @@ class Survey:
                 for layer in set(pair) - seen:
                     self._add_layer(layer, batch, at.features(layer))
                     for observer in observers:
-                        observer.add(layer, batch, at.features(layer))
+                        observer.add(layer, batch, at.features(layer).f)
                 seen |= set(pair)
                 bent = [arm for arm in arms_of(pair, subject.arms) if arm in _BENT]
                 for arm, error in at.errors(pair, bent):
@@ -128,6 +131,8 @@ def surveyed(
         watch: Told how many batches are done, and of how many.
     """
     survey = Survey(layout)
+    for observer in observers:
+        observer.start({layer: layout.features[layer] for layer, _ in layout.layers()}, layout.datasets)
     device = subject.stream.model.get_input_embeddings().weight.device
     for number, batch in enumerate(batches):
         survey.add(subject, batch.to(device), groups, observers)

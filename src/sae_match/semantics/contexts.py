@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sae_match.semantics.strongest import Entries, Strongest
@@ -60,15 +60,9 @@ class Contexts:
         self._strongest = {layer: Strongest(size, self.strongest_kept) for layer, size in sorted(features.items())}
         self._sample = {layer: Strongest(size, self.sample_kept) for layer, size in sorted(features.items())}
 
-    def add(
-        self,
-        layer: int,
-        batch: TokenBatch,
-        f: Float[Tensor, "tokens d_sae"],
-        active: Bool[Tensor, "tokens d_sae"] | None = None,
-    ) -> None:
+    def add(self, layer: int, batch: TokenBatch, f: Float[Tensor, "tokens d_sae"]) -> None:
         """Look at a layer's features on the scored tokens of a batch."""
-        token, feature = ((f > 0) if active is None else active).nonzero(as_tuple=True)
+        token, feature = (f > 0).nonzero(as_tuple=True)
         value = f[token, feature].float()
         row, position = (part[token] for part in batch.scored.nonzero(as_tuple=True))
         document = torch.tensor(batch.documents, device=row.device)[row]
@@ -124,7 +118,8 @@ def _uniform(place: Int64[Tensor, " n"], stream: Int64[Tensor, " n"]) -> Float[T
 
 def _shifted(state: Int64[Tensor, " n"], bits: int) -> Int64[Tensor, " n"]:
     """A shift to the right that brings zeros in."""
-    return (state >> bits) & (2 ** (64 - bits) - 1)
+    shifted: Int64[Tensor, " n"] = (state >> bits) & (2 ** (64 - bits) - 1)
+    return shifted
 
 
 def _signed(number: int) -> int:

@@ -76,8 +76,8 @@ class Strongest:
         """Look at what was kept elsewhere."""
         both = torch.cat([self.kept, other], 1)
         # Of equal keys the earlier place, whichever process has seen it.
-        order = both[..., 2].argsort(1, stable=True)
-        order = order.gather(1, both[..., 0].gather(1, order).argsort(1, descending=True, stable=True))
+        order = both[..., 2].argsort(dim=1, stable=True)
+        order = order.gather(1, both[..., 0].gather(1, order).argsort(dim=1, descending=True, stable=True))
         self.kept = both.gather(1, order[:, : self.kept.shape[1], None].expand(-1, -1, 3))
 
     def of(self, feature: int) -> Float[Tensor, "entries two"]:
