@@ -23,6 +23,7 @@ from sae_match.report.check import check, print_findings
 from sae_match.report.matching_progress import MatchingProgress
 from sae_match.report.progress import MatchingBar, ValidationProgress
 from sae_match.report.wandb_logging import open_logger
+from sae_match.semantics.contexts import Contexts
 from sae_match.settings.entry import entry_point
 from sae_match.settings.schema import ValidateSettings
 from sae_match.text.batches import TextData
@@ -41,6 +42,7 @@ def main(settings: ValidateSettings) -> None:
     data = TextData(settings.text, tokenizer)
     data.setup("validate")
     progress = ValidationProgress(console)
+    contexts = Contexts()
     module = MatchValidation(
         stream,
         settings.sae.collection(),
@@ -51,8 +53,9 @@ def main(settings: ValidateSettings) -> None:
         matching.watch,
         progress.watch,
         _fitting_text(settings, data),
+        [contexts],
     )
-    callbacks: list[L.Callback] = [ValidationReport(console, folder, data, settings.model.source)]
+    callbacks: list[L.Callback] = [ValidationReport(console, folder, data, settings.model.source, contexts)]
     if settings.trainer.progress:
         # First, so that the bar is gone when the report prints its tables.
         callbacks.insert(0, progress)

@@ -81,8 +81,10 @@ def _of_clean(tally: Tally, pair: Pair, dataset: str) -> Iterator[Result]:
     loss = tally.clean_loss(dataset)
     yield _result(tally, (pair, CLEAN, dataset), "loss", loss[:, 0] / loss[:, 1], int(loss[0, 1]))
     for arm, layer in ((RECONSTRUCT_SOURCE, pair[0]), (RECONSTRUCT_TARGET, pair[1])):
-        active = tally.l0((layer, dataset))
-        yield _result(tally, (pair, arm, dataset), "l0", active[:, 0] / active[:, 1], int(active[0, 1]))
+        key, (active, tokens) = (pair, arm, dataset), tally.l0((layer, dataset)).T
+        yield _result(tally, key, "l0", active / tokens, int(tokens[0]))
+        norm = tally.residual((layer, dataset)).mean_square.sqrt()
+        yield _result(tally, key, "residual_norm", norm, int(tokens[0]))
 
 
 def _measures(tally: Tally, key: ArmKey) -> Iterator[_Measure]:

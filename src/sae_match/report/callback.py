@@ -5,13 +5,15 @@ from pathlib import Path
 import lightning as L
 from rich.console import Console
 
-from sae_match.evaluation.arms import MATCHED
 from sae_match.evaluation.results import save_spans
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.report.console import print_plan, print_results
-from sae_match.report.figures import pictures
-from sae_match.report.pairs import pair_table, save_tables
+from sae_match.report.outcome import Outcome
+from sae_match.report.pairs import save_tables
+from sae_match.report.questions import pictures
 from sae_match.report.wandb_logging import log_validation
+from sae_match.semantics.contexts import Contexts
+from sae_match.semantics.passages import Passages
 from sae_match.text.batches import TextData
 
 
@@ -23,10 +25,14 @@ class ValidationReport(L.Callback):
         folder: Run folder.
         data: The text that is validated on.
         model_source: What the plan calls the model.
+        contexts: Where features fire, where the validation collects it.
     """
 
-    def __init__(self, console: Console, folder: Path, data: TextData, model_source: str) -> None:
+    def __init__(
+        self, console: Console, folder: Path, data: TextData, model_source: str, contexts: Contexts | None = None
+    ) -> None:
         self.console, self.folder, self.data, self.model_source = console, folder, data, model_source
+        self.contexts = contexts
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if trainer.is_global_zero:
@@ -36,18 +42,18 @@ class ValidationReport(L.Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.is_global_zero:
             return
-        module = _validation(pl_module)
-        results, spans = module.results, module.spans
-        results.save(self.folder / "results.csv")
-        save_spans(spans, self.folder / "spans.csv")
-        drawn = list(pictures(results, spans))
+        outcome = Outcome.of(_validation(pl_module), self._passages())
+        outcome.everything().save(self.folder / "results.csv")
+        save_spans(outcome.spans, self.folder / "spans.csv")
+        save_tables(outcome.tables, self.folder / "pairs")
+        drawn = list(pictures(outcome))
         for picture in drawn:
             picture.save(self.folder / "figures")
-        matched = {pair: found for pair, found in module.matchings.items() if MATCHED in module.arms}
-        pairs = {pair: pair_table(pair, found, module.tally) for pair, found in matched.items()}
-        save_tables(pairs, self.folder / "pairs")
-        log_validation(trainer.logger, results, spans, pairs, drawn, self.folder / "figures")
-        print_results(self.console, results, spans, self.folder, trainer.logger)
+        log_validation(trainer.logger, outcome.results, outcome.spans, outcome.tables, drawn, self.folder / "figures")
+        print_results(self.console, outcome.results, outcome.spans, self.folder, trainer.logger)
+
+    def _passages(self) -> Passages | None:
+        return None if self.contexts is None else Passages(self.contexts, self.data.batches, self.data.tokenizer)
 
 
 def _validation(module: L.LightningModule) -> MatchValidation:

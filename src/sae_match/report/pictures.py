@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import matplotlib as mpl
@@ -21,14 +21,16 @@ class Picture:
         name: Of its files.
         figure: Drawn.
         rows: The numbers that it shows, all with the same columns, at least one.
+        more: Further tables, by name.
     """
 
     name: str
     figure: Figure
     rows: Sequence[Mapping[str, object]]
+    more: Mapping[str, Sequence[Mapping[str, object]]] = field(default_factory=dict)
 
     def save(self, folder: Path) -> Path:
-        """Write `NAME.png`, `NAME.svg` and `NAME.csv`; returns the PNG. Floats keep all their digits."""
+        """Write `NAME.png`, `NAME.svg`, `NAME.csv` and further tables as `NAME_TABLE.csv`; returns the PNG."""
         png = folder / f"{self.name}.png"
         with written_whole(png) as temporary:
             self.figure.savefig(temporary, dpi=_DPI)
@@ -38,11 +40,15 @@ class Picture:
             mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "sae-match"}),
         ):
             self.figure.savefig(temporary, metadata={"Date": None})
-        with (
-            written_whole(png.with_suffix(".csv")) as temporary,
-            temporary.open("w", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.DictWriter(file, list(self.rows[0]))
-            writer.writeheader()
-            writer.writerows(self.rows)
+        _write(self.rows, png.with_suffix(".csv"))
+        for name, rows in self.more.items():
+            _write(rows, folder / f"{self.name}_{name}.csv")
         return png
+
+
+def _write(rows: Sequence[Mapping[str, object]], file: Path) -> None:
+    """A table as CSV; floats keep all their digits."""
+    with written_whole(file) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)

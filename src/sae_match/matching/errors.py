@@ -1,0 +1,36 @@
+"""The matching error: how far apart the folded parameters of matched features are (Fig. 3)."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from sae_match.matching.cost import TERMS, Term
+from sae_match.matching.result import Matching
+from sae_match.saes.folding import fold_scale, folding_scale, natural_fold
+from sae_match.saes.sae import SAE
+
+
+def folded(sae: SAE) -> SAE:
+    """An SAE in the scale that errors are compared in: folded by threshold, or by decoder norm where it has none."""
+    return fold_scale(sae, folding_scale(sae, natural_fold(sae)))
+
+
+def matching_errors(source: SAE, target: SAE, matching: Matching) -> dict[Term, float]:
+    """Mean squared difference of each term, over pairs and components; nan where there is no pair.
+
+    Args:
+        source: Folded, also for a matching that was found on unfolded ones, so that matchings can be compared.
+        target: Likewise.
+        matching: Of their features.
+    """
+    permutation = matching.permutation.to(source.W_dec.device)
+    paired = permutation >= 0
+    before, after = _by_feature(source), _by_feature(target)
+    return {
+        term: float((before[term][paired] - after[term][permutation[paired]]).double().square().mean())
+        for term in TERMS
+    }
+
+
+def _by_feature(sae: SAE) -> dict[Term, Float[Tensor, "d_sae _"]]:
+    """Parameters with one row a feature."""
+    return {"W_enc": sae.W_enc.T, "b_enc": sae.b_enc[:, None], "W_dec": sae.W_dec}

@@ -1,0 +1,84 @@
+"""How pictures are drawn: colours that any eye tells apart, markers and dashes for print, intervals as bands."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
+BLUE, VERMILION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
+GREY, PALE = "#999999", "#E5E5E5"
+
+#: Okabe and Ito's palette, with a marker each.
+CYCLE = ((BLUE, "o"), (VERMILION, "s"), (GREEN, "^"), (ORANGE, "D"), (SKY, "v"), (PURPLE, "P"), (BLACK, "X"))
+
+#: Colour, marker and dashes of each arm.
+ARM_STYLES: dict[str, tuple[str, str, str]] = {
+    "reconstruct_target": (BLACK, "s", "-"),
+    "reconstruct_source": (SKY, "D", "-"),
+    "layer_drop": (ORANGE, "v", "-"),
+    "linear_map": (BLACK, "P", "--"),
+    "linear_map_sae": (SKY, "P", "--"),
+    "matched": (BLUE, "o", "-"),
+    "matched_unfolded": (PURPLE, "^", "-"),
+    "composed": (BLUE, "*", "--"),
+    "coactivation": (GREEN, "d", "-"),
+    "nearest": (PURPLE, "<", "--"),
+    "identity": (VERMILION, "x", "-"),
+    "random": (GREEN, "+", "--"),
+}
+
+METRIC_LABELS = {
+    "delta_loss": "loss increase (nats per token, lower is better)",
+    "explained_variance": "explained variance (higher is better)",
+    "matching_score": "matching score (higher is better)",
+}
+
+
+class Point(NamedTuple):
+    """A number, where it stands, and the ends of its interval."""
+
+    at: float
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+def panels(
+    columns: int, rows: int = 1, *, width: float = 4.6, height: float = 4.2, sharey: bool = True
+) -> tuple[Figure, list[Axes]]:
+    """A figure with room for a legend on its right, and its panels row by row."""
+    figure = Figure(figsize=(width * columns + 1.8, height * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, sharey="row" if sharey else False, squeeze=False)
+    drawn = [panel for row in grid for panel in row]
+    for panel in drawn:
+        panel.spines[["right", "top"]].set_visible(False)
+        panel.grid(axis="y", color=PALE, linewidth=0.7)
+        panel.set_axisbelow(True)
+    return figure, drawn
+
+
+def draw_line(
+    panel: Axes, points: Sequence[Point], label: str, style: tuple[str, str, str], width: float = 1.2
+) -> None:
+    """A line through points, with a band where intervals are known."""
+    colour, marker, dashes = style
+    where, values = [point.at for point in points], [point.value for point in points]
+    panel.plot(where, values, color=colour, marker=marker, linestyle=dashes, linewidth=width, markersize=5, label=label)
+    known = [(point.at, point.low, point.high) for point in points if point.low is not None and point.high is not None]
+    if known:
+        at, low, high = zip(*known, strict=True)
+        panel.fill_between(at, low, high, color=colour, alpha=0.18, linewidth=0)
+
+
+def set_ticks(panel: Axes, where: Iterable[float]) -> None:
+    """Ticks at each of these whole numbers, or at some of them where they are many."""
+    every = sorted(set(where))
+    panel.set_xticks(every[:: max(1, -(-len(every) // 16))])
+
+
+def add_legend(figure: Figure, panel: Axes) -> None:
+    """One legend for all panels, beside them."""
+    handles, names = panel.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside right upper", frameon=False)
