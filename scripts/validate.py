@@ -23,7 +23,6 @@ from sae_match.report.check import check, print_findings
 from sae_match.report.matching_progress import MatchingProgress
 from sae_match.report.progress import MatchingBar, ValidationProgress
 from sae_match.report.wandb_logging import open_logger
-from sae_match.semantics.contexts import Contexts
 from sae_match.settings.entry import entry_point
 from sae_match.settings.schema import ValidateSettings
 from sae_match.text.batches import TextData
@@ -42,7 +41,7 @@ def main(settings: ValidateSettings) -> None:
     data = TextData(settings.text, tokenizer)
     data.setup("validate")
     progress = ValidationProgress(console)
-    contexts = Contexts()
+    contexts = settings.report.collector(settings.evaluation.seed)
     module = MatchValidation(
         stream,
         settings.sae.collection(),
@@ -53,7 +52,7 @@ def main(settings: ValidateSettings) -> None:
         matching.watch,
         progress.watch,
         _fitting_text(settings, data),
-        [contexts],
+        [contexts] if contexts else [],
     )
     callbacks: list[L.Callback] = [ValidationReport(console, folder, data, settings.model.source, contexts)]
     if settings.trainer.progress:

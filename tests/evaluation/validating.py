@@ -64,7 +64,9 @@ def trainer(folder):
     )
 
 
-def validated(model, folder, collection, data, cache=None, fitting=None, watch=lambda *_: None, **settings):
+def validated(
+    model, folder, collection, data, cache=None, fitting=None, watch=lambda *_: None, observers=(), **settings
+):
     """The module after its validation."""
     cached = MatchingCache((cache or folder / "cache") / "matchings")
     module = MatchValidation(
@@ -76,6 +78,7 @@ def validated(model, folder, collection, data, cache=None, fitting=None, watch=l
         folder,
         watch=watch,
         fitting=fitting,
+        observers=observers,
     )
     trainer(folder).validate(module, data, verbose=False)
     return module

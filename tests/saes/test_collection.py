@@ -66,3 +66,19 @@ def test_sites_are_known_and_the_residual_after_a_layer_is_the_default(collectio
     assert collection.site == "residual"
     with pytest.raises(UserError, match="unknown site 'mpl'; there are residual, residual_before, mlp, attention"):
         SAECollection("gemma_scope", "here", site="mpl")
+
+
+def test_a_layer_may_come_from_another_source(collection, tmp_path, make_sae):
+    gemma_scope.save(make_sae(7), tmp_path / "elsewhere", layer=1, width="10", l0=5)
+    collection.layers[1] = {"source": str(tmp_path / "elsewhere"), "width": "10", "l0": 5}
+    assert torch.equal(collection.open(1).W_enc, make_sae(7).W_enc)
+    assert torch.equal(collection.open(3).W_enc, make_sae(3).W_enc)
+    assert collection.files(1)[0].path == "layer_1/width_10/average_l0_5/params.npz"
+    assert collection.describe(1) == f"{tmp_path / 'elsewhere'} layer=1 {{'width': '10', 'l0': 5}}"
+
+
+def test_a_revision_is_of_the_collections_own_source(collection):
+    collection.layers[1]["source"] = "other/repository"
+    revised = SAECollection("gemma_scope", "first/repository", "abc", collection.layers)
+    assert revised._which(0)["revision"] == "abc"
+    assert "revision" not in revised._which(1)

@@ -1,10 +1,11 @@
 """How pictures are drawn: colours that any eye tells apart, markers and dashes for print, intervals as bands."""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 BLUE, VERMILION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
@@ -39,7 +40,7 @@ METRIC_LABELS = {
 class Point(NamedTuple):
     """A number, where it stands, and the ends of its interval."""
 
-    at: float
+    at: int | float
     value: float
     low: float | None = None
     high: float | None = None
@@ -72,10 +73,22 @@ def draw_line(
         panel.fill_between(at, low, high, color=colour, alpha=0.18, linewidth=0)
 
 
-def set_ticks(panel: Axes, where: Iterable[float]) -> None:
+def set_ticks(panel: Axes, where: Iterable[int | float]) -> None:
     """Ticks at each of these whole numbers, or at some of them where they are many."""
     every = sorted(set(where))
     panel.set_xticks(every[:: max(1, -(-len(every) // 16))])
+
+
+def set_log(panel: Axes, axis: Literal["x", "y"]) -> None:
+    """A logarithmic axis with few plain numbers on it."""
+    if axis == "x":
+        panel.set_xscale("log")
+    else:
+        panel.set_yscale("log")
+    scale = panel.xaxis if axis == "x" else panel.yaxis
+    scale.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    scale.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    scale.set_minor_formatter(NullFormatter())
 
 
 def add_legend(figure: Figure, panel: Axes) -> None:

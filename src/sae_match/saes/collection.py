@@ -11,6 +11,8 @@ from sae_match.saes.formats import SAEDescription, SAEFile, describe_sae, load_s
 from sae_match.saes.sae import SAE
 from sae_match.saes.sites import Spot, checked_site, refuse_other_spot
 
+_SOURCE = "source"
+
 
 @dataclass
 class SAECollection:
@@ -20,7 +22,7 @@ class SAECollection:
         format: File format, one of `sae_match.saes.formats.FORMATS`.
         source: Folder or hub repository that holds them all.
         revision: Commit, tag or branch of the repository.
-        layers: For each layer, what picks its SAE within the source.
+        layers: For each layer, what picks its SAE within the source; with `source`, within another one.
         site: Where in its decoder layer each of them reads, one of `sae_match.saes.sites.SITES`.
     """
 
@@ -43,7 +45,7 @@ class SAECollection:
         # First, so that nothing large is downloaded for nothing.
         self.describe_sae(layer)
         with self._naming(layer):
-            return load_sae(self.format, self.source, **self._which(layer))
+            return load_sae(self.format, self.source_of(layer), **self._which(layer))
 
     def describe_sae(self, layer: int) -> SAEDescription:
         """What the SAE of a layer is, by the small files that describe it.
@@ -54,7 +56,7 @@ class SAECollection:
         """
         which = self._which(layer)
         with self._naming(layer):
-            described = describe_sae(self.format, self.source, **which)
+            described = describe_sae(self.format, self.source_of(layer), **which)
             refuse_other_spot(described.hook, Spot(layer, checked_site(self.site)))
         return described
 
@@ -66,7 +68,7 @@ class SAECollection:
         """
         which = self._which(layer)
         with self._naming(layer):
-            return sae_files(self.format, self.source, **which)
+            return sae_files(self.format, self.source_of(layer), **which)
 
     def refuse_unknown(self, layer: int) -> None:
         """Check that a layer has an SAE, without opening it.
@@ -88,7 +90,12 @@ class SAECollection:
 
     def describe(self, layer: int) -> str:
         """Where the SAE of a layer comes from, for people."""
-        return f"{self.source} layer={layer} {dict(self.layers[layer])}"
+        which = {key: value for key, value in self.layers[layer].items() if key != _SOURCE}
+        return f"{self.source_of(layer)} layer={layer} {which}"
+
+    def source_of(self, layer: int) -> str:
+        """Folder or hub repository of the SAE of a layer."""
+        return str(self.layers[layer].get(_SOURCE, self.source))
 
     @contextmanager
     def _naming(self, layer: int) -> Iterator[None]:
@@ -101,4 +108,6 @@ class SAECollection:
     def _which(self, layer: int) -> dict[str, Any]:
         self.refuse_unknown(layer)
         which: dict[str, Any] = {"layer": layer, **self.layers[layer]}
-        return which if self.revision is None else {**which, "revision": self.revision}
+        elsewhere = which.pop(_SOURCE, None)
+        # The revision is of the collection's own source.
+        return which if self.revision is None or elsewhere else {**which, "revision": self.revision}

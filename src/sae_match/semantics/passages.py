@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from re import sub
 
 from jaxtyping import Int
 from torch import Tensor
@@ -11,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from sae_match.semantics.contexts import Contexts, Place, shares
 from sae_match.text.batches import TokenBatch
 
-# A profile names so many tokens, and none that is a smaller part of the sample.
+# A label names so many tokens, and the share of those that make at least a tenth of the sample.
 _NAMED, _LEAST_SHARE = 3, 0.1
 # Before and after the token that a feature fires on.
 _BEFORE, _AFTER = 10, 5
@@ -60,10 +61,12 @@ class Passages:
         return shares([self._text(int(self._row(place)[place.position])) for place in places])
 
     def label(self, layer: int, feature: int) -> str:
-        """What a feature fires on, in a few words; empty where it was never active."""
+        """What a feature fires on, in a few words: tokens and the share of each; empty where it was never active."""
         profile = self.profile(layer, feature)
-        named = [entry for entry in profile[:_NAMED] if entry[1] >= _LEAST_SHARE] or profile[:_NAMED]
-        return ", ".join(f"{token!r} {share:.0%}" for token, share in named)
+        if profile and profile[0][1] < _LEAST_SHARE:
+            return "many: " + ", ".join(_shown(token) for token, _ in profile[:_NAMED])
+        named = [entry for entry in profile[:_NAMED] if entry[1] >= _LEAST_SHARE]
+        return ", ".join(f"{_shown(token)} {share:.0%}" for token, share in named)
 
     def _around(self, place: Place, before: int, after: int) -> Passage:
         row, first = self._row(place), max(1, place.position - before)
@@ -81,3 +84,8 @@ def text_of(token: int, tokenizer: PreTrainedTokenizerBase) -> str:
         str(tokenizer.decode(ids, clean_up_tokenization_spaces=False)) for ids in ([anchor], [anchor, token])
     )
     return both[len(alone) :]
+
+
+def _shown(token: str) -> str:
+    """A token in quotes; runs of spaces, as code is indented with, are counted."""
+    return sub(" {3,}", lambda run: f"[{len(run[0])} spaces]", repr(token))

@@ -18,7 +18,7 @@ class SAESettings:
         source: Folder or hub repository.
         revision: Commit, tag or branch of the repository.
         layers: For each layer (its number as text, for the sake of the command line), what picks its SAE
-            within the source.
+            within the source; with `source`, within another one.
         site: Where in its decoder layer each SAE reads: `residual`, `residual_before`, `mlp`, `attention` or
             `attention_output`.
     """

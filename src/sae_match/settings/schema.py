@@ -1,6 +1,6 @@
 """What a validation or a training can be told."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import lightning as L
@@ -11,6 +11,7 @@ from sae_match.evaluation.settings import EvaluationSettings
 from sae_match.matching.matching import MatcherSettings
 from sae_match.model.loading import ModelSettings
 from sae_match.report.wandb_logging import LoggerSettings
+from sae_match.semantics.contexts import Contexts
 from sae_match.settings.saes import MISSING, SAESettings
 from sae_match.text.batches import TextSettings
 
@@ -52,6 +53,32 @@ class TrainerSettings:
 
 
 @dataclass
+class ReportSettings:
+    """What a validation collects for its pictures and its page, besides its numbers.
+
+    Attributes:
+        contexts: Documents kept of each feature, in which it is strongest; 0 to collect no text at all.
+        sample: Tokens sampled of each feature, for what it fires on.
+    """
+
+    contexts: int = 8
+    sample: int = 24
+
+    def collector(self, seed: int) -> Contexts | None:
+        """What collects where features fire; none where nothing is wanted.
+
+        Raises:
+            UserError: If a number is negative, or there is nothing to sample.
+        """
+        if self.contexts < 0 or (self.contexts and self.sample < 1):
+            raise UserError(
+                f"report.contexts must not be negative and report.sample must be at least 1, "
+                f"got {self.contexts} and {self.sample}"
+            )
+        return Contexts(self.contexts, self.sample, seed) if self.contexts else None
+
+
+@dataclass
 class ValidateSettings:
     """Everything that `scripts/validate.py` can be told.
 
@@ -68,6 +95,7 @@ class ValidateSettings:
     evaluation: EvaluationSettings
     trainer: TrainerSettings
     logger: LoggerSettings
+    report: ReportSettings = field(default_factory=ReportSettings)
     output_dir: str = MISSING
     cache_dir: str | None = None
     check: bool = False

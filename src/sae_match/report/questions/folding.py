@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from sae_match.evaluation.arms import ARMS, IDENTITY, MATCHED, MATCHED_UNFOLDED
 from sae_match.matching.cost import Term
-from sae_match.report.drawing import ARM_STYLES, Point, add_legend, draw_line, panels, set_ticks
+from sae_match.report.drawing import ARM_STYLES, Point, add_legend, draw_line, panels, set_log, set_ticks
 from sae_match.report.outcome import Outcome
 from sae_match.report.pictures import Picture
 
@@ -29,7 +29,7 @@ def folding_error(outcome: Outcome) -> Iterator[Picture]:
                 {"source_layer": source, "target_layer": target, "arm": arm, "term": term, "mse": value}
                 for (source, target), value in found.items()
             ]
-        panel.set_yscale("log")
+        set_log(panel, "y")
         panel.set(title=term, xlabel="target layer")
     drawn[0].set_ylabel("mean squared difference, folded scale\n(lower is better)")
     add_legend(figure, drawn[0])

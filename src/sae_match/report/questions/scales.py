@@ -12,12 +12,10 @@ from torch import Tensor
 
 from sae_match.evaluation.arms import RECONSTRUCT_SOURCE, RECONSTRUCT_TARGET
 from sae_match.evaluation.results import Results
-from sae_match.report.drawing import BLACK, BLUE, CYCLE, GREY, Point, draw_line, panels, set_ticks
+from sae_match.report.drawing import BLACK, BLUE, CYCLE, GREY, Point, draw_line, panels, set_log, set_ticks
 from sae_match.report.outcome import LayerFacts, Outcome
 from sae_match.report.pictures import Picture
 
-# Layers that are shown feature by feature.
-_SHOWN = 3
 # Features drawn of a layer; more hide each other.
 _DOTS = 2000
 _NORMAL = 1.96
@@ -39,13 +37,15 @@ def threshold_scale(outcome: Outcome) -> Iterator[Picture]:
         return
     norms = _norms(outcome.results)
     tracked = {layer: tracking(facts) for layer, facts in layers.items()}
-    figure, drawn = panels(3 + min(_SHOWN, len(layers)), width=3.6, height=3.8, sharey=False)
+    figure, drawn = panels(3, 2, width=3.9, height=3.4, sharey=False)
     _draw_norms(drawn[0], norms)
     _draw_thresholds(drawn[1], layers)
     _draw_correlations(drawn[2], tracked)
-    chosen = sorted(layers)[:: max(1, math.ceil((len(layers) - 1) / (_SHOWN - 1)))] if len(layers) > 1 else list(layers)
-    for panel, layer in zip(drawn[3:], [*chosen[: _SHOWN - 1], max(layers)], strict=False):
+    chosen = sorted({sorted(layers)[round(at * (len(layers) - 1) / 2)] for at in range(3)})
+    for panel, layer in zip(drawn[3:], chosen, strict=False):
         _draw_features(panel, layer, layers[layer], tracked[layer])
+    for panel in drawn[3 + len(chosen) :]:
+        panel.set_visible(False)
     yield Picture("threshold_scale", figure, list(_rows(layers, norms, tracked)))
 
 
@@ -116,8 +116,8 @@ def _draw_features(panel: Axes, layer: int, facts: LayerFacts, found: Correlatio
     threshold, mean = _live(facts)
     step = max(1, math.ceil(len(mean) / _DOTS))
     panel.scatter(mean[::step], threshold[::step], s=6, color=BLUE, alpha=0.4, linewidths=0)
-    panel.set_xscale("log")
-    panel.set_yscale("log")
+    set_log(panel, "x")
+    set_log(panel, "y")
     title = f"layer {layer}: {found.value:.2f} ({found.low:.2f} to {found.high:.2f})"
     panel.set(title=title, xlabel="mean activation where active", ylabel="threshold")
 
