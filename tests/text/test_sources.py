@@ -88,11 +88,13 @@ def test_what_comes_with_packages_is_described():
     assert Path(code.where).is_dir()
     assert code.bytes > 1e6
     assert code.files >= len(list(open_source(SourceSettings("stdlib"))))
+    manual = describe(SourceSettings("pydoc"))
+    assert manual.files == len({work.group for work in open_source(SourceSettings("pydoc"))}) > 50
 
 
 def test_works_are_cut_and_rows_are_not_unless_asked():
     lengths = {kind: passage_length(SourceSettings(kind)) for kind in SOURCES}
-    assert lengths == {"sotu": 1500, "stdlib": 1500, "text": 1500, "jsonl": 0, "parquet": 0, "hub": 0}
+    assert lengths == {"sotu": 1500, "stdlib": 1500, "pydoc": 1500, "text": 1500, "jsonl": 0, "parquet": 0, "hub": 0}
     assert passage_length(SourceSettings("sotu", passage=0)) == 0
     assert passage_length(SourceSettings("jsonl", passage=40)) == 40
 
@@ -100,7 +102,7 @@ def test_works_are_cut_and_rows_are_not_unless_asked():
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (SourceSettings("soto"), "unknown text source 'soto'; there are sotu, stdlib, text, jsonl, parquet, hub"),
+        (SourceSettings("soto"), "unknown text source 'soto'; there are sotu, stdlib, pydoc, text, jsonl, parquet, hub"),
         (SourceSettings("sotu", "somewhere"), "text source 'sotu' takes no path, got path=somewhere"),
         (SourceSettings("text", "somewhere", column="body"), "text source 'text' takes no column, got column=body"),
         (SourceSettings("jsonl", "somewhere", name="a/b"), "text source 'jsonl' takes no name, got name=a/b"),

