@@ -85,7 +85,7 @@ def nearest(options, wanted):
 
 def paths(collection, layer):
     which = {"layer": layer, **collection.layers[layer]}
-    return FORMATS[collection.format].paths(**{k: v for k, v in which.items() if k != "centre_input"})
+    return FORMATS[collection.format].paths(**{k: v for k, v in which.items() if k not in ("centre_input", "source")})
 
 
 @pytest.mark.parametrize("name", PRESETS)

