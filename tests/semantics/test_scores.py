@@ -26,7 +26,8 @@ def test_questions_of_one_path_count_as_one_draw():
     """Ten equal questions a path: as wide an interval as with one, not a third of it."""
     values = [float(random.Random(seed).choice((1, 2, 3))) for seed in range(60)]
     one = score(values, [int(value) for value in values], range(60))
-    ten = score(np.repeat(values, 10), [int(value) for value in np.repeat(values, 10)], np.repeat(range(60), 10))
+    repeated = np.repeat(values, 10)
+    ten = score(repeated.tolist(), repeated.astype(int).tolist(), np.repeat(range(60), 10).tolist())
     assert (ten.low, ten.high) == pytest.approx((one.low, one.high))
 
 
@@ -34,7 +35,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
     generator, inside = np.random.default_rng(0), 0
     for trial in range(300):
         labels = generator.choice([1, 2, 3], size=80, p=[0.5, 0.3, 0.2])
-        found = score(labels.astype(float), labels.tolist(), range(80), seed=trial)
+        found = score(labels.astype(float).tolist(), labels.tolist(), range(80), seed=trial)
         inside += found.low <= 1.7 <= found.high
     assert 0.9 <= inside / 300 <= 0.98
 
