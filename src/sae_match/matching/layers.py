@@ -98,16 +98,21 @@ class LayerMatcher:
         Raises:
             UserError: If an SAE cannot be opened or the two cannot be matched.
         """
-        source, target = self._opened(pair)
+        source, target = self.opened(pair)
         return match_layers(
             pair, source, target, self.settings, collection=self.collection, cache=self.cache, watch=self.watch
         )
 
     def priced(self, pair: Pair, matching: Matching) -> Matching:
         """A matching of two layers with the costs that its pairs have under the settings."""
-        return priced(matching, *self._opened(pair), self.settings)
+        return priced(matching, *self.opened(pair), self.settings)
 
-    def _opened(self, pair: Pair) -> tuple[SAE, SAE]:
+    def opened(self, pair: Pair) -> tuple[SAE, SAE]:
+        """The SAEs of two layers.
+
+        Raises:
+            UserError: If one cannot be opened.
+        """
         # Dropped before the next is opened, so that there are never three.
         self._open = {layer: sae for layer, sae in self._open.items() if layer in pair}
         for layer in pair:

@@ -1,0 +1,130 @@
+"""What a judge said, as tables and results."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.table import Table
+
+from sae_match.evaluation.results import Result
+from sae_match.semantics.judge import Described, Verdict
+from sae_match.semantics.questions import COMPOSED, IDENTICAL, MATCHED, NEAREST, RANDOM, Question
+from sae_match.semantics.scores import LABELS, Kappa, Score, score
+
+#: Arms in the order in which tables show them.
+ARMS = (IDENTICAL, MATCHED, NEAREST, COMPOSED, RANDOM)
+SCORE = "semantic_score"
+_QUANTILES = 5
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A question, what the judge was shown, and what it said."""
+
+    question: Question
+    source: Described
+    target: Described
+    verdict: Verdict
+
+
+def scored(answers: Sequence[Answer]) -> Score:
+    """Mean score of answers, and their counts."""
+    return score(
+        [answer.verdict.score for answer in answers],
+        [answer.verdict.label for answer in answers],
+        [answer.question.path for answer in answers],
+    )
+
+
+def of_neighbours(answers: Sequence[Answer], arm: str) -> list[Answer]:
+    """Answers about steps of paths, or about the controls that go with them."""
+    furthest = 0 if arm == IDENTICAL else _step(answers)
+    return [answer for answer in answers if answer.question.arm == arm and answer.question.distance == furthest]
+
+
+def by_pair(answers: Sequence[Answer]) -> Iterator[tuple[tuple[str, int, int], Score]]:
+    """Score of each arm and pair of layers."""
+    groups: dict[tuple[str, int, int], list[Answer]] = {}
+    for answer in answers:
+        question = answer.question
+        groups.setdefault((question.arm, question.source_layer, question.target_layer), []).append(answer)
+    for key in sorted(groups, key=lambda key: (ARMS.index(key[0]), key[1:])):
+        yield key, scored(groups[key])
+
+
+def by_cost(answers: Sequence[Answer]) -> list[tuple[int, Score]]:
+    """Score by quantile of pair cost, ranked within each pair of layers: costs of other layers have other scales."""
+    steps = [answer for answer in of_neighbours(answers, MATCHED) if math.isfinite(answer.question.cost)]
+    groups: list[list[Answer]] = [[] for _ in range(_QUANTILES)]
+    for pair in sorted({(step.question.source_layer, step.question.target_layer) for step in steps}):
+        ranked = sorted(
+            (step for step in steps if (step.question.source_layer, step.question.target_layer) == pair),
+            key=lambda step: step.question.cost,
+        )
+        for rank, step in enumerate(ranked):
+            groups[rank * _QUANTILES // len(ranked)].append(step)
+    return [(number, scored(group)) for number, group in enumerate(groups) if group]
+
+
+def results_of(answers: Sequence[Answer], judge: str) -> Iterator[Result]:
+    """Scores and shares of labels of each arm and pair of layers, as results of the dataset `judge`."""
+    for (arm, source, target), found in by_pair(answers):
+        labelled = sum(found.counts[:3])
+        at = (source, target, arm, judge)
+        yield Result(*at, SCORE, found.value, found.low, found.high, labelled, found.paths)
+        for label, count in zip(LABELS, found.counts[:3], strict=True):
+            share = count / labelled if labelled else math.nan
+            yield Result(*at, f"semantic_share_{label}", share, None, None, labelled, found.paths)
+
+
+def rows_of(answers: Sequence[Answer]) -> list[dict[str, object]]:
+    """Every answer, with what the judge was shown."""
+    return [
+        {
+            **vars(answer.question),
+            "label": answer.verdict.label,
+            "score": answer.verdict.score,
+            "similarity": answer.verdict.detail,
+            "reason": answer.verdict.reason,
+            "source_description": answer.source.text,
+            "target_description": answer.target.text,
+        }
+        for answer in answers
+    ]
+
+
+def score_table(answers: Sequence[Answer]) -> Table:
+    """One line an arm, between neighbouring layers: counts and mean score with its interval."""
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for name in ("arm", "different", "maybe", "same", "no label", "mean score"):
+        table.add_column(name, justify="left" if name == "arm" else "right")
+    for arm in ARMS:
+        if found := of_neighbours(answers, arm):
+            result = scored(found)
+            counts = (f"{count:,}" for count in result.counts)
+            table.add_row(arm, *counts, _with_interval(result), style="bold" if arm == MATCHED else None)
+    return table
+
+
+def kappa_table(kappas: Mapping[str, Kappa]) -> Table:
+    """One line a comparison of labels."""
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for name in ("agreement of", "questions", "equal labels", "Cohen's kappa"):
+        table.add_column(name, justify="left" if name == "agreement of" else "right")
+    for name, found in kappas.items():
+        equal = "-" if math.isnan(found.agreement) else f"{found.agreement:.0%}"
+        table.add_row(name, f"{found.questions:,}", equal, _with_interval(found))
+    return table
+
+
+def _with_interval(found: Score | Kappa) -> str:
+    if math.isnan(found.value):
+        return "-"
+    if found.low is None or found.high is None:
+        return f"{found.value:.2f}"
+    return f"{found.value:.2f} [dim]{found.low:.2f}…{found.high:.2f}[/dim]"
+
+
+def _step(answers: Sequence[Answer]) -> int:
+    """Distance of neighbouring layers."""
+    return min((answer.question.distance for answer in answers if answer.question.distance), default=1)

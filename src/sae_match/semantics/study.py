@@ -1,0 +1,195 @@
+"""A study of what matched features mean: matchings, paths, questions, and what a judge says to them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import cast
+
+import torch
+
+from sae_match.errors import UserError
+from sae_match.matching import baselines
+from sae_match.matching.composition import compose
+from sae_match.matching.cost import Metric
+from sae_match.matching.layers import LayerMatcher
+from sae_match.matching.matching import MatcherSettings
+from sae_match.matching.result import Matching
+from sae_match.saes.folding import Fold
+from sae_match.saes.sae import SAE
+from sae_match.semantics.questions import (
+    COMPOSED,
+    MATCHED,
+    Eligible,
+    Pair,
+    Path,
+    Question,
+    along,
+    controls,
+    descendants,
+    draw_paths,
+)
+
+
+@dataclass
+class StudySettings:
+    """What is asked about.
+
+    Attributes:
+        paths: Random feature paths.
+        layers: Consecutive layers that they lead over: the last so many that have an SAE.
+        starts: Layers from which descendants are compared over growing distances; by default the first of the
+            paths' layers and the one in their middle.
+        live: Whether only features with evidence are drawn (a description, or a place where they fire). The
+            others can be drawn, but no judge has anything to say of them.
+        seed: Of the paths and of random partners.
+    """
+
+    paths: int = 100
+    layers: int = 16
+    starts: list[int] | None = None
+    live: bool = True
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Matchings:
+    """What questions are made of.
+
+    Attributes:
+        neighbours: Matching of each layer and the next.
+        exact: From each starting layer straight to later ones.
+        composed: The same through all layers in between.
+    """
+
+    neighbours: Mapping[Pair, Matching]
+    exact: Mapping[Pair, Matching]
+    composed: Mapping[Pair, Matching]
+
+
+def chosen_layers(settings: StudySettings, with_sae: Sequence[int]) -> list[int]:
+    """The layers that paths lead over: the last ones that follow each other without a gap.
+
+    Raises:
+        UserError: If there are fewer than two, or a setting makes no sense.
+    """
+    if settings.paths < 1 or settings.layers < 2:
+        raise UserError(
+            f"study.paths must be at least 1 and study.layers at least 2, got {settings.paths} and {settings.layers}"
+        )
+    layers = sorted(with_sae)[-1:]
+    for layer in sorted(with_sae)[-2::-1]:
+        if layer != layers[0] - 1 or len(layers) == settings.layers:
+            break
+        layers.insert(0, layer)
+    if len(layers) < 2:
+        raise UserError(f"no two layers that follow each other have an SAE: {sorted(with_sae)}")
+    return layers
+
+
+def starting_layers(settings: StudySettings, layers: Sequence[int]) -> list[int]:
+    """Layers from which descendants are followed.
+
+    Raises:
+        UserError: If a chosen one is not among the paths' layers, or is the last of them.
+    """
+    if settings.starts is None:
+        return sorted({layers[0], layers[(len(layers) - 1) // 2]})
+    for start in settings.starts:
+        if start not in layers[:-1]:
+            raise UserError(f"study.starts: {start} is not one of the layers {list(layers[:-1])} that paths go on from")
+    return sorted(set(settings.starts))
+
+
+def matchings_of(matcher: LayerMatcher, layers: Sequence[int], starts: Sequence[int]) -> Matchings:
+    """Match neighbours, and every starting layer with all later ones."""
+    neighbours = {pair: matcher.match(pair) for pair in pairwise(layers)}
+    exact, composed = {}, {}
+    for start in starts:
+        chain: Matching | None = None
+        for pair in pairwise(layers[layers.index(start) :]):
+            whole = (start, pair[1])
+            exact[whole] = neighbours[whole] if whole in neighbours else matcher.match(whole)
+            chain = neighbours[pair] if chain is None else compose(chain, neighbours[pair])
+            if whole not in neighbours:
+                composed[whole] = matcher.priced(whole, chain)
+    return Matchings(neighbours, exact, composed)
+
+
+def questions_of(
+    settings: StudySettings,
+    layers: Sequence[int],
+    starts: Sequence[int],
+    matchings: Matchings,
+    eligible: Eligible,
+    matcher: LayerMatcher,
+) -> tuple[list[Path], list[Question]]:
+    """Paths, and all questions about them and their controls, each once."""
+    paths = draw_paths(layers, matchings.neighbours, eligible, settings.paths, settings.seed)
+    steps = list(along(paths, layers, matchings.neighbours))
+    arms = {MATCHED: matchings.exact, COMPOSED: matchings.composed}
+    asked = [
+        *steps,
+        *(question for start in starts for question in descendants(paths, layers, start, arms, eligible)),
+        *controls(steps, nearest_of(steps, matcher), eligible, settings.seed),
+    ]
+    return paths, list(dict.fromkeys(asked))
+
+
+def nearest_of(steps: Sequence[Question], matcher: LayerMatcher) -> dict[Pair, Matching]:
+    """Nearest target feature of every source feature that is asked about; -1 for the others."""
+    found = {}
+    for pair in sorted({(step.source_layer, step.target_layer) for step in steps}):
+        source, target = matcher.opened(pair)
+        wanted = sorted({step.source_feature for step in steps if step.source_layer == pair[0]})
+        few = _nearest(_only(source, wanted), target, matcher.settings)
+        permutation = torch.full((source.d_sae,), -1)
+        costs = torch.full((source.d_sae,), torch.nan, dtype=torch.float64)
+        permutation[wanted], costs[wanted] = few.permutation, few.pair_cost.cpu()
+        found[pair] = Matching(permutation, costs, one_to_one=False)
+    return found
+
+
+def _nearest(source: SAE, target: SAE, settings: MatcherSettings) -> Matching:
+    return baselines.nearest(
+        source,
+        target,
+        fold=cast(Fold, settings.fold),
+        terms=settings.terms,
+        metric=cast(Metric, settings.metric),
+    )
+
+
+def _only(sae: SAE, features: Sequence[int]) -> SAE:
+    """An SAE of some of the features."""
+    chosen = list(features)
+    return replace(
+        sae,
+        W_enc=sae.W_enc[:, chosen],
+        b_enc=sae.b_enc[chosen],
+        W_dec=sae.W_dec[chosen],
+        threshold=None if sae.threshold is None else sae.threshold[chosen],
+        rank_scale=None if sae.rank_scale is None else sae.rank_scale[chosen],
+        k=None if sae.k is None else min(sae.k, len(chosen)),
+    )
+
+
+def eligible_of(evidence: Mapping[int, Sequence[bool]], widths: Mapping[int, int], live: bool) -> Eligible:
+    """Features that may be drawn: those with evidence, or all.
+
+    Raises:
+        UserError: If a layer has none.
+    """
+    masks = {
+        layer: torch.tensor(list(evidence[layer]), dtype=torch.bool) if live else torch.ones(width, dtype=torch.bool)
+        for layer, width in widths.items()
+    }
+    for layer, mask in masks.items():
+        if not mask.any():
+            raise UserError(f"no feature of layer {layer} has a description, or fires anywhere in the text")
+    return masks
+
+
+def pairs_asked(questions: Sequence[Question]) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    """Layer and feature of both sides of each question."""
+    for question in questions:
+        yield (question.source_layer, question.source_feature), (question.target_layer, question.target_feature)
