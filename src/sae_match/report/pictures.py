@@ -40,14 +40,14 @@ class Picture:
             mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "sae-match"}),
         ):
             self.figure.savefig(temporary, metadata={"Date": None})
-        _write(self.rows, png.with_suffix(".csv"))
+        write_rows(self.rows, png.with_suffix(".csv"))
         for name, rows in self.more.items():
-            _write(rows, folder / f"{self.name}_{name}.csv")
+            write_rows(rows, folder / f"{self.name}_{name}.csv")
         return png
 
 
-def _write(rows: Sequence[Mapping[str, object]], file: Path) -> None:
-    """A table as CSV; floats keep all their digits."""
+def write_rows(rows: Sequence[Mapping[str, object]], file: Path) -> None:
+    """Write a table with at least one row as CSV; floats keep all their digits."""
     with written_whole(file) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, list(rows[0]))
         writer.writeheader()

@@ -2,7 +2,8 @@
 
 import logging
 import time
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import lightning as L
@@ -16,6 +17,31 @@ log = logging.getLogger(__name__)
 
 # Seconds after which a line is logged where no bar can be drawn.
 _SILENCE = 30.0
+
+
+@contextmanager
+def counting(console: Console | None, what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar for work that says how much of it is done, and of how much; a log line now and then without a terminal.
+
+    Args:
+        console: Where the bar is drawn; none for nowhere.
+        what: What is being done.
+    """
+    if console is None:
+        yield lambda *_: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task, said_at = progress.add_task(what, total=None), time.monotonic()
+
+        def advance(done: int, total: int) -> None:
+            nonlocal said_at
+            progress.update(task, completed=done, total=total)
+            if not console.is_terminal and time.monotonic() - said_at > _SILENCE:
+                said_at = time.monotonic()
+                log.info("%s: %d of %d", what, done, total)
+
+        yield advance
 
 
 class ValidationProgress(L.Callback):

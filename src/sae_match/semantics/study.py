@@ -1,6 +1,6 @@
 """A study of what matched features mean: matchings, paths, questions, and what a judge says to them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import cast
@@ -59,11 +59,13 @@ class Matchings:
         neighbours: Matching of each layer and the next.
         exact: From each starting layer straight to later ones.
         composed: The same through all layers in between.
+        widths: Features of each layer.
     """
 
     neighbours: Mapping[Pair, Matching]
     exact: Mapping[Pair, Matching]
     composed: Mapping[Pair, Matching]
+    widths: Mapping[int, int]
 
 
 def chosen_layers(settings: StudySettings, with_sae: Sequence[int]) -> list[int]:
@@ -102,8 +104,11 @@ def starting_layers(settings: StudySettings, layers: Sequence[int]) -> list[int]
 
 def matchings_of(matcher: LayerMatcher, layers: Sequence[int], starts: Sequence[int]) -> Matchings:
     """Match neighbours, and every starting layer with all later ones."""
-    neighbours = {pair: matcher.match(pair) for pair in pairwise(layers)}
-    exact, composed = {}, {}
+    neighbours, exact, composed = {}, {}, {}
+    widths: dict[int, int] = {}
+    for pair in pairwise(layers):
+        neighbours[pair] = matcher.match(pair)
+        widths.update((layer, sae.d_sae) for layer, sae in zip(pair, matcher.opened(pair), strict=True))
     for start in starts:
         chain: Matching | None = None
         for pair in pairwise(layers[layers.index(start) :]):
@@ -112,7 +117,7 @@ def matchings_of(matcher: LayerMatcher, layers: Sequence[int], starts: Sequence[
             chain = neighbours[pair] if chain is None else compose(chain, neighbours[pair])
             if whole not in neighbours:
                 composed[whole] = matcher.priced(whole, chain)
-    return Matchings(neighbours, exact, composed)
+    return Matchings(neighbours, exact, composed, widths)
 
 
 def questions_of(
@@ -187,9 +192,3 @@ def eligible_of(evidence: Mapping[int, Sequence[bool]], widths: Mapping[int, int
         if not mask.any():
             raise UserError(f"no feature of layer {layer} has a description, or fires anywhere in the text")
     return masks
-
-
-def pairs_asked(questions: Sequence[Question]) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
-    """Layer and feature of both sides of each question."""
-    for question in questions:
-        yield (question.source_layer, question.source_feature), (question.target_layer, question.target_feature)
