@@ -1,10 +1,10 @@
 """The long table that every number of a run is found in."""
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_type_hints
 
 from sae_match.errors import UserError
 from sae_match.files import written_whole
@@ -57,9 +57,21 @@ class SpanResult:
     pairs: int
 
 
+Row = TypeVar("Row", Result, SpanResult)
+
+
 def save_spans(spans: Iterable[SpanResult], path: Path) -> None:
     """Write as CSV; floats keep all their digits."""
     _write(path, [field.name for field in fields(SpanResult)], (asdict(row) for row in spans))
+
+
+def load_spans(path: Path) -> list[SpanResult]:
+    """Read what `save_spans` wrote.
+
+    Raises:
+        UserError: If the file is missing, lacks a column or has a cell that is no number.
+    """
+    return [_parse(SpanResult, row, path) for row in _read(path)]
 
 
 class Results:
@@ -99,11 +111,12 @@ class Results:
 
     @classmethod
     def load(cls, path: Path) -> "Results":
-        """Read what `save` wrote."""
-        if not path.is_file():
-            raise UserError(f"there is no file {path}; a finished run leaves one")
-        with path.open(newline="", encoding="utf-8") as file:
-            return cls(_parse(row, path) for row in csv.DictReader(file))
+        """Read what `save` wrote.
+
+        Raises:
+            UserError: If the file is missing, lacks a column or has a cell that is no number.
+        """
+        return cls(_parse(Result, row, path) for row in _read(path))
 
 
 def _write(path: Path, columns: list[str], rows: Iterable[dict[str, Any]]) -> None:
@@ -113,19 +126,28 @@ def _write(path: Path, columns: list[str], rows: Iterable[dict[str, Any]]) -> No
         writer.writerows(rows)
 
 
-def _parse(row: dict[str, str], path: Path) -> Result:
-    missing = [field.name for field in fields(Result) if row.get(field.name) is None]
+def _read(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        raise UserError(f"there is no file {path}; a finished run leaves one")
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+_CELLS: dict[object, Callable[[str], Any]] = {
+    int: int,
+    float: float,
+    str: str,
+    float | None: lambda cell: float(cell) if cell else None,
+}
+"""How a cell is read, by the type of its column."""
+
+
+def _parse(kind: type[Row], row: Mapping[str, str], path: Path) -> Row:
+    missing = [field.name for field in fields(kind) if row.get(field.name) is None]
     if missing:
         raise UserError(f"{path} has no column {', '.join(missing)}")
-    return Result(
-        source_layer=int(row["source_layer"]),
-        target_layer=int(row["target_layer"]),
-        arm=row["arm"],
-        dataset=row["dataset"],
-        metric=row["metric"],
-        value=float(row["value"]),
-        low=float(row["low"]) if row["low"] else None,
-        high=float(row["high"]) if row["high"] else None,
-        tokens=int(row["tokens"]),
-        documents=int(row["documents"]),
-    )
+    types = get_type_hints(kind)
+    try:
+        return kind(**{field.name: _CELLS[types[field.name]](row[field.name]) for field in fields(kind)})
+    except ValueError as error:
+        raise UserError(f"{path} has a row that no run writes: {error}") from error

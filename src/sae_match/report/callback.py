@@ -50,6 +50,7 @@ class ValidationReport(L.Callback):
         for picture in drawn:
             picture.save(self.folder / "figures")
         log_validation(trainer.logger, outcome.results, outcome.spans, outcome.tables, drawn, self.folder / "figures")
+        log_files(trainer.logger, self.folder)
         print_results(self.console, outcome.results, outcome.spans, self.folder, trainer.logger)
 
     def _passages(self) -> Passages | None:

@@ -39,7 +39,7 @@ def ladder(spans: Sequence[SpanResult]) -> Table:
     table.add_column("arm")
     for title in LADDER.values():
         table.add_column(title, justify="right")
-    cells = {(row.arm, row.metric): _with_interval(row) for row in spans}
+    cells = {(row.arm, row.metric): with_interval(row) for row in spans}
     for arm in dict.fromkeys(row.arm for row in spans):
         style = "bold" if arm == MATCHED else None
         table.add_row(arm, *(cells.get((arm, metric), "") for metric in LADDER), style=style)
@@ -69,7 +69,8 @@ def clean_loss(results: Results, dataset: str) -> float:
     return results.select(arm=CLEAN, metric="loss", dataset=dataset).rows[0].value
 
 
-def _with_interval(row: SpanResult) -> str:
+def with_interval(row: SpanResult) -> str:
+    """A mean and its interval, the latter in Rich's dim style."""
     value = _short(row.value)
     if row.low is None or row.high is None:
         return value

@@ -1,5 +1,7 @@
 """Weights & Biases: the only module that imports it."""
 
+import hashlib
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +19,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from sae_match.errors import UserError
 from sae_match.evaluation.plan import Pair
 from sae_match.evaluation.results import Results, SpanResult
+from sae_match.matching.result import Matching
 from sae_match.report.pairs import sampled
 from sae_match.report.pictures import Picture
 from sae_match.report.tables import charts, summary
@@ -35,7 +38,7 @@ class LoggerSettings:
         kind: `wandb`, `csv` or `none`.
         mode: `online`, `offline`, or `auto`: online where W&B has credentials, offline otherwise;
             the environment variable `WANDB_MODE` decides before it.
-        project, entity, group, name, tags: As in `wandb.init`.
+        project, entity, group, name, job_type, tags: As in `wandb.init`.
     """
 
     kind: str = "wandb"
@@ -44,6 +47,7 @@ class LoggerSettings:
     entity: str | None = None
     group: str | None = None
     name: str | None = None
+    job_type: str | None = None
     tags: list[str] = field(default_factory=list)
 
 
@@ -109,10 +113,70 @@ def log_validation(
         if np.isfinite(costs).any():
             run.log({f"pair_cost/L{source:02d}-L{target:02d}": wandb.Histogram(costs[np.isfinite(costs)])})
     for picture in pictures:
-        table = wandb.Table(columns=list(picture.rows[0]), data=[list(row.values()) for row in picture.rows])
-        image = wandb.Image(str(folder / f"{picture.name}.png"))
-        run.log({f"figures/{picture.name}": image, f"numbers/{picture.name}": table})
+        _log_picture(run, picture, folder)
     run.summary.update(summary(spans))
+
+
+def log_files(logger: Logger | None, folder: Path) -> None:
+    """Log what a finished run has left as artifacts: its matchings with their provenance, and its results.
+
+    The artifact of type `matching` is called by its content, so that runs with the same matchings share one.
+    That of type `results` holds the tables and pictures as files; what is logged otherwise is left out.
+
+    Args:
+        logger: Of the run.
+        folder: Of the run.
+    """
+    if not isinstance(logger, WandbLogger):
+        return
+    matchings = sorted((folder / "matchings").glob("*.safetensors"))
+    if matchings:
+        content = hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in matchings))
+        pairs = {file.stem: _provenance(file) for file in matchings}
+        _log_artifact(logger, f"matchings-{content.hexdigest()[:12]}", "matching", matchings, folder, {"pairs": pairs})
+    tables = [folder / "results.csv", folder / "spans.csv", *sorted((folder / "pairs").glob("*.parquet"))]
+    files = [*tables, *sorted((folder / "figures").glob("*.svg"))]
+    _log_artifact(logger, f"results-{logger.experiment.id}", "results", files, folder, {})
+
+
+def log_comparison(logger: Logger | None, pictures: Sequence[Picture], folder: Path, prefix: str = "") -> None:
+    """Log pictures of runs side by side with their numbers, and the tables as an artifact of type `comparison`.
+
+    Args:
+        logger: Of the comparison.
+        pictures: Already saved in `folder/figures`.
+        folder: Of the comparison.
+        prefix: What their names begin with, where several comparisons are logged.
+    """
+    if not isinstance(logger, WandbLogger):
+        return
+    for picture in pictures:
+        _log_picture(logger.experiment, picture, folder / "figures", prefix)
+    files = [*sorted(folder.glob("comparison*.*")), *sorted((folder / "figures").glob("*.svg"))]
+    name = f"comparison-{prefix.replace('/', '-')}{logger.experiment.id}"
+    _log_artifact(logger, name, "comparison", files, folder, {})
+
+
+def _log_picture(run: wandb.Run, picture: Picture, folder: Path, prefix: str = "") -> None:
+    table = wandb.Table(columns=list(picture.rows[0]), data=[list(row.values()) for row in picture.rows])
+    image = wandb.Image(str(folder / f"{picture.name}.png"))
+    run.log({f"figures/{prefix}{picture.name}": image, f"numbers/{prefix}{picture.name}": table})
+
+
+def _log_artifact(
+    logger: WandbLogger, name: str, kind: str, files: Sequence[Path], folder: Path, metadata: dict[str, Any]
+) -> None:
+    artifact = wandb.Artifact(name, kind, metadata=metadata)
+    for file in files:
+        # Not copied: an offline run is uploaded from where the files are.
+        artifact.add_file(str(file), file.relative_to(folder).as_posix(), policy="immutable")
+    logger.experiment.log_artifact(artifact)
+
+
+def _provenance(file: Path) -> dict[str, object]:
+    matching = Matching.load(file)
+    proven = {"cost": matching.cost, "lower_bound": matching.lower_bound}
+    return {**matching.provenance, **{name: value if math.isfinite(value) else None for name, value in proven.items()}}
 
 
 def where_to_look(logger: Logger | None) -> str | None:
@@ -141,6 +205,7 @@ def _wandb_logger(settings: LoggerSettings, folder: Path, config: dict[str, Any]
             dir=folder,
             entity=settings.entity,
             group=settings.group,
+            job_type=settings.job_type,
             tags=settings.tags,
             config=config,
             mode=chosen_mode(settings),

@@ -3,7 +3,8 @@
 import logging
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -14,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sae_match import bundled
 from sae_match.errors import UserError
+from sae_match.settings.jobs import INTERRUPTED, TERMINATED, job_fact, noted_failure
 from sae_match.settings.launching import job_memory
 from sae_match.settings.processes import is_helper, one_job
 
@@ -21,14 +23,9 @@ log = logging.getLogger(__name__)
 
 Settings = TypeVar("Settings")
 
-# What a shell reports for a program that ended with Ctrl-C.
-_INTERRUPTED = 130
-# And for one that was told to end.
-_TERMINATED = 143
-
 
 def register(**schemas: type) -> None:
-    """Make schemas, by name, and the resolvers `${bundled:…}` and `${job_memory:…}` known to Hydra.
+    """Make schemas, by name, and the resolvers `${bundled:…}`, `${job:…}` and `${job_memory:…}` known to Hydra.
 
     May be called again.
     """
@@ -36,6 +33,7 @@ def register(**schemas: type) -> None:
     for name, schema in schemas.items():
         store.store(group="schema", name=name, node=schema)
     OmegaConf.register_new_resolver("bundled", bundled.path, replace=True)
+    OmegaConf.register_new_resolver("job", job_fact, replace=True)
     OmegaConf.register_new_resolver("job_memory", job_memory, replace=True)
 
 
@@ -75,28 +73,34 @@ def entry_point(
             # Again: a process that a launcher starts knows no resolvers.
             register(**schemas)
             _quieten()
-            try:
-                with one_job():
-                    main(typed(composed, kind))
-            except UserError as error:
-                raise SystemExit(f"error: {error}") from error
-            except SystemExit as stop:
-                raise SystemExit(_status(stop)) from stop
-            except KeyboardInterrupt:
-                log.info("interrupted; the same command goes on from what is finished")
-                raise SystemExit(_INTERRUPTED) from None
+            with noted_failure(), _exit_statuses(), one_job():
+                main(typed(composed, kind))
 
         return cast(Callable[[], None], program)
 
     return decorate
 
 
+@contextmanager
+def _exit_statuses() -> Iterator[None]:
+    """Whatever ends the block early ends the program: with a line, or with the status that says how."""
+    try:
+        yield
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from error
+    except SystemExit as stop:
+        raise SystemExit(_status(stop)) from stop
+    except KeyboardInterrupt:
+        log.info("interrupted; the same command goes on from what is finished")
+        raise SystemExit(INTERRUPTED) from None
+
+
 def _status(stop: SystemExit) -> str | int | None:
     """Exit status of a program that a trainer may have ended: what it reports hides why."""
     if isinstance(stop.__context__, KeyboardInterrupt):
-        return _INTERRUPTED
+        return INTERRUPTED
     # A trainer that was told to end (SIGTERM) leaves without a status: the work is not done.
-    return _TERMINATED if stop.code is None else stop.code
+    return TERMINATED if stop.code is None else stop.code
 
 
 def _quieten() -> None:

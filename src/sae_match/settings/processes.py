@@ -52,7 +52,8 @@ def _command_of_job() -> list[str]:
     named = [part for flag, value in flags.items() if value for part in (flag, value)]
     overrides = HydraConfig.get().overrides
     own = [override for override in overrides.hydra if not override.startswith("hydra.mode=")]
-    return [sys.argv[0], *named, *overrides.task, *own]
+    # An experiment may be a sweep by itself.
+    return [sys.argv[0], *named, *overrides.task, *own, "hydra.mode=RUN"]
 
 
 def _set_run_folder(folder: str) -> None:

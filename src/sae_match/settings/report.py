@@ -1,0 +1,49 @@
+"""What a comparison of runs can be told."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sae_match.errors import UserError
+from sae_match.report.wandb_logging import LoggerSettings
+
+
+@dataclass
+class ReportSettings:
+    """Everything that `scripts/report.py` can be told.
+
+    Attributes:
+        logger: Where the comparison is logged.
+        runs: A folder of runs, or a list of some: of single runs, of sweeps, or of anything that holds some.
+        arms: Arms that tables and pictures show; `matched` if there is none.
+        metrics: Metrics that they show; those of the ladder if there is none.
+        output_dir: Where the comparison is written.
+    """
+
+    logger: LoggerSettings
+    runs: Any = "???"
+    arms: list[str] = field(default_factory=list)
+    metrics: list[str] = field(default_factory=list)
+    output_dir: str = "???"
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folders that `runs` names.
+
+        Raises:
+            UserError: If it names none.
+        """
+        return folders_of(self.runs)
+
+
+def folders_of(runs: object) -> list[Path]:
+    """A folder or a list of folders as paths.
+
+    Raises:
+        UserError: If there is none.
+    """
+    named: list[object] = runs if isinstance(runs, list) else [runs]
+    paths = [Path(name).expanduser() for name in named if isinstance(name, str) and name]
+    if not named or len(paths) < len(named):
+        raise UserError(f"runs must be a folder or a list of folders such as [DIR1,DIR2], got {runs!r}")
+    return paths
