@@ -47,6 +47,7 @@ def by_run(comparison: Comparison, metric: str) -> Picture | None:
         for dataset in comparison.datasets
         for arm in comparison.arms
     }
+    label = _label(metric, comparison.arm if len(comparison.arms) == 1 else None)
     along = _numbers_along(comparison)
     height = 4.2 if along else 1.7 + 0.34 * len(comparison.joined.runs) * max(1, len(comparison.arms) / 2)
 
@@ -64,11 +65,11 @@ def by_run(comparison: Comparison, metric: str) -> Picture | None:
                 range(len(comparison.joined.runs)), [_wrapped(label) for label in comparison.joined.labels]
             )
             panel.set_ylim(len(comparison.joined.runs) - 0.5, -0.5)
-            panel.set_xlabel(_label(metric))
+            panel.set_xlabel(label)
 
     figure = _panels(comparison, draw, height, legend=len(comparison.arms) > 1, lines="y" if along else "x")
     if along:
-        figure.axes[0].set_ylabel(_label(metric))
+        figure.axes[0].set_ylabel(label)
     return _picture(f"{metric}_by_run", figure, comparison, [one for rows in found.values() for one in rows])
 
 
@@ -173,7 +174,7 @@ def _panels(
     """A panel a dataset, drawn on; fine lines across one axis, a legend beside the panels if there is one."""
     datasets = comparison.datasets
     figure = Figure(figsize=(4.6 * len(datasets) + 2.2, max(2.6, height)), layout="constrained")
-    panels = figure.subplots(1, len(datasets), sharey=True, squeeze=False)[0]
+    panels = figure.subplots(1, len(datasets), sharex=True, sharey=True, squeeze=False)[0]
     for panel, dataset in zip(panels, datasets, strict=True):
         draw(panel, dataset)
         panel.set_title(dataset)
