@@ -11,7 +11,7 @@ from sae_match.report.console import print_plan, print_results
 from sae_match.report.outcome import Outcome
 from sae_match.report.pairs import save_tables
 from sae_match.report.questions import pictures
-from sae_match.report.wandb_logging import log_validation
+from sae_match.report.wandb_logging import log_files, log_validation
 from sae_match.semantics.contexts import Contexts
 from sae_match.semantics.passages import Passages
 from sae_match.text.batches import TextData

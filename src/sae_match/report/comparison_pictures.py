@@ -13,19 +13,12 @@ from matplotlib.figure import Figure
 
 from sae_match.evaluation.results import Result, SpanResult
 from sae_match.report.comparison import Comparison, Row, title_of, told
+from sae_match.report.drawing import CYCLE, METRIC_LABELS, PALE, Point, draw_line, set_ticks
 from sae_match.report.joining import shown
 from sae_match.report.pictures import Picture
 from sae_match.report.runs import Setting
 
-#: Okabe and Ito's palette, told apart with any colour vision; markers and dashes tell the lines apart in print.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _DASHES = ("-", "--", "-.", ":")
-_NOTES = {
-    "delta_loss": " (nats per token, lower is better)",
-    "explained_variance": " (higher is better)",
-    "matching_score": " (higher is better)",
-}
 # Letters of a label before it goes on in the next line.
 _WIDTH = 34
 _Measured = Result | SpanResult
@@ -87,8 +80,9 @@ def by_run_and_layer(comparison: Comparison, metric: str) -> Picture | None:
         for number, label in enumerate(comparison.joined.labels):
             by_layer = {row.target_layer: row for of, row in found if of == number and row.dataset == dataset}
             if by_layer:
-                _draw_layers(panel, number, label, [(layer, by_layer.get(layer)) for layer in layers])
-        panel.set_xticks(layers)
+                points = [_at(layer, by_layer.get(layer)) for layer in layers]
+                draw_line(panel, points, _wrapped(label), _style(number), 1.4)
+        set_ticks(panel, layers)
         panel.set_xlabel("target layer")
 
     figure = _panels(comparison, draw, 4.2, legend=True, lines="y")
@@ -180,7 +174,7 @@ def _panels(
         panel.set_title(dataset)
         if lines is not None:
             panel.spines[["right", "top"]].set_visible(False)
-            panel.grid(axis=lines, color="#E5E5E5", linewidth=0.7)
+            panel.grid(axis=lines, color=PALE, linewidth=0.7)
             panel.set_axisbelow(True)
     if legend:
         named: dict[str, Artist] = {}
@@ -228,25 +222,9 @@ def _draw_beside(panel: Axes, place: tuple[int, int], label: str, rows: Sequence
     )
 
 
-def _draw_layers(panel: Axes, place: int, label: str, points: Sequence[tuple[int, Result | None]]) -> None:
-    colour, marker, dashes = _style(place)
-
-    def column(name: str) -> list[float]:
-        values = (None if row is None else getattr(row, name) for _, row in points)
-        return [math.nan if value is None else value for value in values]
-
-    where = [layer for layer, _ in points]
-    panel.plot(
-        where,
-        column("value"),
-        color=colour,
-        marker=marker,
-        linestyle=dashes,
-        linewidth=1.4,
-        markersize=5,
-        label=_wrapped(label),
-    )
-    panel.fill_between(where, column("low"), column("high"), color=colour, alpha=0.18, linewidth=0)
+def _at(layer: int, row: Result | None) -> Point:
+    """A layer's point, which no line goes through where there is no result."""
+    return Point(layer, *((math.nan,) * 3 if row is None else (row.value, row.low, row.high)))
 
 
 def _reach(rows: Sequence[SpanResult]) -> list[list[float]]:
@@ -257,17 +235,14 @@ def _reach(rows: Sequence[SpanResult]) -> list[list[float]]:
 
 
 def _style(place: int) -> tuple[str, str, str]:
-    turn = place // len(_COLOURS)
-    return (
-        _COLOURS[place % len(_COLOURS)],
-        _MARKERS[(place + turn) % len(_MARKERS)],
-        _DASHES[(place + turn) % len(_DASHES)],
-    )
+    """Colour, marker and dashes, unlike those of 27 others."""
+    colour, marker = CYCLE[place % len(CYCLE)]
+    return colour, marker, _DASHES[(place + place // len(CYCLE)) % len(_DASHES)]
 
 
 def _label(metric: str, arm: str | None = None) -> str:
-    of = "" if arm is None else f" of {arm}"
-    return _wrapped(f"{title_of(metric)}{of}{_NOTES.get(metric, '')}", 46)
+    of = "" if arm is None else f"{arm}: "
+    return _wrapped(f"{of}{METRIC_LABELS.get(metric, title_of(metric))}", 46)
 
 
 def _wrapped(text: str, width: int = _WIDTH) -> str:
