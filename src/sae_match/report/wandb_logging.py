@@ -197,6 +197,11 @@ def chosen_mode(settings: LoggerSettings) -> Mode:
     return "online" if wandb.login(prompt=False, verify=False) else "offline"
 
 
+def default_entity() -> str:
+    """Whose projects they are that W&B has credentials for."""
+    return str(wandb.Api().default_entity)
+
+
 def _wandb_logger(settings: LoggerSettings, folder: Path, config: dict[str, Any]) -> WandbLogger:
     try:
         run = wandb.init(

@@ -1,4 +1,4 @@
-"""What a comparison of runs can be told."""
+"""What a comparison of runs, and a dashboard for them, can be told."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,32 @@ class ReportSettings:
     runs: Any = "???"
     arms: list[str] = field(default_factory=list)
     metrics: list[str] = field(default_factory=list)
+    output_dir: str = "???"
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folders that `runs` names.
+
+        Raises:
+            UserError: If it names none.
+        """
+        return folders_of(self.runs)
+
+
+@dataclass
+class DashboardSettings:
+    """Everything that `scripts/dashboard.py` can be told.
+
+    Attributes:
+        logger: The project, and whether it can be reached.
+        runs: As in `ReportSettings`: what they have logged is what is laid out.
+        name: Of the workspace.
+        output_dir: Where the layout is written if W&B is offline.
+    """
+
+    logger: LoggerSettings
+    runs: Any = "???"
+    name: str = "SAE Match"
     output_dir: str = "???"
 
     @property
