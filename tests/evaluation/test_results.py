@@ -4,7 +4,7 @@ import math
 import pytest
 
 from sae_match.errors import UserError
-from sae_match.evaluation.results import Result, Results, SpanResult, save_spans
+from sae_match.evaluation.results import Result, Results, SpanResult, load_spans, save_spans
 
 ROWS = Results(
     [
@@ -57,3 +57,16 @@ def test_means_over_spans_are_written_to_the_last_digit(tmp_path):
     assert first[:4] == ["1", "matched", "prose", "delta_loss"]
     assert [float(cell) for cell in first[4:7]] == [0.1 + 0.2, -1 / 3, 2 / 3]
     assert second == ["5", "composed", "code, old", "jaccard", "nan", "", "", "1"]
+    loaded = load_spans(tmp_path / "run" / "spans.csv")
+    assert loaded[0] == rows[0]
+    assert (loaded[1].low, loaded[1].high, loaded[1].pairs) == (None, None, 1)
+    assert math.isnan(loaded[1].value)
+
+
+def test_a_cell_that_is_no_number_is_refused(tmp_path):
+    save_spans([SpanResult(1, "matched", "prose", "delta_loss", 0.5, None, None, 4)], tmp_path / "spans.csv")
+    (tmp_path / "spans.csv").write_text((tmp_path / "spans.csv").read_text().replace("0.5", "half"))
+    with pytest.raises(UserError, match=r"spans\.csv has a row that no run writes: .*'half'"):
+        load_spans(tmp_path / "spans.csv")
+    with pytest.raises(UserError, match="there is no file"):
+        load_spans(tmp_path / "none.csv")

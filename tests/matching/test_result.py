@@ -105,3 +105,15 @@ def test_the_gap_is_relative_to_the_cost():
 def test_a_matching_prints_in_one_line():
     matching = Matching(torch.tensor([1, -1]), torch.tensor([2.5, math.nan], dtype=torch.float64), lower_bound=2.0)
     assert repr(matching) == "Matching(1 pairs, cost=2.5, lower_bound=2)"
+
+
+def test_the_same_matching_is_the_same_file(tmp_path):
+    notes = {name: name * 2 for name in ("solver", "fold", "metric", "terms", "source", "target", "größe")}
+    for name in ("first", "second"):
+        Matching(torch.tensor([1, 0]), torch.tensor([0.5, 0.25], dtype=torch.float64), 0.75, notes).save(
+            tmp_path / name
+        )
+    assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
+    loaded = Matching.load(tmp_path / "first")
+    assert loaded.provenance.items() >= notes.items()
+    assert loaded.pair_cost.tolist() == [0.5, 0.25]

@@ -5,25 +5,21 @@ import math
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import lightning as L
 import pytest
+import torch
 import wandb
 
+from sae_match import Matching
 from sae_match.errors import UserError
+from sae_match.evaluation.results import save_spans
 from sae_match.report.figures import pictures
-from sae_match.report.pairs import sampled
+from sae_match.report.pairs import sampled, save_tables
 from sae_match.report.tables import charts, summary
-from sae_match.report.wandb_logging import LoggerSettings, log_validation, open_logger, where_to_look
+from sae_match.report.wandb_logging import LoggerSettings, log_files, log_validation, open_logger, where_to_look
 from tests.report.made_up import pair_tables, results, spans
-
-
-def read_back(run: Path, *options: str) -> list[dict]:
-    """Records of an offline run, as W&B's own reader prints them."""
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", *options, str(run)]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
+from tests.report.offline import about, artifacts, only_run, read_back
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +78,49 @@ def test_the_pairs_are_a_table_and_their_costs_histograms(logged):
     assert sum(costs["pair_cost/L00-L01.values"]) == 3
     assert sum(costs["pair_cost/L01-L02.values"]) == 1
     assert (costs["pair_cost/L00-L01.bins"][0], costs["pair_cost/L00-L01.bins"][-1]) == (1, 4)
+
+
+def saved_run(folder):
+    """What a run leaves behind that becomes artifacts."""
+    permutation = torch.tensor([1, 0, -1])
+    costs = torch.tensor([0.5, 0.25, math.nan], dtype=torch.float64)
+    for name, lower_bound in (("L00-L01", 0.75), ("L01-L02", -math.inf)):
+        matching = Matching(permutation, costs, lower_bound, {"solver": "dense", "fold": "threshold"})
+        matching.save(folder / "matchings" / f"{name}.safetensors")
+    results().save(folder / "results.csv")
+    save_spans(spans(), folder / "spans.csv")
+    save_tables(pair_tables(), folder / "pairs")
+    for picture in pictures(results(), spans()):
+        picture.save(folder / "figures")
+
+
+def test_matchings_are_an_artifact_with_their_provenance_and_results_another(tmp_path):
+    logged = {}
+    for name in ("first", "second"):
+        saved_run(tmp_path / name)
+        with open_logger(LoggerSettings(mode="offline", job_type="validate"), tmp_path / name, {}) as logger:
+            log_files(logger, tmp_path / name)
+        records = only_run(tmp_path / name)
+        assert about(records)["job_type"] == "validate"
+        logged[name] = artifacts(records)
+    matching, found = logged["first"]["matching"], logged["first"]["results"]
+    contents = {entry["path"]: entry["local_path"] for entry in matching["manifest"]["contents"]}
+    # Read from where they are when the run is uploaded, not copied.
+    assert contents == {
+        f"matchings/{name}.safetensors": str(tmp_path / "first" / "matchings" / f"{name}.safetensors")
+        for name in ("L00-L01", "L01-L02")
+    }
+    provenance = json.loads(matching["metadata"])["pairs"]
+    assert provenance["L00-L01"].items() >= {"solver": "dense", "fold": "threshold", "cost": 0.75}.items()
+    assert (provenance["L00-L01"]["lower_bound"], provenance["L01-L02"]["lower_bound"]) == (0.75, None)
+    files = {entry["path"] for entry in found["manifest"]["contents"]}
+    assert {"results.csv", "spans.csv", "pairs/L00-L01.parquet", "figures/delta_loss.svg"} <= files
+    # Logged as images and tables already.
+    assert not any(name.endswith(".png") or (name.startswith("figures/") and name.endswith(".csv")) for name in files)
+    # Equal matchings are one artifact, each run's results are its own.
+    assert logged["second"]["matching"]["name"] == matching["name"]
+    assert logged["second"]["matching"]["digest"] == matching["digest"]
+    assert logged["second"]["results"]["name"] != found["name"]
 
 
 def none_if_nan(value):

@@ -1,12 +1,16 @@
 """Every choice of every group composes and becomes typed settings."""
 
+from pathlib import Path
+
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException, HydraException
 
+from sae_match.errors import UserError
 from sae_match.settings.benchmark import BenchmarkSettings
 from sae_match.settings.entry import register, typed
 from sae_match.settings.match import MatchSettings
+from sae_match.settings.report import DashboardSettings, ReportSettings
 from sae_match.settings.schema import TrainSettings, ValidateSettings
 from sae_match.training.language_model import LanguageModelSettings
 from sae_match.training.sae_settings import SAETrainingSettings
@@ -24,6 +28,8 @@ def composed(name, *overrides, **options):
         validate=ValidateSettings,
         match=MatchSettings,
         benchmark=BenchmarkSettings,
+        report=ReportSettings,
+        dashboard=DashboardSettings,
         train=TrainSettings,
         language_model=LanguageModelSettings,
         saes=SAETrainingSettings,
@@ -59,6 +65,31 @@ def test_every_choice_composes_for_a_matching_without_a_model(choice):
 def test_cases_of_the_benchmark_can_be_chosen():
     settings = typed(composed("benchmark", "cases=[exact,16k]"), BenchmarkSettings)
     assert (settings.cases, settings.seed) == (["exact", "16k"], 0)
+
+
+@pytest.mark.parametrize("logger", [choice for choice in CHOICES if choice.startswith("logger=")])
+def test_comparisons_and_dashboards_compose_with_every_logger(logger):
+    settings = typed(composed("report", logger, "runs=[one,two]", "arms=[matched]"), ReportSettings)
+    assert (settings.folders, settings.arms, settings.metrics) == ([Path("one"), Path("two")], ["matched"], [])
+    # What jobs are called is asked for in a program only.
+    assert (settings.logger.group, settings.logger.name, settings.logger.job_type) == (None, None, None)
+    assert typed(composed("dashboard", logger, "runs=one"), DashboardSettings).folders == [Path("one")]
+
+
+def test_runs_must_be_named():
+    with pytest.raises(UserError, match="runs"):
+        typed(composed("report"), ReportSettings)
+
+
+CALLBACKS = {"validate": ["failed_jobs", "output_folder", "comparison"]}
+
+
+@pytest.mark.parametrize("name", ["validate", "match", "train", "benchmark", "report", "dashboard"])
+def test_every_program_says_which_jobs_of_a_sweep_failed_last_of_all(name):
+    told = {"train": ["training=saes", "destination=there"], "report": ["runs=one"], "dashboard": ["runs=one"]}
+    config = composed(name, *told.get(name, []), return_hydra_config=True)
+    # At the end of a sweep callbacks are called in reverse.
+    assert list(config.hydra.callbacks) == CALLBACKS.get(name, ["failed_jobs", "output_folder"])
 
 
 def test_pairs_and_memory_of_a_matching_can_be_set():

@@ -82,7 +82,7 @@ def by_run_and_layer(comparison: Comparison, metric: str) -> Picture | None:
             if by_layer:
                 points = [_at(layer, by_layer.get(layer)) for layer in layers]
                 draw_line(panel, points, _wrapped(label), _style(number), 1.4)
-        set_ticks(panel, layers)
+        set_ticks(panel, map(float, layers))
         panel.set_xlabel("target layer")
 
     figure = _panels(comparison, draw, 4.2, legend=True, lines="y")
@@ -236,8 +236,8 @@ def _reach(rows: Sequence[SpanResult]) -> list[list[float]]:
 
 def _style(place: int) -> tuple[str, str, str]:
     """Colour, marker and dashes, unlike those of 27 others."""
-    colour, marker = CYCLE[place % len(CYCLE)]
-    return colour, marker, _DASHES[(place + place // len(CYCLE)) % len(_DASHES)]
+    turn, number = divmod(place, len(CYCLE))
+    return *CYCLE[number], _DASHES[(number + turn) % len(_DASHES)]
 
 
 def _label(metric: str, arm: str | None = None) -> str:
