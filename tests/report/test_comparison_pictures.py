@@ -68,6 +68,12 @@ def test_lines_by_layer_have_gaps_where_results_are_missing(compared):
     assert sum(row["matcher"] == "unfolded" for row in picture.rows) == 2 * 2
 
 
+def test_a_single_pair_of_layers_has_no_lines_over_layers(compared):
+    told = [{"matcher": matcher, "pairs": NEIGHBOURS[:1]} for matcher in MATCHERS]
+    comparison = compared(*told)
+    assert {one.name for one in pictures(comparison)} == {f"{metric}_by_run" for metric in METRICS}
+
+
 def test_two_settings_that_form_a_grid_are_a_map(compared):
     told = [{"matcher": matcher, "text__seed": seed, "half_width": None} for matcher in MATCHERS for seed in (7, 1, 3)]
     comparison = compared(*told)

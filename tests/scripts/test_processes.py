@@ -8,6 +8,7 @@ import pytest
 
 from sae_match.evaluation.results import Results
 from tests.conftest import ROOT
+from tests.report.offline import about, only_run
 
 SMALL = (
     "text.documents=3",
@@ -57,13 +58,17 @@ def test_two_processes_give_the_numbers_of_one_and_match_each_pair_once(tmp_path
 
 @pytest.mark.slow
 def test_a_sweep_on_top_of_several_processes_runs_each_job_once(tmp_path):
-    validate(tmp_path, "-m", "matcher=folded,unfolded", "trainer=ddp", "hydra.sweep.dir=swept", "logger.group=g")
+    printed = validate(
+        tmp_path, "-m", "matcher=folded,unfolded", "trainer=ddp", "hydra.sweep.dir=swept", "logger.group=g"
+    )
     jobs = sorted(path.name for path in (tmp_path / "swept").iterdir() if path.is_dir())
-    assert jobs == ["0", "1"]
+    assert jobs == ["0", "1", "comparison"]
     scores = []
-    for job in jobs:
+    for job in jobs[:2]:
         results = Results.load(tmp_path / "swept" / job / "results.csv")
         scores.append(results.value(source_layer=3, arm="matched", dataset="prose", metric="matching_score"))
         assert len(list((tmp_path / "swept" / job).glob("wandb/offline-run-*"))) == 1
     assert scores[0] != scores[1]
+    assert printed.count("Comparison of 2 finished runs") == 1
+    assert about(only_run(tmp_path / "swept" / "comparison"))["run_group"] == "g"
     assert not (tmp_path / "outputs").exists()

@@ -77,8 +77,8 @@ def test_comparisons_and_dashboards_compose_with_every_logger(logger):
 
 
 def test_runs_must_be_named():
-    with pytest.raises(UserError, match="runs"):
-        typed(composed("report"), ReportSettings)
+    with pytest.raises(UserError, match="runs must be a folder"):
+        assert typed(composed("report"), ReportSettings).folders
 
 
 CALLBACKS = {"validate": ["failed_jobs", "output_folder", "comparison"]}

@@ -76,7 +76,7 @@ def _keep(comparison: Comparison, folder: Path) -> Kept:
 
 
 def _say(console: Console, runs: Sequence[Run], unfinished: Sequence[Unfinished], kinds: int) -> None:
-    console.print(f"[bold]Comparison[/bold] of {len(runs)} finished runs", highlight=False)
+    console.print(f"[bold]Comparison[/bold] of {len(runs)} finished run{'s' * (len(runs) > 1)}", highlight=False)
     for one in unfinished:
         console.print(f"  [red]left out[/red]  {one.folder}: {one.reason}", highlight=False, soft_wrap=True)
     if kinds > 1:

@@ -67,7 +67,7 @@ def by_run(comparison: Comparison, metric: str) -> Picture | None:
 
 
 def by_run_and_layer(comparison: Comparison, metric: str) -> Picture | None:
-    """One arm by target layer, a line a run; a layer that a run lacks is a gap in its line."""
+    """One arm by target layer where there are several, a line a run; a layer that a run lacks is a gap in it."""
     found: list[tuple[int, Result]] = [
         (number, row)
         for number, run in enumerate(comparison.joined.runs)
@@ -75,6 +75,8 @@ def by_run_and_layer(comparison: Comparison, metric: str) -> Picture | None:
         if row.arm == comparison.arm and row.metric == metric and row.target_layer - row.source_layer == comparison.span
     ]
     layers = sorted({row.target_layer for _, row in found})
+    if len(layers) < 2:
+        return None
 
     def draw(panel: Axes, dataset: str) -> None:
         for number, label in enumerate(comparison.joined.labels):

@@ -24,6 +24,7 @@ _ASIDE = (
     "matcher.memory",
     "model.device_map",
     "output_dir",
+    "report",
     "text.batch",
     "trainer.accelerator",
     "trainer.devices",

@@ -21,7 +21,7 @@ class ReportSettings:
     """
 
     logger: LoggerSettings
-    runs: Any = "???"
+    runs: Any = None
     arms: list[str] = field(default_factory=list)
     metrics: list[str] = field(default_factory=list)
     output_dir: str = "???"
@@ -48,7 +48,7 @@ class DashboardSettings:
     """
 
     logger: LoggerSettings
-    runs: Any = "???"
+    runs: Any = None
     name: str = "SAE Match"
     output_dir: str = "???"
 
