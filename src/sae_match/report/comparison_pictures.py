@@ -84,7 +84,7 @@ def by_run_and_layer(comparison: Comparison, metric: str) -> Picture | None:
             if by_layer:
                 points = [_at(layer, by_layer.get(layer)) for layer in layers]
                 draw_line(panel, points, _wrapped(label), _style(number), 1.4)
-        set_ticks(panel, map(float, layers))
+        set_ticks(panel, layers)
         panel.set_xlabel("target layer")
 
     figure = _panels(comparison, draw, 4.2, legend=True, lines="y")
