@@ -1,0 +1,159 @@
+"use strict";
+
+/* What is looked for, and what the filters leave of it. */
+Explorer.search = (() => {
+  const { model } = Explorer;
+  const loaded = new Map();
+  const read = new Map();
+  const texts = new Map();
+
+  /** A query: one feature, or words that must all occur, one of which may be a feature's number. */
+  function parsed(query) {
+    const text = query.trim().toLowerCase();
+    const one = /^(?:l|layer)?\s*(\d+)\s*[/:,\s]\s*(?:f|feature)?\s*#?(\d+)$/.exec(text);
+    if (one) return { layer: Number(one[1]), feature: Number(one[2]), words: [] };
+    const words = text.split(/\s+/).filter(Boolean);
+    // The longest is the rarest, as a rule, and leaves the others little to look at.
+    words.sort((left, right) => right.length - left.length);
+    return { number: /^\d+$/.test(text) ? Number(text) : null, words };
+  }
+
+  /** Read the labels of a layer; they are known once this resolves. */
+  function labels(index) {
+    if (!loaded.has(index)) {
+      const reading = Explorer.loading.packedJson(`labels-${model.layers[index].layer}`);
+      loaded.set(index, reading.then((value) => { read.set(index, value); }));
+      loaded.get(index).catch(() => loaded.delete(index));
+    }
+    return loaded.get(index);
+  }
+
+  /** One string a layer with where each feature begins in it: looking through it is one call. */
+  function searchable(index) {
+    if (!texts.has(index)) {
+      const [labelsOfLayer, firesOn] = read.get(index);
+      const starts = new Uint32Array(labelsOfLayer.length + 1);
+      let length = 0;
+      const lines = labelsOfLayer.map((label, feature) => {
+        const line = `${label}\t${firesOn[feature]}`.toLowerCase().replaceAll("\n", " ");
+        starts[feature] = length;
+        length += line.length + 1;
+        return line;
+      });
+      starts[lines.length] = length;
+      texts.set(index, { text: lines.join("\n"), starts });
+    }
+    return texts.get(index);
+  }
+
+  /** Features of a layer in whose text all words occur. */
+  function occurrences(index, words) {
+    const { text, starts } = searchable(index);
+    const found = [];
+    let feature = 0;
+    for (let at = text.indexOf(words[0]); at >= 0; at = text.indexOf(words[0], starts[feature])) {
+      while (starts[feature + 1] <= at) feature++;
+      const line = text.slice(starts[feature], starts[feature + 1]);
+      if (words.every((word) => line.includes(word))) found.push(feature);
+      feature++;
+      if (feature >= starts.length - 1) break;
+    }
+    return found;
+  }
+
+  /** Whether a feature passes the filters. */
+  function passes(layer, feature, filters) {
+    const active = layer.active[feature];
+    if (active < filters.leastActive * layer.tokens) return false;
+    if (filters.mostCost !== null && !(layer.pairCost[feature] <= filters.mostCost)) return false;
+    switch (filters.kind) {
+      case "live": return active > 0;
+      case "dead": return active === 0;
+      case "carries": return layer.carries[feature] === 1;
+      case "appears": return active > 0 && layer.previous !== null && layer.carried[feature] === 0;
+      case "ends": return active > 0 && layer.next !== null && layer.carries[feature] === 0;
+      default: return true;
+    }
+  }
+
+  const KEYS = {
+    activity: (layer, feature) => -layer.active[feature] / (layer.tokens || 1),
+    cost: (layer, feature) => (Number.isNaN(layer.pairCost[feature]) ? Infinity : layer.pairCost[feature]),
+    length: (layer, feature) => (layer.active[feature] > 0 ? -layer.length[feature] : 0),
+    feature: () => 0,
+  };
+
+  /** The candidates of a layer for a query; null for all of them. */
+  function candidates(index, query) {
+    const layer = model.layers[index];
+    if (query.layer !== undefined) {
+      return layer.layer === query.layer && query.feature < layer.features ? [query.feature] : [];
+    }
+    if (!query.words.length) return null;
+    const found = occurrences(index, query.words);
+    const { number } = query;
+    if (number === null || number >= layer.features) return found;
+    return [number, ...found.filter((feature) => feature !== number)];
+  }
+
+  /**
+   * The first `most` features of a query in order, how many there are, and how many more the filters hide.
+   * Calls `progress(done, all)` while labels are read.
+   */
+  async function find(filters, most, progress) {
+    const query = parsed(filters.query);
+    if (query.words.length) await readLabels(filters, progress);
+    const keys = new Float64Array(model.features);
+    const features = new Int32Array(model.features);
+    const layerOf = new Uint16Array(model.features);
+    const keyOf = KEYS[filters.sort];
+    let [count, hidden] = [0, 0];
+    model.layers.forEach((layer, index) => {
+      const within = index >= filters.from && index <= filters.to;
+      if (!within && query.words.length) return;
+      const chosen = candidates(index, query);
+      const size = chosen ? chosen.length : layer.features;
+      for (let at = 0; at < size; at++) {
+        const feature = chosen ? chosen[at] : at;
+        if (!within || !passes(layer, feature, filters)) { hidden++; continue; }
+        keys[count] = feature === query.number ? -Infinity : keyOf(layer, feature);
+        features[count] = feature;
+        layerOf[count++] = index;
+      }
+    });
+    const first = smallest(keys.subarray(0, count), most);
+    return {
+      count, hidden,
+      found: first.map((at) => ({ index: layerOf[at], feature: features[at] })),
+    };
+  }
+
+  async function readLabels(filters, progress) {
+    const wanted = model.layers.map((_, index) => index).filter((index) =>
+      index >= filters.from && index <= filters.to && !read.has(index));
+    let done = 0;
+    await Promise.all(wanted.map(async (index) => {
+      await labels(index);
+      progress(++done, wanted.length);
+    }));
+  }
+
+  /** Where the smallest keys are, smallest first; of equal ones the first. */
+  function smallest(keys, most) {
+    const limit = keys.length > most ? keys.slice().sort()[most - 1] : Infinity;
+    const below = [];
+    const equal = [];
+    for (let at = 0; at < keys.length; at++) {
+      if (keys[at] < limit) below.push(at);
+      else if (keys[at] === limit && equal.length < most) equal.push(at);
+    }
+    return [...below.sort((left, right) => keys[left] - keys[right] || left - right), ...equal].slice(0, most);
+  }
+
+  return {
+    find,
+    labels,
+    /** A feature's label where its layer's have been read, else undefined. */
+    labelOf: (index, feature) => read.get(index)?.[0][feature],
+  };
+})();
