@@ -23,10 +23,9 @@ Explorer.flow = (() => {
     const { cosine, cut } = Explorer.state.get();
     const cost = cut === "" ? "" : ` and the pair costs at most ${format.number(Number(cut))}`;
     byId("flow-rule").textContent =
-      `A one-to-one matching gives nearly every feature a partner, however poor, so a cut decides: a feature carries on if `
-      + `its partner's decoder direction has a cosine of at least ${Number(cosine).toFixed(2)} with its own${cost}, and `
-      + `both were active on the evaluated text. One that was active and does not carry on ends; one without such a `
-      + `predecessor appears. Features that were never active are counted apart.`;
+      `A one-to-one matching gives nearly every feature a partner, however poor, so a cut decides. A feature carries on if its `
+      + `partner's decoder direction has a cosine of at least ${Number(cosine).toFixed(2)} with its own${cost}, and both were active `
+      + `on the evaluated text; else it ends, and a feature that none carries on to appears. Those never active are counted apart.`;
   }
 
   /** The height of a bar; where there is no layer before, what is live can be neither carried nor new. */
