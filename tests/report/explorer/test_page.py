@@ -1,5 +1,6 @@
 """The explorer in a real Chromium, from disk: what a reader does with it."""
 
+import dataclasses
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ import pytest
 from sae_match.benchmark.browser import VARIABLE, executable, running_browser
 from sae_match.errors import UserError
 from sae_match.report.explorer import writing
+from tests.report.explorer import made_up
 from tests.report.explorer.made_up import DEAD, NASTY, SHIFTS, WIDTHS, active, cosine, explorer_data, partner
 
 SIZES = {"wide": (1440, 900), "narrow": (375, 812)}
@@ -271,6 +273,17 @@ def test_the_order_is_by_activity_cost_or_layers(tab):
         tab.get_by_label("Order by").select_option(order)
         tab.wait_for_timeout(200)
         assert found(tab)[: len(first)] == first
+
+
+def test_the_best_match_is_a_whole_word_early_in_a_short_text(browser, tmp_path):
+    labels = ["fires on old, new", "fires on new", "fires on newer", "else, at greater length, it fires on new", "", ""]
+    layer = dataclasses.replace(made_up.layer_data(0), labels=labels)
+    page = writing.write_explorer(explorer_data(layers=[layer], steps=[]), tmp_path)
+    with watched(browser) as tab:
+        show(tab, page)
+        assert look_for(tab, "new") == ["0/1", "0/0", "0/3", "0/2"]
+        tab.get_by_label("Order by").select_option("activity")
+        wait_for_list(tab, ["0/3", "0/2", "0/1", "0/0"])
 
 
 def test_a_link_brings_everything_back_in_a_fresh_page(browser, report):

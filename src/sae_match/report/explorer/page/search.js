@@ -3,6 +3,7 @@
 /* What is looked for, and what the filters leave of it. */
 Explorer.search = (() => {
   const { model } = Explorer;
+  const PART_OF_WORD = 1e6;
   const loaded = new Map();
   const read = new Map();
   const texts = new Map();
@@ -46,19 +47,29 @@ Explorer.search = (() => {
     return texts.get(index);
   }
 
-  /** Features of a layer in whose text all words occur. */
+  /** Features of a layer in whose text all words occur, and the rank of each as a match: less is better. */
   function occurrences(index, words) {
     const { text, starts } = searchable(index);
-    const found = [];
+    const found = { features: [], ranks: [] };
     let feature = 0;
     for (let at = text.indexOf(words[0]); at >= 0; at = text.indexOf(words[0], starts[feature])) {
       while (starts[feature + 1] <= at) feature++;
       const line = text.slice(starts[feature], starts[feature + 1]);
-      if (words.every((word) => line.includes(word))) found.push(feature);
+      if (words.every((word) => line.includes(word))) {
+        found.features.push(feature);
+        found.ranks.push(rank(line, words[0], at - starts[feature]));
+      }
       feature++;
       if (feature >= starts.length - 1) break;
     }
     return found;
+  }
+
+  /** Whole words come first, then those early in a short text: labels begin with what matters most. */
+  function rank(line, word, at) {
+    const inWord = (character) => /[\p{L}\p{N}]/u.test(character);
+    const whole = !inWord(line.charAt(at - 1)) && !inWord(line.charAt(at + word.length));
+    return (whole ? 0 : PART_OF_WORD) + at + line.length;
   }
 
   /** Whether a feature passes the filters. */
@@ -82,18 +93,25 @@ Explorer.search = (() => {
     length: (layer, feature) => (layer.active[feature] > 0 ? -layer.length[feature] : 0),
     feature: () => 0,
   };
+  // Where no words are looked for, all match alike.
+  KEYS.match = (layer, feature, rankOfMatch) => rankOfMatch ?? KEYS.activity(layer, feature);
 
-  /** The candidates of a layer for a query; null for all of them. */
+  /** The candidates of a layer for a query, all of them where `features` is null, and their ranks if it has words. */
   function candidates(index, query) {
     const layer = model.layers[index];
     if (query.layer !== undefined) {
-      return layer.layer === query.layer && query.feature < layer.features ? [query.feature] : [];
+      const there = layer.layer === query.layer && query.feature < layer.features;
+      return { features: there ? [query.feature] : [] };
     }
-    if (!query.words.length) return null;
+    if (!query.words.length) return { features: null };
     const found = occurrences(index, query.words);
     const { number } = query;
     if (number === null || number >= layer.features) return found;
-    return [number, ...found.filter((feature) => feature !== number)];
+    const others = found.features.map((_, at) => at).filter((at) => found.features[at] !== number);
+    return {
+      features: [number, ...others.map((at) => found.features[at])],
+      ranks: [-Infinity, ...others.map((at) => found.ranks[at])],
+    };
   }
 
   /**
@@ -111,12 +129,12 @@ Explorer.search = (() => {
     model.layers.forEach((layer, index) => {
       const within = index >= filters.from && index <= filters.to;
       if (!within && query.words.length) return;
-      const chosen = candidates(index, query);
+      const { features: chosen, ranks } = candidates(index, query);
       const size = chosen ? chosen.length : layer.features;
       for (let at = 0; at < size; at++) {
         const feature = chosen ? chosen[at] : at;
         if (!within || !passes(layer, feature, filters)) { hidden++; continue; }
-        keys[count] = feature === query.number ? -Infinity : keyOf(layer, feature);
+        keys[count] = feature === query.number ? -Infinity : keyOf(layer, feature, ranks?.[at]);
         features[count] = feature;
         layerOf[count++] = index;
       }

@@ -3,7 +3,7 @@
 /* All that is chosen stands in the address after #, so that a link brings it back. */
 Explorer.state = (() => {
   const DEFAULTS = {
-    f: "", q: "", from: "", to: "", cost: "", active: "", kind: "all", sort: "activity", cosine: "0.7", cut: "",
+    f: "", q: "", from: "", to: "", cost: "", active: "", kind: "all", sort: "match", cosine: "0.7", cut: "",
   };
   const number = /^\d*\.?\d+(e[-+]?\d+)?$/i;
   const VALID = {
@@ -14,7 +14,7 @@ Explorer.state = (() => {
     cost: number,
     active: number,
     kind: /^(all|live|carries|appears|ends|dead)$/,
-    sort: /^(activity|cost|length|feature)$/,
+    sort: /^(match|activity|cost|length|feature)$/,
     cosine: /^(0(\.\d+)?|1(\.0+)?)$/,
     cut: number,
   };
