@@ -15,7 +15,7 @@ from sae_match.report.explorer.data import Context, ExplorerData
 from sae_match.report.explorer.paths import in_chunks, paths
 
 #: Features in a chunk of paths: little enough to be read in a blink, enough to keep the number of files small.
-_FEATURES_OF_CHUNK = 768
+_FEATURES_OF_CHUNK = 512
 _PAGE = "report.html"
 _FOLDER = "report"
 

@@ -135,6 +135,7 @@
   async function readAhead() {
     for (let index = 0; index < model.layers.length; index++) {
       await new Promise((resolve) => (window.requestIdleCallback ?? setTimeout)(resolve));
+      await path.opened();
       await Explorer.search.labels(index);
     }
   }

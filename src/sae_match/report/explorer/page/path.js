@@ -4,11 +4,16 @@
 Explorer.path = (() => {
   const { byId, element, format, model, charts } = Explorer;
   let asked = 0;
+  let opening = Promise.resolve();
   let neighbours = { before: null, after: null };
 
-  /** Show the feature that is chosen, or that there is none. */
-  async function show() {
-    const mine = ++asked;
+  /** Show the feature that is chosen, or that there is none; what is read ahead waits meanwhile. */
+  function show() {
+    opening = open(++asked);
+    return opening;
+  }
+
+  async function open(mine) {
     const begun = performance.now();
     const chosen = Explorer.state.get().f;
     const [number, feature] = chosen.split("/").map(Number);
@@ -230,5 +235,5 @@ Explorer.path = (() => {
   byId("before").addEventListener("click", () => move("before"));
   byId("after").addEventListener("click", () => move("after"));
 
-  return { show, move, bringIntoView };
+  return { show, move, bringIntoView, opened: () => opening };
 })();

@@ -87,7 +87,10 @@ Explorer.results = (() => {
 
   /** One after another, so that whatever else is asked for meanwhile is not held up. */
   async function readRest(layers, fill) {
-    for (const index of layers) await fill(index);
+    for (const index of layers) {
+      await Explorer.path.opened();
+      await fill(index);
+    }
   }
 
   function fillLabelsOf(layer) {
