@@ -1,4 +1,4 @@
-"""Measure what is claimed about the matching and the evaluation, side by side in one run.
+"""Measure what is claimed about the matching, the evaluation and the explorer, side by side in one run.
 
 python scripts/benchmark.py                       # everything; about half an hour on two cores
 python scripts/benchmark.py 'cases=[exact,16k]'
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from sae_match.benchmark import evaluation, matching
+from sae_match.benchmark import evaluation, explorer, matching
 from sae_match.benchmark.measuring import Figure, chosen, in_own_process, machine, table, write_csv, write_markdown
 from sae_match.settings.benchmark import BenchmarkSettings
 from sae_match.settings.entry import entry_point
@@ -20,7 +20,8 @@ def main(settings: BenchmarkSettings) -> None:
     console.print(machine(), highlight=False)
     file = Path(settings.output_dir) / "benchmark.csv"
     figures: list[Figure] = []
-    known = {**matching.cases(settings.seed), **evaluation.cases(Path(__file__).with_name("validate.py"))}
+    validate = Path(__file__).with_name("validate.py")
+    known = {**matching.cases(settings.seed), **evaluation.cases(validate), **explorer.cases()}
     for name, case in chosen(known, settings.cases).items():
         with console.status(name):
             found = in_own_process(case)

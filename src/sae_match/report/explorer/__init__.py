@@ -1,0 +1,1 @@
+"""The explorer: a page, opened from disk, that follows every feature through the layers."""

@@ -1,0 +1,99 @@
+"""What the explorer shows, as a finished validation tells it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Context:
+    """One place where a feature fires.
+
+    Attributes:
+        tokens: Those around it, decoded.
+        position: Which of them it fires on.
+        value: The feature's value there.
+        dataset: The text's.
+        document: Its number in the dataset.
+    """
+
+    tokens: Sequence[str]
+    position: int
+    value: float
+    dataset: str
+    document: int
+
+
+@dataclass(frozen=True)
+class LayerData:
+    """The features of one layer.
+
+    Attributes:
+        layer: Which one.
+        tokens: Evaluated tokens in all.
+        active: Tokens on which each feature was active.
+        mean_activation: Mean value where it was; nan where it never was.
+        labels: Its description where there is one, else what it fires on; empty where it never was active.
+        contexts: Strongest contexts of a feature, strongest first; called once for each.
+        links: Address of a feature's page at Neuronpedia; none where it has none. Called once for each.
+    """
+
+    layer: int
+    tokens: int
+    active: Int64[Tensor, " d_sae"]
+    mean_activation: Float[Tensor, " d_sae"]
+    labels: Sequence[str]
+    contexts: Callable[[int], Sequence[Context]]
+    links: Callable[[int], str | None]
+
+    @property
+    def d_sae(self) -> int:
+        """Number of features."""
+        return len(self.active)
+
+
+@dataclass(frozen=True)
+class StepData:
+    """The matching of two layers that follow each other among those shown.
+
+    Attributes:
+        source_layer, target_layer: The two.
+        permutation: Target feature of each source feature, -1 where it has no partner.
+        cost: Of each pair; nan where there is none.
+        encoder_cosine: Of each pair's columns of `W_enc`; nan where there is none.
+        decoder_cosine: Of each pair's rows of `W_dec`; nan where there is none.
+        both: Tokens on which both features of the pair were active.
+    """
+
+    source_layer: int
+    target_layer: int
+    permutation: Int64[Tensor, " n_source"]
+    cost: Float64[Tensor, " n_source"]
+    encoder_cosine: Float[Tensor, " n_source"]
+    decoder_cosine: Float[Tensor, " n_source"]
+    both: Int64[Tensor, " n_source"]
+
+
+@dataclass(frozen=True)
+class ExplorerData:
+    """Everything that the explorer shows.
+
+    Attributes:
+        title: The model and its SAEs, as people call them.
+        layers: In ascending order, at least one; they may have gaps and different widths.
+        steps: Between layers that follow each other in `layers`. Paths end where one is missing.
+        facts: Shown at the top, by name: model, SAEs, text, matcher and so on.
+    """
+
+    title: str
+    layers: Sequence[LayerData]
+    steps: Sequence[StepData]
+    facts: Mapping[str, str]
+
+    def steps_between(self) -> list[StepData | None]:
+        """The step from each layer to the next of `layers`; none where it is missing, so for the last."""
+        by_pair = {(step.source_layer, step.target_layer): step for step in self.steps}
+        numbers = [layer.layer for layer in self.layers]
+        return [by_pair.get(pair) for pair in zip(numbers, [*numbers[1:], -1], strict=True)]

@@ -1,0 +1,54 @@
+"use strict";
+
+/* Plain scripts that share one object: a page opened from disk may not load modules.
+   Nothing from the data ever becomes markup: text goes into text nodes only. */
+const Explorer = {};
+
+Explorer.byId = (id) => document.getElementById(id);
+
+/** An element with attributes (none where undefined) and children: elements, or strings as text. */
+Explorer.element = (tag, attributes = {}, ...children) => {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value !== undefined) made.setAttribute(name, value);
+  }
+  made.append(...children);
+  return made;
+};
+
+/** Numbers for people; what is not known is a dash. */
+Explorer.format = (() => {
+  const DASH = "–";
+  const counts = new Intl.NumberFormat("en-GB");
+  const three = new Intl.NumberFormat("en-GB", { maximumSignificantDigits: 3 });
+  const known = (value) => value !== null && value !== undefined && Number.isFinite(value);
+  // Neither 0.000000012 nor 1,230,000,000 can be read at a glance.
+  const far = (value) => value !== 0 && (Math.abs(value) < 1e-4 || Math.abs(value) >= 1e7);
+  const number = (value) => {
+    if (!known(value)) return DASH;
+    return far(value) ? value.toExponential(2) : three.format(value);
+  };
+  return {
+    count: (value) => (known(value) ? counts.format(value) : DASH),
+    number,
+    cosine: (value) => (known(value) ? value.toFixed(3) : DASH),
+    share: (value) => (known(value) ? `${number(100 * value)} %` : DASH),
+    feature: (layer, feature) => `${layer}/${feature}`,
+    layers: (value) => `${value} ${value === 1 ? "layer" : "layers"}`,
+  };
+})();
+
+/** Tell the reader what went wrong, above everything else. */
+Explorer.trouble = (message) => {
+  const place = Explorer.byId("trouble");
+  place.textContent = message;
+  place.hidden = !message;
+};
+
+/** Resolves once what was changed before is on the screen. */
+Explorer.painted = () =>
+  new Promise((resolve) => {
+    // A page in the background draws no frames.
+    if (document.hidden) setTimeout(resolve);
+    else requestAnimationFrame(() => setTimeout(resolve));
+  });

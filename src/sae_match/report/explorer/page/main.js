@@ -1,0 +1,149 @@
+"use strict";
+
+/* Reads what is needed for the first view, and connects what is chosen with what is shown. */
+(() => {
+  const { byId, element, format, model, state, flow, results, path } = Explorer;
+  const CONTROLS = {
+    query: "q", from: "from", to: "to", "max-cost": "cost", "min-active": "active", kind: "kind", sort: "sort",
+    "cosine-cut": "cosine", "cost-cut": "cut",
+  };
+  const LISTED = ["q", "from", "to", "cost", "active", "kind", "sort", "cosine", "cut"];
+  const TYPING_PAUSE = 120;
+
+  async function start() {
+    if (!window.DecompressionStream) throw new Error("this browser is too old for this page: it cannot unpack its data");
+    await model.load();
+    introduce();
+    if (matchMedia("(max-width: 900px)").matches) byId("filters").open = false;
+    state.restore();
+    state.onChange(onChange);
+    connect();
+    cut();
+    fillControls();
+    flow.show();
+    await Promise.all([results.show(), path.show()]);
+    await Explorer.painted();
+    performance.mark("explorer-first-view");
+    document.documentElement.dataset.ready = "yes";
+    readAhead();
+  }
+
+  function introduce() {
+    byId("title").textContent = model.title;
+    const numbers = model.layers.map((layer) => layer.layer);
+    const facts = [...model.facts, ["Layers", spans(numbers)], ["Features", format.count(model.features)]];
+    byId("facts").replaceChildren(...facts.map(([name, value]) =>
+      element("div", {}, element("dt", {}, name), element("dd", {}, value))));
+    for (const [id, otherwise] of [["from", numbers[0]], ["to", numbers.at(-1)]]) {
+      byId(id).replaceChildren(...numbers.map((number) =>
+        element("option", { value: number === otherwise ? "" : String(number) }, String(number))));
+    }
+  }
+
+  /** Runs of layers, as 0–3, 5, 7–9. */
+  function spans(numbers) {
+    const runs = [];
+    for (const number of numbers) {
+      if (runs.length && runs.at(-1)[1] === number - 1) runs.at(-1)[1] = number;
+      else runs.push([number, number]);
+    }
+    return runs.map(([first, last]) => (first === last ? `${first}` : `${first}–${last}`)).join(", ");
+  }
+
+  function cut() {
+    const chosen = state.get();
+    model.cut(Number(chosen.cosine), chosen.cut === "" ? Infinity : Number(chosen.cut));
+  }
+
+  function fillControls() {
+    const chosen = state.get();
+    for (const [id, key] of Object.entries(CONTROLS)) {
+      const control = byId(id);
+      // Setting a value moves the cursor of who is typing.
+      if (control.value !== chosen[key]) control.value = chosen[key];
+      // The first and the last layer stand for no bound, under whichever name a link has them.
+      if (control.tagName === "SELECT" && control.selectedIndex < 0) control.value = "";
+    }
+    byId("cosine-shown").textContent = Number(chosen.cosine).toFixed(2);
+  }
+
+  function onChange(changed) {
+    const has = (...keys) => keys.some((key) => changed.has(key));
+    fillControls();
+    const redrawn = [];
+    if (has("cosine", "cut")) {
+      cut();
+      flow.show();
+    }
+    if (has(...LISTED)) redrawn.push(results.show());
+    else results.mark();
+    if (has("f", "cosine", "cut")) redrawn.push(path.show());
+    Promise.all(redrawn).catch(fail);
+  }
+
+  function connect() {
+    let typing;
+    for (const id of Object.keys(CONTROLS)) {
+      byId(id).addEventListener("input", () => {
+        clearTimeout(typing);
+        typing = setTimeout(readControls, id === "query" ? TYPING_PAUSE : 0);
+      });
+    }
+    for (const form of document.querySelectorAll("form")) form.addEventListener("submit", (event) => event.preventDefault());
+    byId("reset").addEventListener("click", () => {
+      const { from, to, cost, active, kind, sort } = state.DEFAULTS;
+      state.set({ from, to, cost, active, kind, sort });
+    });
+    byId("copy").addEventListener("click", () => copyLink().catch(fail));
+    document.querySelector(".skip").addEventListener("click", (event) => {
+      // The address holds what is chosen: a jump may not change it.
+      event.preventDefault();
+      byId("query").focus();
+    });
+    document.addEventListener("keydown", onKey);
+  }
+
+  /** Take up what the controls say, but for numbers that are none. */
+  function readControls() {
+    const valid = Object.entries(CONTROLS).filter(([id]) => byId(id).validity.valid);
+    state.set(Object.fromEntries(valid.map(([id, key]) => {
+      const { value } = byId(id);
+      return [key, value.trim() === "" ? state.DEFAULTS[key] : value];
+    })));
+  }
+
+  function onKey(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
+    if (event.key === "/") {
+      event.preventDefault();
+      byId("query").focus();
+      byId("query").select();
+    } else if (event.key === "[") path.move("before");
+    else if (event.key === "]") path.move("after");
+  }
+
+  async function copyLink() {
+    try {
+      await navigator.clipboard.writeText(location.href);
+      byId("copied").textContent = "Copied.";
+    } catch {
+      byId("copied").textContent = "This browser does not let a page copy: take the address from its bar.";
+    }
+  }
+
+  /** While nothing else is to be done, read what the first search needs. */
+  async function readAhead() {
+    for (let index = 0; index < model.layers.length; index++) {
+      await new Promise((resolve) => (window.requestIdleCallback ?? setTimeout)(resolve));
+      await path.opened();
+      await Explorer.search.labels(index);
+    }
+  }
+
+  function fail(error) {
+    Explorer.trouble(`Something went wrong: ${error.message}.`);
+  }
+
+  window.addEventListener("unhandledrejection", (event) => fail(event.reason));
+  start().catch(fail);
+})();

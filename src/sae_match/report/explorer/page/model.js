@@ -1,0 +1,168 @@
+"use strict";
+
+/* Every feature of every layer in typed arrays; paths; and what carries on at the chosen cuts. */
+Explorer.model = (() => {
+  // As report/explorer/chunks.py stores them.
+  const COSINE_SCALE = 32767;
+  const NO_COSINE = -32768;
+  const CHUNKS_KEPT = 12;
+
+  const model = { layers: [], title: "", facts: [], chunks: [], features: 0, costs: { least: NaN, most: NaN } };
+  const kept = new Map();
+
+  model.load = async () => {
+    const index = await Explorer.loading.chunk("index");
+    const buffers = await Promise.all(index.layers.map((of) => Explorer.loading.packed(`layer-${of.layer}`)));
+    Object.assign(model, { title: index.title, facts: index.facts, chunks: index.chunks });
+    model.layers = index.layers.map((of, at) => unpacked(of, buffers[at]));
+    model.features = model.layers.reduce((sum, layer) => sum + layer.features, 0);
+    joinLayers();
+  };
+
+  function unpacked(of, buffer) {
+    const n = of.features;
+    const layer = {
+      ...of,
+      active: new Uint32Array(buffer, 0, n),
+      cost: null, next: null, storedCosine: null,
+      previous: null,
+      path: new Int32Array(n),
+      carries: new Uint8Array(n),
+      carried: new Uint8Array(n),
+      length: new Uint16Array(n),
+      pairCost: new Float32Array(n).fill(NaN),
+    };
+    if (of.step) {
+      layer.cost = new Float32Array(buffer, 4 * n, n);
+      layer.next = new Int32Array(buffer, 8 * n, n);
+      layer.storedCosine = new Int16Array(buffer, 12 * n, n);
+    }
+    return layer;
+  }
+
+  /** Predecessors, numbers of paths (counted as report/explorer/paths.py counts them), and one cost a feature. */
+  function joinLayers() {
+    let known = 0;
+    model.layers.forEach((layer, at) => {
+      const before = model.layers[at - 1];
+      if (before?.next) {
+        layer.previous = new Int32Array(layer.features).fill(-1);
+        before.next.forEach((target, source) => { if (target >= 0) layer.previous[target] = source; });
+      }
+      for (let feature = 0; feature < layer.features; feature++) {
+        const source = layer.previous ? layer.previous[feature] : -1;
+        layer.path[feature] = source >= 0 ? before.path[source] : known++;
+        if (layer.next?.[feature] >= 0) layer.pairCost[feature] = layer.cost[feature];
+        else if (source >= 0) layer.pairCost[feature] = before.cost[source];
+      }
+    });
+  }
+
+  /** Decoder cosine of a feature's pair with the next layer; NaN where there is none. */
+  model.cosine = (layer, feature) => {
+    const stored = layer.storedCosine ? layer.storedCosine[feature] : NO_COSINE;
+    return stored === NO_COSINE ? NaN : stored / COSINE_SCALE;
+  };
+
+  /** Decide which pairs carry on: both live, cosine at least and cost at most what is given. */
+  model.cut = (cosine, cost) => {
+    const least = Math.round(cosine * COSINE_SCALE);
+    model.layers.forEach((layer, at) => {
+      layer.carries.fill(0);
+      layer.carried.fill(0);
+      const after = model.layers[at + 1];
+      for (let feature = 0; layer.next && feature < layer.features; feature++) {
+        const target = layer.next[feature];
+        const carries = target >= 0 && layer.active[feature] > 0 && after.active[target] > 0
+          && layer.storedCosine[feature] !== NO_COSINE && layer.storedCosine[feature] >= least
+          && !(layer.cost[feature] > cost);
+        layer.carries[feature] = carries ? 1 : 0;
+      }
+    });
+    measureLengths();
+  };
+
+  /** How many layers each feature is carried through, itself included. */
+  function measureLengths() {
+    const { layers } = model;
+    layers.forEach((layer, at) => {
+      const before = layers[at - 1];
+      for (let feature = 0; feature < layer.features; feature++) {
+        const source = layer.previous ? layer.previous[feature] : -1;
+        const carried = source >= 0 && before.carries[source] === 1;
+        layer.carried[feature] = carried ? 1 : 0;
+        layer.length[feature] = carried ? before.length[source] + 1 : 1;
+      }
+    });
+    for (let at = layers.length - 2; at >= 0; at--) {
+      const layer = layers[at];
+      for (let feature = 0; layer.next && feature < layer.features; feature++) {
+        if (layer.carries[feature]) layer.length[feature] = layers[at + 1].length[layer.next[feature]];
+      }
+    }
+  }
+
+  /** Of each layer: live, dead; carried from before and appearing; carrying on and ending; null where nothing is known. */
+  model.flow = () => model.layers.map((layer) => {
+    let [live, carried, carries] = [0, 0, 0];
+    for (let feature = 0; feature < layer.features; feature++) {
+      if (layer.active[feature] > 0) live++;
+      carried += layer.carried[feature];
+      carries += layer.carries[feature];
+    }
+    return {
+      layer: layer.layer, live, dead: layer.features - live,
+      carried: layer.previous ? carried : null,
+      appears: layer.previous ? live - carried : null,
+      carries: layer.next ? carries : null,
+      ends: layer.next ? live - carries : null,
+    };
+  });
+
+  /** The place of a layer among those shown, -1 where it is not. */
+  model.indexOf = (number) => model.layers.findIndex((layer) => layer.layer === number);
+
+  /** The features of a path, first layer first, from any of them. */
+  model.pathOf = (index, feature) => {
+    const members = [{ index, feature }];
+    for (let [at, member] = [index, feature]; ;) {
+      const source = model.layers[at].previous?.[member] ?? -1;
+      if (source < 0) break;
+      members.unshift({ index: --at, feature: member = source });
+    }
+    for (let [at, member] = [index, feature]; ;) {
+      const target = model.layers[at].next?.[member] ?? -1;
+      if (target < 0) break;
+      members.push({ index: ++at, feature: member = target });
+    }
+    return members;
+  };
+
+  /** What is known of each feature of a path, from the chunk that holds it. */
+  model.details = async (path) => {
+    let [low, high] = [0, model.chunks.length - 1];
+    while (low < high) {
+      const middle = (low + high + 1) >> 1;
+      if (model.chunks[middle] <= path) low = middle;
+      else high = middle - 1;
+    }
+    const paths = await chunkOf(low);
+    return paths[path - model.chunks[low]].map(([label, link, mean, encoderCosine, both, contexts]) =>
+      ({ label, link, mean, encoderCosine, both, contexts }));
+  };
+
+  /** A chunk of paths; the last few are kept. */
+  function chunkOf(number) {
+    let found = kept.get(number);
+    kept.delete(number);
+    if (!found) {
+      found = Explorer.loading.packedJson(`paths-${number}`);
+      found.catch(() => kept.delete(number));
+    }
+    kept.set(number, found);
+    if (kept.size > CHUNKS_KEPT) kept.delete(kept.keys().next().value);
+    return found;
+  }
+
+  return model;
+})();

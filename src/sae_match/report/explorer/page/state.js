@@ -1,0 +1,76 @@
+"use strict";
+
+/* All that is chosen stands in the address after #, so that a link brings it back. */
+Explorer.state = (() => {
+  const DEFAULTS = {
+    f: "", q: "", from: "", to: "", cost: "", active: "", kind: "all", sort: "match", cosine: "0.7", cut: "",
+  };
+  const number = /^\d*\.?\d+(e[-+]?\d+)?$/i;
+  const VALID = {
+    f: /^\d{1,9}\/\d{1,9}$/,
+    q: /^[^]{1,500}$/,
+    from: /^\d{1,9}$/,
+    to: /^\d{1,9}$/,
+    cost: number,
+    active: number,
+    kind: /^(all|live|carries|appears|ends|dead)$/,
+    sort: /^(match|activity|cost|length|feature)$/,
+    cosine: /^(0(\.\d+)?|1(\.0+)?)$/,
+    cut: number,
+  };
+  const listeners = [];
+  let current = { ...DEFAULTS };
+
+  /** What the address says; what it says wrongly is left out. */
+  function read() {
+    const given = new URLSearchParams(location.hash.slice(1));
+    const found = { ...DEFAULTS };
+    for (const key of Object.keys(DEFAULTS)) {
+      const value = given.get(key);
+      if (value !== null && VALID[key].test(value)) found[key] = value;
+    }
+    return found;
+  }
+
+  function address() {
+    const given = new URLSearchParams();
+    for (const [key, value] of Object.entries(current)) {
+      if (value !== DEFAULTS[key]) given.set(key, value);
+    }
+    // A slash may stand in a fragment as it is, and is easier to read.
+    return `#${given.toString().replaceAll("%2F", "/")}`;
+  }
+
+  function change(next) {
+    const changed = Object.keys(DEFAULTS).filter((key) => next[key] !== current[key]);
+    current = next;
+    return changed;
+  }
+
+  /** Choose something; a step back in the browser's history is kept for a feature. */
+  function set(changes) {
+    const changed = change({ ...current, ...changes });
+    if (!changed.length) return;
+    history[changed.includes("f") ? "pushState" : "replaceState"](null, "", address());
+    tell(changed);
+  }
+
+  function tell(changed) {
+    for (const listener of listeners) listener(new Set(changed), current);
+  }
+
+  /** Take up what the address says now. */
+  function restore() {
+    const changed = change(read());
+    if (changed.length) tell(changed);
+  }
+
+  window.addEventListener("hashchange", restore);
+  window.addEventListener("popstate", restore);
+
+  return {
+    DEFAULTS, set, restore,
+    get: () => current,
+    onChange: (listener) => listeners.push(listener),
+  };
+})();

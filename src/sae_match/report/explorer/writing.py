@@ -1,0 +1,163 @@
+"""Writes the explorer: the page, and beside it a folder with its scripts and its data in chunks."""
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from html import escape
+from importlib import resources
+from pathlib import Path
+
+from sae_match.errors import UserError
+from sae_match.files import written_whole
+from sae_match.report.explorer.checking import refuse_context, refuse_inconsistent, refuse_link
+from sae_match.report.explorer.chunks import packed_json, packed_layer, rounded, write_json, write_packed
+from sae_match.report.explorer.data import Context, ExplorerData
+from sae_match.report.explorer.paths import in_chunks, paths
+
+#: Features in a chunk of paths: little enough to be read in a blink, enough to keep the number of files small.
+_FEATURES_OF_CHUNK = 512
+_PAGE = "report.html"
+_FOLDER = "report"
+
+
+def write_explorer(data: ExplorerData, folder: Path) -> Path:
+    """Write `report.html` and the folder `report` beside it; returns the page.
+
+    The folder appears when it is whole, the page after it; what an earlier run left of both is replaced.
+    Contexts of one chunk of paths are in memory at a time.
+
+    Raises:
+        UserError: If layers and steps do not fit together, a context marks a token that it does not have, a
+            link is no address of the web, or the folder cannot be written.
+    """
+    refuse_inconsistent(data)
+    page, beside = folder / _PAGE, folder / _FOLDER
+    unfinished: Path | None = None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(folder)
+        unfinished = Path(tempfile.mkdtemp(dir=folder, prefix=f".{_FOLDER}."))
+        _write_beside(data, unfinished)
+        # No page may stand beside data that is not its own.
+        page.unlink(missing_ok=True)
+        if beside.exists():
+            shutil.rmtree(beside)
+        unfinished.chmod(0o755)
+        unfinished.replace(beside)
+        with written_whole(page) as temporary:
+            temporary.write_text(_page_text(data.title), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write the explorer to {folder}: {error.strerror or error}") from error
+    finally:
+        if unfinished is not None:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    return page
+
+
+def _write_beside(data: ExplorerData, folder: Path) -> None:
+    """Scripts, library and chunks."""
+    with resources.as_file(resources.files("sae_match.report.explorer")) as package:
+        shutil.copytree(package / "page", folder / "page", ignore=shutil.ignore_patterns("*.html"))
+        shutil.copytree(package / "vendor", folder / "vendor")
+    chunks = folder / "data"
+    chunks.mkdir()
+    for layer, step in zip(data.layers, data.steps_between(), strict=True):
+        name = f"layer-{layer.layer}"
+        write_packed(chunks / f"{name}.js", name, packed_layer(layer, step))
+    starts = _write_paths(data, chunks)
+    write_json(chunks / "index.js", "index", _index(data, starts))
+
+
+def _index(data: ExplorerData, starts: Sequence[int]) -> dict[str, object]:
+    """What the page reads first.
+
+    `layers`: number, tokens, features, and whether there is a step to the next; `chunks`: the first path of
+    each chunk of paths.
+    """
+    return {
+        "title": data.title,
+        "facts": list(data.facts.items()),
+        "layers": [
+            {"layer": layer.layer, "tokens": layer.tokens, "features": layer.d_sae, "step": step is not None}
+            for layer, step in zip(data.layers, data.steps_between(), strict=True)
+        ],
+        "chunks": list(starts),
+    }
+
+
+def _write_paths(data: ExplorerData, chunks: Path) -> list[int]:
+    """Details of every path, and what can be searched for in each layer; returns the first path of each chunk."""
+    reader = _Details(data)
+    starts: list[int] = []
+    for start, members in in_chunks(paths(data), _FEATURES_OF_CHUNK):
+        name = f"paths-{len(starts)}"
+        details = [[reader.of(*member) for member in path] for path in members]
+        write_packed(chunks / f"{name}.js", name, packed_json(details))
+        starts.append(start)
+    for layer, fires_on in zip(data.layers, reader.fires_on, strict=True):
+        name = f"labels-{layer.layer}"
+        write_packed(chunks / f"{name}.js", name, packed_json([list(layer.labels), fires_on]))
+    return starts
+
+
+class _Details:
+    """Details of single features, and on the way the tokens that each fires on.
+
+    Args:
+        data: Of all layers.
+
+    Attributes:
+        fires_on: Distinct tokens marked in each feature's contexts, joined by spaces, by layer.
+    """
+
+    def __init__(self, data: ExplorerData) -> None:
+        self.layers = data.layers
+        self.means = [layer.mean_activation.tolist() for layer in data.layers]
+        self.steps = [
+            None if step is None else (step.permutation.tolist(), step.encoder_cosine.tolist(), step.both.tolist())
+            for step in data.steps_between()
+        ]
+        self.fires_on = [[""] * layer.d_sae for layer in data.layers]
+
+    def of(self, index: int, feature: int) -> list[object]:
+        """Label, link, mean activation, encoder cosine and co-activation with the next layer's partner, contexts."""
+        layer, step = self.layers[index], self.steps[index]
+        link = layer.links(feature)
+        if link is not None:
+            refuse_link(link, layer.layer, feature)
+        encoder_cosine, both = None, None
+        if step is not None and step[0][feature] >= 0:
+            encoder_cosine, both = rounded(step[1][feature]), step[2][feature]
+        return [
+            layer.labels[feature],
+            link,
+            rounded(self.means[index][feature]),
+            encoder_cosine,
+            both,
+            self._contexts(index, feature),
+        ]
+
+    def _contexts(self, index: int, feature: int) -> list[list[object]]:
+        """Dataset, document, marked token's number, value and tokens of each."""
+        layer = self.layers[index]
+        contexts: Sequence[Context] = layer.contexts(feature)
+        for context in contexts:
+            refuse_context(context, layer.layer, feature)
+        marked = (context.tokens[context.position].strip() for context in contexts)
+        self.fires_on[index][feature] = " ".join(dict.fromkeys(token for token in marked if token))
+        return [
+            [context.dataset, context.document, context.position, rounded(context.value), list(context.tokens)]
+            for context in contexts
+        ]
+
+
+def _page_text(title: str) -> str:
+    template = resources.files("sae_match.report.explorer").joinpath("page", _PAGE).read_text(encoding="utf-8")
+    return template.replace("{{title}}", escape(title))
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what runs that were killed while they wrote have left."""
+    for leftover in folder.glob(f".{_FOLDER}.*"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)

@@ -1,0 +1,103 @@
+"""A small explorer whose every number can be done in one's head."""
+
+import base64
+import gzip
+import json
+import math
+from pathlib import Path
+
+import torch
+
+from sae_match.report.explorer.data import Context, ExplorerData, LayerData, StepData
+
+NASTY = "<script>alert(1)</script><b>bold</b> & </script>"
+TOKENS = 1000
+#: Layer 3 is missing, and there is no step from layer 4 to layer 5. Layer 5 is narrower.
+WIDTHS = {0: 6, 1: 6, 2: 6, 4: 6, 5: 3}
+DEAD = {(1, 5), (2, 0)}
+SHIFTS = {(0, 1): 1, (1, 2): 2, (2, 4): 0}
+
+
+def active(layer, feature):
+    return 0 if (layer, feature) in DEAD else 100 * (feature + 1) + layer
+
+
+def label(layer, feature):
+    if (layer, feature) in DEAD:
+        return ""
+    return NASTY if (layer, feature) == (1, 3) else f"words about topic{feature} in layer {layer}"
+
+
+def contexts(layer, feature):
+    if (layer, feature) in DEAD:
+        return []
+    tokens = [" the", f" mark{layer}x{feature}", "\n", " end"]
+    return [Context(tokens, 1, 5.0 - rank, "prose", 10 * layer + rank) for rank in range(2)]
+
+
+def link(layer, feature):
+    return f"https://www.neuronpedia.org/model/{layer}-res/{feature}" if feature % 2 == 0 else None
+
+
+def layer_data(layer):
+    features = range(WIDTHS[layer])
+    counts = torch.tensor([active(layer, feature) for feature in features])
+    return LayerData(
+        layer,
+        TOKENS,
+        counts,
+        torch.where(counts > 0, counts / 8, math.nan),
+        [label(layer, feature) for feature in features],
+        lambda feature: contexts(layer, feature),
+        lambda feature: link(layer, feature),
+    )
+
+
+def partner(source, target, feature):
+    """Everything is shifted; feature 4 of layer 2 has no partner."""
+    return -1 if (source, feature) == (2, 4) else (feature + SHIFTS[source, target]) % WIDTHS[target]
+
+
+def cosine(feature):
+    return (feature + 4) / 10
+
+
+def step_data(source, target):
+    features = range(WIDTHS[source])
+    permutation = torch.tensor([partner(source, target, feature) for feature in features])
+
+    def where_matched(value):
+        return torch.where(permutation >= 0, torch.tensor([value(feature) for feature in features]), math.nan)
+
+    return StepData(
+        source,
+        target,
+        permutation,
+        where_matched(lambda feature: feature + 0.5).double(),
+        where_matched(lambda feature: cosine(feature) - 0.125).float(),
+        where_matched(cosine).float(),
+        torch.tensor([10 * feature for feature in features]),
+    )
+
+
+def explorer_data(**changes):
+    parts = {
+        "title": "Model <i>one</i>",
+        "layers": [layer_data(layer) for layer in WIDTHS],
+        "steps": [step_data(*pair) for pair in SHIFTS],
+        "facts": {"Model": "one", "Text": NASTY},
+    }
+    return ExplorerData(**{**parts, **changes})
+
+
+def received(file: Path):
+    """What a chunk hands to the page."""
+    text = file.read_text(encoding="ascii")
+    start = f'Explorer.receive("{file.stem}",'
+    assert text.startswith(start)
+    assert text.endswith(");\n")
+    return json.loads(text[len(start) : -3])
+
+
+def unpacked(file: Path) -> bytes:
+    return gzip.decompress(base64.b64decode(received(file)))
