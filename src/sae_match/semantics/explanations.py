@@ -1,6 +1,7 @@
 """Explanations of features as Neuronpedia tells them, and which of several is the description of a feature."""
 
 import gzip
+import io
 import json
 import math
 import unicodedata
@@ -9,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -133,7 +134,7 @@ class Explanations:
         self._features = table["feature"].to_numpy()
 
 
-def read_lines(stream: BinaryIO, where: str, model: str, source: str) -> Iterator[Explanation]:
+def read_lines(stream: io.BytesIO | io.BufferedReader, where: str, model: str, source: str) -> Iterator[Explanation]:
     """Explanations from a file of an export: JSON lines, compressed or not, no more than a row in memory.
 
     Args:

@@ -6,7 +6,6 @@ import os
 import re
 from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol
 from urllib.parse import urlsplit
 
 from sae_match.errors import UserError
@@ -23,13 +22,6 @@ KEY = "NEURONPEDIA_API_KEY"
 # Features in a row of which the API knows nothing, before this is said aloud.
 _SUSPICIOUS = 20
 _NAME = re.compile(r"[A-Za-z0-9_][\w.-]*", re.ASCII)
-
-
-class Source(Protocol):
-    """The explanations of one SAE's features."""
-
-    def of(self, feature: int) -> list[Explanation]:
-        """The explanations of a feature; none where it has none."""
 
 
 def checked_name(kind: str, name: str) -> str:
@@ -99,6 +91,10 @@ class FromAPI:
                 "%s: no explanation of %d features in a row; is it in sae.neuronpedia?", self.address, _SUSPICIOUS
             )
         return found
+
+
+#: The explanations of one SAE's features, whichever way they come.
+Source = Explanations | FromAPI
 
 
 def from_export(export: Export, model: str, source: str, watch: Watch) -> Explanations:

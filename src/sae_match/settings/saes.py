@@ -15,7 +15,7 @@ class NeuronpediaSettings:
     """Where the features of a collection have their pages on Neuronpedia.
 
     Attributes:
-        model: Name of the language model there.
+        model: Name of the language model there; no layer has pages if none is given.
         source: Name of each layer's source there, with `{layer}` and what picks the layer's SAE, such as
             `{width}` and `{l0}`, in braces.
         l0: Where a source stands for an SAE of one L0, that L0 for each layer: of another one, `other` is
@@ -24,7 +24,7 @@ class NeuronpediaSettings:
         layers: Names of single layers' sources, which go before everything else; null for no pages.
     """
 
-    model: str = MISSING
+    model: str | None = None
     source: str | None = None
     l0: dict[str, Any] = field(default_factory=dict)
     other: str | None = None
@@ -34,10 +34,15 @@ class NeuronpediaSettings:
         """Names of the model and of the source for each layer that has pages.
 
         Raises:
-            UserError: If a name asks for what does not pick the layer's SAE.
+            UserError: If sources are named and no model, or a name asks for what does not pick the layer's SAE.
         """
+        if self.model is None:
+            if self.source is not None or self.layers:
+                raise UserError("sae.neuronpedia names sources and no model; set sae.neuronpedia.model")
+            return {}
+        model = self.model
         named = {layer: self._source(layer, which) for layer, which in sorted(layers.items())}
-        return {layer: (self.model, source) for layer, source in named.items() if source is not None}
+        return {layer: (model, source) for layer, source in named.items() if source is not None}
 
     def _source(self, layer: int, which: Mapping[str, Any]) -> str | None:
         if str(layer) in self.layers:
@@ -76,7 +81,7 @@ class SAESettings:
     revision: str | None = None
     layers: dict[str, dict[str, Any]] = field(default_factory=dict)
     site: str = "residual"
-    neuronpedia: NeuronpediaSettings | None = None
+    neuronpedia: NeuronpediaSettings = field(default_factory=NeuronpediaSettings)
 
     def collection(self) -> SAECollection:
         """The collection that these settings describe.
@@ -88,5 +93,5 @@ class SAESettings:
             if not layer.isdecimal():
                 raise UserError(f"sae.layers must be named by layer numbers, got {layer!r}")
         which = {int(layer): where for layer, where in self.layers.items()}
-        pages = {} if self.neuronpedia is None else self.neuronpedia.names(which)
+        pages = self.neuronpedia.names(which)
         return SAECollection(self.format, self.source, self.revision, which, self.site, pages)
