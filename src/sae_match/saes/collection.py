@@ -24,6 +24,8 @@ class SAECollection:
         revision: Commit, tag or branch of the repository.
         layers: For each layer, what picks its SAE within the source; with `source`, within another one.
         site: Where in its decoder layer each of them reads, one of `sae_match.saes.sites.SITES`.
+        neuronpedia: For layers whose features have pages on Neuronpedia, the names of the model and of the
+            source there.
     """
 
     format: str
@@ -31,6 +33,7 @@ class SAECollection:
     revision: str | None = None
     layers: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     site: str = "residual"
+    neuronpedia: Mapping[int, tuple[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         checked_site(self.site)

@@ -1,5 +1,6 @@
 """Which SAEs, as plain settings that Hydra fills and checks."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -7,6 +8,57 @@ from sae_match.errors import UserError
 from sae_match.saes.collection import SAECollection
 
 MISSING = "???"
+
+
+@dataclass
+class NeuronpediaSettings:
+    """Where the features of a collection have their pages on Neuronpedia.
+
+    Attributes:
+        model: Name of the language model there; no layer has pages if none is given.
+        source: Name of each layer's source there, with `{layer}` and what picks the layer's SAE, such as
+            `{width}` and `{l0}`, in braces.
+        l0: Where a source stands for an SAE of one L0, that L0 for each layer: of another one, `other` is
+            the name.
+        other: Name of the source of an SAE of another L0; none of them has pages if none is given.
+        layers: Names of single layers' sources, which go before everything else; null for no pages.
+    """
+
+    model: str | None = None
+    source: str | None = None
+    l0: dict[str, Any] = field(default_factory=dict)
+    other: str | None = None
+    layers: dict[str, str | None] = field(default_factory=dict)
+
+    def names(self, layers: Mapping[int, Mapping[str, Any]]) -> dict[int, tuple[str, str]]:
+        """Names of the model and of the source for each layer that has pages.
+
+        Raises:
+            UserError: If sources are named and no model, or a name asks for what does not pick the layer's SAE.
+        """
+        if self.model is None:
+            if self.source is not None or self.layers:
+                raise UserError("sae.neuronpedia names sources and no model; set sae.neuronpedia.model")
+            return {}
+        model = self.model
+        named = {layer: self._source(layer, which) for layer, which in sorted(layers.items())}
+        return {layer: (model, source) for layer, source in named.items() if source is not None}
+
+    def _source(self, layer: int, which: Mapping[str, Any]) -> str | None:
+        if str(layer) in self.layers:
+            return self.layers[str(layer)]
+        usual = not self.l0 or which.get("l0") == self.l0.get(str(layer))
+        template = self.source if usual else self.other
+        if template is None:
+            return None
+        fields = {"layer": layer, **which}
+        try:
+            return template.format_map(fields)
+        except (KeyError, ValueError, IndexError, AttributeError, TypeError) as error:
+            raise UserError(
+                f"sae.neuronpedia: {template!r} is no name of a source of layer {layer}; "
+                f"{', '.join(f'{{{name}}}' for name in fields)} can stand in it"
+            ) from error
 
 
 @dataclass
@@ -21,6 +73,7 @@ class SAESettings:
             within the source; with `source`, within another one.
         site: Where in its decoder layer each SAE reads: `residual`, `residual_before`, `mlp`, `attention` or
             `attention_output`.
+        neuronpedia: Where their features have pages on Neuronpedia, if anywhere.
     """
 
     format: str = MISSING
@@ -28,15 +81,17 @@ class SAESettings:
     revision: str | None = None
     layers: dict[str, dict[str, Any]] = field(default_factory=dict)
     site: str = "residual"
+    neuronpedia: NeuronpediaSettings = field(default_factory=NeuronpediaSettings)
 
     def collection(self) -> SAECollection:
         """The collection that these settings describe.
 
         Raises:
-            UserError: If a layer is no number, or there is no such site.
+            UserError: If a layer is no number, there is no such site, or no such name on Neuronpedia can be.
         """
         for layer in self.layers:
             if not layer.isdecimal():
                 raise UserError(f"sae.layers must be named by layer numbers, got {layer!r}")
         which = {int(layer): where for layer, where in self.layers.items()}
-        return SAECollection(self.format, self.source, self.revision, which, self.site)
+        pages = self.neuronpedia.names(which)
+        return SAECollection(self.format, self.source, self.revision, which, self.site, pages)

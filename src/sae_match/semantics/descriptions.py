@@ -1,0 +1,177 @@
+"""What the features of a collection's SAEs mean, in words."""
+
+import logging
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import platformdirs
+
+from sae_match.errors import UserError
+from sae_match.saes.collection import SAECollection
+from sae_match.semantics.explanations import described
+from sae_match.semantics.export import Export, Watch
+from sae_match.semantics.neuronpedia import (
+    FromAPI,
+    Source,
+    api_client,
+    checked_name,
+    from_export,
+    from_folder,
+    host_of,
+)
+from sae_match.semantics.polite import Manners, PoliteClient
+
+log = logging.getLogger(__name__)
+
+MODES = ("auto", "export", "api", "none")
+
+
+@dataclass
+class DescriptionSettings:
+    """Where descriptions of features come from, and how they are asked for.
+
+    Attributes:
+        mode: `export` for bulk files, `api` for single questions, `auto` for bulk files and, of sources that
+            have none, single questions; `none` for no descriptions.
+        folder: Folder with files of the export, below `MODEL/SOURCE/explanations/`, to read instead of asking.
+        prefer: Names of explaining models or kinds of explanation, most preferred first: whose explanation of
+            a feature is its description where there are several.
+        cache_dir: Where answers are kept between runs; the user's cache folder if none is given.
+        export: Where the bulk files are, as `https://…` or `s3://BUCKET`.
+        api: Address of Neuronpedia.
+        requests_per_hour: Single questions an hour, of all processes that share the cache together; a tenth of
+            them may come at once.
+        timeout: Seconds without a sign of life after which a question counts as unanswered.
+        tries: How often a question is asked before it is given up.
+        back_off: Seconds before the second try; each further wait is twice as long.
+    """
+
+    mode: str = "auto"
+    folder: str | None = None
+    prefer: list[str] = field(default_factory=list)
+    cache_dir: str | None = None
+    export: str = "https://neuronpedia-datasets.s3.us-east-1.amazonaws.com"
+    api: str = "https://www.neuronpedia.org"
+    requests_per_hour: float = 10_000.0
+    timeout: float = 60.0
+    tries: int = 5
+    back_off: float = 1.0
+
+
+class Descriptions:
+    """Descriptions of features by layer, each layer's looked for when it is first asked for.
+
+    Args:
+        names: Of layers whose features have pages on Neuronpedia, the names of the model and the source there.
+        open_source: Where the explanations of a model's source come from.
+        prefer: What is preferred where a feature has several; see `sae_match.semantics.explanations.described`.
+        site: Address of the pages.
+    """
+
+    def __init__(
+        self,
+        names: Mapping[int, tuple[str, str]],
+        open_source: Callable[[str, str, Watch], Source],
+        prefer: Collection[str] = (),
+        site: str = DescriptionSettings.api,
+    ) -> None:
+        self.names = {
+            layer: (checked_name("model", model), checked_name("source", source))
+            for layer, (model, source) in sorted(names.items())
+        }
+        self._open, self._prefer, self._site = open_source, tuple(prefer), site.rstrip("/")
+        self._sources: dict[int, Source] = {}
+
+    def of(self, layer: int, feature: int) -> str | None:
+        """The description of a feature; None where it has none, or its layer is not described.
+
+        Raises:
+            UserError: If descriptions of the layer should be there and cannot be had.
+        """
+        return self._described(layer, feature, _unwatched)
+
+    def link(self, layer: int, feature: int) -> str | None:
+        """Address of a feature's page, whether or not it is described; None where its layer has no pages."""
+        if layer not in self.names or feature < 0:
+            return None
+        return "/".join((self._site, *self.names[layer], str(feature)))
+
+    def fetch(self, wanted: Mapping[int, Collection[int]], watch: Watch | None = None) -> None:
+        """Have the descriptions of features at hand, so that `of` need not wait for them.
+
+        Args:
+            wanted: Features of each layer; where bulk files are read, all of its features come.
+            watch: Told what is being fetched, how much of it is done, and of how much.
+
+        Raises:
+            UserError: If descriptions of a layer should be there and cannot be had.
+        """
+        watch = watch or _unwatched
+        for layer, features in sorted(wanted.items()):
+            source = self._source(layer, watch)
+            if not isinstance(source, FromAPI):
+                continue
+            for done, feature in enumerate(sorted(features), start=1):
+                self._described(layer, feature, watch)
+                watch("descriptions of {}/{}".format(*self.names[layer]), done, len(features))
+
+    def _described(self, layer: int, feature: int, watch: Watch) -> str | None:
+        source = self._source(layer, watch)
+        return None if source is None or feature < 0 else described(source.of(feature), self._prefer)
+
+    def _source(self, layer: int, watch: Watch) -> Source | None:
+        if layer not in self._sources and layer in self.names:
+            self._sources[layer] = self._open(*self.names[layer], watch)
+        return self._sources.get(layer)
+
+
+def open_descriptions(settings: DescriptionSettings, collection: SAECollection) -> Descriptions | None:
+    """Descriptions of a collection's features; None where none are wanted, or it does not say whose they are.
+
+    Nothing is asked for yet.
+
+    Raises:
+        UserError: If a setting is not sound.
+    """
+    if settings.mode not in MODES:
+        raise UserError(f"unknown descriptions.mode {settings.mode!r}; there are {', '.join(MODES)}")
+    if settings.mode == "none":
+        return None
+    if not collection.neuronpedia:
+        if settings.folder is not None:
+            raise UserError(f"whose descriptions are in {settings.folder}? sae.neuronpedia names no model and source")
+        return None
+    return Descriptions(collection.neuronpedia, _opener(settings), settings.prefer, settings.api)
+
+
+def _opener(settings: DescriptionSettings) -> Callable[[str, str, Watch], Source]:
+    if settings.folder is not None:
+        folder = Path(settings.folder).expanduser()
+        if not folder.is_dir():
+            raise UserError(f"descriptions.folder={settings.folder} is no folder")
+        return lambda model, source, _: from_folder(folder, model, source)
+    cache = _cache(settings)
+    manners = Manners(settings.timeout, settings.tries, settings.back_off)
+    export = Export(PoliteClient(manners), settings.export, cache / host_of(settings.export))
+    api, kept = api_client(cache, settings.api, manners, settings.requests_per_hour), cache / host_of(settings.api)
+
+    def opened(model: str, source: str, watch: Watch) -> Source:
+        if settings.mode == "export":
+            return from_export(export, model, source, watch)
+        found = export.explanations(model, source, watch) if settings.mode == "auto" else None
+        if found is None and settings.mode == "auto":
+            log.warning("no explanations of %s/%s in the export; asking for single features", model, source)
+        return FromAPI(api, settings.api, kept, model, source) if found is None else found
+
+    return opened
+
+
+def _cache(settings: DescriptionSettings) -> Path:
+    if settings.cache_dir is not None:
+        return Path(settings.cache_dir).expanduser() / "neuronpedia"
+    return Path(platformdirs.user_cache_dir("sae-match")) / "neuronpedia"
+
+
+def _unwatched(what: str, done: int, total: int) -> None:
+    del what, done, total
