@@ -135,7 +135,8 @@ def test_several_questions_in_a_row_that_fail_end_the_run(serve, ask):
     server = serve(lambda request, number: same_words(request) if number < 10 else refused(500))
     with pytest.raises(UserError, match="answered 500"):
         ask(server, concurrency=1, retries=0).judge(made_up(20))
-    assert len(server.requests) == 13
+    # One more may be under way.
+    assert len(server.requests) in (13, 14)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +168,7 @@ def test_a_model_that_gives_no_labels_ends_the_run(serve, ask):
     server = serve(lambda *_: said("As a language model I like both."))
     with pytest.raises(UserError, match=r"20 answers in a row have no label.*I like both.*judge.model"):
         ask(server, concurrency=1).judge(made_up(50))
-    assert len(server.requests) == 60
+    assert len(server.requests) in range(60, 64)
 
 
 def test_a_pair_has_labels_only_if_both_orders_have_one(serve, ask):

@@ -127,7 +127,7 @@ def test_a_server_without_structured_output_is_read_by_the_closing_label(serve, 
     server = serve(answers)
     judge = ask(server, concurrency=1)
     assert [verdict.labels for verdict in judge.judge(PAIRS)] == [(3, 3), (2, 2), (1, 1)]
-    assert judge.judge(made_up(3))[0].labels == (1, 1)
+    assert judge.judge(made_up(3))[0].labels == (2, 2)
     # Refused once, for the whole run.
     assert sum("response_format" in request for request in server.requests) == 1
     assert "Label: n" in server.requests[-1]["messages"][0]["content"]

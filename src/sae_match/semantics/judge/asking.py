@@ -7,7 +7,7 @@ from threading import Event
 from typing import Literal
 
 from sae_match.errors import UserError
-from sae_match.semantics.judge.failures import UnansweredError
+from sae_match.semantics.judge.failures import StoppedError, UnansweredError
 from sae_match.semantics.judge.reading import Reply
 from sae_match.semantics.judge.store import Question, Store
 
@@ -47,6 +47,8 @@ def ask_all(
     stop = Event()
 
     def one(question: Question) -> Asked | Literal["busy"]:
+        if stop.is_set():
+            return StoppedError(), False
         claimed = store.claim(question)
         if not isinstance(claimed, str):
             return claimed, True
@@ -62,7 +64,7 @@ def ask_all(
                     result = future.result()
                     if result == "busy":
                         waiting.append(futures[future])
-                    else:
+                    elif not isinstance(result[0], StoppedError):
                         told(futures[future], *result)
                 if waiting:
                     log.log(logging.DEBUG if said else logging.INFO, "another process asks %d too", len(waiting))
@@ -79,15 +81,19 @@ def _asked(question: Question, ask: Callable[[Question, Event], Reply], store: S
     """Ask a question that is ours to ask, and keep what the model said."""
     kept = False
     try:
-        if stop.is_set():
-            return UnansweredError("stopped", all=False)
         reply = ask(question, stop)
         if reply.label is not None or reply.refused:
             store.keep(question, reply)
             kept = True
         return reply
     except UnansweredError as error:
+        if error.all:
+            stop.set()
         return error
+    except BaseException:
+        # At once: until the main thread hears of it, another question would be asked in vain.
+        stop.set()
+        raise
     finally:
         if not kept:
             store.release(question)

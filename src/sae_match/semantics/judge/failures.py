@@ -32,6 +32,13 @@ class UnansweredError(Exception):
         self.all = all
 
 
+class StoppedError(UnansweredError):
+    """A question was not asked, or not again, because the run ends."""
+
+    def __init__(self) -> None:
+        super().__init__("stopped", all=False)
+
+
 @dataclass(frozen=True)
 class Counterpart:
     """Who is asked, for messages.
@@ -77,7 +84,8 @@ class Counterpart:
             cause = error.__cause__ or error
             return f"cannot reach {self.base_url}: {_line(str(cause)) or type(cause).__name__}"
         if isinstance(error, APIStatusError):
-            return f"{self.base_url} answered {error.status_code}: {_line(error.message)}"
+            detail = error.body.get("message") if isinstance(error.body, dict) else None
+            return f"{self.base_url} answered {error.status_code}: {_line(str(detail or error.message))}"
         return f"{self.base_url} gave {error}"
 
 

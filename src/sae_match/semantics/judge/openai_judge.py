@@ -1,5 +1,6 @@
 """A language model behind a server as judge: asked in both orders, never twice."""
 
+import json
 import math
 from collections.abc import Sequence
 from itertools import chain
@@ -11,7 +12,7 @@ from sae_match.semantics.judge.asking import Outcome, Patience, ask_all
 from sae_match.semantics.judge.budget import Account, Budget, prices_of
 from sae_match.semantics.judge.failures import UnansweredError
 from sae_match.semantics.judge.reading import Reply, Usage
-from sae_match.semantics.judge.rubric import cleaned, read_rubric
+from sae_match.semantics.judge.rubric import SCHEMA, cleaned, read_rubric
 from sae_match.semantics.judge.server import OFFICIAL, Server, address
 from sae_match.semantics.judge.settings import JudgeSettings
 from sae_match.semantics.judge.store import Question, Store
@@ -111,7 +112,8 @@ class OpenAIJudge:
 
     def _tokens(self, question: Question) -> int:
         messages = self._rubric.messages(question.first, question.second, structured=True)
-        return math.ceil(sum(len(message["content"]) for message in messages) / _CHARACTERS_A_TOKEN)
+        characters = len(json.dumps(SCHEMA)) + sum(len(message["content"]) for message in messages)
+        return math.ceil(characters / _CHARACTERS_A_TOKEN)
 
     def _record(self, usage: Usage, cost: float | None) -> None:
         self._store.record(self._model, self._address, usage, cost)

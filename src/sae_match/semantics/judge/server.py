@@ -15,6 +15,7 @@ from sae_match.semantics.judge.dialect import Dialect
 from sae_match.semantics.judge.failures import (
     Counterpart,
     Failure,
+    StoppedError,
     UnansweredError,
     concerns_all,
     is_passing,
@@ -78,7 +79,7 @@ class Server:
 
         Raises:
             UserError: If no call can go well, or the spending limit is reached.
-            UnansweredError: If this one did not, however often it was tried.
+            UnansweredError: If this one did not, however often it was tried, or the run ends.
         """
         reply = Reply(None)
         for turn in range(_ASKED):
@@ -120,7 +121,7 @@ class Server:
         seconds = seconds_until_next(error, tries, self._settings.backoff)
         log.log(logging.INFO if tries > 1 else logging.DEBUG, "%s; trying again in %.1f s", said, seconds)
         if stop.wait(seconds):
-            raise UnansweredError(said, all=False) from error
+            raise StoppedError from error
 
     def _gives_way(self, used: Dialect, error: APIStatusError) -> bool:
         """Whether to ask at once in another dialect, because of what the server objects to in one."""

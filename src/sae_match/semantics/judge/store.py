@@ -5,6 +5,7 @@ import json
 import sqlite3
 import time
 import uuid
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -170,6 +171,7 @@ class Store:
             self._database = sqlite3.connect(
                 self.file, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
             )
+            weakref.finalize(self, self._database.close)
             # The write-ahead log lets processes read while one writes; a process that dies loses nothing of it.
             self._database.execute("pragma journal_mode = wal")
             self._database.execute("pragma synchronous = normal")
