@@ -58,7 +58,7 @@ def load_model(settings: ModelSettings) -> tuple[ResidualStream, PreTrainedToken
         options["attn_implementation"] = settings.attention
     if settings.device_map is not None:
         options["device_map"] = settings.device_map
-    with _model_errors(settings):
+    with model_errors(settings.source):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             settings.source, revision=settings.revision, output_loading_info=True, **options
         )
@@ -81,7 +81,7 @@ def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:
     """
     if settings.source.startswith((".", "/", "~")) and not Path(settings.source).expanduser().is_dir():
         raise UserError(f"there is no folder {settings.source} (model.source)")
-    with _model_errors(settings):
+    with model_errors(settings.source):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(settings.source, revision=settings.revision)
     if not tokenizer("a b", add_special_tokens=False)["input_ids"]:
         raise UserError(f"{settings.source} has no tokenizer: it makes no tokens of a text; save the model's beside it")
@@ -150,16 +150,16 @@ def _with_residual(stream: ResidualStream, layer: int, other: Tensor, tokens: Te
 
 
 @contextmanager
-def _model_errors(settings: ModelSettings) -> Iterator[None]:
+def model_errors(source: str) -> Iterator[None]:
     """Turn what goes wrong when files of a model are fetched and read into a `UserError`."""
     try:
         yield
     except (OSError, ValueError, ImportError, RuntimeError, KeyError, SafetensorError, UnpicklingError) as error:
         if (answer := _answer_of_the_hub(error)) is not None:
-            with hub_errors(settings.source):
+            with hub_errors(source):
                 raise answer from error
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise UserError(f"cannot load the model {settings.source}: {reason}") from error
+        raise UserError(f"cannot load the model {source}: {reason}") from error
 
 
 def _answer_of_the_hub(error: BaseException) -> Exception | None:

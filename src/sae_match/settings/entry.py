@@ -112,5 +112,5 @@ def _quieten() -> None:
     if "transformers" in sys.modules:
         sys.modules["transformers"].utils.logging.disable_progress_bar()
     warnings.filterwarnings("ignore", module=r"lightning\.pytorch.*")
-    for name in ("lightning.pytorch.utilities.rank_zero", "httpx"):
+    for name in ("lightning.pytorch.utilities.rank_zero", "httpx", "httpx2"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,0 +1,147 @@
+"""A language model behind a server as judge: asked in both orders, never twice."""
+
+import json
+import math
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+from threading import Event
+
+from sae_match.errors import UserError
+from sae_match.semantics.judge.asking import Outcome, Patience, ask_all
+from sae_match.semantics.judge.budget import Account, Budget, prices_of
+from sae_match.semantics.judge.failures import UnansweredError
+from sae_match.semantics.judge.reading import Reply, Usage
+from sae_match.semantics.judge.rubric import SCHEMA, cleaned, read_rubric
+from sae_match.semantics.judge.server import OFFICIAL, Server, address
+from sae_match.semantics.judge.settings import JudgeSettings
+from sae_match.semantics.judge.store import Question, Store
+from sae_match.semantics.judge.verdicts import DescribedPair, Estimate, Verdict, Watch, silent
+
+# For an estimate, in English.
+_CHARACTERS_A_TOKEN = 4
+
+
+class OpenAIJudge:
+    """Asks a model for a label of each pair, once in each order, which cancels a preference for a position.
+
+    Args:
+        settings: With a model.
+        cache: Folder in which answers are kept.
+
+    Raises:
+        UserError: If a setting cannot be, or the folder cannot be written.
+    """
+
+    def __init__(self, settings: JudgeSettings, cache: Path) -> None:
+        refuse_impossible(settings)
+        self._settings, self._model = settings, settings.model or ""
+        self.name = f"openai {self._model}"
+        self._rubric = read_rubric(settings.prompt)
+        self._version = self._rubric.version
+        self._address = address(settings)
+        listed = self._address == OFFICIAL
+        prices = prices_of(self._model, settings.price_in, settings.price_out, listed=listed)
+        self._budget = Budget(prices, settings.limit, self._record)
+        self._store = Store(cache)
+        self._server: Server | None = None
+
+    @property
+    def account(self) -> Account:
+        """What this judge did so far."""
+        return self._budget.account
+
+    @property
+    def spent_in_all(self) -> float:
+        """Dollars that all runs that share the cache have spent on this model, as far as prices were known."""
+        return self._store.spent(self._model, self._address)
+
+    def estimate(self, pairs: Sequence[DescribedPair]) -> Estimate:
+        """What judging these pairs would take; asks nobody and needs no key."""
+        questions = self._questions(pairs)
+        found = self._store.find(questions)
+        missing = [question for question in questions if question not in found]
+        tokens_in = sum(map(self._tokens, missing))
+        usage = Usage(tokens_in, len(missing) * self._settings.max_tokens)
+        prices = self._budget.prices
+        cost = None if prices is None else prices.of(usage)
+        return Estimate(len(missing), len(found), usage.tokens_in, usage.tokens_out, cost)
+
+    def judge(self, pairs: Sequence[DescribedPair], watch: Watch = silent) -> list[Verdict]:
+        """A verdict for each pair: two labels, one an order; without any where one order got none.
+
+        Args:
+            pairs: Of descriptions; without a label where one is empty.
+            watch: Told how many questions are answered, and of how many.
+
+        Raises:
+            UserError: If there is no key or a wrong one, the server or the model cannot answer, or the
+                spending limit is reached. All answers are kept, also after an interruption.
+        """
+        questions = self._questions(pairs)
+        outcomes: dict[Question, Outcome] = dict(self._store.find(questions))
+        self._budget.found(len(outcomes))
+        missing = [question for question in questions if question not in outcomes]
+        watch(len(outcomes), len(questions))
+        patience = Patience(worked=bool(outcomes))
+
+        def told(question: Question, outcome: Outcome, elsewhere: bool) -> None:
+            self._budget.found(int(elsewhere))
+            patience.hear(outcome)
+            outcomes[question] = outcome
+            watch(len(outcomes), len(questions))
+
+        if missing:
+            self._server = self._server or Server(self._settings, self._budget)
+            ask_all(missing, self._ask, self._store, self._settings.concurrency, told)
+        return [_verdict([outcomes[question] for question in self._orders(pair)]) for pair in pairs]
+
+    def _ask(self, question: Question, stop: Event) -> Reply:
+        assert self._server is not None
+        return self._server.ask(self._rubric, question.first, question.second, stop)
+
+    def _questions(self, pairs: Sequence[DescribedPair]) -> list[Question]:
+        """Different questions, in the order of the pairs."""
+        return list(dict.fromkeys(chain.from_iterable(map(self._orders, pairs))))
+
+    def _orders(self, pair: DescribedPair) -> list[Question]:
+        first, second = (cleaned(side.text) for side in pair)
+        orders = [(first, second), (second, first)] if first and second else []
+        origin = ("openai", self._model, self._address, self._version, self._settings.again)
+        return [Question(*origin, *order) for order in orders]
+
+    def _tokens(self, question: Question) -> int:
+        messages = self._rubric.messages(question.first, question.second, structured=True)
+        characters = len(json.dumps(SCHEMA)) + sum(len(message["content"]) for message in messages)
+        return math.ceil(characters / _CHARACTERS_A_TOKEN)
+
+    def _record(self, usage: Usage, cost: float | None) -> None:
+        self._store.record(self._model, self._address, usage, cost)
+
+
+def refuse_impossible(settings: JudgeSettings) -> None:
+    """Check what a judge behind a server is told.
+
+    Raises:
+        UserError: If there is no model, or a number is out of range.
+    """
+    if not settings.model:
+        raise UserError("judge=openai needs judge.model, the name of a model of the server, such as gpt-4o-mini")
+    for name, least in (("concurrency", 1), ("max_tokens", 1), ("retries", 0), ("again", 0), ("backoff", 0)):
+        if not getattr(settings, name) >= least:
+            raise UserError(f"judge.{name} must be at least {least}, got {getattr(settings, name)}")
+    if not settings.timeout > 0:
+        raise UserError(f"judge.timeout must be above 0 seconds, got {settings.timeout}")
+
+
+def _verdict(outcomes: Sequence[Outcome]) -> Verdict:
+    if not outcomes:
+        return Verdict((), reason="a description is empty")
+    labels = []
+    for outcome in outcomes:
+        if isinstance(outcome, UnansweredError):
+            return Verdict((), reason=str(outcome))
+        if outcome.label is None:
+            return Verdict((), reason=outcome.reason)
+        labels.append(outcome.label)
+    return Verdict(tuple(labels))

@@ -1,0 +1,39 @@
+"""Which judge it is."""
+
+from pathlib import Path
+
+from sae_match.errors import UserError
+from sae_match.semantics.judge.settings import JudgeSettings
+from sae_match.semantics.judge.verdicts import Cuts, Judge
+
+KINDS = ("token_overlap", "embedding", "openai")
+
+
+def open_judge(settings: JudgeSettings, cache: Path) -> Judge:
+    """The judge that the settings describe.
+
+    Args:
+        settings: Of the judge.
+        cache: Folder in which answers that cost something are kept, unless the settings name another.
+
+    Raises:
+        UserError: If there is no such judge, or a setting cannot be.
+    """
+    # Imported here: each kind brings in what the others do without.
+    if settings.kind == "token_overlap":
+        from sae_match.semantics.judge.overlap_judge import DEFAULT_CUTS, OverlapJudge
+
+        return OverlapJudge(Cuts.of(settings.cuts or DEFAULT_CUTS))
+    if settings.kind == "embedding":
+        from sae_match.semantics.judge.embedding_judge import open_embedding_judge
+
+        return open_embedding_judge(settings)
+    if settings.kind == "openai":
+        try:
+            from sae_match.semantics.judge.openai_judge import OpenAIJudge
+        except ModuleNotFoundError as error:
+            if error.name != "openai":
+                raise
+            raise UserError("judge=openai needs the package openai: pip install 'sae-match[judge]'") from error
+        return OpenAIJudge(settings, Path(settings.cache).expanduser() if settings.cache else cache)
+    raise UserError(f"judge.kind must be one of {', '.join(KINDS)}, got {settings.kind!r}")

@@ -1,0 +1,110 @@
+"""What a server's answer says: a label, a refusal, or neither."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sae_match.semantics.judge.verdicts import LABELS
+
+# "Label: 3", with or without marks of emphasis, on the last line; no other number may follow on it.
+_CLOSING = re.compile(r"label[\"'*_`\s]*[:=\uff1a][\"'*_`\s]*([123])\b[^\d\n]*\s*\Z", re.IGNORECASE)
+_OBJECT = re.compile(r"\{.*\}", re.DOTALL)
+_SHOWN = 80
+
+
+class UnusableError(ValueError):
+    """What came back is no answer of a chat at all."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens that were sent and came back."""
+
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a model said.
+
+    Attributes:
+        label: 1, 2 or 3, or none.
+        reason: Why there is none.
+        refused: Whether the model did not want to, so that asking again is of no use.
+    """
+
+    label: int | None
+    reason: str = ""
+    refused: bool = False
+
+
+def read_body(text: str) -> Mapping[str, Any]:
+    """The body of an answer.
+
+    Raises:
+        UnusableError: If it is no chat completion, as the page of a proxy is none.
+    """
+    try:
+        body = json.loads(text)
+    except ValueError as error:
+        raise UnusableError(f"an answer that is not JSON: {_shown(text)}") from error
+    if not isinstance(body, dict) or not isinstance(body.get("choices"), list):
+        raise UnusableError(f"an answer that is no chat completion: {_shown(text)}")
+    return body
+
+
+def read_usage(body: Mapping[str, Any]) -> Usage | None:
+    """Tokens that the server counted; none where it did not."""
+    usage = body.get("usage")
+    if not isinstance(usage, dict):
+        return None
+    tokens_in, tokens_out = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    if not (isinstance(tokens_in, int) and isinstance(tokens_out, int) and min(tokens_in, tokens_out) >= 0):
+        return None
+    return Usage(tokens_in, tokens_out)
+
+
+def read_reply(body: Mapping[str, Any]) -> Reply:
+    """What the model said."""
+    choice = next(iter(body["choices"]), None)
+    message = choice.get("message") if isinstance(choice, dict) else None
+    if not isinstance(choice, dict) or not isinstance(message, dict):
+        return Reply(None, "an empty choice")
+    if refusal := message.get("refusal"):
+        return Reply(None, f"refused: {_shown(str(refusal))}", refused=True)
+    if choice.get("finish_reason") == "content_filter":
+        return Reply(None, "refused: the server's filter held the answer back", refused=True)
+    content = message.get("content")
+    if not isinstance(content, str) or not content.strip():
+        return Reply(None, "an empty answer" + _cut_off(choice))
+    label = _label_of_object(content)
+    if label is None and (closing := _CLOSING.search(content)):
+        label = int(closing[1])
+    if label is None:
+        return Reply(None, f"no label in {_shown(content)}" + _cut_off(choice))
+    return Reply(label)
+
+
+def _label_of_object(content: str) -> int | None:
+    """The label of an answer that is a JSON object, perhaps in a fence or with words around it."""
+    found = _OBJECT.search(content)
+    try:
+        answer = json.loads(found[0]) if found else None
+    except ValueError:
+        return None
+    label = answer.get("label") if isinstance(answer, dict) else None
+    if isinstance(label, str) and label.strip().isdecimal():
+        label = int(label)
+    return label if type(label) is int and label in LABELS else None
+
+
+def _cut_off(choice: Mapping[str, Any]) -> str:
+    return "; it was cut off, raise judge.max_tokens" if choice.get("finish_reason") == "length" else ""
+
+
+def _shown(text: str) -> str:
+    line = " ".join(text.split())
+    return repr(line if len(line) <= _SHOWN else line[:_SHOWN] + "…")

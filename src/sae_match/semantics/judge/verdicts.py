@@ -1,0 +1,135 @@
+"""What a judge is asked and what it answers, whichever judge it is."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from sae_match.errors import UserError
+
+# The labels: 1 not comparable, 2 partly or unclear, 3 about the same thing.
+LABELS = (1, 2, 3)
+
+
+@dataclass(frozen=True)
+class Described:
+    """One side of a pair: a feature in words.
+
+    Attributes:
+        text: The description.
+        profile: Tokens that the feature fires on and the share of each, where they are known.
+    """
+
+    text: str
+    profile: tuple[tuple[str, float], ...] = ()
+
+
+DescribedPair = tuple[Described, Described]
+# Told how much is answered and how much there is to answer, in whatever a judge counts.
+Watch = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a judge says of a pair.
+
+    Attributes:
+        labels: 1, 2 or 3, one for each order of the pair that was asked; empty where the judge gave none.
+        detail: Similarity behind the label, of judges that measure one.
+        reason: Why there is no label.
+    """
+
+    labels: tuple[int, ...]
+    detail: float | None = None
+    reason: str = ""
+
+    @property
+    def score(self) -> float:
+        """Mean of the labels; nan without any."""
+        return sum(self.labels) / len(self.labels) if self.labels else math.nan
+
+    @property
+    def label(self) -> int | None:
+        """The mean rounded down, so that a pair is "about the same thing" only if every order says so."""
+        return sum(self.labels) // len(self.labels) if self.labels else None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What judging will take.
+
+    Attributes:
+        calls: Questions to a server that are not answered yet.
+        cached: Questions that are.
+        tokens_in: Tokens that will be sent, at four characters a token.
+        tokens_out: Tokens that will come back at most.
+        cost: Dollars at most, as far as `tokens_in` is right; none where prices are not known.
+    """
+
+    calls: int = 0
+    cached: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost: float | None = 0.0
+
+    def __str__(self) -> str:
+        price = "at a price that is not known" if self.cost is None else f"about ${self.cost:.2f} at most"
+        return (
+            f"{self.calls:,} calls ({self.cached:,} answered before), about {self.tokens_in:,} tokens in and "
+            f"at most {self.tokens_out:,} out, {price}"
+        )
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """Says of pairs of descriptions whether they mean the same.
+
+    Attributes:
+        name: For tables.
+    """
+
+    name: str
+
+    def estimate(self, pairs: Sequence[DescribedPair]) -> Estimate:
+        """What judging these pairs would take; asks nobody."""
+        ...
+
+    def judge(self, pairs: Sequence[DescribedPair], watch: Watch = ...) -> list[Verdict]:
+        """A verdict for each pair, in their order; pairs that occur twice are judged once.
+
+        Raises:
+            UserError: If the judge cannot go on.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """Two thresholds that turn a similarity into a label.
+
+    Attributes:
+        partly: Least similarity of label 2.
+        same: Least similarity of label 3.
+    """
+
+    partly: float
+    same: float
+
+    @classmethod
+    def of(cls, given: Sequence[float]) -> "Cuts":
+        """Cuts from settings.
+
+        Raises:
+            UserError: If they are not two ascending numbers.
+        """
+        if len(given) != 2 or not given[0] <= given[1]:
+            raise UserError(f"judge.cuts must be two ascending similarities such as [0.1,0.4], got {list(given)}")
+        return cls(*given)
+
+    def label(self, similarity: float) -> int:
+        """1 below both cuts, 2 between them, 3 from the upper one on."""
+        return 1 + (similarity >= self.partly) + (similarity >= self.same)
+
+
+def silent(_done: int, _total: int) -> None:
+    """Watches nothing."""
