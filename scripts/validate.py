@@ -23,6 +23,7 @@ from sae_match.report.check import check, print_findings
 from sae_match.report.matching_progress import MatchingProgress
 from sae_match.report.progress import MatchingBar, ValidationProgress
 from sae_match.report.wandb_logging import open_logger
+from sae_match.semantics.descriptions import open_pages
 from sae_match.settings.entry import entry_point
 from sae_match.settings.schema import ValidateSettings
 from sae_match.text.batches import TextData
@@ -54,7 +55,8 @@ def main(settings: ValidateSettings) -> None:
         _fitting_text(settings, data),
         [contexts] if contexts else [],
     )
-    callbacks: list[L.Callback] = [ValidationReport(console, folder, data, settings.model.source, contexts)]
+    described = open_pages(settings.descriptions, module.collection)
+    callbacks: list[L.Callback] = [ValidationReport(console, folder, data, settings.model.source, contexts, described)]
     if settings.trainer.progress:
         # First, so that the bar is gone when the report prints its tables.
         callbacks.insert(0, progress)

@@ -7,12 +7,14 @@ from rich.console import Console
 
 from sae_match.evaluation.results import save_spans
 from sae_match.evaluation.validation import MatchValidation
-from sae_match.report.console import print_plan, print_results
+from sae_match.report.console import facts, print_plan, print_results
+from sae_match.report.exploring import write_page
 from sae_match.report.outcome import Outcome
 from sae_match.report.pairs import save_tables
 from sae_match.report.questions import pictures
 from sae_match.report.wandb_logging import log_files, log_validation
 from sae_match.semantics.contexts import Contexts
+from sae_match.semantics.descriptions import Descriptions
 from sae_match.semantics.passages import Passages
 from sae_match.text.batches import TextData
 
@@ -26,13 +28,20 @@ class ValidationReport(L.Callback):
         data: The text that is validated on.
         model_source: What the plan calls the model.
         contexts: Where features fire, where the validation collects it.
+        described: Published descriptions of features, and their pages, where they have any.
     """
 
     def __init__(
-        self, console: Console, folder: Path, data: TextData, model_source: str, contexts: Contexts | None = None
+        self,
+        console: Console,
+        folder: Path,
+        data: TextData,
+        model_source: str,
+        contexts: Contexts | None = None,
+        described: Descriptions | None = None,
     ) -> None:
         self.console, self.folder, self.data, self.model_source = console, folder, data, model_source
-        self.contexts = contexts
+        self.contexts, self.described = contexts, described
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if trainer.is_global_zero:
@@ -49,6 +58,9 @@ class ValidationReport(L.Callback):
         drawn = list(pictures(outcome))
         for picture in drawn:
             picture.save(self.folder / "figures")
+        module = _validation(pl_module)
+        title = f"{Path(self.model_source).name}, {Path(module.collection.source).name}"
+        write_page(outcome, self.folder, title, facts(module, self.data, self.model_source), self.described)
         log_validation(trainer.logger, outcome.results, outcome.spans, outcome.tables, drawn, self.folder / "figures")
         log_files(trainer.logger, self.folder)
         print_results(self.console, outcome.results, outcome.spans, self.folder, trainer.logger)

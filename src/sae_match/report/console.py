@@ -46,6 +46,17 @@ def print_plan(
         console.print(f"  {name:<8} {value}", highlight=False, soft_wrap=True)
 
 
+def facts(module: MatchValidation, data: TextData, model_source: str) -> dict[str, str]:
+    """What a finished run was of, in a few words."""
+    tokens = ", ".join(f"{count:,} of {name}" for name, count in data.tokens().items())
+    return {
+        "model": model_source,
+        "SAEs": f"{module.collection.source}, {len(module.layers)} layers",
+        "matcher": _matcher(module),
+        "text": f"{tokens} tokens",
+    }
+
+
 def print_results(
     console: Console, results: Results, spans: Sequence[SpanResult], folder: Path, logger: Logger | None
 ) -> None:
@@ -65,7 +76,7 @@ def print_results(
         for table in by_pair(results, "explained_variance", dataset, max(1, (console.width - _ARM) // _PAIR)):
             console.print(table)
     console.print(f"\n[bold]Files[/bold] in {folder}", highlight=False, soft_wrap=True)
-    files = "results.csv, spans.csv, figures/*.png, pairs/*.parquet, matchings/*.safetensors, .hydra/"
+    files = "report.html, results.csv, spans.csv, figures/*, pairs/*.parquet, matchings/*.safetensors, .hydra/"
     console.print(f"  {files}", highlight=False, soft_wrap=True)
     if (line := where_to_look(logger)) is not None:
         console.print(f"  W&B: {line}", highlight=False, soft_wrap=True)

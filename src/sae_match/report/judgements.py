@@ -77,6 +77,17 @@ def results_of(answers: Sequence[Answer], judge: str) -> Iterator[Result]:
             yield Result(*at, f"semantic_share_{label}", share, None, None, labelled, found.paths)
 
 
+def summary(answers: Sequence[Answer]) -> dict[str, float]:
+    """Mean score of each arm between neighbouring layers, with its interval."""
+    found: dict[str, float] = {}
+    for arm in ARMS:
+        if several := of_neighbours(answers, arm):
+            result = scored(several)
+            ends = {f"{SCORE}/{arm}/low": result.low, f"{SCORE}/{arm}/high": result.high}
+            found |= {f"{SCORE}/{arm}": result.value, **{name: end for name, end in ends.items() if end is not None}}
+    return found
+
+
 def rows_of(answers: Sequence[Answer]) -> list[dict[str, object]]:
     """Every answer, with what the judge was shown."""
     return [

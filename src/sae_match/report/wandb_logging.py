@@ -139,6 +139,34 @@ def log_files(logger: Logger | None, folder: Path) -> None:
     _log_artifact(logger, f"results-{logger.experiment.id}", "results", files, folder, {})
 
 
+def log_judgements(
+    logger: Logger | None,
+    scores: Mapping[str, float],
+    rows: Sequence[Mapping[str, object]],
+    pictures: Sequence[Picture],
+    folder: Path,
+) -> None:
+    """Log what a judge said: mean scores as the summary, every answer as a table, pictures with their numbers.
+
+    Args:
+        logger: Of the run.
+        scores: Mean scores by name.
+        rows: Every answer.
+        pictures: Already saved.
+        folder: Where they are.
+    """
+    if isinstance(logger, CSVLogger):
+        logger.log_metrics(dict(scores))
+        logger.save()
+    if not isinstance(logger, WandbLogger):
+        return
+    run = logger.experiment
+    run.log({"judgements": wandb.Table(columns=list(rows[0]), data=[list(row.values()) for row in rows])})
+    for picture in pictures:
+        _log_picture(run, picture, folder)
+    run.summary.update(dict(scores))
+
+
 def log_comparison(logger: Logger | None, pictures: Sequence[Picture], folder: Path, prefix: str = "") -> None:
     """Log pictures of runs side by side with their numbers, and the tables as an artifact of type `comparison`.
 

@@ -9,7 +9,7 @@ import platformdirs
 
 from sae_match.errors import UserError
 from sae_match.saes.collection import SAECollection
-from sae_match.semantics.explanations import described
+from sae_match.semantics.explanations import Explanations, described
 from sae_match.semantics.export import Export, Watch
 from sae_match.semantics.neuronpedia import (
     FromAPI,
@@ -91,6 +91,13 @@ class Descriptions:
         """
         return self._described(layer, feature, _unwatched)
 
+    def known(self, layer: int, features: int) -> list[bool]:
+        """Of each feature of a layer, whether it has a description, or may have one that was not asked for yet."""
+        source = self._source(layer, _unwatched)
+        if isinstance(source, FromAPI):
+            return [True] * features
+        return [self.of(layer, feature) is not None for feature in range(features)]
+
     def link(self, layer: int, feature: int) -> str | None:
         """Address of a feature's page, whether or not it is described; None where its layer has no pages."""
         if layer not in self.names or feature < 0:
@@ -143,6 +150,13 @@ def open_descriptions(settings: DescriptionSettings, collection: SAECollection) 
             raise UserError(f"whose descriptions are in {settings.folder}? sae.neuronpedia names no model and source")
         return None
     return Descriptions(collection.neuronpedia, _opener(settings), settings.prefer, settings.api)
+
+
+def open_pages(settings: DescriptionSettings, collection: SAECollection) -> Descriptions | None:
+    """As `open_descriptions`, but where no descriptions are wanted, there are links to their pages all the same."""
+    if settings.mode == "none" and collection.neuronpedia:
+        return Descriptions(collection.neuronpedia, lambda *_: Explanations(), (), settings.api)
+    return open_descriptions(settings, collection)
 
 
 def _opener(settings: DescriptionSettings) -> Callable[[str, str, Watch], Source]:

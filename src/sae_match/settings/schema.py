@@ -12,6 +12,7 @@ from sae_match.matching.matching import MatcherSettings
 from sae_match.model.loading import ModelSettings
 from sae_match.report.wandb_logging import LoggerSettings
 from sae_match.semantics.contexts import Contexts
+from sae_match.semantics.descriptions import DescriptionSettings
 from sae_match.settings.saes import MISSING, SAESettings
 from sae_match.text.batches import TextSettings
 
@@ -96,6 +97,7 @@ class ValidateSettings:
     trainer: TrainerSettings
     logger: LoggerSettings
     report: ReportSettings = field(default_factory=ReportSettings)
+    descriptions: DescriptionSettings = field(default_factory=DescriptionSettings)
     output_dir: str = MISSING
     cache_dir: str | None = None
     check: bool = False

@@ -1,0 +1,131 @@
+"""What a study of meanings prints and leaves behind."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lightning.pytorch.loggers import Logger
+from rich.console import Console
+
+from sae_match.evaluation.results import Results
+from sae_match.report.judgements import Answer, kappa_table, results_of, rows_of, score_table, summary
+from sae_match.report.pictures import write_rows
+from sae_match.report.progress import counting
+from sae_match.report.semantic_pictures import pictures
+from sae_match.report.wandb_logging import log_judgements, where_to_look
+from sae_match.semantics import questions as asking
+from sae_match.semantics.evidence import Evidence
+from sae_match.semantics.judge import Judge
+from sae_match.semantics.questions import Eligible, Question
+from sae_match.semantics.scores import Kappa, kappa
+from sae_match.semantics.study import StudySettings
+
+
+def asked(judge: Judge, questions: Sequence[Question], evidence: Evidence, console: Console | None) -> list[Answer]:
+    """What a judge says to every question.
+
+    Args:
+        judge: Who is asked.
+        questions: About pairs of features.
+        evidence: What the judge is shown of each.
+        console: Where progress and the estimate are shown; none for nowhere.
+    """
+    pairs = [
+        (
+            evidence.of(question.source_layer, question.source_feature),
+            evidence.of(question.target_layer, question.target_feature),
+        )
+        for question in questions
+    ]
+    estimate = judge.estimate(pairs)
+    if console is not None and estimate.calls:
+        console.print(f"  {judge.name}: {estimate}", highlight=False, soft_wrap=True)
+    with counting(console, f"asking {judge.name}") as advance:
+        verdicts = judge.judge(pairs, advance)
+    return [
+        Answer(question, *pair, verdict) for question, pair, verdict in zip(questions, pairs, verdicts, strict=True)
+    ]
+
+
+class JudgeReport:
+    """Prints the plan before anybody is asked; writes, logs and prints what was said.
+
+    Args:
+        console: Where plan and tables go.
+        folder: Run folder.
+        layers: That paths lead over.
+        study: What is asked about.
+    """
+
+    def __init__(self, console: Console, folder: Path, layers: Sequence[int], study: StudySettings) -> None:
+        self.console, self.folder, self.layers, self.study = console, folder, layers, study
+
+    def print_plan(
+        self,
+        judges: Sequence[Judge],
+        source: str,
+        paths: Sequence[asking.Path],
+        questions: Sequence[Question],
+        eligible: Eligible,
+    ) -> None:
+        """What is going to be asked, and whom."""
+        arms = {arm: sum(question.arm == arm for question in questions) for arm in _arms(questions)}
+        drawn = f"features of layer {self.layers[0]}, drawn uniformly without replacement, seed {self.study.seed}"
+        first = int(eligible[self.layers[0]].sum())
+        rows = {
+            "SAEs": source,
+            "layers": f"{self.layers[0]} to {self.layers[-1]}",
+            "paths": f"{len(paths)} from {'live' if self.study.live else 'any'} {drawn}; {first:,} could be drawn",
+            "questions": f"{len(questions):,}: {', '.join(f'{count:,} {arm}' for arm, count in arms.items())}",
+            "judge": ", then ".join(judge.name for judge in judges),
+        }
+        self.console.print("[bold]Plan[/bold]", highlight=False)
+        for name, value in rows.items():
+            self.console.print(f"  {name:<9} {value}", highlight=False, soft_wrap=True)
+
+    def finish(self, said: Mapping[str, Sequence[Answer]], logger: Logger | None) -> None:
+        """Write and log what each judge said, by name, the first one's in pictures; print the tables."""
+        (judge, answers), *_ = said.items()
+        results = Results([row for name, several in said.items() for row in results_of(several, name)])
+        results.save(self.folder / "results.csv")
+        for number, several in enumerate(said.values()):
+            write_rows(
+                rows_of(several), self.folder / ("judgements.csv" if not number else f"judgements_{number + 1}.csv")
+            )
+        drawn = list(pictures(answers))
+        for picture in drawn:
+            picture.save(self.folder / "figures")
+        log_judgements(logger, summary(answers), rows_of(answers), drawn, self.folder / "figures")
+        self._print(judge, answers, agreements(said))
+        self.console.print(f"\n[bold]Files[/bold] in {self.folder}", highlight=False, soft_wrap=True)
+        self.console.print("  results.csv, judgements.csv, figures/*, .hydra/", highlight=False, soft_wrap=True)
+        if (line := where_to_look(logger)) is not None:
+            self.console.print(f"  W&B: {line}", highlight=False, soft_wrap=True)
+
+    def _print(self, name: str, answers: Sequence[Answer], kappas: Mapping[str, Kappa]) -> None:
+        self.console.print(
+            f"\nWhat {name} says of neighbouring layers, with 95 % intervals over paths",
+            style="italic",
+            highlight=False,
+        )
+        self.console.print(score_table(answers))
+        if kappas:
+            self.console.print("\nAgreement, with 95 % intervals over questions", style="italic", highlight=False)
+            self.console.print(kappa_table(kappas))
+
+
+def agreements(said: Mapping[str, Sequence[Answer]]) -> dict[str, Kappa]:
+    """Agreement of each judge with itself, over the two orders of a pair, and of the first with the others."""
+    found = {}
+    for judge, answers in said.items():
+        both = [answer.verdict.labels for answer in answers if len(answer.verdict.labels) == 2]
+        if both:
+            found[f"{judge}, both orders"] = kappa([first for first, _ in both], [second for _, second in both])
+    (first, answers), *others = said.items()
+    for judge, several in others:
+        labels, others_labels = ([answer.verdict.label for answer in some] for some in (answers, several))
+        found[f"{first} and {judge}"] = kappa(labels, others_labels)
+    return found
+
+
+def _arms(questions: Sequence[Question]) -> list[str]:
+    return list(dict.fromkeys(question.arm for question in questions))

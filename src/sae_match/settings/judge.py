@@ -1,0 +1,79 @@
+"""What a study of meanings can be told."""
+
+from dataclasses import dataclass, field
+
+import torch
+
+from sae_match.errors import UserError
+from sae_match.matching.matching import MatcherSettings
+from sae_match.model.loading import ModelSettings
+from sae_match.report.wandb_logging import LoggerSettings
+from sae_match.semantics.descriptions import DescriptionSettings
+from sae_match.semantics.judge import JudgeSettings
+from sae_match.semantics.study import StudySettings
+from sae_match.settings.saes import MISSING, SAESettings
+from sae_match.text.batches import TextSettings
+
+AUTO, DESCRIPTIONS, CONTEXTS = "auto", "descriptions", "contexts"
+#: A judge's kind that stands for no judge at all.
+NONE = "none"
+
+
+@dataclass
+class JudgeStudySettings:
+    """Everything that `scripts/judge.py` can be told.
+
+    Attributes:
+        study: What is asked about.
+        descriptions: Where published descriptions come from.
+        judge: Who is asked.
+        second: Another judge, whose labels are compared with the first one's; of kind `none` for none.
+        evidence: What they are shown: `descriptions`, `contexts`, or `auto`: descriptions where the
+            collection's are published, contexts otherwise.
+        output_dir: Where the run leaves its files.
+        cache_dir: Where matchings, descriptions and answers are kept; the user's cache folder if none is given.
+        device: Where the language model runs; `auto` is a GPU where there is one.
+        progress: Whether progress is shown.
+    """
+
+    model: ModelSettings
+    sae: SAESettings
+    matcher: MatcherSettings
+    text: TextSettings
+    judge: JudgeSettings
+    second: JudgeSettings
+    logger: LoggerSettings
+    study: StudySettings = field(default_factory=StudySettings)
+    descriptions: DescriptionSettings = field(default_factory=DescriptionSettings)
+    evidence: str = AUTO
+    output_dir: str = MISSING
+    cache_dir: str | None = None
+    device: str = AUTO
+    progress: bool = True
+
+    def judges(self) -> list[JudgeSettings]:
+        """Who is asked, one after another."""
+        return [self.judge] if self.second.kind == NONE else [self.judge, self.second]
+
+    def device_name(self) -> str:
+        """Where the language model runs."""
+        if self.device != AUTO:
+            return self.device
+        return "cuda" if torch.cuda.is_available() else "cpu"
+
+    def shows_contexts(self, published: bool) -> bool:
+        """Whether judges are shown contexts.
+
+        Args:
+            published: Whether the collection has descriptions.
+
+        Raises:
+            UserError: If there is no such evidence, or descriptions are wanted that do not exist.
+        """
+        if self.evidence not in (AUTO, DESCRIPTIONS, CONTEXTS):
+            raise UserError(f"evidence must be {AUTO}, {DESCRIPTIONS} or {CONTEXTS}, got {self.evidence!r}")
+        if self.evidence == DESCRIPTIONS and not published:
+            raise UserError(
+                f"evidence={DESCRIPTIONS}: no descriptions are known of {self.sae.source}; see sae.neuronpedia"
+            )
+        return self.evidence == CONTEXTS or (self.evidence == AUTO and not published)

@@ -1,0 +1,127 @@
+import csv
+import io
+import math
+
+import pytest
+from rich.console import Console
+
+from sae_match.report.judgements import (
+    Answer,
+    by_cost,
+    by_pair,
+    kappa_table,
+    of_neighbours,
+    results_of,
+    rows_of,
+    score_table,
+)
+from sae_match.report.judging import agreements
+from sae_match.report.semantic_pictures import pictures
+from sae_match.semantics.judge import Described, Verdict
+from sae_match.semantics.questions import Question
+from sae_match.semantics.scores import kappa
+
+
+def answer(arm, source, target, labels, path=0, cost=math.nan):
+    question = Question(arm, source, path, target, path + 1, path, cost)
+    return Answer(question, Described(f"first {path}"), Described(f"second {path}"), Verdict(labels))
+
+
+def answers():
+    """Ten paths from layer 2 to 5: cheap steps are the same, dear ones differ; random ones always differ."""
+    made = []
+    for path in range(10):
+        label = (3, 3) if path < 4 else (2, 3) if path < 7 else (1, 1)
+        for layer in (2, 3, 4):
+            made.append(answer("matched", layer, layer + 1, label, path, cost=float(path + 10 * layer)))
+            made.append(answer("random", layer, layer + 1, (1, 1), path))
+            made.append(answer("identical", layer, layer, (3, 3), path, 0.0))
+        for target in (4, 5):
+            made.append(answer("matched", 2, target, (2, 2), path))
+            made.append(answer("composed", 2, target, (1, 2), path))
+    made.append(answer("nearest", 2, 3, (), 0))
+    return made
+
+
+def test_answers_are_scored_by_arm_and_pair_of_layers():
+    found = dict(by_pair(answers()))
+    assert found["matched", 2, 3].counts == (3, 3, 4, 0)
+    assert found["matched", 2, 3].value == pytest.approx((4 * 3 + 3 * 2.5 + 3) / 10)
+    assert found["composed", 2, 5].value == 1.5
+    assert found["nearest", 2, 3].counts == (0, 0, 0, 1)
+    assert next(iter(found))[0] == "identical"
+
+
+def test_neighbours_are_steps_of_paths():
+    made = answers()
+    assert {one.question.distance for one in of_neighbours(made, "matched")} == {1}
+    assert len(of_neighbours(made, "matched")) == 30
+    assert len(of_neighbours(made, "identical")) == 30
+    assert of_neighbours(made, "composed") == []
+
+
+def test_costs_are_ranked_within_a_pair_of_layers():
+    fifths = by_cost(answers())
+    assert [number for number, _ in fifths] == [0, 1, 2, 3, 4]
+    assert [found.value for _, found in fifths] == [3.0, 3.0, 2.5, pytest.approx(1.75), 1.0]
+    assert all(sum(found.counts) == 6 for _, found in fifths)
+
+
+def test_results_have_scores_and_shares():
+    rows = {(row.arm, row.source_layer, row.target_layer, row.metric): row for row in results_of(answers(), "me")}
+    row = rows["matched", 2, 3, "semantic_score"]
+    assert (row.dataset, row.tokens, row.documents) == ("me", 10, 10)
+    assert row.low < row.value < row.high
+    assert rows["matched", 2, 3, "semantic_share_3"].value == 0.4
+    assert math.isnan(rows["nearest", 2, 3, "semantic_share_1"].value)
+
+
+def test_every_answer_is_kept_with_what_was_shown():
+    (row, *others) = rows_of(answers())
+    assert (row["arm"], row["label"], row["score"]) == ("matched", 3, 3.0)
+    assert (row["source_description"], row["target_description"]) == ("first 0", "second 0")
+    assert all(tuple(other) == tuple(row) for other in others)
+
+
+def printed(table):
+    console = Console(file=io.StringIO(), width=80)
+    console.print(table)
+    return console.file.getvalue()
+
+
+def test_tables_show_counts_and_intervals_in_eighty_columns():
+    shown = printed(score_table(answers()))
+    assert max(map(len, shown.splitlines())) <= 80
+    matched = next(line for line in shown.splitlines() if line.startswith("matched")).split()
+    assert matched[1:5] == ["9", "9", "12", "0"]
+    nearest = next(line for line in shown.splitlines() if line.startswith("nearest")).split()
+    assert nearest[1:] == ["0", "0", "0", "1", "-"]
+    assert "100%" in printed(kappa_table({"a and b": kappa([1, 2, 3], [1, 2, 3])}))
+
+
+def test_judges_are_compared_with_themselves_and_each_other():
+    made = answers()
+    single = [Answer(one.question, one.source, one.target, Verdict(one.verdict.labels[:1])) for one in made]
+    found = agreements({"first": made, "second": single})
+    assert list(found) == ["first, both orders", "first and second"]
+    assert found["first, both orders"].questions == len(made) - 1
+    assert found["first and second"].value < 1
+    assert found["first and second"].agreement > found["first, both orders"].agreement - 1e-9
+
+
+def test_there_is_a_picture_for_each_of_the_papers(tmp_path):
+    drawn = {picture.name: picture for picture in pictures(answers())}
+    assert set(drawn) == {"semantic_counts", "semantic_arms", "semantic_by_cost", "semantic_by_distance"}
+    for picture in drawn.values():
+        picture.save(tmp_path)
+    with (tmp_path / "semantic_arms.csv").open(newline="") as file:
+        rows = {row["arm"]: row for row in csv.DictReader(file)}
+    assert float(rows["random"]["score"]) == 1
+    assert list(rows) == ["identical", "matched", "nearest", "random"]
+    steps = drawn["semantic_counts"].rows
+    assert [(row["target_layer"], row["same"]) for row in steps] == [(3, 4), (4, 4), (5, 4)]
+    lines = {
+        line.get_label(): line.get_xydata().tolist() for line in drawn["semantic_by_distance"].figure.axes[0].lines
+    }
+    assert [at for at, _ in lines["from layer 2, composed"]] == [1, 2, 3]
+    assert lines["from layer 2, exact"][1] == [2, 2.0]
