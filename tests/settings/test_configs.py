@@ -81,6 +81,11 @@ def test_runs_must_be_named():
         assert typed(composed("report"), ReportSettings).folders
 
 
+@pytest.mark.parametrize("config", sorted(CONF.glob("*.yaml")), ids=lambda file: file.stem)
+def test_no_program_lets_a_failed_job_go_unsaid(config):
+    assert "override hydra/callbacks: [failed_jobs, output_folder" in config.read_text()
+
+
 CALLBACKS = {"validate": ["failed_jobs", "output_folder", "comparison"]}
 
 

@@ -48,7 +48,7 @@ class SweepComparison(Callback):
             print()
             compare([folder], folder / COMPARISON, Console(), logger)
         except UserError as error:
-            print(f"no comparison: {error}", file=sys.stderr)
+            print(f"error: comparison: {error}", file=sys.stderr)
 
 
 def _errors(config: DictConfig) -> list[Path]:
