@@ -91,6 +91,20 @@ def test_a_server_that_hangs_is_not_waited_for_without_end():
         get(server)
 
 
+def test_an_answer_that_trickles_is_not_waited_for_without_end():
+    def trickle(file):
+        for _ in range(1000):
+            file.write(b"x")
+            file.flush()
+            time.sleep(0.02)
+
+    start = time.monotonic()
+    with serving((200, {"Content-Length": "1000"}, trickle)) as server:
+        with pytest.raises(UserError, match=r"/file: no whole answer in 1 s \(after 1 try\)"):
+            get(server, Manners(timeout=0.1, tries=1))
+        assert time.monotonic() - start < 5
+
+
 def test_an_answer_that_is_cut_off_is_asked_for_again():
     cut = (200, {"Content-Length": "500"}, b"shi")
     with serving(cut) as server:
