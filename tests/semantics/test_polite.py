@@ -48,7 +48,7 @@ def test_each_wait_is_longer_than_the_one_before():
         assert get(server, Manners(1.0, 5, back_off=0.1)) == "ships"
         waits = [later - earlier for earlier, later in zip(server.times, server.times[1:], strict=False)]
     for wait, expected in zip(waits, (0.1, 0.2, 0.4, 0.8), strict=True):
-        assert 0.5 * expected <= wait < 1.5 * expected + 0.2
+        assert 0.5 * expected <= wait < 1.5 * expected + 1.0
 
 
 def test_trouble_that_stays_is_named_after_as_many_tries_as_there_are():
@@ -68,7 +68,7 @@ def test_a_server_that_has_too_many_requests_is_given_the_time_that_it_asks_for(
     asked = {"seconds": "1", "date": date}[form]
     with serving((429, {"Retry-After": asked}, b"")) as server:
         assert get(server) == "ships"
-        assert 0.9 < server.times[1] - server.times[0] < 3
+        assert 0.9 < server.times[1] - server.times[0] < 10
     assert "too many requests (429); asking again in" in caplog.text
 
 
@@ -154,18 +154,31 @@ def test_manners_are_checked(changed):
         Manners(**changed)
 
 
-def test_a_tenth_of_an_hours_requests_come_at_once_and_the_others_evenly(tmp_path):
-    # 36,000 an hour: 10 a second, 3,600 at once; the file says that 3,598 of them are used up.
-    pace = Pace(tmp_path / "pace", 36_000.0)
-    (tmp_path / "pace").write_text(repr(time.time() + 359.8))
-    start = time.monotonic()
-    for _ in range(2):
-        pace.wait()
-    assert time.monotonic() - start < 0.1
-    # Another process that keeps the same file.
-    for _ in range(3):
-        Pace(tmp_path / "pace", 36_000.0).wait()
-    assert 0.15 < time.monotonic() - start < 0.6
+def test_a_tenth_of_an_hours_requests_come_at_once_and_the_others_evenly(tmp_path, monkeypatch):
+    class Clock:
+        now = 1e9
+
+        def time(self):
+            return self.now
+
+        def sleep(self, seconds):
+            self.now += seconds
+
+    clock = Clock()
+    monkeypatch.setattr("sae_match.semantics.pace.time", clock)
+    passed = []
+    for _ in range(150):
+        # Each as if by another process.
+        Pace(tmp_path / "pace", 100.0).wait()
+        passed.append(clock.now - 1e9)
+    assert passed[:10] == [0.0] * 10
+    assert passed[10:] == pytest.approx([36.0 * number for number in range(1, 141)])
+    # After a quiet hour, the same again.
+    clock.now += 3600
+    quiet = clock.now
+    for _ in range(10):
+        Pace(tmp_path / "pace", 100.0).wait()
+    assert clock.now == quiet
 
 
 def test_a_pace_that_was_kept_wrongly_is_begun_anew(tmp_path):
