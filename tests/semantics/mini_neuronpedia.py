@@ -52,8 +52,8 @@ class MiniNeuronpedia:
         features: What the API says of each `model/source/index`.
         listing: Status of the answer to a question for a listing; 200 to answer it.
         page: Keys on a page of a listing.
-        trouble: For each path, what is answered first, one after another: status, headers and body; or seconds to
-            wait before the true answer.
+        trouble: For each path, what is answered first, one after another: status, headers and body, or what writes
+            the body; or seconds to wait before the true answer.
         delay: Seconds before each answer.
     """
 
@@ -117,12 +117,16 @@ def _handler(server):
             try:
                 status, headers, body = server.answer(self.path, self.headers)
                 self.send_response(status)
-                for name, value in {"Content-Length": str(len(body)), **headers}.items():
+                length = {} if callable(body) else {"Content-Length": str(len(body))}
+                for name, value in {**length, **headers}.items():
                     self.send_header(name, value)
                 self.end_headers()
+                if callable(body):
+                    body(self.wfile)
+                    return
                 self.wfile.write(body)
                 # More was promised: the connection ends before it.
-                self.close_connection = headers.get("Content-Length", str(len(body))) != str(len(body))
+                self.close_connection = "Content-Length" in headers
             except (BrokenPipeError, ConnectionResetError):
                 self.close_connection = True
 

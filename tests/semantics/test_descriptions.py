@@ -65,6 +65,21 @@ def test_the_api_alone(tmp_path):
         assert server.asked == [f"/api/feature/{MODEL}/{SOURCE}/3"]
 
 
+def test_features_that_the_export_does_not_describe_can_be_asked_for(tmp_path):
+    rows = {f"{FOLDER}/explanations/batch-0.jsonl.gz": lines([row(3, "from the export"), row(4, " ")])}
+    answers = {f"{MODEL}/{SOURCE}/{n}": {"explanations": [row(n, "by the API")]} for n in (3, 4, 5)}
+    with MiniNeuronpedia(rows, answers) as server:
+        descriptions = opened(server, tmp_path, mode="both")
+        descriptions.fetch({20: range(3, 7)})
+        expected = ["from the export", "by the API", "by the API", None]
+        for _ in range(2):
+            assert [descriptions.of(20, feature) for feature in range(3, 7)] == expected
+        assert [path for path in server.asked if "api" in path] == [
+            f"/api/feature/{MODEL}/{SOURCE}/{feature}" for feature in (4, 5, 6)
+        ]
+        assert [opened(server, tmp_path).of(20, feature) for feature in (3, 4)] == ["from the export", None]
+
+
 def test_the_export_alone_says_that_a_source_is_missing(tmp_path):
     with MiniNeuronpedia(export(30)) as server:
         descriptions = opened(server, tmp_path, mode="export")
@@ -121,7 +136,7 @@ def test_there_are_none_where_none_are_wanted_or_named():
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"mode": "bulk"}, r"unknown descriptions\.mode 'bulk'; there are auto, export, api, none"),
+        ({"mode": "bulk"}, r"unknown descriptions\.mode 'bulk'; there are auto, export, api, both, none"),
         ({"tries": 0}, "tries at least 1"),
         ({"requests_per_hour": 0.0}, "requests_per_hour must be positive"),
         ({"export": "neuronpedia"}, "'neuronpedia' is no address"),

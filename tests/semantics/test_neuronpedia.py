@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 
 import pytest
 
@@ -12,6 +14,16 @@ from sae_match.semantics.polite import Manners
 from tests.semantics.mini_neuronpedia import FOLDER, MODEL, SOURCE, MiniNeuronpedia, export, lines, row
 
 QUICK = Manners(timeout=0.5, tries=3, back_off=0.01)
+# Another process on the same cache.
+SCRIPT = f"""
+import sys
+from pathlib import Path
+from sae_match.semantics.neuronpedia import FromAPI, api_client
+from sae_match.semantics.polite import Manners
+address, cache = sys.argv[1], Path(sys.argv[2])
+source = FromAPI(api_client(cache, address, Manners(), 1e9), address, cache, {MODEL!r}, {SOURCE!r})
+print([source.of(number)[0].text for number in range(20)])
+"""
 
 
 def api(server, cache):
@@ -123,6 +135,16 @@ def test_a_kept_answer_that_is_damaged_is_asked_for_again(tmp_path, caplog):
             assert [found.text for found in api(server, tmp_path).of(5)] == ["what 5 means"]
         assert len(server.asked) == 5
     assert "5.json cannot be used" in caplog.text
+
+
+def test_two_processes_share_answers_and_pace(tmp_path):
+    command = [sys.executable, "-c", SCRIPT]
+    with MiniNeuronpedia(features=known(*range(20)), delay=0.05) as server:
+        arguments = [server.address, str(tmp_path)]
+        both = [subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+        said = [running.communicate(timeout=120)[0] for running in both]
+        assert sorted(server.asked) == sorted(path(number) for number in range(20))
+    assert said == [f"{[f'what {number} means' for number in range(20)]}\n"] * 2
 
 
 def test_a_source_of_which_nothing_is_known_is_said_aloud_once(tmp_path, caplog):

@@ -48,7 +48,7 @@ def test_each_wait_is_longer_than_the_one_before():
         assert get(server, Manners(1.0, 5, back_off=0.1)) == "ships"
         waits = [later - earlier for earlier, later in zip(server.times, server.times[1:], strict=False)]
     for wait, expected in zip(waits, (0.1, 0.2, 0.4, 0.8), strict=True):
-        assert 0.5 * expected <= wait < 1.5 * expected + 0.2
+        assert 0.5 * expected <= wait < 1.5 * expected + 1.0
 
 
 def test_trouble_that_stays_is_named_after_as_many_tries_as_there_are():
@@ -68,7 +68,7 @@ def test_a_server_that_has_too_many_requests_is_given_the_time_that_it_asks_for(
     asked = {"seconds": "1", "date": date}[form]
     with serving((429, {"Retry-After": asked}, b"")) as server:
         assert get(server) == "ships"
-        assert 0.9 < server.times[1] - server.times[0] < 3
+        assert 0.9 < server.times[1] - server.times[0] < 10
     assert "too many requests (429); asking again in" in caplog.text
 
 
@@ -89,6 +89,20 @@ def test_a_server_that_hangs_is_not_waited_for_without_end():
         assert get(server) == "ships"
     with serving(5.0, 5.0, 5.0) as server, pytest.raises(UserError, match=r"no answer in 0.3 s \(after 3 tries\)"):
         get(server)
+
+
+def test_an_answer_that_trickles_is_not_waited_for_without_end():
+    def trickle(file):
+        for _ in range(1000):
+            file.write(b"x")
+            file.flush()
+            time.sleep(0.02)
+
+    start = time.monotonic()
+    with serving((200, {"Content-Length": "1000"}, trickle)) as server:
+        with pytest.raises(UserError, match=r"/file: no whole answer in 1 s \(after 1 try\)"):
+            get(server, Manners(timeout=0.1, tries=1))
+        assert time.monotonic() - start < 5
 
 
 def test_an_answer_that_is_cut_off_is_asked_for_again():
@@ -140,18 +154,31 @@ def test_manners_are_checked(changed):
         Manners(**changed)
 
 
-def test_a_tenth_of_an_hours_requests_come_at_once_and_the_others_evenly(tmp_path):
-    # 36,000 an hour: 10 a second, 3,600 at once; the file says that 3,598 of them are used up.
-    pace = Pace(tmp_path / "pace", 36_000.0)
-    (tmp_path / "pace").write_text(repr(time.time() + 359.8))
-    start = time.monotonic()
-    for _ in range(2):
-        pace.wait()
-    assert time.monotonic() - start < 0.1
-    # Another process that keeps the same file.
-    for _ in range(3):
-        Pace(tmp_path / "pace", 36_000.0).wait()
-    assert 0.15 < time.monotonic() - start < 0.6
+def test_a_tenth_of_an_hours_requests_come_at_once_and_the_others_evenly(tmp_path, monkeypatch):
+    class Clock:
+        now = 1e9
+
+        def time(self):
+            return self.now
+
+        def sleep(self, seconds):
+            self.now += seconds
+
+    clock = Clock()
+    monkeypatch.setattr("sae_match.semantics.pace.time", clock)
+    passed = []
+    for _ in range(150):
+        # Each as if by another process.
+        Pace(tmp_path / "pace", 100.0).wait()
+        passed.append(clock.now - 1e9)
+    assert passed[:10] == [0.0] * 10
+    assert passed[10:] == pytest.approx([36.0 * number for number in range(1, 141)])
+    # After a quiet hour, the same again.
+    clock.now += 3600
+    quiet = clock.now
+    for _ in range(10):
+        Pace(tmp_path / "pace", 100.0).wait()
+    assert clock.now == quiet
 
 
 def test_a_pace_that_was_kept_wrongly_is_begun_anew(tmp_path):

@@ -94,8 +94,8 @@ def test_collections_without_pages(name):
 
 
 def test_names_can_be_given_on_the_command_line():
-    given = "sae.neuronpedia={model: my-model, source: '{layer}-mine-{width}', layers: {'3': other, '4': null}}"
-    saes = collection("bundled", given)
+    given = "sae.neuronpedia={model: my-model, source: '{layer}-mine-{width}'}"
+    saes = collection("bundled", given, "+sae.neuronpedia.layers.3=other", "+sae.neuronpedia.layers.4=null")
     assert saes.neuronpedia[2] == ("my-model", "2-mine-1k")
     assert saes.neuronpedia[3] == ("my-model", "other")
     assert 4 not in saes.neuronpedia
@@ -115,7 +115,7 @@ def test_what_names_nothing_is_refused(given):
         collection("llama_scope_8x", given)
 
 
-@pytest.mark.parametrize("given", ["sae.neuronpedia={source: x}", "sae.neuronpedia={layers: {'3': x}}"])
+@pytest.mark.parametrize("given", ["sae.neuronpedia={source: x}", "+sae.neuronpedia.layers.3=x"])
 def test_a_source_without_a_model_is_refused(given):
     with pytest.raises(UserError, match=r"names sources and no model; set sae\.neuronpedia\.model"):
         collection("bundled", given)

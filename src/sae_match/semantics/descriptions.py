@@ -13,6 +13,7 @@ from sae_match.semantics.explanations import Explanations, described
 from sae_match.semantics.export import Export, Watch
 from sae_match.semantics.neuronpedia import (
     FromAPI,
+    FromBoth,
     Source,
     api_client,
     checked_name,
@@ -24,7 +25,7 @@ from sae_match.semantics.polite import Manners, PoliteClient
 
 log = logging.getLogger(__name__)
 
-MODES = ("auto", "export", "api", "none")
+MODES = ("auto", "export", "api", "both", "none")
 
 
 @dataclass
@@ -33,7 +34,8 @@ class DescriptionSettings:
 
     Attributes:
         mode: `export` for bulk files, `api` for single questions, `auto` for bulk files and, of sources that
-            have none, single questions; `none` for no descriptions.
+            have none, single questions; `both` for bulk files and, of features that they do not describe, single
+            questions, of which dead features make many; `none` for no descriptions.
         folder: Folder with files of the export, below `MODEL/SOURCE/explanations/`, to read instead of asking.
         prefer: Names of explaining models or kinds of explanation, most preferred first: whose explanation of
             a feature is its description where there are several.
@@ -117,7 +119,7 @@ class Descriptions:
         watch = watch or _unwatched
         for layer, features in sorted(wanted.items()):
             source = self._source(layer, watch)
-            if not isinstance(source, FromAPI):
+            if source is None or isinstance(source, Explanations):
                 continue
             for done, feature in enumerate(sorted(features), start=1):
                 self._described(layer, feature, watch)
@@ -173,10 +175,14 @@ def _opener(settings: DescriptionSettings) -> Callable[[str, str, Watch], Source
     def opened(model: str, source: str, watch: Watch) -> Source:
         if settings.mode == "export":
             return from_export(export, model, source, watch)
-        found = export.explanations(model, source, watch) if settings.mode == "auto" else None
-        if found is None and settings.mode == "auto":
+        single = FromAPI(api, settings.api, kept, model, source)
+        if settings.mode == "api":
+            return single
+        found = export.explanations(model, source, watch)
+        if found is None:
             log.warning("no explanations of %s/%s in the export; asking for single features", model, source)
-        return FromAPI(api, settings.api, kept, model, source) if found is None else found
+            return single
+        return FromBoth(found, single) if settings.mode == "both" else found
 
     return opened
 

@@ -89,7 +89,8 @@ class _Source:
                     watch(f"descriptions of {self.model}/{self.name}", len(parts), len(batches))
                 elif (whole := self.loaded()) is not None:
                     return whole
-        return self._join(parts)
+        # Fewer only where another process made a whole that turned out to be damaged.
+        return self._join(parts) if len(parts) == len(batches) else self.fetched(watch)
 
     def _join(self, parts: dict[str, Explanations]) -> Explanations:
         joined = Explanations.joined(list(parts.values()))
@@ -161,6 +162,8 @@ class _Source:
             try:
                 part = self.client.get(address, lambda body: self._read(body, address), absent)
             except RefusedError as error:
+                if error.status not in _NO_FILE:
+                    raise
                 raise UserError(f"{error}; it was listed: remove {self.listed} to list anew") from error
             if part is not None:
                 part.save(path)

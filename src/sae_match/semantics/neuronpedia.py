@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from sae_match.errors import UserError
 from sae_match.files import remove_leftovers, written_whole
-from sae_match.semantics.explanations import Explanation, Explanations, json_object, read_feature, read_lines
+from sae_match.semantics.explanations import Explanation, Explanations, described, json_object, read_feature, read_lines
 from sae_match.semantics.export import BATCH, Export, Watch, alone
 from sae_match.semantics.pace import Pace
 from sae_match.semantics.polite import Manners, PoliteClient, RefusedError
@@ -93,8 +93,29 @@ class FromAPI:
         return found
 
 
+class FromBoth:
+    """Explanations of one source from the export and, of features that it does not describe, from the API.
+
+    Args:
+        whole: All that the export has.
+        single: Asks for single features.
+    """
+
+    def __init__(self, whole: Explanations, single: FromAPI) -> None:
+        self.whole, self.single = whole, single
+
+    def of(self, feature: int) -> list[Explanation]:
+        """The explanations of a feature; none where it has none.
+
+        Raises:
+            UserError: If the server does not answer soundly, or refuses.
+        """
+        found = self.whole.of(feature)
+        return self.single.of(feature) if described(found) is None else found
+
+
 #: The explanations of one SAE's features, whichever way they come.
-Source = Explanations | FromAPI
+Source = Explanations | FromAPI | FromBoth
 
 
 def from_export(export: Export, model: str, source: str, watch: Watch) -> Explanations:
