@@ -98,14 +98,23 @@ def test_a_server_that_is_not_there_ends_the_run(serve, tmp_path):
         open_judge(settings_for(server, retries=1), tmp_path).judge(ONE)
 
 
-def test_an_address_that_is_none_is_refused(tmp_path):
-    with pytest.raises(UserError, match="http://"):
-        open_judge(JudgeSettings("openai", "m", base_url="localhost:8000"), tmp_path).judge(ONE)
+@pytest.mark.parametrize("url", ["localhost:8000", "http://", "ftp://a/v1", "http://[::1", "http://a:port"])
+def test_an_address_that_is_none_is_refused(tmp_path, url):
+    with pytest.raises(UserError, match="base_url"):
+        open_judge(JudgeSettings("openai", "m", base_url=url), tmp_path).judge(ONE)
+
+
+@pytest.mark.parametrize("key", ["ключ", "two\nlines"])
+def test_a_key_that_is_none_is_refused_and_not_shown(tmp_path, monkeypatch, key):
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(UserError, match="OPENAI_API_KEY") as caught:
+        open_judge(JudgeSettings("openai", "gpt-4o-mini"), tmp_path).judge(ONE)
+    assert key not in str(caught.value)
 
 
 def test_a_server_that_says_nothing_is_given_up_and_counted_as_paid(serve, ask):
     server = serve(failing(1, (200, {}, None)))
-    judge = ask(server, timeout=0.3, price_in=0.0, price_out=1.0, max_tokens=50)
+    judge = ask(server, timeout=1.0, price_in=0.0, price_out=1.0, max_tokens=50)
     (verdict,) = judge.judge(ONE)
     assert verdict.labels == (3, 3)
     assert (judge.account.calls, judge.account.tokens_out) == (2, 50 + 20)
@@ -120,7 +129,7 @@ def test_one_question_that_a_server_cannot_answer_does_not_end_the_run(serve, as
         return trouble if descriptions(request)[0] == "green apples" else same_words(request, number)
 
     server = serve(answers)
-    options = {"concurrency": 1, "retries": 1, "timeout": 0.3}
+    options = {"concurrency": 1, "retries": 1, "timeout": 1.0}
     verdicts = ask(server, **options).judge(PAIRS)
     assert [verdict.labels for verdict in verdicts] == [(3, 3), (), (1, 1)]
     assert server.url in verdicts[1].reason

@@ -23,6 +23,14 @@ def test_an_answer_is_found_by_everything_that_it_depends_on(tmp_path):
     assert store.claim(QUESTION) == Reply(3)
 
 
+def test_what_the_model_said_can_be_looked_up(tmp_path):
+    Store(tmp_path).keep(QUESTION, Reply(3, said="Both are fruit.\nLabel: 3"))
+    with sqlite3.connect(tmp_path / FILE) as database:
+        rows = database.execute("select first, second, label, said from answers").fetchall()
+    database.close()
+    assert rows == [("red", "green", 3, "Both are fruit.\nLabel: 3")]
+
+
 def test_a_refusal_is_an_answer(tmp_path):
     refusal = Reply(None, "refused: 'no'", refused=True)
     Store(tmp_path).keep(QUESTION, refusal)
@@ -60,10 +68,10 @@ def test_the_claim_of_a_process_that_died_expires(tmp_path):
 
 
 def test_the_claim_of_a_process_that_lives_lasts_and_ends_with_it(tmp_path):
-    one, other = Store(tmp_path, lease=0.4), Store(tmp_path)
+    one, other = Store(tmp_path, lease=1.2), Store(tmp_path)
     with one.alive():
         one.claim(QUESTION)
-        time.sleep(0.9)
+        time.sleep(2.0)
         assert other.claim(QUESTION) == "busy"
     assert other.claim(QUESTION) == "mine"
 

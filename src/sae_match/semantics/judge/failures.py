@@ -114,7 +114,7 @@ def seconds_until_next(error: Failure, tries: int, backoff: float) -> float:
     Raises:
         UserError: If the server asks for a long time.
     """
-    step: float = min(_LONGEST_STEP, backoff * 2 ** (tries - 1)) * random.uniform(0.5, 1.5)
+    step = min(_LONGEST_STEP, backoff * 2.0 ** (tries - 1)) * random.uniform(0.5, 1.5)
     asked = _asked_for(error)
     if asked is not None and asked > _LONGEST_WAIT:
         raise UserError(f"the server asks to wait {asked:.0f} s; all answers are kept, try again then") from error
@@ -131,8 +131,7 @@ def _asked_for(error: Failure) -> float | None:
     except ValueError:
         pass
     try:
-        seconds: float = (parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds()
-        return max(0.0, seconds)
+        return max(0.0, (parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds())
     except (ValueError, TypeError):
         return None
 

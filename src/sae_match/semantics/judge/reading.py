@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sae_match.semantics.judge.verdicts import LABELS
@@ -34,11 +34,13 @@ class Reply:
         label: 1, 2 or 3, or none.
         reason: Why there is none.
         refused: Whether the model did not want to, so that asking again is of no use.
+        said: Its answer, word for word.
     """
 
     label: int | None
     reason: str = ""
     refused: bool = False
+    said: str = field(default="", compare=False)
 
 
 def read_body(text: str) -> Mapping[str, Any]:
@@ -85,7 +87,7 @@ def read_reply(body: Mapping[str, Any]) -> Reply:
         label = int(closing[1])
     if label is None:
         return Reply(None, f"no label in {_shown(content)}" + _cut_off(choice))
-    return Reply(label)
+    return Reply(label, said=content)
 
 
 def _label_of_object(content: str) -> int | None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from threading import Event, Lock
 from typing import Any
 
+import httpx2
 from openai import APIConnectionError, APIStatusError, OpenAI
 
 from sae_match.errors import UserError
@@ -40,6 +41,20 @@ def address(settings: JudgeSettings) -> str:
     return (settings.base_url or os.environ.get("OPENAI_BASE_URL") or OFFICIAL).rstrip("/")
 
 
+def refuse_no_address(given: str) -> None:
+    """Check that an address is one.
+
+    Raises:
+        UserError: If it is not.
+    """
+    try:
+        url = httpx2.URL(given)
+    except httpx2.InvalidURL as error:
+        raise UserError(f"judge.base_url is no address: {given!r} ({error})") from error
+    if url.scheme not in ("http", "https") or not url.host:
+        raise UserError(f"judge.base_url must be like http://localhost:8000/v1, got {given!r}")
+
+
 class Server:
     """Asks one model questions; any number of threads may.
 
@@ -59,8 +74,9 @@ class Server:
             raise UserError(
                 f"no key in {settings.key_variable}: put one there, or set judge.base_url to a server that needs none"
             )
-        if not self._counterpart.base_url.startswith(("http://", "https://")):
-            raise UserError(f"judge.base_url must start with http:// or https://, got {self._counterpart.base_url!r}")
+        if not (key.isascii() and key.isprintable()):
+            raise UserError(f"{settings.key_variable} holds characters that no key has; set it anew")
+        refuse_no_address(self._counterpart.base_url)
         # Retries are ours: theirs know of no budget. A server without keys takes any.
         self._client = OpenAI(
             api_key=key or "none", base_url=self._counterpart.base_url, max_retries=0, timeout=settings.timeout
@@ -87,14 +103,14 @@ class Server:
             if isinstance(body, Reply):
                 return body
             reply = read_reply(body)
-            if reply.label is not None or reply.refused or stop.is_set():
+            if reply.label is not None or reply.refused:
                 break
         return reply
 
     def _answered(self, rubric: Rubric, first: str, second: str, seed: int, stop: Event) -> Mapping[str, Any] | Reply:
         """The body of an answer, or a refusal; tried again after failures that may pass."""
         tries = 0
-        while True:
+        while not stop.is_set():
             dialect = self._dialect
             try:
                 return self._called(dialect.request(rubric, first, second, seed, self._settings.max_tokens))
@@ -107,6 +123,7 @@ class Server:
                         continue
                 tries += 1
                 self._wait(error, tries, stop)
+        raise StoppedError
 
     def _wait(self, error: Failure, tries: int, stop: Event) -> None:
         """Wait for the next try.

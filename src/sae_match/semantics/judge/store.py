@@ -24,7 +24,7 @@ _SCHEMA = """
 create table if not exists answers (
     key text primary key, kind text not null, model text not null, base_url text not null, prompt text not null,
     again integer not null, first text not null, second text not null,
-    label integer, reason text not null, time real not null
+    label integer, reason text not null, said text not null, time real not null
 ) without rowid;
 create table if not exists claims (key text primary key, owner text not null, until real not null) without rowid;
 create table if not exists calls (
@@ -126,7 +126,7 @@ class Store:
 
     def keep(self, question: Question, reply: Reply) -> None:
         """Keep an answer; whoever waits for it finds it."""
-        values = [question.key, *asdict(question).values(), reply.label, reply.reason, time.time()]
+        values = [question.key, *asdict(question).values(), reply.label, reply.reason, reply.said, time.time()]
         with self._transaction() as database:
             places = ", ".join("?" * len(values))
             database.execute(f"insert or replace into answers values ({places})", values)
