@@ -7,7 +7,7 @@ from rich.console import Console
 
 from sae_match.evaluation.results import save_spans
 from sae_match.evaluation.validation import MatchValidation
-from sae_match.report.console import facts, print_plan, print_results
+from sae_match.report.console import facts, print_plan, print_results, short_name
 from sae_match.report.exploring import write_page
 from sae_match.report.outcome import Outcome
 from sae_match.report.pairs import save_tables
@@ -59,7 +59,7 @@ class ValidationReport(L.Callback):
         for picture in drawn:
             picture.save(self.folder / "figures")
         module = _validation(pl_module)
-        title = f"{Path(self.model_source).name}, {Path(module.collection.source).name}"
+        title = f"{short_name(self.model_source)}, {short_name(module.collection.source)}"
         write_page(outcome, self.folder, title, facts(module, self.data, self.model_source), self.described)
         log_validation(trainer.logger, outcome.results, outcome.spans, outcome.tables, drawn, self.folder / "figures")
         log_files(trainer.logger, self.folder)

@@ -50,11 +50,16 @@ def facts(module: MatchValidation, data: TextData, model_source: str) -> dict[st
     """What a finished run was of, in a few words."""
     tokens = ", ".join(f"{count:,} of {name}" for name, count in data.tokens().items())
     return {
-        "model": model_source,
-        "SAEs": f"{module.collection.source}, {len(module.layers)} layers",
+        "model": short_name(model_source),
+        "SAEs": f"{short_name(module.collection.source)}, {len(module.layers)} layers",
         "matcher": _matcher(module),
         "text": f"{tokens} tokens",
     }
+
+
+def short_name(source: str) -> str:
+    """A repository's name, or the end of a folder's: enough to know it by, and nothing about a machine."""
+    return "/".join(Path(source).parts[-2:])
 
 
 def print_results(
