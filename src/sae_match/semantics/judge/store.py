@@ -19,7 +19,7 @@ from sae_match.errors import UserError
 from sae_match.semantics.judge.reading import Reply, Usage
 
 FILE = "judge.sqlite"
-_VERSION = 1
+_VERSION = 2
 _SCHEMA = """
 create table if not exists answers (
     key text primary key, kind text not null, model text not null, base_url text not null, prompt text not null,
