@@ -2,11 +2,14 @@ import torch
 
 from sae_match.semantics.contexts import Place
 from sae_match.semantics.evidence import Evidence, Published, WhereItFires
-from sae_match.semantics.passages import Passage
+from sae_match.semantics.passages import Passage, Passages
 
 
-class Told:
+class Told(Passages):
     """Passages of two features: one fires on two words, one never."""
+
+    def __init__(self):
+        pass
 
     def strongest(self, layer, feature):
         assert (layer, feature) == (4, 0)

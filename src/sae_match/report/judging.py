@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from lightning.pytorch.loggers import Logger
 from rich.console import Console
@@ -15,9 +16,19 @@ from sae_match.report.wandb_logging import log_judgements, where_to_look
 from sae_match.semantics import questions as asking
 from sae_match.semantics.evidence import Evidence
 from sae_match.semantics.judge import Judge
+from sae_match.semantics.judge.budget import Account
 from sae_match.semantics.questions import Eligible, Question
 from sae_match.semantics.scores import Kappa, kappa
 from sae_match.semantics.study import StudySettings
+
+
+@runtime_checkable
+class Accounted(Protocol):
+    """A judge that keeps an account of its calls."""
+
+    @property
+    def account(self) -> Account:
+        """What it did so far."""
 
 
 def asked(judge: Judge, questions: Sequence[Question], evidence: Evidence, console: Console | None) -> list[Answer]:
@@ -41,9 +52,17 @@ def asked(judge: Judge, questions: Sequence[Question], evidence: Evidence, conso
         console.print(f"  {judge.name}: {estimate}", highlight=False, soft_wrap=True)
     with counting(console, f"asking {judge.name}") as advance:
         verdicts = judge.judge(pairs, advance)
+    if console is not None and isinstance(judge, Accounted):
+        console.print(f"  {judge.name}: {_spent(judge.account)}", highlight=False, soft_wrap=True)
     return [
         Answer(question, *pair, verdict) for question, pair, verdict in zip(questions, pairs, verdicts, strict=True)
     ]
+
+
+def _spent(account: Account) -> str:
+    price = "at a price that is not known" if account.cost is None else f"${account.cost:.4f}"
+    tokens = f"{account.tokens_in:,} tokens in and {account.tokens_out:,} out"
+    return f"{account.calls:,} calls made, {account.cached:,} answered before; {tokens}, {price}"
 
 
 class JudgeReport:

@@ -92,7 +92,7 @@ def semantic_by_distance(answers: Sequence[Answer]) -> Picture:
         (arm, source, target, found) for (arm, source, target), found in by_pair(answers) if arm in (MATCHED, COMPOSED)
     ]
     starts = sorted({source for arm, source, _, _ in rows if arm == COMPOSED})
-    figure, (panel,) = panels(1, width=6)
+    figure, (panel,) = panels(1, width=6.0)
     for start, (colour, marker) in zip(starts, CYCLE, strict=False):
         for arm, dashes, name in ((MATCHED, "-", "exact"), (COMPOSED, "--", "composed")):
             points = [

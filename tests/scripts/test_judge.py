@@ -1,0 +1,105 @@
+"""A study of what features mean, as a user runs it."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.scripts.test_scripts import assert_refused, run
+from tests.semantics.judge.mini_server import MiniServer, same_words
+
+pytestmark = pytest.mark.slow
+
+SMALL = ("text.documents=8", "study.paths=20", "study.layers=4", "logger=none", "cache_dir=cache/matchings")
+
+
+def rows_of(file):
+    with file.open(newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def test_matched_features_mean_the_same_more_often_than_random_ones(tmp_path):
+    done = run(
+        "judge.py",
+        "text.documents=24",
+        "logger=offline",
+        "cache_dir=cache/matchings",
+        "hydra.run.dir=out",
+        folder=tmp_path,
+    )
+    out = tmp_path / "out"
+    shown = rows_of(out / "figures" / "semantic_arms.csv")
+    arms = {row["arm"]: {key: float(row[key]) for key in ("score", "low", "high")} for row in shown}
+    assert arms["identical"]["score"] == 3
+    assert arms["matched"]["low"] > arms["random"]["high"]
+    names = ("semantic_counts", "semantic_arms", "semantic_by_cost", "semantic_by_distance")
+    endings = ("png", "svg", "csv")
+    assert {file.name for file in (out / "figures").iterdir()} == {f"{name}.{end}" for name in names for end in endings}
+    judgements = rows_of(out / "judgements.csv")
+    scores = [float(row["score"]) for row in judgements if row["arm"] == "random"]
+    assert sum(scores) / len(scores) == pytest.approx(arms["random"]["score"])
+    results = rows_of(out / "results.csv")
+    assert {row["metric"] for row in results} == {"semantic_score", *(f"semantic_share_{label}" for label in (1, 2, 3))}
+    assert {row["dataset"] for row in results} == {"token_overlap"}
+    assert "100 from live features of layer 0" in done.stdout
+    assert len(list(out.glob("wandb/offline-run-*"))) == 1
+
+
+def test_a_server_is_asked_nothing_twice_after_an_interruption(tmp_path):
+    with MiniServer(slow(same_words)) as server:
+        told = (*SMALL, "judge=openai", "judge.model=a-model", f"judge.base_url={server.url}", "judge.concurrency=4")
+        command = [sys.executable, str(ROOT / "scripts" / "judge.py"), *told, "hydra.run.dir=first"]
+        environment = {**os.environ, "NO_PROXY": "127.0.0.1"}
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        while len(server.requests) < 60 and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        before = len(server.requests)
+        done = run("judge.py", *told, "hydra.run.dir=second", "judge@second=token_overlap", folder=tmp_path)
+        questions = {
+            (row["source_description"], row["target_description"])
+            for row in rows_of(tmp_path / "second" / "judgements.csv")
+        }
+        both_orders = questions | {(second, first) for first, second in questions}
+        assert set(server.asked.values()) == {1}
+        assert len(server.requests) == len(both_orders)
+        assert 60 <= before < len(server.requests)
+    made = f"{len(both_orders) - before:,} calls made, {before:,} answered before"
+    assert made in done.stdout.replace("\n", " ")
+    assert "a-model, both orders" in done.stdout
+    assert "token_overlap" in done.stdout
+    assert len(rows_of(tmp_path / "second" / "judgements_2.csv")) == len(
+        rows_of(tmp_path / "second" / "judgements.csv")
+    )
+
+
+def slow(answers):
+    def answer(request, number):
+        time.sleep(0.01)
+        return answers(request, number)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["evidence=nonsense"], "evidence must be auto, descriptions or contexts, got 'nonsense'"),
+        (["evidence=descriptions"], "evidence=descriptions: no descriptions are known of"),
+        (["study.paths=0"], "study.paths must be at least 1"),
+        (["study.starts=[99]"], "study.starts: 99 is not one of the layers"),
+        (["judge.kind=nonsense"], "judge.kind must be one of token_overlap, embedding, openai, got 'nonsense'"),
+        (["judge=openai", "judge.key_variable=NO_SUCH_KEY"], "NO_SUCH_KEY"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(overrides, message, tmp_path):
+    done = run("judge.py", *SMALL, *overrides, folder=tmp_path, check=False)
+    assert_refused(done, message)
