@@ -13,11 +13,12 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from sae_match.files import writable
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.layers import LayerMatcher, unwatched
 from sae_match.matching.planning import free_memory
 from sae_match.model.loading import load_model, refuse_longer_text
-from sae_match.report.judging import JudgeReport, asked
+from sae_match.report.judging import JudgeReport, asked, named
 from sae_match.report.matching_progress import MatchingProgress
 from sae_match.report.progress import counting
 from sae_match.report.wandb_logging import open_logger
@@ -41,13 +42,13 @@ _SHARE_OF_SAES = 0.5
 
 @entry_point(Path(__file__).parents[1] / "conf" / "judge.yaml", JudgeStudySettings)
 def main(settings: JudgeStudySettings) -> None:
-    console, folder, collection = Console(), Path(settings.output_dir), settings.sae.collection()
+    console, folder, collection = Console(), writable(Path(settings.output_dir)), settings.sae.collection()
     shown = console if settings.progress else None
     matchings_cache = MatchingCache(Path(settings.cache_dir).expanduser() if settings.cache_dir else None)
     caches = matchings_cache.folder.parent
     layers = chosen_layers(settings.study, list(collection.layers))
     starts = starting_layers(settings.study, layers)
-    judges = {judge.name: judge for judge in (open_judge(one, caches / "answers") for one in settings.judges())}
+    judges = named([open_judge(one, caches / "answers") for one in settings.judges()])
     progress = MatchingProgress(console)
     watch = progress.watch if settings.progress else unwatched
     matcher = LayerMatcher(collection, settings.matcher, matchings_cache, watch)
@@ -58,7 +59,7 @@ def main(settings: JudgeStudySettings) -> None:
     eligible = eligible_of(known, matchings.widths, settings.study.live)
     paths, questions = questions_of(settings.study, layers, starts, matchings, eligible, matcher)
     report = JudgeReport(console, folder, layers, settings.study)
-    report.print_plan(list(judges.values()), collection.source, paths, questions, eligible)
+    report.print_plan(list(judges), collection.source, paths, questions, eligible)
     with open_logger(settings.logger, folder, asdict(settings)) as logger:
         said = {name: asked(judge, questions, evidence, shown) for name, judge in judges.items()}
         report.finish(said, logger)

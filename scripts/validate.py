@@ -16,6 +16,7 @@ from rich.console import Console
 from sae_match.errors import UserError
 from sae_match.evaluation.arms import FITTED_ARMS, checked_arms
 from sae_match.evaluation.validation import MatchValidation
+from sae_match.files import writable
 from sae_match.matching.cache import MatchingCache
 from sae_match.model.loading import load_model, refuse_longer_text
 from sae_match.report.callback import ValidationReport
@@ -33,7 +34,7 @@ from sae_match.text.batches import TextData
 def main(settings: ValidateSettings) -> None:
     if settings.check:
         raise SystemExit(_check(settings))
-    folder = Path(settings.output_dir)
+    folder = writable(Path(settings.output_dir))
     stream, tokenizer = load_model(settings.model)
     refuse_longer_text(stream, settings.text.max_tokens)
     cache = MatchingCache(Path(settings.cache_dir).expanduser() if settings.cache_dir else None)

@@ -50,6 +50,19 @@ def make_writable(folder: Path) -> None:
         file.write(b"room for a byte?")
 
 
+def writable(folder: Path) -> Path:
+    """The folder, made if it is not there.
+
+    Raises:
+        UserError: If it cannot be written.
+    """
+    try:
+        make_writable(folder)
+    except OSError as error:
+        raise UserError(f"cannot write the output folder {folder}: {error.strerror or error}") from error
+    return folder
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

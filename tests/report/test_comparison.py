@@ -75,7 +75,7 @@ def test_the_ladder_of_matched_is_shown_where_nothing_is_asked_for(compared):
     ("asked", "message"),
     [
         ({"arms": ["mached"]}, "arms: no run has 'mached'; did you mean matched"),
-        ({"metrics": ["jaccard"]}, "metrics: no run has 'jaccard'; There are explained_variance"),
+        ({"metrics": ["jaccard"]}, "metrics: no run has 'jaccard'; there are explained_variance"),
     ],
 )
 def test_what_no_run_has_is_refused(compared, asked, message):

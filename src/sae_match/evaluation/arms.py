@@ -86,11 +86,13 @@ def stand_in(arm: str, at: Stage) -> Float[Tensor, "tokens d_in"]:
 
 
 def order_of(arm: str) -> tuple[int, float]:
-    """Where an arm stands in tables."""
+    """Where an arm stands in tables; one that another version has measured stands last."""
     if arm == CLEAN:
         return -1, 0.0
     quantile = quantile_of(arm)
-    return (ARMS.index(arm), 0.0) if quantile is None else (_AFTER, quantile - 2)
+    if quantile is not None:
+        return _AFTER, quantile - 2
+    return (ARMS.index(arm) if arm in ARMS else len(ARMS)), 0.0
 
 
 def quantile_of(arm: str) -> float | None:

@@ -144,7 +144,7 @@ def _known(option: str, asked: Sequence[str], there: Sequence[str]) -> list[str]
         if name not in there:
             near = get_close_matches(name, there, n=1)
             hint = f"did you mean {near[0]}? " if near else ""
-            raise UserError(f"{option}: no run has {name!r}; {hint}There are {', '.join(there)}")
+            raise UserError(f"{option}: no run has {name!r}; {hint}there are {', '.join(there)}")
     return list(dict.fromkeys(asked))
 
 

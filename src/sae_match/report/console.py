@@ -36,6 +36,8 @@ def print_plan(
         "tokens": f"{tokens} ({data.settings.documents} documents each)",
         "passes": f"{plan.layer_forwards:,} layer-forwards and {plan.heads:,} heads for each token",
     }
+    if alone := sorted(set(module.collection.layers) - set(module.layers)):
+        rows["left out"] = f"layers {', '.join(map(str, alone))}: no other layer at these distances has an SAE"
     if module.fitting is not None and module.needs_fitting:
         fitted = sum(module.fitting.tokens().values())
         rows["fitting"] = (

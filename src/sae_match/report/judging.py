@@ -65,6 +65,15 @@ def _spent(account: Account) -> str:
     return f"{account.calls:,} calls made, {account.cached:,} answered before; {tokens}, {price}"
 
 
+def named(judges: Sequence[Judge]) -> dict[str, Judge]:
+    """Judges by name; where several have one name (another server, prompt or round), they are numbered."""
+    found: dict[str, Judge] = {}
+    for judge in judges:
+        same = sum(other.name == judge.name for other in found.values())
+        found[f"{judge.name} ({same + 1})" if same else judge.name] = judge
+    return found
+
+
 class JudgeReport:
     """Prints the plan before anybody is asked; writes, logs and prints what was said.
 
@@ -80,7 +89,7 @@ class JudgeReport:
 
     def print_plan(
         self,
-        judges: Sequence[Judge],
+        judges: Sequence[str],
         source: str,
         paths: Sequence[asking.Path],
         questions: Sequence[Question],
@@ -95,7 +104,7 @@ class JudgeReport:
             "layers": f"{self.layers[0]} to {self.layers[-1]}",
             "paths": f"{len(paths)} from {'live' if self.study.live else 'any'} {drawn}; {first:,} could be drawn",
             "questions": f"{len(questions):,}: {', '.join(f'{count:,} {arm}' for arm, count in arms.items())}",
-            "judge": ", then ".join(judge.name for judge in judges),
+            "judge": ", then ".join(judges),
         }
         self.console.print("[bold]Plan[/bold]", highlight=False)
         for name, value in rows.items():

@@ -14,6 +14,8 @@ from sae_match.text.batches import TokenBatch
 
 # A label names so many tokens, and the share of those that make at least a tenth of the sample.
 _NAMED, _LEAST_SHARE = 3, 0.1
+# Where those make less than a third of it, the feature fires on many tokens, and shares would mislead.
+_LEAST_COVERED = 1 / 3
 # Before and after the token that a feature fires on.
 _BEFORE, _AFTER = 10, 5
 
@@ -63,9 +65,9 @@ class Passages:
     def label(self, layer: int, feature: int) -> str:
         """What a feature fires on, in a few words: tokens and the share of each; empty where it was never active."""
         profile = self.profile(layer, feature)
-        if profile and profile[0][1] < _LEAST_SHARE:
-            return "many: " + ", ".join(_shown(token) for token, _ in profile[:_NAMED])
         named = [entry for entry in profile[:_NAMED] if entry[1] >= _LEAST_SHARE]
+        if profile and sum(share for _, share in named) < _LEAST_COVERED:
+            return "many: " + ", ".join(_shown(token) for token, _ in profile[:_NAMED])
         return ", ".join(f"{_shown(token)} {share:.0%}" for token, share in named)
 
     def _around(self, place: Place, before: int, after: int) -> Passage:

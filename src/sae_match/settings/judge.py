@@ -52,8 +52,16 @@ class JudgeStudySettings:
     progress: bool = True
 
     def judges(self) -> list[JudgeSettings]:
-        """Who is asked, one after another."""
-        return [self.judge] if self.second.kind == NONE else [self.judge, self.second]
+        """Who is asked, one after another.
+
+        Raises:
+            UserError: If the second is the first again, who would say the same.
+        """
+        if self.second.kind == NONE:
+            return [self.judge]
+        if self.second == self.judge:
+            raise UserError("judge and second are the same judge; second.again=1 asks it once more")
+        return [self.judge, self.second]
 
     def device_name(self) -> str:
         """Where the language model runs."""

@@ -351,14 +351,26 @@ def test_everything_can_be_done_from_the_keyboard(browser, report, size):
         tab.keyboard.press("Enter")
         tab.wait_for_selector(f'#path[data-shown="{found(tab)[1]}"]')
         assert chosen.get_attribute("aria-selected") == "true"
-        tab.locator("#results").focus()
+        assert tab.evaluate("document.activeElement.id") == "results"
         tab.keyboard.press("End")
         tab.keyboard.press("Enter")
-        name = found(tab)[-1]
-        tab.wait_for_selector(f'#path[data-shown="{name}"]')
-        tab.locator("#path-title").focus()
-        tab.keyboard.press("[" if not tab.locator("#before").is_disabled() else "]")
-        tab.wait_for_selector(f'#path:not([data-shown="{name}"])')
+        tab.wait_for_selector(f'#path[data-shown="{found(tab)[-1]}"]')
+
+
+def test_keys_go_along_the_path_that_enter_has_opened(browser, report, size):
+    with watched(browser, size) as tab:
+        show(tab, report)
+        tab.keyboard.press("/")
+        tab.keyboard.type("1/2")
+        tab.wait_for_selector('#results[data-query="1/2"]')
+        tab.keyboard.press("Enter")
+        tab.wait_for_selector('#path[data-shown="1/2"]')
+        back, forth = ("[", "]") if tab.locator("#after").is_disabled() else ("]", "[")
+        tab.keyboard.press(back)
+        tab.wait_for_selector('#path:not([data-shown="1/2"])')
+        tab.keyboard.press(forth)
+        tab.wait_for_selector('#path[data-shown="1/2"]')
+        assert tab.locator("#query").input_value() == "1/2"
 
 
 def test_tab_reaches_every_control_and_the_focus_is_seen(tab):

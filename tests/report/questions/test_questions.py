@@ -129,7 +129,7 @@ def test_costs_are_counted_once_a_pair_and_examples_are_the_ends(outcome):
 def test_quantiles_are_lines_between_all_pairs_and_none(outcome):
     picture = only(quantiles, outcome)
     lines = drawn(picture.figure.axes[0])
-    assert list(lines) == ["cheapest 50%", "all pairs (matched)", "none (source SAE)"]
+    assert list(lines) == ["none (source SAE)", "cheapest 50%", "all pairs (matched)"]
     expected = outcome.results.value(
         source_layer=2, target_layer=3, arm="quantile_0.5", dataset="prose", metric="explained_variance"
     )

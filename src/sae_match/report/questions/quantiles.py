@@ -6,7 +6,7 @@ from dataclasses import asdict
 import matplotlib as mpl
 
 from sae_match.evaluation.arms import MATCHED, RECONSTRUCT_SOURCE, quantile_of
-from sae_match.report.drawing import ARM_STYLES, METRIC_LABELS, Point, add_legend, draw_line, panels, set_ticks
+from sae_match.report.drawing import ARM_STYLES, GREY, METRIC_LABELS, Point, add_legend, draw_line, panels, set_ticks
 from sae_match.report.outcome import Outcome
 from sae_match.report.pictures import Picture
 
@@ -34,7 +34,7 @@ def quantiles(outcome: Outcome) -> Iterator[Picture]:
         f"quantile_{share:g}": (mpl.colors.to_hex(colours(0.9 - 0.8 * share)), _MARKERS[at % len(_MARKERS)], "-")
         for at, share in enumerate(shares)
     }
-    styles |= {arm: ARM_STYLES[arm] for arm in (MATCHED, RECONSTRUCT_SOURCE)}
+    styles = {RECONSTRUCT_SOURCE: (GREY, "x", "--"), **styles, MATCHED: ARM_STYLES[MATCHED]}
     labels = {arm: f"cheapest {quantile_of(arm):.0%}" for arm in styles if quantile_of(arm) is not None}
     labels |= {MATCHED: "all pairs (matched)", RECONSTRUCT_SOURCE: "none (source SAE)"}
     for panel, (metric, dataset) in zip(drawn, ((m, d) for m in _METRICS for d in datasets), strict=True):

@@ -134,6 +134,8 @@ Explorer.results = (() => {
     if (event.key === "Enter") {
       event.preventDefault();
       open(Math.max(active, 0));
+      // The keys that go along the path are letters where something is typed.
+      list.focus();
     } else if (event.key in STEPS && !(event.currentTarget === query && (event.key === "Home" || event.key === "End"))) {
       event.preventDefault();
       activate(Math.max(0, active + STEPS[event.key]));

@@ -65,11 +65,11 @@ Explorer.search = (() => {
     return found;
   }
 
-  /** Whole words come first, then those early in a short text: labels begin with what matters most. */
+  /** Whole words come first, then those early in the text: it begins with what the feature fires on most. */
   function rank(line, word, at) {
     const inWord = (character) => /[\p{L}\p{N}]/u.test(character);
     const whole = !inWord(line.charAt(at - 1)) && !inWord(line.charAt(at + word.length));
-    return (whole ? 0 : PART_OF_WORD) + at + line.length;
+    return (whole ? 0 : PART_OF_WORD) + at;
   }
 
   /** Whether a feature passes the filters. */
