@@ -15,7 +15,8 @@ from sae_match.report.pictures import Picture
 
 _PATHS, _LAYERS = 8, 8
 _SEED = 0
-_WRAP = 3
+# Lines of a cell, and characters in each.
+_WRAP, _LINE = 3, 22
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,8 @@ def _drawn(steps: Sequence[Sequence[Step]], title: str) -> Figure:
             shade = colours(0.08 + 0.5 * step.jaccard) if step.jaccard is not None else "#F2F2F2"
             panel.add_patch(mpl.patches.Rectangle((column + 0.04, row + 0.06), 0.92, 0.88, color=shade, linewidth=0))
             shared = "" if step.jaccard is None else f"  {step.jaccard:.0%}"
-            text = f"{step.feature}{shared}\n" + "\n".join(step.fires_on.split(", ")[:_WRAP])
+            words = (_cut(word) for word in step.fires_on.split(", ")[:_WRAP])
+            text = "\n".join((f"{step.feature}{shared}", *words))
             panel.text(
                 column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=6.5, clip_on=True, parse_math=False
             )
@@ -116,3 +118,7 @@ def _drawn(steps: Sequence[Sequence[Step]], title: str) -> Figure:
         fontsize=7.5,
     )
     return figure
+
+
+def _cut(word: str) -> str:
+    return word if len(word) <= _LINE else f"{word[: _LINE - 1]}…"
