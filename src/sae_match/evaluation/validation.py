@@ -47,7 +47,6 @@ _FORMAT = 1
 # Shares of the free memory: SAEs that stay open, and residuals of a batch.
 _SHARE_OF_SAES, _SHARE_OF_RESIDUALS = 0.5, 0.2
 
-
 Watch = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and of how much."""
 

@@ -32,7 +32,7 @@ def lay_out(sections: Sequence[Section], settings: LoggerSettings, name: str, fo
         return str(workspace(sections, entity, settings.project, name).save().url)
     # What it raises is whatever the server's answer made of it.
     except Exception as error:
-        raise UserError(f"W&B has not taken the workspace: {str(error).splitlines()[0]}") from error
+        raise UserError(f"W&B has not taken the workspace: {(str(error) or repr(error)).splitlines()[0]}") from error
 
 
 def workspace(sections: Sequence[Section], entity: str, project: str, name: str) -> ws.Workspace:

@@ -9,21 +9,17 @@ from sae_match.report.wandb_logging import LoggerSettings
 
 
 @dataclass
-class ReportSettings:
-    """Everything that `scripts/report.py` can be told.
+class FinishedRuns:
+    """Runs that something is made of.
 
     Attributes:
-        logger: Where the comparison is logged.
-        runs: A folder of runs, or a list of some: of single runs, of sweeps, or of anything that holds some.
-        arms: Arms that tables and pictures show; `matched` if there is none.
-        metrics: Metrics that they show; those of the ladder if there is none.
-        output_dir: Where the comparison is written.
+        logger: Where it is logged.
+        runs: Folder, or list of folders, in which finished runs are looked for.
+        output_dir: Where it is written.
     """
 
     logger: LoggerSettings
     runs: Any = None
-    arms: list[str] = field(default_factory=list)
-    metrics: list[str] = field(default_factory=list)
     output_dir: str = "???"
 
     @property
@@ -37,7 +33,23 @@ class ReportSettings:
 
 
 @dataclass
-class DashboardSettings:
+class ReportSettings(FinishedRuns):
+    """Everything that `scripts/report.py` can be told.
+
+    Attributes:
+        logger: Where the comparison is logged.
+        runs: A folder of runs, or a list of some: of single runs, of sweeps, or of anything that holds some.
+        arms: Arms that tables and pictures show; `matched` if there is none.
+        metrics: Metrics that they show; those of the ladder if there is none.
+        output_dir: Where the comparison is written.
+    """
+
+    arms: list[str] = field(default_factory=list)
+    metrics: list[str] = field(default_factory=list)
+
+
+@dataclass
+class DashboardSettings(FinishedRuns):
     """Everything that `scripts/dashboard.py` can be told.
 
     Attributes:
@@ -47,19 +59,7 @@ class DashboardSettings:
         output_dir: Where the layout is written if W&B is offline.
     """
 
-    logger: LoggerSettings
-    runs: Any = None
     name: str = "SAE Match"
-    output_dir: str = "???"
-
-    @property
-    def folders(self) -> list[Path]:
-        """The folders that `runs` names.
-
-        Raises:
-            UserError: If it names none.
-        """
-        return folders_of(self.runs)
 
 
 def folders_of(runs: object) -> list[Path]:

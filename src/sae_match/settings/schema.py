@@ -54,8 +54,8 @@ class TrainerSettings:
 
 
 @dataclass
-class ReportSettings:
-    """What a validation collects for its pictures and its page, besides its numbers.
+class ContextSettings:
+    """Where features fire: what a validation collects for its pictures and its page, besides its numbers.
 
     Attributes:
         contexts: Documents kept of each feature, in which it is strongest; 0 to collect no text at all.
@@ -96,7 +96,7 @@ class ValidateSettings:
     evaluation: EvaluationSettings
     trainer: TrainerSettings
     logger: LoggerSettings
-    report: ReportSettings = field(default_factory=ReportSettings)
+    report: ContextSettings = field(default_factory=ContextSettings)
     descriptions: DescriptionSettings = field(default_factory=DescriptionSettings)
     output_dir: str = MISSING
     cache_dir: str | None = None
