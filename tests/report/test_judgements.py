@@ -1,6 +1,7 @@
 import csv
 import io
 import math
+import warnings
 
 import pytest
 from rich.console import Console
@@ -126,3 +127,12 @@ def test_there_is_a_picture_for_each_of_the_papers(tmp_path):
     }
     assert [at for at, _ in lines["from layer 2, composed"]] == [1, 2, 3]
     assert lines["from layer 2, exact"][1] == [2, 2.0]
+
+
+def test_a_judge_that_always_says_the_same_is_drawn_without_a_warning():
+    alike = [answer("matched", 2, 3, (2, 2), path, cost=float(path)) for path in range(10)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert {picture.name for picture in pictures(alike)} == {"semantic_counts", "semantic_arms", "semantic_by_cost"}
+    silent = [answer("matched", 2, 3, (), path, cost=float(path)) for path in range(3)]
+    assert len(list(pictures(silent))) == 3

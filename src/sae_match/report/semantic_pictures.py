@@ -71,18 +71,19 @@ def semantic_by_cost(answers: Sequence[Answer]) -> Picture:
     set_ticks(scores, [number + 1 for number, _ in found])
     scores.set(xlabel="fifth of the pairs of two layers, cheapest first", ylabel=_SCORE, ylim=(0.9, 3.1))
     steps = of_neighbours(answers, MATCHED)
-    by_label = [[step.question.cost for step in steps if step.verdict.label == label] for label in LABELS]
-    costs.hist(
-        by_label,
-        bins=_BINS,
-        color=[_COLOURS[label] for label in LABELS],
-        label=[_NAMES[label] for label in LABELS],
-        density=True,
-        histtype="step",
-        linewidth=1.8,
-    )
+    by_label = {label: [step.question.cost for step in steps if step.verdict.label == label] for label in LABELS}
+    if given := [label for label in LABELS if by_label[label]]:
+        costs.hist(
+            [by_label[label] for label in given],
+            bins=_BINS,
+            color=[_COLOURS[label] for label in given],
+            label=[_NAMES[label] for label in given],
+            density=True,
+            histtype="step",
+            linewidth=1.8,
+        )
+        costs.legend(frameon=False)
     costs.set(xlabel="cost of a pair", ylabel="density")
-    costs.legend(frameon=False)
     return Picture("semantic_by_cost", figure, [{"fifth": number + 1, **_row(result)} for number, result in found])
 
 
