@@ -104,6 +104,7 @@ def open_embedding_judge(settings: JudgeSettings) -> EmbeddingJudge:
             "judge=embedding needs judge.cuts, the cosines from which on the label is 2 and 3, such as [0.4,0.7]: "
             "they differ from model to model"
         )
+    cuts = Cuts.of(settings.cuts)
     if settings.batch_size < 1:
         raise UserError(f"judge.batch_size must be at least 1, got {settings.batch_size}")
     tokenizer = load_tokenizer(ModelSettings(settings.model))
@@ -118,7 +119,7 @@ def open_embedding_judge(settings: JudgeSettings) -> EmbeddingJudge:
             f"the files of {settings.model} lack {len(absent)} of the model's weights, {absent[0]} among them; "
             "is it a sentence encoder?"
         )
-    return EmbeddingJudge(settings.model, model, tokenizer, Cuts.of(settings.cuts), settings.batch_size)
+    return EmbeddingJudge(settings.model, model, tokenizer, cuts, settings.batch_size)
 
 
 def _batches(texts: Sequence[str], size: int) -> Iterator[Sequence[str]]:
