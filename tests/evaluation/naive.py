@@ -78,7 +78,8 @@ class Naive:
         return self.saes[layer].encode(self.x(layer)) > 0
 
     def of_layer(self, layer):
-        return {"l0": self.active(layer).sum(1).mean()}
+        norm = np.sqrt(np.square(self.x(layer)).sum(1).mean())
+        return {"l0": self.active(layer).sum(1).mean(), "residual_norm": norm}
 
     def of_arm(self, pair, stand_in):
         """Metrics of an arm, given as a function of a document's residuals of both layers."""
