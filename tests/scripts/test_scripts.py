@@ -19,6 +19,7 @@ FAST = (
     "trainer.progress=false",
 )
 
+QUESTIONS = ("threshold_scale", "folding_error", "pair_error", "quantiles", "paths")
 QUANTILES = ("quantile_0.1", "quantile_0.5", "quantile_0.7")
 
 
@@ -42,9 +43,10 @@ def assert_refused(done, message):
 def test_a_whole_run_leaves_what_the_architecture_promises(tmp_path):
     done = run("validate.py", *FAST, "hydra.run.dir=out", f"cache_dir={tmp_path}/cache", folder=tmp_path)
     out = tmp_path / "out"
-    metrics = ("explained_variance", "delta_loss", "matching_score")
-    figures = {f"{metric}.{ending}" for metric in metrics for ending in ("png", "svg", "csv")}
-    assert {file.name for file in (out / "figures").iterdir()} == figures
+    names = ("explained_variance", "delta_loss", "matching_score", *QUESTIONS)
+    figures = {f"{name}.{ending}" for name in names for ending in ("png", "svg", "csv")}
+    assert {file.name for file in (out / "figures").iterdir()} == {*figures, "pair_error_examples.csv"}
+    assert "bundled/model" in (out / "report.html").read_text(encoding="utf-8")
     assert len(list((out / "matchings").glob("L0?-L0?.safetensors"))) == 7
     assert len(list((out / "pairs").glob("L0?-L0?.parquet"))) == 7
     assert (out / "spans.csv").read_text().startswith("span,arm,dataset,metric,value,low,high,pairs")
@@ -64,6 +66,10 @@ def test_a_whole_run_leaves_what_the_architecture_promises(tmp_path):
         "matching_score_macro",
         "necessity",
         "jaccard",
+        "residual_norm",
+        "mse_W_enc",
+        "mse_b_enc",
+        "mse_W_dec",
     }
     assert {row.arm for row in results} == {"clean", *ARMS, *QUANTILES} - {"composed"}
     assert all(row.low <= row.high for row in results if row.low is not None)
@@ -121,7 +127,7 @@ def test_a_sweep_gives_a_folder_and_a_wandb_run_for_each_matcher_and_solves_noth
         (["sae.format=gguf"], "error: SAE of layer 0: unknown SAE format 'gguf'"),
         (["text.documents=99999"], "error: dataset 'prose': 99999 documents"),
         (["model.source=google/gemma-2-2b"], "error: cannot reach the hub for google/gemma-2-2b"),
-        (["output_dir=/dev/null/out"], "error: cannot write /dev/null/out"),
+        (["output_dir=/dev/null/out"], "error: cannot write the output folder /dev/null/out: Not a directory"),
         (["hydra.run.dir=/dev/null/out"], "error: cannot write the output folder /dev/null/out: Not a directory"),
         (["trainer.accelerator=warp"], "error: trainer settings: "),
     ],
