@@ -235,7 +235,8 @@ def _wandb_logger(settings: LoggerSettings, folder: Path, config: dict[str, Any]
         run = wandb.init(
             project=settings.project,
             name=settings.name,
-            dir=folder,
+            # Whole: a service that another program has started takes a relative one from its own folder.
+            dir=folder.absolute(),
             entity=settings.entity,
             group=settings.group,
             job_type=settings.job_type,
