@@ -40,7 +40,7 @@ class SweepComparison(Callback):
         from sae_match.report.comparing import compare  # noqa: PLC0415
         from sae_match.report.wandb_logging import LoggerSettings  # noqa: PLC0415
 
-        folder = Path(config.hydra.sweep.dir).absolute()
+        folder = Path(config.hydra.sweep.dir)
         try:
             logger = OmegaConf.to_object(config.logger)
             if not isinstance(logger, LoggerSettings):
