@@ -18,6 +18,7 @@ from sae_match.matching.cache import MatchingCache
 from sae_match.matching.layers import LayerMatcher, unwatched
 from sae_match.matching.planning import free_memory
 from sae_match.model.loading import load_model, refuse_longer_text
+from sae_match.report.judged_page import JudgedPage
 from sae_match.report.judging import JudgeReport, asked, named
 from sae_match.report.matching_progress import MatchingProgress
 from sae_match.report.progress import counting
@@ -48,17 +49,20 @@ def main(settings: JudgeStudySettings) -> None:
     caches = matchings_cache.folder.parent
     layers = chosen_layers(settings.study, list(collection.layers))
     starts = starting_layers(settings.study, layers)
+    page = None if settings.page is None else JudgedPage(Path(settings.page).expanduser())
     judges = named([open_judge(one, caches / "answers") for one in settings.judges()])
     progress = MatchingProgress(console)
     watch = progress.watch if settings.progress else unwatched
     matcher = LayerMatcher(collection, settings.matcher, matchings_cache, watch)
     with progress.shown():
         matchings = matchings_of(matcher, layers, starts)
+    if page is not None:
+        page.refuse_other_matchings(matchings.neighbours)
     evidence = _evidence(settings, collection, matchings.widths, shown)
     known = {layer: evidence.known(layer) for layer in layers}
     eligible = eligible_of(known, matchings.widths, settings.study.live)
     paths, questions = questions_of(settings.study, layers, starts, matchings, eligible, matcher)
-    report = JudgeReport(console, folder, layers, settings.study)
+    report = JudgeReport(console, folder, layers, settings.study, page)
     report.print_plan(list(judges), collection.source, paths, questions, eligible)
     with open_logger(settings.logger, folder, asdict(settings)) as logger:
         said = {name: asked(judge, questions, evidence, shown) for name, judge in judges.items()}

@@ -64,9 +64,14 @@ def match_layers(
         raise UserError(f"layers {pair[0]} and {pair[1]}: {error} ({files})") from error
 
 
+def matching_file(folder: Path, pair: Pair) -> Path:
+    """Where the matching of two layers stands in a run's folder."""
+    return folder / "matchings" / f"L{pair[0]:02d}-L{pair[1]:02d}.safetensors"
+
+
 def save_matching(matching: Matching, folder: Path, pair: Pair, collection: SAECollection) -> Path:
     """Write the matching of two layers to `matchings/` in a run's folder, its SAEs' files in the provenance."""
-    file = folder / "matchings" / f"L{pair[0]:02d}-L{pair[1]:02d}.safetensors"
+    file = matching_file(folder, pair)
     files = {f"{end}_file": collection.describe(layer) for end, layer in zip(("source", "target"), pair, strict=True)}
     replace(matching, provenance={**matching.provenance, **files}).save(file)
     return file

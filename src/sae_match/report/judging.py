@@ -8,6 +8,7 @@ from lightning.pytorch.loggers import Logger
 from rich.console import Console
 
 from sae_match.evaluation.results import Results
+from sae_match.report.judged_page import JudgedPage
 from sae_match.report.judgements import Answer, kappa_table, results_of, rows_of, score_table, summary
 from sae_match.report.pictures import write_rows
 from sae_match.report.progress import counting
@@ -82,10 +83,18 @@ class JudgeReport:
         folder: Run folder.
         layers: That paths lead over.
         study: What is asked about.
+        page: That shows the judgements as well.
     """
 
-    def __init__(self, console: Console, folder: Path, layers: Sequence[int], study: StudySettings) -> None:
-        self.console, self.folder, self.layers, self.study = console, folder, layers, study
+    def __init__(
+        self,
+        console: Console,
+        folder: Path,
+        layers: Sequence[int],
+        study: StudySettings,
+        page: JudgedPage | None = None,
+    ) -> None:
+        self.console, self.folder, self.layers, self.study, self.page = console, folder, layers, study, page
 
     def print_plan(
         self,
@@ -122,10 +131,14 @@ class JudgeReport:
         drawn = list(pictures(answers))
         for picture in drawn:
             picture.save(self.folder / "figures")
+        if self.page is not None:
+            self.page.show(said)
         log_judgements(logger, summary(answers), rows_of(answers), drawn, self.folder / "figures")
         self._print(judge, answers, agreements(said))
         self.console.print(f"\n[bold]Files[/bold] in {self.folder}", highlight=False, soft_wrap=True)
         self.console.print("  results.csv, judgements.csv, figures/*, .hydra/", highlight=False, soft_wrap=True)
+        if self.page is not None:
+            self.console.print(f"  {self.page.file} shows what was said", highlight=False, soft_wrap=True)
         if (line := where_to_look(logger)) is not None:
             self.console.print(f"  W&B: {line}", highlight=False, soft_wrap=True)
 

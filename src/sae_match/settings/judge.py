@@ -30,6 +30,8 @@ class JudgeStudySettings:
         second: Another judge, whose labels are compared with the first one's; of kind `none` for none.
         evidence: What they are shown: `descriptions`, `contexts`, or `auto`: descriptions where the
             collection's are published, contexts otherwise.
+        page: Folder of a finished validation of the same SAEs and matcher, whose `report.html` then shows what was
+            said; none for no page.
         output_dir: Where the run leaves its files.
         cache_dir: Where matchings, descriptions and answers are kept; the user's cache folder if none is given.
         device: Where the language model runs; `auto` is a GPU where there is one.
@@ -46,6 +48,7 @@ class JudgeStudySettings:
     study: StudySettings = field(default_factory=StudySettings)
     descriptions: DescriptionSettings = field(default_factory=DescriptionSettings)
     evidence: str = AUTO
+    page: str | None = None
     output_dir: str = MISSING
     cache_dir: str | None = None
     device: str = AUTO

@@ -9,6 +9,9 @@ from pathlib import Path
 import torch
 
 from sae_match.report.explorer.data import Context, ExplorerData, LayerData, StepData
+from sae_match.report.explorer.judged import JudgedPair, Judgements
+from sae_match.semantics.judge import Verdict
+from sae_match.semantics.scores import Score
 
 NASTY = "<script>alert(1)</script><b>bold</b> & </script>"
 TOKENS = 1000
@@ -88,6 +91,30 @@ def explorer_data(**changes):
         "facts": {"Model": "one", "Text": NASTY},
     }
     return ExplorerData(**{**parts, **changes})
+
+
+JUDGES = ("overlap", "a model")
+
+
+def judgements():
+    """Two judges were asked about three pairs that begin at feature 2 of layer 0, and one at feature 3 of layer 1."""
+    no_label = Verdict((), reason=f"refused: {NASTY}")
+    pairs = [
+        JudgedPair("matched", (0, 2), (1, 3), [Verdict((3,), 0.5), Verdict((3, 2))]),
+        JudgedPair("matched", (0, 2), (2, 1), [Verdict((1,), 0.0), Verdict((1, 1))]),
+        JudgedPair("composed", (0, 2), (2, 5), [Verdict((2,), 0.25), Verdict((2, 2))]),
+        JudgedPair("matched", (1, 3), (2, 5), [Verdict((1,), 0.0), no_label]),
+    ]
+    scores = {
+        judge: {
+            "matched": Score(2.25, 2.0, 2.5, (10, 20, 30, number), 4),
+            "random": Score(1.0, None, None, (60, 0, 0, 0), 1),
+        }
+        for number, judge in enumerate(JUDGES)
+    }
+    features = {feature for pair in pairs for feature in (pair.source, pair.target)}
+    shown = {(layer, feature): f"shown of {layer}x{feature} {NASTY}" for layer, feature in sorted(features)}
+    return Judgements(scores, pairs, shown)
 
 
 def received(file: Path):

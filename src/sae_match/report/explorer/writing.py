@@ -12,12 +12,14 @@ from sae_match.files import written_whole
 from sae_match.report.explorer.checking import refuse_context, refuse_inconsistent, refuse_link
 from sae_match.report.explorer.chunks import packed_json, packed_layer, rounded, write_json, write_packed
 from sae_match.report.explorer.data import Context, ExplorerData
+from sae_match.report.explorer.judged import Judgements, chunk_of_judgements, write_judgements
 from sae_match.report.explorer.paths import in_chunks, paths
 
 #: Features in a chunk of paths: little enough to be read in a blink, enough to keep the number of files small.
 _FEATURES_OF_CHUNK = 512
 _PAGE = "report.html"
 _FOLDER = "report"
+_CHUNKS = "data"
 
 
 def write_explorer(data: ExplorerData, folder: Path) -> Path:
@@ -54,16 +56,33 @@ def write_explorer(data: ExplorerData, folder: Path) -> Path:
     return page
 
 
+def judgements_of_page(folder: Path) -> tuple[Path, Path]:
+    """The page in a folder, and where its chunks are, which judgements can join.
+
+    Raises:
+        UserError: If there is no page, or one that knows of no judgements.
+    """
+    page, chunks = folder / _PAGE, folder / _FOLDER / _CHUNKS
+    if not page.is_file():
+        raise UserError(f"page={folder}: there is no {_PAGE}; it must be the folder of a finished validation")
+    if not chunk_of_judgements(chunks).is_file():
+        raise UserError(
+            f"page={folder}: {_PAGE} stands without its folder, or is of an earlier version; run the validation again"
+        )
+    return page, chunks
+
+
 def _write_beside(data: ExplorerData, folder: Path) -> None:
     """Scripts, library and chunks."""
     with resources.as_file(resources.files("sae_match.report.explorer")) as package:
         shutil.copytree(package / "page", folder / "page", ignore=shutil.ignore_patterns("*.html"))
         shutil.copytree(package / "vendor", folder / "vendor")
-    chunks = folder / "data"
+    chunks = folder / _CHUNKS
     chunks.mkdir()
     for layer, step in zip(data.layers, data.steps_between(), strict=True):
         name = f"layer-{layer.layer}"
         write_packed(chunks / f"{name}.js", name, packed_layer(layer, step))
+    write_judgements(Judgements(), chunks)
     starts = _write_paths(data, chunks)
     write_json(chunks / "index.js", "index", _index(data, starts))
 

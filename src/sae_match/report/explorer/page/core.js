@@ -33,6 +33,8 @@ Explorer.format = (() => {
     number,
     cosine: (value) => (known(value) ? value.toFixed(3) : DASH),
     share: (value) => (known(value) ? `${number(100 * value)} %` : DASH),
+    score: (value) => (known(value) ? value.toFixed(2) : DASH),
+    dash: DASH,
     feature: (layer, feature) => `${layer}/${feature}`,
     layers: (value) => `${value} ${value === 1 ? "layer" : "layers"}`,
   };
@@ -43,6 +45,14 @@ Explorer.trouble = (message) => {
   const place = Explorer.byId("trouble");
   place.textContent = message;
   place.hidden = !message;
+};
+
+/** A button that opens a feature by its name. */
+Explorer.opener = (name, text = name) => {
+  const [layer, feature] = name.split("/");
+  const button = Explorer.element("button", { type: "button", class: "plain", "aria-label": `Open layer ${layer}, feature ${feature}` }, text);
+  button.addEventListener("click", () => Explorer.state.set({ f: name }));
+  return button;
 };
 
 /** Resolves once what was changed before is on the screen. */

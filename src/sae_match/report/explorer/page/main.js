@@ -2,7 +2,7 @@
 
 /* Reads what is needed for the first view, and connects what is chosen with what is shown. */
 (() => {
-  const { byId, element, format, model, state, flow, results, path } = Explorer;
+  const { byId, element, format, model, state, flow, results, path, judged } = Explorer;
   const CONTROLS = {
     query: "q", from: "from", to: "to", "max-cost": "cost", "min-active": "active", kind: "kind", sort: "sort",
     "cosine-cut": "cosine", "cost-cut": "cut",
@@ -12,8 +12,10 @@
 
   async function start() {
     if (!window.DecompressionStream) throw new Error("this browser is too old for this page: it cannot unpack its data");
-    await model.load();
+    await Promise.all([model.load(), judged.load()]);
+    judged.join();
     introduce();
+    judged.showScores();
     if (matchMedia("(max-width: 900px)").matches) byId("filters").open = false;
     state.restore();
     state.onChange(onChange);
@@ -61,8 +63,8 @@
       const control = byId(id);
       // Setting a value moves the cursor of who is typing.
       if (control.value !== chosen[key]) control.value = chosen[key];
-      // The first and the last layer stand for no bound, under whichever name a link has them.
-      if (control.tagName === "SELECT" && control.selectedIndex < 0) control.value = "";
+      // What another copy of the page offers, and this one does not, is no choice here.
+      if (control.tagName === "SELECT" && control.selectedIndex < 0) control.value = state.DEFAULTS[key];
     }
     byId("cosine-shown").textContent = Number(chosen.cosine).toFixed(2);
   }

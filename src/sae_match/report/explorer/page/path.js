@@ -2,7 +2,7 @@
 
 /* One feature, and its path through the layers. */
 Explorer.path = (() => {
-  const { byId, element, format, model, charts } = Explorer;
+  const { byId, element, format, model, charts, judged } = Explorer;
   let asked = 0;
   let opening = Promise.resolve();
   let neighbours = { before: null, after: null };
@@ -52,12 +52,12 @@ Explorer.path = (() => {
         active: layer.active[feature],
         share: layer.active[feature] / layer.tokens,
         name: format.feature(layer.layer, feature),
-        step: at === 0 ? null : stepTo(members[at - 1], layer.active[feature], details[at - 1]),
+        step: at === 0 ? null : stepTo(members[at - 1], format.feature(layer.layer, feature), layer.active[feature], details[at - 1]),
       };
     });
   }
 
-  function stepTo({ index, feature }, activeAfter, detail) {
+  function stepTo({ index, feature }, name, activeAfter, detail) {
     const layer = model.layers[index];
     const either = layer.active[feature] + activeAfter - detail.both;
     const ratio = (part, whole) => (whole > 0 ? part / whole : NaN);
@@ -69,6 +69,7 @@ Explorer.path = (() => {
       sufficiency: ratio(detail.both, layer.active[feature]),
       jaccard: ratio(detail.both, either),
       carries: layer.carries[feature] === 1,
+      verdicts: judged.step(format.feature(layer.layer, feature), name) ?? [],
     };
   }
 
@@ -89,6 +90,7 @@ Explorer.path = (() => {
     byId("after").disabled = !neighbours.after;
     byId("copied").textContent = "";
     tabulate(rows, at);
+    judged.showPath(rows);
     draw(rows, at);
   }
 
@@ -149,28 +151,28 @@ Explorer.path = (() => {
   function tabulate(rows, at) {
     const table = byId("path-table");
     table.caption.textContent = `The path of feature ${rows[at].name}, layer by layer`;
+    const steps = [...judged.names(), ...STEP];
     const column = (name) => element("th", { scope: "col" }, name);
     const head = element("thead", {},
       element("tr", {},
         element("th", { colspan: OWN.length, scope: "colgroup" }, "the feature"),
-        element("th", { colspan: STEP.length, scope: "colgroup" }, "the step from the layer before")),
-      element("tr", {}, ...OWN.map(column), ...STEP.map(column)));
+        element("th", { colspan: steps.length, scope: "colgroup" }, "the step from the layer before")),
+      element("tr", {}, ...OWN.map(column), ...steps.map(column)));
     const body = element("tbody", {}, ...rows.map((row, place) => tableRow(row, place === at)));
     table.replaceChildren(table.caption, head, body);
   }
 
   function tableRow(row, isChosen) {
     const { step } = row;
-    const opener = element("button", { type: "button", class: "plain", "aria-label": `Open layer ${row.layer}, feature ${row.feature}` }, String(row.feature));
-    opener.addEventListener("click", () => Explorer.state.set({ f: row.name }));
     const cell = (text) => element("td", {}, text);
     const steps = step === null
-      ? STEP.map(() => cell("–"))
-      : [format.number(step.cost), format.cosine(step.encoderCosine), format.cosine(step.decoderCosine),
+      ? [...judged.names(), ...STEP].map(() => cell(format.dash))
+      : [...judged.names().map((_, judge) => judged.word(step.verdicts[judge])),
+        format.number(step.cost), format.cosine(step.encoderCosine), format.cosine(step.decoderCosine),
         format.count(step.both), format.share(step.sufficiency), format.cosine(step.jaccard), step.carries ? "yes" : "no"].map(cell);
     return element("tr", { "aria-current": isChosen ? "true" : undefined },
       element("th", { scope: "row" }, String(row.layer)),
-      element("td", {}, opener),
+      element("td", {}, Explorer.opener(row.name, String(row.feature))),
       element("td", { class: "words", dir: "auto" }, row.label || (row.active === 0 ? "never active" : "–")),
       cell(format.share(row.share)), cell(format.number(row.mean)), ...steps);
   }
@@ -219,7 +221,8 @@ Explorer.path = (() => {
     if (!row.step) return own;
     return [...own, "step from the layer before:", `cost ${format.number(row.step.cost)}`,
       `decoder cosine ${format.cosine(row.step.decoderCosine)}`, `encoder cosine ${format.cosine(row.step.encoderCosine)}`,
-      `both active on ${format.count(row.step.both)} tokens (Jaccard ${format.cosine(row.step.jaccard)})`];
+      `both active on ${format.count(row.step.both)} tokens (Jaccard ${format.cosine(row.step.jaccard)})`,
+      ...judged.names().flatMap((name, judge) => (row.step.verdicts[judge] ? [`${name}: ${judged.word(row.step.verdicts[judge])}`] : []))];
   }
 
   /** Go along the path: "before" or "after". */

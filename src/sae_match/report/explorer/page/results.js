@@ -2,7 +2,7 @@
 
 /* The list of features that a search and the filters leave. */
 Explorer.results = (() => {
-  const { byId, element, format, model, search } = Explorer;
+  const { byId, element, format, model, search, judged } = Explorer;
   const AT_A_TIME = 200;
   const IN_VIEW = 8;
   const list = byId("results");
@@ -47,12 +47,13 @@ Explorer.results = (() => {
       to: place(state.to, model.layers.length - 1),
       mostCost: state.cost === "" ? null : Number(state.cost),
       leastActive: Number(state.active) / 100,
-      kind: state.kind,
+      kind: state.kind.startsWith("judged") && !judged.names().length ? Explorer.state.DEFAULTS.kind : state.kind,
       sort: state.sort,
     };
   }
 
-  function told({ count, hidden }) {
+  function told({ count, hidden, missing }) {
+    if (missing) return `There is no feature ${missing} here.`;
     const features = `${format.count(count)} ${count === 1 ? "feature" : "features"}`;
     const shown = found.length < count ? `, the first ${format.count(found.length)} shown` : "";
     return features + shown + (hidden ? `; the filters hide ${format.count(hidden)}` : "");
@@ -61,9 +62,10 @@ Explorer.results = (() => {
   function option({ index, feature }, at) {
     const layer = model.layers[index];
     const live = layer.active[feature] > 0;
+    const said = judged.LABELS[judged.label(index, feature)];
     const numbers = live
-      ? `active ${format.share(layer.active[feature] / layer.tokens)} · cost ${format.number(layer.pairCost[feature])} · `
-        + format.layers(layer.length[feature])
+      ? `active ${format.share(layer.active[feature] / layer.tokens)} · ${costOf(index, feature)} · `
+        + format.layers(layer.length[feature]) + (said ? ` · judged ${said}` : "")
       : "never active";
     const row = element("li", { id: `result-${at}`, role: "option", "aria-selected": "false", class: live ? undefined : "dead" },
       element("span", { class: "feature" }, format.feature(layer.layer, feature)),
@@ -71,6 +73,13 @@ Explorer.results = (() => {
       element("span", { class: "numbers" }, numbers));
     row.addEventListener("click", () => { activate(at); open(at); });
     return row;
+  }
+
+  /** What the pair costs that filters and orders look at. */
+  function costOf(index, feature) {
+    const layer = model.layers[index];
+    if (Number.isNaN(layer.pairCost[feature])) return "no partner";
+    return `cost ${format.number(layer.pairCost[feature])} ${layer.next?.[feature] >= 0 ? "onward" : "from before"}`;
   }
 
   /** Fill in labels of layers that have not been read yet; resolves when those in view are there. */

@@ -2,18 +2,18 @@
 
 /* What is looked for, and what the filters leave of it. */
 Explorer.search = (() => {
-  const { model } = Explorer;
+  const { model, judged } = Explorer;
   const PART_OF_WORD = 1e6;
   const loaded = new Map();
   const read = new Map();
   const texts = new Map();
 
-  /** A query: one feature, or words that must all occur, one of which may be a feature's number. */
+  /** A query: one feature, or words and "several words" that must all occur; a number may be a feature's. */
   function parsed(query) {
     const text = query.trim().toLowerCase();
     const one = /^(?:l|layer)?\s*(\d+)\s*[/:,\s]\s*(?:f|feature)?\s*#?(\d+)$/.exec(text);
     if (one) return { layer: Number(one[1]), feature: Number(one[2]), words: [] };
-    const words = text.split(/\s+/).filter(Boolean);
+    const words = Array.from(text.matchAll(/"([^"]+)"|\S+/g), ([word, phrase]) => phrase ?? word);
     // The longest is the rarest, as a rule, and leaves the others little to look at.
     words.sort((left, right) => right.length - left.length);
     return { number: /^\d+$/.test(text) ? Number(text) : null, words };
@@ -73,7 +73,8 @@ Explorer.search = (() => {
   }
 
   /** Whether a feature passes the filters. */
-  function passes(layer, feature, filters) {
+  function passes(index, feature, filters) {
+    const layer = model.layers[index];
     const active = layer.active[feature];
     if (active < filters.leastActive * layer.tokens) return false;
     if (filters.mostCost !== null && !(layer.pairCost[feature] <= filters.mostCost)) return false;
@@ -83,6 +84,9 @@ Explorer.search = (() => {
       case "carries": return layer.carries[feature] === 1;
       case "appears": return active > 0 && layer.previous !== null && layer.carried[feature] === 0;
       case "ends": return active > 0 && layer.next !== null && layer.carries[feature] === 0;
+      case "judged-1":
+      case "judged-2":
+      case "judged-3": return judged.label(index, feature) === Number(filters.kind.at(-1));
       default: return true;
     }
   }
@@ -133,7 +137,7 @@ Explorer.search = (() => {
       const size = chosen ? chosen.length : layer.features;
       for (let at = 0; at < size; at++) {
         const feature = chosen ? chosen[at] : at;
-        if (!within || !passes(layer, feature, filters)) { hidden++; continue; }
+        if (!within || !passes(index, feature, filters)) { hidden++; continue; }
         keys[count] = feature === query.number ? -Infinity : keyOf(layer, feature, ranks?.[at]);
         features[count] = feature;
         layerOf[count++] = index;
@@ -141,9 +145,15 @@ Explorer.search = (() => {
     });
     const first = smallest(keys.subarray(0, count), most);
     return {
-      count, hidden,
+      count, hidden, missing: missing(query),
       found: first.map((at) => ({ index: layerOf[at], feature: features[at] })),
     };
+  }
+
+  /** The feature that is asked for by its name and is not there, if it is that. */
+  function missing({ layer, feature }) {
+    if (layer === undefined || feature < (model.layers[model.indexOf(layer)]?.features ?? 0)) return null;
+    return Explorer.format.feature(layer, feature);
   }
 
   async function readLabels(filters, progress) {

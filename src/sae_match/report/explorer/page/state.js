@@ -13,7 +13,7 @@ Explorer.state = (() => {
     to: /^\d{1,9}$/,
     cost: number,
     active: number,
-    kind: /^(all|live|carries|appears|ends|dead)$/,
+    kind: /^(all|live|carries|appears|ends|dead|judged-[123])$/,
     sort: /^(match|activity|cost|length|feature)$/,
     cosine: /^(0(\.\d+)?|1(\.0+)?)$/,
     cut: number,
