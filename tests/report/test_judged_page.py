@@ -36,9 +36,9 @@ def test_only_partners_are_shown_and_controls_are_counted():
     assert list(found.scores) == ["one", "two"]
     assert found.scores["one"]["random"].counts == (30, 0, 0, 0)
     assert found.scores["one"]["identical"].value == 3
-    first = next(pair for pair in found.pairs if pair.source == (2, 4))
-    assert found.shown[first.source] == "first 4"
-    assert found.shown[first.target] == "second 4"
+    assert found.shown[2, 0] == "first 0"
+    # A target that no pair begins at.
+    assert found.shown[5, 10] == "second 9"
 
 
 def test_the_page_of_the_same_matchings_shows_them(run):
