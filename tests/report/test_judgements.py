@@ -12,11 +12,13 @@ from sae_match.report.judgements import (
     by_pair,
     kappa_table,
     of_neighbours,
+    relative_costs,
     results_of,
     rows_of,
     score_table,
+    scored,
+    spans_of,
 )
-from sae_match.report.judging import agreements
 from sae_match.report.semantic_pictures import pictures
 from sae_match.semantics.judge import Described, Verdict
 from sae_match.semantics.questions import Question
@@ -97,18 +99,33 @@ def test_tables_show_counts_and_intervals_in_eighty_columns():
     assert matched[1:5] == ["9", "9", "12", "0"]
     nearest = next(line for line in shown.splitlines() if line.startswith("nearest")).split()
     assert nearest[1:] == ["0", "0", "0", "1", "-"]
-    assert "100%" in printed(kappa_table({"a and b": kappa([1, 2, 3], [1, 2, 3])}))
+    assert "100%" in printed(kappa_table({"a and b": kappa([1, 2, 3], [1, 2, 3], [0, 1, 2])}))
 
 
-def test_judges_are_compared_with_themselves_and_each_other():
-    made = answers()
-    single = [Answer(one.question, one.source, one.target, Verdict(one.verdict.labels[1:])) for one in made]
-    found = agreements({"first": made, "second": single})
-    assert list(found) == ["first, both orders", "first and second"]
-    assert found["first, both orders"].questions == len(made) - 1
-    assert found["first and second"].value < 1
-    # Where the orders differ, the first's label is the lower one, and the second's the higher.
-    assert found["first and second"].agreement == found["first, both orders"].agreement
+def test_a_lone_pair_is_neither_cheap_nor_dear_and_few_are_spread_evenly():
+    for count, fifths in ((1, [2]), (2, [1, 3]), (3, [0, 2, 4]), (7, [0, 1, 1, 2, 3, 3, 4])):
+        steps = [answer("matched", 2, 3, (3, 3), path, cost=float(path)) for path in range(count)]
+        found = [number for number, score in by_cost(steps) for _ in range(sum(score.counts))]
+        assert found == fifths
+
+
+def test_costs_are_told_in_medians_of_their_layers():
+    steps = [
+        answer("matched", layer, layer + 1, (layer, layer), path, 10.0**layer * (path + 1))
+        for layer in (1, 2)
+        for path in range(3)
+    ]
+    assert relative_costs(steps) == {1: [0.5, 1.0, 1.5], 2: [0.5, 1.0, 1.5], 3: []}
+
+
+def test_spans_have_what_tables_and_pictures_show():
+    rows = {(row.span, row.arm, row.metric): row for row in spans_of(answers(), "me")}
+    for arm, span in (("matched", 1), ("random", 1), ("identical", 0)):
+        found = scored(of_neighbours(answers(), arm))
+        row = rows[span, arm, "semantic_score"]
+        assert (row.value, row.low, row.high, row.dataset, row.pairs) == (found.value, found.low, found.high, "me", 3)
+    assert rows[3, "composed", "semantic_score"].value == 1.5
+    assert rows[1, "matched", "semantic_score_fifth_5"].value == 1
 
 
 def test_there_is_a_picture_for_each_of_the_papers(tmp_path):

@@ -52,17 +52,38 @@ def test_kappa_is_what_agreement_exceeds_chance_by():
     generator = np.random.default_rng(3)
     first = generator.integers(1, 4, 200)
     second = np.where(generator.random(200) < 0.6, first, generator.integers(1, 4, 200))
-    found = kappa(first.tolist(), second.tolist())
+    found = kappa(first.tolist(), second.tolist(), range(200))
     assert found.value == pytest.approx(naive_kappa(first.tolist(), second.tolist()))
     assert found.low < found.value < found.high
     assert found.agreement == pytest.approx((first == second).mean())
     # Twenty yes-yes, five yes-no, ten no-yes, fifteen no-no: the textbook's 0.4.
-    assert kappa([1] * 25 + [2] * 25, [1] * 20 + [2] * 5 + [1] * 10 + [2] * 15).value == pytest.approx(0.4)
+    assert kappa([1] * 25 + [2] * 25, [1] * 20 + [2] * 5 + [1] * 10 + [2] * 15, range(50)).value == pytest.approx(0.4)
+
+
+def test_kappas_interval_counts_a_path_as_one_draw():
+    generator = np.random.default_rng(5)
+    first = generator.integers(1, 4, 60)
+    second = np.where(generator.random(60) < 0.6, first, generator.integers(1, 4, 60))
+    one = kappa(first.tolist(), second.tolist(), range(60))
+    ten = kappa(*(np.repeat(labels, 10).tolist() for labels in (first, second, np.arange(60))))
+    assert (ten.low, ten.high) == pytest.approx((one.low, one.high))
+    assert kappa(first.tolist(), second.tolist(), [7] * 60).low is None
+
+
+def test_kappas_interval_covers_the_truth_as_often_as_it_says():
+    """Two raters who agree on six of ten questions for sure, and else by chance: kappa is 0.6."""
+    generator, inside = np.random.default_rng(0), 0
+    for trial in range(200):
+        first = generator.integers(1, 4, 100)
+        second = np.where(generator.random(100) < 0.6, first, generator.integers(1, 4, 100))
+        found = kappa(first.tolist(), second.tolist(), range(100), seed=trial)
+        inside += found.low <= 0.6 <= found.high
+    assert 0.9 <= inside / 200 <= 0.985
 
 
 def test_kappa_of_perfect_and_of_empty_agreement():
-    assert kappa([1, 2, 3, 1], [1, 2, 3, 1]).value == 1
-    assert kappa([1, None], [None, 2]).questions == 0
-    constant = kappa([2, 2], [2, 2])
+    assert kappa([1, 2, 3, 1], [1, 2, 3, 1], range(4)).value == 1
+    assert kappa([1, None], [None, 2], range(2)).questions == 0
+    constant = kappa([2, 2], [2, 2], range(2))
     assert math.isnan(constant.value)
     assert constant.low is None

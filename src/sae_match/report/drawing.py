@@ -37,6 +37,12 @@ METRIC_LABELS = {
 }
 
 
+def look(number: int) -> tuple[str, str]:
+    """Colour and marker of a line, unlike those of 48 others."""
+    turn, place = divmod(number, len(CYCLE))
+    return CYCLE[place][0], CYCLE[(place + turn) % len(CYCLE)][1]
+
+
 class Point(NamedTuple):
     """A number, where it stands, and the ends of its interval."""
 

@@ -3,10 +3,11 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from rich.table import Table
 
-from sae_match.evaluation.results import Result
+from sae_match.evaluation.results import Result, SpanResult
 from sae_match.semantics.judge import Described, Verdict
 from sae_match.semantics.questions import COMPOSED, IDENTICAL, MATCHED, NEAREST, RANDOM, Question
 from sae_match.semantics.scores import LABELS, Kappa, Score, score
@@ -54,16 +55,34 @@ def by_pair(answers: Sequence[Answer]) -> Iterator[tuple[tuple[str, int, int], S
 
 def by_cost(answers: Sequence[Answer]) -> list[tuple[int, Score]]:
     """Score by quantile of pair cost, ranked within each pair of layers: costs of other layers have other scales."""
-    steps = [answer for answer in of_neighbours(answers, MATCHED) if math.isfinite(answer.question.cost)]
     groups: list[list[Answer]] = [[] for _ in range(_QUANTILES)]
-    for pair in sorted({(step.question.source_layer, step.question.target_layer) for step in steps}):
-        ranked = sorted(
-            (step for step in steps if (step.question.source_layer, step.question.target_layer) == pair),
-            key=lambda step: step.question.cost,
-        )
+    for steps in _by_layers(answers).values():
+        ranked = sorted(steps, key=lambda step: step.question.cost)
         for rank, step in enumerate(ranked):
-            groups[rank * _QUANTILES // len(ranked)].append(step)
+            # The middle of a rank: a lone pair is neither cheap nor dear.
+            groups[(2 * rank + 1) * _QUANTILES // (2 * len(ranked))].append(step)
     return [(number, scored(group)) for number, group in enumerate(groups) if group]
+
+
+def relative_costs(answers: Sequence[Answer]) -> dict[int, list[float]]:
+    """Costs of steps by label, in medians of the same two layers: costs of other layers have other scales."""
+    found: dict[int, list[float]] = {label: [] for label in LABELS}
+    for steps in _by_layers(answers).values():
+        middle = median(step.question.cost for step in steps)
+        for step in steps:
+            # Pairs that cost nothing at all have no scale.
+            if step.verdict.label is not None and middle > 0:
+                found[step.verdict.label].append(step.question.cost / middle)
+    return found
+
+
+def _by_layers(answers: Sequence[Answer]) -> dict[tuple[int, int], list[Answer]]:
+    """Steps of paths whose cost is known, by pair of layers."""
+    groups: dict[tuple[int, int], list[Answer]] = {}
+    for step in of_neighbours(answers, MATCHED):
+        if math.isfinite(step.question.cost):
+            groups.setdefault((step.question.source_layer, step.question.target_layer), []).append(step)
+    return groups
 
 
 def results_of(answers: Sequence[Answer], judge: str) -> Iterator[Result]:
@@ -75,6 +94,26 @@ def results_of(answers: Sequence[Answer], judge: str) -> Iterator[Result]:
         for label, count in zip(LABELS, found.counts[:3], strict=True):
             share = count / labelled if labelled else math.nan
             yield Result(*at, f"semantic_share_{label}", share, None, None, labelled, found.paths)
+
+
+def spans_of(answers: Sequence[Answer], judge: str) -> Iterator[SpanResult]:
+    """Scores of each arm over all pairs of layers at the same distance, and by fifth of the cost of neighbours."""
+    for arm, span in sorted({(answer.question.arm, answer.question.distance) for answer in answers}, key=_place):
+        several = [answer for answer in answers if (answer.question.arm, answer.question.distance) == (arm, span)]
+        layers = {(answer.question.source_layer, answer.question.target_layer) for answer in several}
+        yield _span(span, arm, judge, SCORE, scored(several), len(layers))
+    steps = of_neighbours(answers, MATCHED)
+    layers = {(step.question.source_layer, step.question.target_layer) for step in steps}
+    for number, found in by_cost(answers):
+        yield _span(_step(answers), MATCHED, judge, f"{SCORE}_fifth_{number + 1}", found, len(layers))
+
+
+def _span(span: int, arm: str, judge: str, metric: str, found: Score, pairs: int) -> SpanResult:
+    return SpanResult(span, arm, judge, metric, found.value, found.low, found.high, pairs)
+
+
+def _place(group: tuple[str, int]) -> tuple[int, int]:
+    return ARMS.index(group[0]), group[1]
 
 
 def summary(answers: Sequence[Answer]) -> dict[str, float]:

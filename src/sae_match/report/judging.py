@@ -1,15 +1,16 @@
 """What a study of meanings prints and leaves behind."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 from lightning.pytorch.loggers import Logger
 from rich.console import Console
 
-from sae_match.evaluation.results import Results
+from sae_match.evaluation.results import Results, save_spans
+from sae_match.report.agreement import agreement_rows, agreements
 from sae_match.report.judged_page import JudgedPage
-from sae_match.report.judgements import Answer, kappa_table, results_of, rows_of, score_table, summary
+from sae_match.report.judgements import Answer, kappa_table, results_of, rows_of, score_table, spans_of, summary
 from sae_match.report.pictures import write_rows
 from sae_match.report.progress import counting
 from sae_match.report.semantic_pictures import pictures
@@ -19,8 +20,11 @@ from sae_match.semantics.evidence import Evidence
 from sae_match.semantics.judge import Judge
 from sae_match.semantics.judge.budget import Account
 from sae_match.semantics.questions import Eligible, Question
-from sae_match.semantics.scores import Kappa, kappa
+from sae_match.semantics.scores import Kappa
 from sae_match.semantics.study import StudySettings
+
+Row = TypeVar("Row")
+Rows = Sequence[Mapping[str, object]]
 
 
 @runtime_checkable
@@ -121,26 +125,37 @@ class JudgeReport:
 
     def finish(self, said: Mapping[str, Sequence[Answer]], logger: Logger | None) -> None:
         """Write and log what each judge said, by name, the first one's in pictures; print the tables."""
-        (judge, answers), *_ = said.items()
-        results = Results([row for name, several in said.items() for row in results_of(several, name)])
-        results.save(self.folder / "results.csv")
-        for number, several in enumerate(said.values()):
-            write_rows(
-                rows_of(several), self.folder / ("judgements.csv" if not number else f"judgements_{number + 1}.csv")
-            )
+        (judge, answers), *others = said.items()
+        agreed = agreements(said)
+        tables = _tables(said, agreed)
+        self._write(said, tables)
         drawn = list(pictures(answers))
         for picture in drawn:
             picture.save(self.folder / "figures")
         if self.page is not None:
             self.page.show(said)
-        log_judgements(logger, summary(answers), rows_of(answers), drawn, self.folder / "figures")
-        self._print(judge, answers, agreements(said))
-        self.console.print(f"\n[bold]Files[/bold] in {self.folder}", highlight=False, soft_wrap=True)
-        self.console.print("  results.csv, judgements.csv, figures/*, .hydra/", highlight=False, soft_wrap=True)
+        scores = summary(answers)
+        for number, (_, several) in enumerate(others):
+            scores |= {f"judge_{number + 2}/{name}": value for name, value in summary(several).items()}
+        log_judgements(logger, scores, tables, drawn, self.folder / "figures")
+        self._print(judge, answers, agreed)
+        self._print_files(tables, logger)
+
+    def _write(self, said: Mapping[str, Sequence[Answer]], tables: Mapping[str, Rows]) -> None:
+        Results(list(_of_each(results_of, said))).save(self.folder / "results.csv")
+        save_spans(_of_each(spans_of, said), self.folder / "spans.csv")
+        for name, rows in tables.items():
+            write_rows(rows, self.folder / f"{name}.csv")
+
+    def _print_files(self, tables: Mapping[str, Rows], logger: Logger | None) -> None:
+        files = ", ".join(["results.csv", "spans.csv", *(f"{name}.csv" for name in tables), "figures/*", ".hydra/"])
+        lines = [f"\n[bold]Files[/bold] in {self.folder}", f"  {files}"]
         if self.page is not None:
-            self.console.print(f"  {self.page.file} shows what was said", highlight=False, soft_wrap=True)
-        if (line := where_to_look(logger)) is not None:
-            self.console.print(f"  W&B: {line}", highlight=False, soft_wrap=True)
+            lines.append(f"  {self.page.file} shows what was said")
+        if (where := where_to_look(logger)) is not None:
+            lines.append(f"  W&B: {where}")
+        for line in lines:
+            self.console.print(line, highlight=False, soft_wrap=True)
 
     def _print(self, name: str, answers: Sequence[Answer], kappas: Mapping[str, Kappa]) -> None:
         self.console.print(
@@ -154,18 +169,18 @@ class JudgeReport:
             self.console.print(kappa_table(kappas))
 
 
-def agreements(said: Mapping[str, Sequence[Answer]]) -> dict[str, Kappa]:
-    """Agreement of each judge with itself, over the two orders of a pair, and of the first with the others."""
-    found = {}
+def _of_each(
+    rows_of_one: Callable[[Sequence[Answer], str], Iterable[Row]], said: Mapping[str, Sequence[Answer]]
+) -> Iterator[Row]:
     for judge, answers in said.items():
-        both = [answer.verdict.labels for answer in answers if len(answer.verdict.labels) == 2]
-        if both:
-            found[f"{judge}, both orders"] = kappa([first for first, _ in both], [second for _, second in both])
-    (first, answers), *others = said.items()
-    for judge, several in others:
-        labels, others_labels = ([answer.verdict.label for answer in some] for some in (answers, several))
-        found[f"{first} and {judge}"] = kappa(labels, others_labels)
-    return found
+        yield from rows_of_one(answers, judge)
+
+
+def _tables(said: Mapping[str, Sequence[Answer]], agreed: Mapping[str, Kappa]) -> dict[str, Rows]:
+    """Every judge's answers, and how far they agree where there is anything to compare, by name."""
+    names = ["judgements", *(f"judgements_{number}" for number in range(2, len(said) + 1))]
+    tables: dict[str, Rows] = {name: rows_of(answers) for name, answers in zip(names, said.values(), strict=True)}
+    return {**tables, "agreement": agreement_rows(agreed)} if agreed else tables
 
 
 def _arms(questions: Sequence[Question]) -> list[str]:

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from sae_match.report.drawing import BLUE, CYCLE, GREY, ORANGE, Point, add_legend, draw_line, panels, set_ticks
-from sae_match.report.judgements import ARMS, Answer, by_cost, by_pair, of_neighbours, scored
+from sae_match.report.drawing import BLUE, GREY, ORANGE, Point, add_legend, draw_line, look, panels, set_ticks
+from sae_match.report.judgements import ARMS, Answer, by_cost, by_pair, of_neighbours, relative_costs, scored
 from sae_match.report.pictures import Picture
 from sae_match.semantics.questions import COMPOSED, MATCHED, RANDOM
 from sae_match.semantics.scores import LABELS, Score
@@ -70,8 +70,7 @@ def semantic_by_cost(answers: Sequence[Answer]) -> Picture:
     draw_line(scores, [_point(number + 1, result) for number, result in found], "", (BLUE, "o", "-"), 2.0)
     set_ticks(scores, [number + 1 for number, _ in found])
     scores.set(xlabel="fifth of the pairs of two layers, cheapest first", ylabel=_SCORE, ylim=(0.9, 3.1))
-    steps = of_neighbours(answers, MATCHED)
-    by_label = {label: [step.question.cost for step in steps if step.verdict.label == label] for label in LABELS}
+    by_label = relative_costs(answers)
     if given := [label for label in LABELS if by_label[label]]:
         costs.hist(
             [by_label[label] for label in given],
@@ -83,7 +82,7 @@ def semantic_by_cost(answers: Sequence[Answer]) -> Picture:
             linewidth=1.8,
         )
         costs.legend(frameon=False)
-    costs.set(xlabel="cost of a pair", ylabel="density")
+    costs.set(xlabel="cost of a pair, in medians of its two layers", ylabel="density")
     return Picture("semantic_by_cost", figure, [{"fifth": number + 1, **_row(result)} for number, result in found])
 
 
@@ -94,7 +93,8 @@ def semantic_by_distance(answers: Sequence[Answer]) -> Picture:
     ]
     starts = sorted({source for arm, source, _, _ in rows if arm == COMPOSED})
     figure, (panel,) = panels(1, width=6.0)
-    for start, (colour, marker) in zip(starts, CYCLE, strict=False):
+    for number, start in enumerate(starts):
+        colour, marker = look(number)
         for arm, dashes, name in ((MATCHED, "-", "exact"), (COMPOSED, "--", "composed")):
             points = [
                 _point(target - source, found)

@@ -142,16 +142,16 @@ def log_files(logger: Logger | None, folder: Path) -> None:
 def log_judgements(
     logger: Logger | None,
     scores: Mapping[str, float],
-    rows: Sequence[Mapping[str, object]],
+    tables: Mapping[str, Sequence[Mapping[str, object]]],
     pictures: Sequence[Picture],
     folder: Path,
 ) -> None:
-    """Log what a judge said: mean scores as the summary, every answer as a table, pictures with their numbers.
+    """Log what judges said: mean scores as the summary, every answer in tables, pictures with their numbers.
 
     Args:
         logger: Of the run.
         scores: Mean scores by name.
-        rows: Every answer.
+        tables: Every answer of each judge, and how far they agree, by name.
         pictures: Already saved.
         folder: Where they are.
     """
@@ -161,7 +161,7 @@ def log_judgements(
     if not isinstance(logger, WandbLogger):
         return
     run = logger.experiment
-    run.log({"judgements": wandb.Table(columns=list(rows[0]), data=[list(row.values()) for row in rows])})
+    run.log({name: _table(rows) for name, rows in tables.items()})
     for picture in pictures:
         _log_picture(run, picture, folder)
     run.summary.update(dict(scores))
@@ -186,9 +186,12 @@ def log_comparison(logger: Logger | None, pictures: Sequence[Picture], folder: P
 
 
 def _log_picture(run: wandb.Run, picture: Picture, folder: Path, prefix: str = "") -> None:
-    table = wandb.Table(columns=list(picture.rows[0]), data=[list(row.values()) for row in picture.rows])
     image = wandb.Image(str(folder / f"{picture.name}.png"))
-    run.log({f"figures/{prefix}{picture.name}": image, f"numbers/{prefix}{picture.name}": table})
+    run.log({f"figures/{prefix}{picture.name}": image, f"numbers/{prefix}{picture.name}": _table(picture.rows)})
+
+
+def _table(rows: Sequence[Mapping[str, object]]) -> wandb.Table:
+    return wandb.Table(columns=list(rows[0]), data=[list(row.values()) for row in rows])
 
 
 def _log_artifact(

@@ -49,18 +49,18 @@ def score(scores: Sequence[float], labels: Sequence[int | None], paths: Sequence
     mean = float(sums.sum() / sizes.sum())
     if len(sums) < 2:
         return Score(mean, None, None, counts, len(sums))
-    weights = np.random.default_rng(seed).multinomial(len(sums), np.full(len(sums), 1 / len(sums)), _REPLICATES)
+    weights = _draws(len(sums), seed)
     low, high = np.percentile((weights @ sums) / (weights @ sizes), _PERCENTILES)
     return Score(mean, float(low), float(high), counts, len(sums))
 
 
 @dataclass(frozen=True)
 class Kappa:
-    """Cohen's kappa of two raters, with its 95 % interval by bootstrap over questions.
+    """Cohen's kappa of two raters, with its 95 % interval by bootstrap over paths.
 
     Attributes:
         value: 1 for agreement throughout, 0 for as much as by chance; nan where chance leaves nothing to explain.
-        low, high: Ends of the interval; none where there is none.
+        low, high: Ends of the interval; none where there is none, or one path only.
         agreement: Share of questions with equal labels.
         questions: Those that both have labelled.
     """
@@ -72,24 +72,36 @@ class Kappa:
     questions: int
 
 
-def kappa(first: Sequence[int | None], second: Sequence[int | None], seed: int = 0) -> Kappa:
-    """Agreement of two raters on the same questions; those that one left open are left out."""
-    both = [(a, b) for a, b in zip(first, second, strict=True) if a is not None and b is not None]
+def kappa(first: Sequence[int | None], second: Sequence[int | None], paths: Sequence[int], seed: int = 0) -> Kappa:
+    """Agreement of two raters on the same questions; those that one left open are left out.
+
+    Args:
+        first: Labels of one, a question each.
+        second: Labels of the other.
+        paths: Which path each question is about. Paths are drawn with replacement, with all their questions.
+        seed: Of the draws.
+    """
+    both = [(a, b, path) for a, b, path in zip(first, second, paths, strict=True) if a is not None and b is not None]
     if not both:
         return Kappa(math.nan, None, None, math.nan, 0)
-    table = np.zeros((3, 3))
-    for a, b in both:
-        table[a - 1, b - 1] += 1
-    value = _kappa(table)
-    agreement = float(np.trace(table) / table.sum())
-    # A draw of questions is a draw of cells of the table.
-    draws = np.random.default_rng(seed).multinomial(len(both), table.ravel() / table.sum(), _REPLICATES)
-    replicates = np.asarray([_kappa(draw.reshape(3, 3)) for draw in draws])
+    _, path = np.unique([path for _, _, path in both], return_inverse=True)
+    tables = np.zeros((path.max() + 1, 3, 3))
+    for (a, b, _), number in zip(both, path, strict=True):
+        tables[number, a - 1, b - 1] += 1
+    table = tables.sum(0)
+    value, agreement = _kappa(table), float(np.trace(table) / table.sum())
+    weights = _draws(len(tables), seed)
+    replicates = np.asarray([_kappa(np.tensordot(drawn, tables, 1)) for drawn in weights])
     replicates = replicates[np.isfinite(replicates)]
-    if not math.isfinite(value) or len(replicates) < _REPLICATES // 2:
+    if not math.isfinite(value) or len(tables) < 2 or len(replicates) < _REPLICATES // 2:
         return Kappa(value, None, None, agreement, len(both))
     low, high = np.percentile(replicates, _PERCENTILES)
     return Kappa(value, float(low), float(high), agreement, len(both))
+
+
+def _draws(paths: int, seed: int) -> np.ndarray:
+    """How often each path is drawn, in each replicate."""
+    return np.random.default_rng(seed).multinomial(paths, np.full(paths, 1 / paths), _REPLICATES)
 
 
 def _kappa(table: np.ndarray) -> float:

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from sae_match.evaluation.arms import COMPOSED, MATCHED, RANDOM
 from sae_match.evaluation.results import Result
 from sae_match.matching.agreement import compare
-from sae_match.report.drawing import CYCLE, GREY, METRIC_LABELS, Point, add_legend, draw_line, panels, set_ticks
+from sae_match.report.drawing import GREY, METRIC_LABELS, Point, add_legend, draw_line, look, panels, set_ticks
 from sae_match.report.outcome import WEIGHTS, Outcome
 from sae_match.report.pictures import Picture
 
@@ -30,8 +30,8 @@ def persistence(outcome: Outcome) -> Iterator[Picture]:
         of_dataset = [row for row in rows if row.dataset == dataset]
         _draw_scores(panel, starts, of_dataset)
         panel.set(title=dataset, ylabel=METRIC_LABELS[_SCORE])
-    for start, (colour, marker) in zip(starts, CYCLE, strict=False):
-        _draw(drawn[-1], start, [row for row in rows if row.metric == _AGREEMENT], "", (colour, marker, "-"))
+    for number, start in enumerate(starts):
+        _draw(drawn[-1], start, [row for row in rows if row.metric == _AGREEMENT], "", (*look(number), "-"))
     drawn[-1].set(title="weights alone", ylabel="features whose partner is the same\nexact and composed")
     for panel in drawn:
         panel.set_ylim(bottom=0)
@@ -55,7 +55,8 @@ def _starts(outcome: Outcome) -> list[int]:
 
 def _draw_scores(panel: Axes, starts: Sequence[int], rows: Sequence[Result]) -> None:
     matched, composed, by_chance = ([row for row in rows if row.arm == arm] for arm in (MATCHED, COMPOSED, RANDOM))
-    for start, (colour, marker) in zip(starts, CYCLE, strict=False):
+    for number, start in enumerate(starts):
+        colour, marker = look(number)
         _draw(panel, start, matched, f"from layer {start}, exact", (colour, marker, "-"))
         # Composition begins at two layers; at one it is the matching itself.
         first = [row for row in matched if row.target_layer - row.source_layer == 1]

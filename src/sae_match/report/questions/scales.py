@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sae_match.evaluation.arms import RECONSTRUCT_SOURCE, RECONSTRUCT_TARGET
 from sae_match.evaluation.results import Results
-from sae_match.report.drawing import BLACK, BLUE, CYCLE, GREY, Point, draw_line, panels, set_log, set_ticks
+from sae_match.report.drawing import BLACK, BLUE, GREY, Point, draw_line, look, panels, set_log, set_ticks
 from sae_match.report.outcome import LayerFacts, Outcome
 from sae_match.report.pictures import Picture
 
@@ -81,8 +81,8 @@ def _norms(results: Results) -> dict[str, dict[int, Point]]:
 
 
 def _draw_norms(panel: Axes, norms: Mapping[str, Mapping[int, Point]]) -> None:
-    for (dataset, points), (colour, marker) in zip(norms.items(), CYCLE, strict=False):
-        draw_line(panel, [points[layer] for layer in sorted(points)], dataset, (colour, marker, "-"))
+    for number, (dataset, points) in enumerate(norms.items()):
+        draw_line(panel, [points[layer] for layer in sorted(points)], dataset, (*look(number), "-"))
         set_ticks(panel, points)
     panel.set_ylim(bottom=0)
     panel.set(title="residual stream", xlabel="layer", ylabel="norm (root mean square)")
