@@ -159,7 +159,7 @@ def score_table(answers: Sequence[Answer]) -> Table:
 def kappa_table(kappas: Mapping[str, Kappa]) -> Table:
     """One line a comparison of labels."""
     table = Table(box=None, padding=(0, 1, 0, 0))
-    for name in ("agreement of", "questions", "equal labels", "Cohen's kappa"):
+    for name in ("agreement of", "pairs", "equal labels", "Cohen's kappa"):
         table.add_column(name, justify="left" if name == "agreement of" else "right")
     for name, found in kappas.items():
         equal = "-" if math.isnan(found.agreement) else f"{found.agreement:.0%}"

@@ -165,7 +165,7 @@ class JudgeReport:
         )
         self.console.print(score_table(answers))
         if kappas:
-            self.console.print("\nAgreement, with 95 % intervals over questions", style="italic", highlight=False)
+            self.console.print("\nAgreement, with 95 % intervals over paths", style="italic", highlight=False)
             self.console.print(kappa_table(kappas))
 
 

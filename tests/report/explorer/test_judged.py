@@ -108,7 +108,7 @@ def test_a_path_says_what_was_said_of_its_steps_and_of_what_lies_further_on(brow
         assert f"shown of 2x1 {NASTY}" in tab.locator("#judged-evidence").inner_text()
         assert tab.locator("main b, main i, main script").count() == 0
         assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        tab.locator("#judged-table").get_by_role("button", name="Open layer 2, feature 1").click()
+        tab.locator("#judged-table").get_by_role("button", name="Open feature 2/1").click()
         tab.wait_for_selector('#path[data-shown="2/1"]')
         assert tab.locator("#judged-told").text_content() == "No judge was asked about this path."
 

@@ -49,8 +49,7 @@ Explorer.trouble = (message) => {
 
 /** A button that opens a feature by its name. */
 Explorer.opener = (name, text = name) => {
-  const [layer, feature] = name.split("/");
-  const button = Explorer.element("button", { type: "button", class: "plain", "aria-label": `Open layer ${layer}, feature ${feature}` }, text);
+  const button = Explorer.element("button", { type: "button", class: "plain", "aria-label": `Open feature ${name}` }, text);
   button.addEventListener("click", () => Explorer.state.set({ f: name }));
   return button;
 };
