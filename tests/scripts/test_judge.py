@@ -1,6 +1,7 @@
 """A study of what features mean, as a user runs it."""
 
 import csv
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import time
 import pytest
 
 from tests.conftest import ROOT
+from tests.report.explorer.made_up import unpacked
 from tests.scripts.test_scripts import assert_refused, run
 from tests.semantics.judge.mini_server import MiniServer, same_words
 
@@ -48,6 +50,20 @@ def test_matched_features_mean_the_same_more_often_than_random_ones(tmp_path):
     assert {row["dataset"] for row in results} == {"token_overlap"}
     assert "100 from live features of layer 0" in done.stdout
     assert len(list(out.glob("wandb/offline-run-*"))) == 1
+
+
+def test_the_explorer_of_a_run_shows_what_was_said_of_the_same_matchings(tmp_path):
+    few = ("text.documents=2", "text.max_tokens=64", "logger=none", "cache_dir=cache/matchings")
+    run("validate.py", *few, "evaluation.arms=[matched]", "hydra.run.dir=validated", folder=tmp_path)
+    done = run("judge.py", *SMALL, "page=validated", "hydra.run.dir=judged", folder=tmp_path)
+    assert "validated/report.html shows what was said" in done.stdout
+    said = json.loads(unpacked(tmp_path / "validated" / "report" / "data" / "judgements.js"))
+    rows = [row for row in rows_of(tmp_path / "judged" / "judgements.csv") if row["arm"] in ("matched", "composed")]
+    names = ("arm", "source_layer", "source_feature", "target_layer", "target_feature")
+    assert [list(map(str, pair[:5])) for pair in said["pairs"]] == [[row[name] for name in names] for row in rows]
+    assert [verdicts[0][0] for *_, verdicts in said["pairs"]] == [int(row["label"]) for row in rows]
+    other = run("judge.py", *SMALL, "page=validated", "matcher=unfolded", folder=tmp_path, check=False)
+    assert_refused(other, "its run matched layers 4 and 5 in another way; choose the sae and matcher")
 
 
 def test_a_server_is_asked_nothing_twice_after_an_interruption(tmp_path):
@@ -94,6 +110,7 @@ def slow(answers):
     [
         (["evidence=nonsense"], "evidence must be auto, descriptions or contexts, got 'nonsense'"),
         (["evidence=descriptions"], "evidence=descriptions: no descriptions are known of"),
+        (["page=nowhere"], "page=nowhere: there is no report.html; it must be the folder of a finished validation"),
         (["study.paths=0"], "study.paths must be at least 1"),
         (["study.starts=[99]"], "study.starts: 99 is not one of the layers"),
         (["judge.kind=nonsense"], "judge.kind must be one of token_overlap, embedding, openai, got 'nonsense'"),
