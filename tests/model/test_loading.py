@@ -36,7 +36,7 @@ def test_a_repository_that_cannot_be_reached_is_said_in_one_line(tmp_path):
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
     said = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
     assert said.stdout.strip().count("\n") == 0
-    assert "cannot reach the hub for owner/name" in said.stdout
+    assert "cannot reach the hub for owner/name (model.source)" in said.stdout
 
 
 def damaged(folder, how):

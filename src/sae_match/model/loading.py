@@ -18,6 +18,8 @@ from sae_match.hub import hub_errors
 from sae_match.model.residual_stream import ResidualStream
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+#: Where a user names the language model.
+SOURCE = "model.source"
 # Token ids that every vocabulary has; few, because all that is asked is whether two ways agree.
 _PROBE = ((0, 1, 2, 3, 4),)
 
@@ -73,18 +75,24 @@ def load_model(settings: ModelSettings) -> tuple[ResidualStream, PreTrainedToken
     return stream, tokenizer
 
 
-def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:
+def load_tokenizer(settings: ModelSettings, setting: str = SOURCE) -> PreTrainedTokenizerBase:
     """The model's tokenizer.
+
+    Args:
+        settings: Of the model.
+        setting: Where the user has named it.
 
     Raises:
         UserError: If it cannot be found or fetched.
     """
     if settings.source.startswith((".", "/", "~")) and not Path(settings.source).expanduser().is_dir():
-        raise UserError(f"there is no folder {settings.source} (model.source)")
-    with model_errors(settings.source):
+        raise UserError(f"there is no folder {settings.source} ({setting})")
+    with model_errors(settings.source, setting):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(settings.source, revision=settings.revision)
     if not tokenizer("a b", add_special_tokens=False)["input_ids"]:
-        raise UserError(f"{settings.source} has no tokenizer: it makes no tokens of a text; save the model's beside it")
+        raise UserError(
+            f"{settings.source} ({setting}) has no tokenizer: it makes no tokens of a text; save the model's beside it"
+        )
     return tokenizer
 
 
@@ -150,16 +158,22 @@ def _with_residual(stream: ResidualStream, layer: int, other: Tensor, tokens: Te
 
 
 @contextmanager
-def model_errors(source: str) -> Iterator[None]:
-    """Turn what goes wrong when files of a model are fetched and read into a `UserError`."""
+def model_errors(source: str, setting: str = SOURCE) -> Iterator[None]:
+    """Turn what goes wrong when files of a model are fetched and read into a `UserError`.
+
+    Args:
+        source: Folder or hub repository.
+        setting: Where the user has named it.
+    """
+    named = f"{source} ({setting})"
     try:
         yield
     except (OSError, ValueError, ImportError, RuntimeError, KeyError, SafetensorError, UnpicklingError) as error:
         if (answer := _answer_of_the_hub(error)) is not None:
-            with hub_errors(source):
+            with hub_errors(named):
                 raise answer from error
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise UserError(f"cannot load the model {source}: {reason}") from error
+        raise UserError(f"cannot load the model {named}: {reason}") from error
 
 
 def _answer_of_the_hub(error: BaseException) -> Exception | None:

@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -88,9 +90,23 @@ def test_an_empty_description_has_no_label(folder, tmp_path):
         ({"model": None}, "needs judge.model"),
         ({"cuts": None}, "needs judge.cuts"),
         ({"batch_size": 0}, "judge.batch_size"),
-        ({"model": "/no/such/folder"}, "/no/such/folder"),
+        ({"model": "/no/such/folder"}, r"there is no folder /no/such/folder \(judge\.model\)"),
     ],
 )
 def test_what_it_cannot_do_without_is_said(folder, tmp_path, options, words):
     with pytest.raises(UserError, match=words):
         open_judge(JudgeSettings(**{"kind": "embedding", "model": folder, "cuts": [0.5, 0.9], **options}), tmp_path)
+
+
+def test_a_folder_that_holds_no_model_is_named_with_the_judges_own_setting(tmp_path):
+    (tmp_path / "notes").mkdir()
+    with pytest.raises(UserError, match=r"cannot load the model .*notes \(judge\.model\): "):
+        open_judge(settings(str(tmp_path / "notes")), tmp_path)
+
+
+def test_a_folder_without_the_weights_is_named_with_the_judges_own_setting(folder, tmp_path):
+    broken = tmp_path / "broken"
+    shutil.copytree(folder, broken)
+    (broken / "model.safetensors").write_bytes(b"")
+    with pytest.raises(UserError, match=r"cannot load the model .*broken \(judge\.model\): "):
+        open_judge(settings(str(broken)), tmp_path)

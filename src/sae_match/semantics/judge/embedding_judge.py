@@ -18,6 +18,8 @@ from sae_match.semantics.judge.verdicts import Cuts, DescribedPair, Estimate, Ve
 _DISPENSABLE = "pooler"
 # Tokens of a text at most, where the model does not say.
 _LONGEST = 512
+# Where a user names the encoder.
+_SETTING = "judge.model"
 
 
 class EmbeddingJudge:
@@ -107,17 +109,17 @@ def open_embedding_judge(settings: JudgeSettings) -> EmbeddingJudge:
     cuts = Cuts.of(settings.cuts)
     if settings.batch_size < 1:
         raise UserError(f"judge.batch_size must be at least 1, got {settings.batch_size}")
-    tokenizer = load_tokenizer(ModelSettings(settings.model))
+    tokenizer = load_tokenizer(ModelSettings(settings.model), _SETTING)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    with model_errors(settings.model):
+    with model_errors(settings.model, _SETTING):
         loaded: Any = AutoModel.from_pretrained(settings.model, output_loading_info=True)
         model, report = loaded
         model = model.to(settings.device)
     if absent := sorted(key for key in report["missing_keys"] if _DISPENSABLE not in key):
         raise UserError(
-            f"the files of {settings.model} lack {len(absent)} of the model's weights, {absent[0]} among them; "
-            "is it a sentence encoder?"
+            f"the files of {settings.model} ({_SETTING}) lack {len(absent)} of the model's weights, {absent[0]} among "
+            "them; is it a sentence encoder?"
         )
     return EmbeddingJudge(settings.model, model, tokenizer, cuts, settings.batch_size)
 
