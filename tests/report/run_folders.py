@@ -4,9 +4,11 @@ from copy import deepcopy
 
 from omegaconf import OmegaConf
 
-from sae_match.evaluation.results import save_spans
-from tests.report.made_up import PAIRS, results, spans
+from sae_match.evaluation.arms import CLEAN
+from sae_match.evaluation.results import Results, save_spans
+from tests.report.made_up import PAIRS, VALUES, results, spans
 
+ARMS = tuple(VALUES)
 NEIGHBOURS = PAIRS[:3]
 CONFIG = {
     "model": {"source": "${bundled:model}", "revision": None, "dtype": "float32", "device_map": None},
@@ -29,9 +31,13 @@ MATCHERS = {
 }
 
 
-def run_folder(folder, matcher="folded", *, sweep=False, pairs=NEIGHBOURS, half_width=0.125, choices=(), **told):
+def run_folder(
+    folder, matcher="folded", *, sweep=False, pairs=NEIGHBOURS, half_width=0.125, choices=(), arms=ARMS, **told
+):
     """A finished run; `told` are overrides, with `__` for the dots."""
     overrides = {name.replace("__", "."): value for name, value in told.items()}
+    if arms != ARMS:
+        overrides["evaluation.arms"] = list(arms)
     config = OmegaConf.create(deepcopy(CONFIG))
     for name, value in {**MATCHERS[matcher], **overrides}.items():
         OmegaConf.update(config, name, value, force_add=True)
@@ -50,6 +56,7 @@ def run_folder(folder, matcher="folded", *, sweep=False, pairs=NEIGHBOURS, half_
     OmegaConf.save(config, folder / ".hydra" / "config.yaml")
     OmegaConf.save(OmegaConf.create({"hydra": hydra}), folder / ".hydra" / "hydra.yaml")
     distances = sorted({target - source for source, target in pairs})
-    results(pairs, half_width).save(folder / "results.csv")
-    save_spans(spans(distances, half_width), folder / "spans.csv")
+    found = [row for row in results(pairs, half_width) if row.arm in (CLEAN, *arms)]
+    Results(found).save(folder / "results.csv")
+    save_spans([row for row in spans(distances, half_width) if row.arm in arms], folder / "spans.csv")
     return folder

@@ -47,7 +47,7 @@ def compare(
         destination: Folder of the comparison; runs of several models or texts have a folder each in it.
         console: Where tables go.
         logger: Where the comparison is logged, in the group of the runs if they share one.
-        arms: Arms that are shown; `matched` if none is asked for.
+        arms: Arms that are shown; `matched` if none is asked for, all of a single run.
         metrics: Metrics that are shown; the ladder's if none is asked for.
 
     Raises:

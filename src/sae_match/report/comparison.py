@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from sae_match.evaluation.arms import CLEAN, MATCHED, order_of
 from sae_match.evaluation.results import Result, SpanResult
 from sae_match.files import written_whole
 from sae_match.report.joining import Joined, shown
+from sae_match.report.runs import Run
 from sae_match.report.tables import LADDER, with_interval
 
 Row = Mapping[str, object]
@@ -58,18 +59,22 @@ class Comparison:
 def chosen(joined: Joined, arms: Sequence[str], metrics: Sequence[str]) -> Comparison:
     """What is shown of runs: `matched` and the ladder's metrics where nothing is asked for.
 
+    Of a single run every arm is shown, and of runs that do not all have `matched` those arms that they all have.
+
     Raises:
         UserError: If no run has an arm or metric that is asked for; the message says what there is.
     """
-    rows = [row for run in joined.runs for row in run.spans]
-    there = sorted({row.arm for row in rows if row.arm != CLEAN}, key=order_of)
-    measured = list(dict.fromkeys(row.metric for row in rows))
-    usual = [MATCHED] if MATCHED in there else there
+    there = sorted({arm for run in joined.runs for arm in _arms(run)}, key=order_of)
+    measured = list(dict.fromkeys(row.metric for run in joined.runs for row in run.spans))
     ladder = [metric for metric in LADDER if metric in measured] or measured
+    shown_arms = sorted(_known("arms", arms, there), key=order_of) or _usual(joined.runs, there)
+    absent = [
+        f"{label} has none of the arms that are shown; it has {', '.join(sorted(_arms(run), key=order_of))}"
+        for label, run in zip(joined.labels, joined.runs, strict=True)
+        if not _arms(run) & set(shown_arms)
+    ]
     return Comparison(
-        joined,
-        sorted(_known("arms", arms, there), key=order_of) or usual,
-        _known("metrics", metrics, measured) or ladder,
+        replace(joined, notes=[*joined.notes, *absent]), shown_arms, _known("metrics", metrics, measured) or ladder
     )
 
 
@@ -106,7 +111,7 @@ def tables(comparison: Comparison) -> Iterator[tuple[str, Table]]:
 def markdown(comparison: Comparison) -> str:
     """The same tables as text, with what has to be said about the runs."""
     joined = comparison.joined
-    lines = [f"# {len(joined.runs)} runs of {joined.about}", ""]
+    lines = [f"# {len(joined.runs)} run{'s' * (len(joined.runs) > 1)} of {joined.about}", ""]
     lines += [f"- {note}" for note in joined.notes] + ([""] if joined.notes else [])
     for title, rows in _short(comparison):
         metrics = [title_of(metric) for metric in comparison.metrics]
@@ -137,6 +142,18 @@ def _short(comparison: Comparison) -> Iterator[tuple[str, list[tuple[list[str], 
                         rows.append(([*words, arm], cells))
             if rows:
                 yield f"{dataset}, {'neighbours' if span == 1 else f'layers {span} apart'}", rows
+
+
+def _arms(run: Run) -> set[str]:
+    return {row.arm for row in run.spans if row.arm != CLEAN}
+
+
+def _usual(runs: Sequence[Run], there: Sequence[str]) -> Sequence[str]:
+    """Every arm of a single run; of several `matched` if all have it, else what all have, or all that there is."""
+    if len(runs) == 1:
+        return there
+    common = [arm for arm in there if all(arm in _arms(run) for run in runs)]
+    return [MATCHED] if MATCHED in common else common or there
 
 
 def _known(option: str, asked: Sequence[str], there: Sequence[str]) -> list[str]:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sae_match.report.runs import Run, Setting
+from sae_match.report.studies import studies, whole
 
 # A run's numbers are of a model and a text: only runs with the same may stand in one table.
 _MODEL = ("model.source", "model.revision", "model.dtype")
 _TEXT = "text.datasets"
-# These change where and how a run is computed or kept, not what it finds. Which arms and distances there
-# are can be seen in the rows.
+# These change where and how a run is computed or kept, not what it finds. Arms and distances say how much of
+# a study a run has measured.
 _ASIDE = (
     "cache_dir",
     "check",
@@ -38,12 +39,12 @@ class Joined:
     """Runs of one model on one kind of text.
 
     Attributes:
-        runs: At least one.
-        names: The folder of each, as seen from the folder that holds all.
+        runs: At least one; runs that measured parts of one study are one.
+        names: The folder of each, as seen from the folder that holds all; of a study, those of its parts.
         differing: For each setting that is not the same in all of them, its value in each.
         labels: What differs, in words: `matcher=folded, text.seed=1`; unlike each other.
         about: Model and text, or what tells them from those of the other runs.
-        notes: What has to be said: runs with the same settings, runs that lack layers.
+        notes: What has to be said: runs that were put together, that have the same settings, or that lack layers.
     """
 
     runs: Sequence[Run]
@@ -89,17 +90,31 @@ def shown(value: Setting) -> str:
 def _joined(runs: Sequence[Run], names: Sequence[str], about: str) -> Joined:
     tells = (name for name in _every_name(runs) if not _makes_kind(name) and not _is_below(name, _ASIDE))
     differing = _differing(runs, tells)
-    each = [{name: values[number] for name, values in differing.items()} for number in range(len(runs))]
-    plain = [_words(settings) or name for settings, name in zip(each, names, strict=True)]
-    alike = Counter(_words(settings) for settings in each)
+    words = [_words({name: values[number] for name, values in differing.items()}) for number in range(len(runs))]
+    parts = studies(runs, words)
     notes = [
-        f"{count} runs have the same settings{f' ({words})' if words else ''}, each is kept: "
-        + ", ".join(name for settings, name in zip(each, names, strict=True) if _words(settings) == words)
-        for words, count in alike.items()
+        f"{_listed([names[one] for one in part])} have the same settings and other arms or distances: "
+        "one run of them all, in which every number is once"
+        for part in parts
+        if len(part) > 1
+    ]
+    firsts = [part[0] for part in parts]
+    names = [" + ".join(names[one] for one in part) for part in parts]
+    runs = [whole([runs[one] for one in part]) for part in parts]
+    differing = {name: [values[first] for first in firsts] for name, values in differing.items()}
+    words = [words[first] for first in firsts]
+    labels = _numbered([told or name for told, name in zip(words, names, strict=True)])
+    return Joined(runs, names, differing, labels, about, [*notes, *_repeated(words, names), *_lacking(runs, labels)])
+
+
+def _repeated(words: Sequence[str], names: Sequence[str]) -> list[str]:
+    """A line for settings that several runs have."""
+    return [
+        f"{count} runs have the same settings{f' ({same})' if same else ''}, each is kept: "
+        + ", ".join(name for told, name in zip(words, names, strict=True) if told == same)
+        for same, count in Counter(words).items()
         if count > 1
     ]
-    labels = _numbered(plain)
-    return Joined(runs, names, differing, labels, about, [*notes, *_lacking(runs, labels)])
 
 
 def _kind(run: Run) -> tuple[object, ...]:
@@ -138,6 +153,10 @@ def _follows(values: Sequence[Setting], choices: Sequence[Setting]) -> bool:
 
 def _words(settings: Mapping[str, Setting]) -> str:
     return ", ".join(f"{name}={shown(value)}" for name, value in settings.items())
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _numbered(labels: Sequence[str]) -> list[str]:

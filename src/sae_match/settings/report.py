@@ -39,7 +39,7 @@ class ReportSettings(FinishedRuns):
     Attributes:
         logger: Where the comparison is logged.
         runs: A folder of runs, or a list of some: of single runs, of sweeps, or of anything that holds some.
-        arms: Arms that tables and pictures show; `matched` if there is none.
+        arms: Arms that tables and pictures show; `matched` if there is none, all of a single run.
         metrics: Metrics that they show; those of the ladder if there is none.
         output_dir: Where the comparison is written.
     """
