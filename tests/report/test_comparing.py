@@ -18,8 +18,8 @@ NOWHERE = LoggerSettings(kind="none")
 
 @pytest.fixture
 def comparing(tmp_path):
-    def run(logger=NOWHERE, **asked):
-        console = Console(file=io.StringIO(), width=100)
+    def run(logger=NOWHERE, width=100, **asked):
+        console = Console(file=io.StringIO(), width=width)
         compare([tmp_path / "runs"], tmp_path / "out", console, logger, **asked)
         return console.file.getvalue()
 
@@ -83,3 +83,33 @@ def test_nothing_is_written_where_something_unknown_is_asked_for(comparing, tmp_
     with pytest.raises(UserError, match="no run has 'l0'"):
         comparing(metrics=["l0"])
     assert not (tmp_path / "out").exists()
+
+
+def rows_of(printed, dataset):
+    """Lines of a dataset's table."""
+    return printed.split(f"{dataset}, neighbours\n")[1].split("\n\n")[0].splitlines()
+
+
+def test_collections_that_differ_in_many_layers_are_numbered_where_there_is_no_room(comparing, tmp_path):
+    for job, factor in enumerate((1, 2)):
+        told = {f"sae__layers__{layer}__l0": factor * (layer + 2) for layer in range(8)}
+        run_folder(tmp_path / "runs" / str(job), **told)
+    printed = comparing(width=80)
+    assert max(map(len, printed.split("Files in")[0].splitlines())) <= 80
+    assert "  1  sae.layers.0…7.l0=2,3,4,5,6,7,8,9\n  2  sae.layers.0…7.l0=4,6,8,10,12,14,16,18\n" in printed
+    heading, *rows = rows_of(printed, "code")
+    assert heading.split() == ["run", "arm", "explained", "variance", "delta", "loss", "matching", "score"]
+    assert [row.split() for row in rows] == [[number, "matched", *["0.250", "0.125…0.375"] * 3] for number in "12"]
+    assert "sae.layers.7.l0" in (tmp_path / "out" / "comparison.csv").read_text().splitlines()[0]
+
+
+def test_settings_of_two_layers_lose_what_they_share_where_there_is_no_room(comparing, tmp_path):
+    for job, l0 in enumerate((3, 6)):
+        run_folder(tmp_path / "runs" / str(job), sae__layers__3__l0=l0, sae__layers__4__l0=2 * l0)
+    printed = comparing(width=80)
+    assert "columns are settings of sae.layers\n" in printed
+    heading, first, second = rows_of(printed, "prose")
+    assert heading.split()[:3] == ["3.l0", "4.l0", "arm"]
+    assert (first.split()[:3], second.split()[:3]) == (["3", "6", "matched"], ["6", "12", "matched"])
+    wide = comparing(width=120)
+    assert rows_of(wide, "prose")[0].split()[:2] == ["sae.layers.3.l0", "sae.layers.4.l0"]

@@ -7,6 +7,7 @@ from rich.console import Console
 from sae_match.errors import UserError
 from sae_match.report.comparison import chosen, markdown, save_tables, tables
 from sae_match.report.joining import join
+from sae_match.report.naming import in_full
 from sae_match.report.runs import find_runs
 from tests.report.made_up import METRICS, VALUES
 from tests.report.run_folders import run_folder
@@ -43,7 +44,7 @@ def test_the_long_tables_hold_every_number_of_every_run(compared, tmp_path):
 
 def test_a_table_has_a_row_for_each_run_and_arm_that_is_asked_for(compared):
     comparison = compared(["random", "matched"], ["delta_loss"])
-    made = dict(tables(comparison))
+    made = dict(tables(comparison, in_full(comparison.joined)))
     assert set(made) == {"prose, neighbours", "code, neighbours"}
     console = Console(file=io.StringIO(), width=80)
     console.print(made["code, neighbours"])

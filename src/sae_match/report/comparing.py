@@ -5,14 +5,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
+from rich.measure import Measurement
 
 from sae_match.report.comparison import Comparison, chosen, save_tables, tables
 from sae_match.report.comparison_pictures import pictures
 from sae_match.report.joining import join
+from sae_match.report.naming import Naming, by_number, namings
 from sae_match.report.pictures import Picture
 from sae_match.report.runs import Run, Unfinished, find_runs
 from sae_match.report.wandb_logging import LoggerSettings, log_comparison, open_logger, where_to_look
 
+# Columns of a terminal in which every table fits.
+_UNBOUNDED = 10_000
 _TABLES = ("comparison.csv", "comparison_by_layer.csv", "comparison.md")
 
 
@@ -93,13 +97,21 @@ def _print(console: Console, kept: Kept, *, apart: bool) -> None:
         console.print(f"\n[bold]{kept.folder.name}[/bold]: {joined.about}", highlight=False, soft_wrap=True)
     for note in joined.notes:
         console.print(f"  {note}", highlight=False, soft_wrap=True)
-    for title, table in tables(kept.comparison):
-        console.print(
-            f"\n{title}: means over pairs of layers, with 95 % intervals over documents",
-            style="italic",
-            highlight=False,
-        )
+    console.print("\nMeans over pairs of layers, with 95 % intervals over documents", style="italic", highlight=False)
+    naming = next((one for one in namings(joined) if _fits(console, kept.comparison, one)), by_number(joined))
+    for line in naming.legend:
+        console.print(f"  {line}", highlight=False, soft_wrap=True)
+    for title, table in tables(kept.comparison, naming):
+        console.print(f"\n{title}", style="italic", highlight=False)
         console.print(table)
+
+
+def _fits(console: Console, comparison: Comparison, naming: Naming) -> bool:
+    """Whether no cell has to be broken."""
+    unbounded = console.options.update(max_width=_UNBOUNDED)
+    return all(
+        Measurement.get(console, unbounded, table).maximum <= console.width for _, table in tables(comparison, naming)
+    )
 
 
 def _log(

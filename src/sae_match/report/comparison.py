@@ -12,7 +12,8 @@ from sae_match.errors import UserError
 from sae_match.evaluation.arms import CLEAN, MATCHED, order_of
 from sae_match.evaluation.results import Result, SpanResult
 from sae_match.files import written_whole
-from sae_match.report.joining import Joined, shown
+from sae_match.report.joining import Joined
+from sae_match.report.naming import Naming, in_full
 from sae_match.report.runs import Run
 from sae_match.report.tables import LADDER, with_interval
 
@@ -95,29 +96,32 @@ def save_tables(comparison: Comparison, folder: Path) -> None:
         temporary.write_text(markdown(comparison), encoding="utf-8")
 
 
-def tables(comparison: Comparison) -> Iterator[tuple[str, Table]]:
+def tables(comparison: Comparison, naming: Naming) -> Iterator[tuple[str, Table]]:
     """For each dataset and distance a title and a table: runs and arms down, metrics across."""
     for title, rows in _short(comparison):
         table = Table(box=None, padding=(0, 1, 0, 0))
-        for name in [*comparison.joined.told(0), "arm"]:
+        for name in [*naming.called[0], "arm"]:
             table.add_column(name, overflow="fold")
         for metric in comparison.metrics:
             table.add_column(title_of(metric), justify="right")
-        for words, cells in rows:
-            table.add_row(*words, *("" if row is None else with_interval(row) for row in cells))
+        for number, arm, cells in rows:
+            called = naming.called[number].values()
+            table.add_row(*called, arm, *("" if row is None else with_interval(row) for row in cells))
         yield title, table
 
 
 def markdown(comparison: Comparison) -> str:
     """The same tables as text, with what has to be said about the runs."""
-    joined = comparison.joined
+    joined, naming = comparison.joined, in_full(comparison.joined)
     lines = [f"# {len(joined.runs)} run{'s' * (len(joined.runs) > 1)} of {joined.about}", ""]
     lines += [f"- {note}" for note in joined.notes] + ([""] if joined.notes else [])
     for title, rows in _short(comparison):
         metrics = [title_of(metric) for metric in comparison.metrics]
-        lines += [f"## {title}", "", _line([*joined.told(0), "arm", *metrics])]
-        lines.append("|" + "---|" * (len(joined.told(0)) + 1) + "---:|" * len(metrics))
-        lines += [_line([*words, *("" if row is None else _plain(row) for row in cells)]) for words, cells in rows]
+        lines += [f"## {title}", "", _line([*naming.called[0], "arm", *metrics])]
+        lines.append("|" + "---|" * (len(naming.called[0]) + 1) + "---:|" * len(metrics))
+        for number, arm, cells in rows:
+            called = naming.called[number].values()
+            lines.append(_line([*called, arm, *("" if row is None else _plain(row) for row in cells)]))
         lines.append("")
     return "\n".join(lines)
 
@@ -127,19 +131,17 @@ def title_of(metric: str) -> str:
     return LADDER.get(metric, metric.replace("_", " "))
 
 
-def _short(comparison: Comparison) -> Iterator[tuple[str, list[tuple[list[str], list[SpanResult | None]]]]]:
-    """Per dataset and distance: a title, and for each run and arm its settings and a mean a metric."""
-    joined = comparison.joined
+def _short(comparison: Comparison) -> Iterator[tuple[str, list[tuple[int, str, list[SpanResult | None]]]]]:
+    """Per dataset and distance: a title, and for each number of a run and arm a mean a metric."""
     for dataset in comparison.datasets:
         for span in sorted({row.span for _, row in comparison.means(dataset=dataset)}):
             of = {(n, row.arm, row.metric): row for n, row in comparison.means(dataset=dataset, span=span)}
             rows = []
-            for number in range(len(joined.runs)):
-                words = [shown(value) for value in joined.told(number).values()]
+            for number in range(len(comparison.joined.runs)):
                 for arm in comparison.arms:
                     cells = [of.get((number, arm, metric)) for metric in comparison.metrics]
                     if any(cells):
-                        rows.append(([*words, arm], cells))
+                        rows.append((number, arm, cells))
             if rows:
                 yield f"{dataset}, {'neighbours' if span == 1 else f'layers {span} apart'}", rows
 

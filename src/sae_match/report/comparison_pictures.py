@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from sae_match.evaluation.results import Result, SpanResult
 from sae_match.report.comparison import Comparison, Row, title_of, told
 from sae_match.report.drawing import CYCLE, METRIC_LABELS, PALE, Point, draw_line, set_ticks
-from sae_match.report.joining import shown
 from sae_match.report.pictures import Picture
 from sae_match.report.runs import Setting
+from sae_match.report.wording import shown
 
 _DASHES = ("-", "--", "-.", ":")
 # Letters of a label before it goes on in the next line.

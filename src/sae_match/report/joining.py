@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sae_match.report.runs import Run, Setting
 from sae_match.report.studies import studies, whole
+from sae_match.report.wording import shown, words
 
 # A run's numbers are of a model and a text: only runs with the same may stand in one table.
 _MODEL = ("model.source", "model.revision", "model.dtype")
@@ -59,9 +60,9 @@ class Joined:
         return {name: values[run] for name, values in self.differing.items()}
 
     def told(self, run: int) -> dict[str, Setting]:
-        """As `settings`; with the run's folder where other runs have the same ones."""
-        settings = [_words(self.settings(number)) for number in range(len(self.runs))]
-        alike = len(set(settings)) < len(settings) or not self.differing
+        """As `settings`; with the run's folder where other runs have the same ones. Nothing of a single run."""
+        settings = [words(self.settings(number)) for number in range(len(self.runs))]
+        alike = len(set(settings)) < len(settings)
         return {**({"run": self.names[run]} if alike else {}), **self.settings(run)}
 
 
@@ -78,20 +79,15 @@ def join(runs: Sequence[Run]) -> list[Joined]:
         told = {name: values[number] for name, values in between.items()} or {
             name: group[0].choices.get(name) for name in ("model", "text")
         }
-        joined.append(_joined(group, [names[id(run)] for run in group], _words(told)))
+        joined.append(_joined(group, [names[id(run)] for run in group], words(told)))
     return joined
-
-
-def shown(value: Setting) -> str:
-    """A setting's value as text."""
-    return "none" if value is None else str(value)
 
 
 def _joined(runs: Sequence[Run], names: Sequence[str], about: str) -> Joined:
     tells = (name for name in _every_name(runs) if not _makes_kind(name) and not _is_below(name, _ASIDE))
     differing = _differing(runs, tells)
-    words = [_words({name: values[number] for name, values in differing.items()}) for number in range(len(runs))]
-    parts = studies(runs, words)
+    told = [words({name: values[number] for name, values in differing.items()}) for number in range(len(runs))]
+    parts = studies(runs, told)
     notes = [
         f"{_listed([names[one] for one in part])} have the same settings and other arms or distances: "
         "one run of them all, in which every number is once"
@@ -102,17 +98,17 @@ def _joined(runs: Sequence[Run], names: Sequence[str], about: str) -> Joined:
     names = [" + ".join(names[one] for one in part) for part in parts]
     runs = [whole([runs[one] for one in part]) for part in parts]
     differing = {name: [values[first] for first in firsts] for name, values in differing.items()}
-    words = [words[first] for first in firsts]
-    labels = _numbered([told or name for told, name in zip(words, names, strict=True)])
-    return Joined(runs, names, differing, labels, about, [*notes, *_repeated(words, names), *_lacking(runs, labels)])
+    told = [told[first] for first in firsts]
+    labels = _numbered([settings or name for settings, name in zip(told, names, strict=True)])
+    return Joined(runs, names, differing, labels, about, [*notes, *_repeated(told, names), *_lacking(runs, labels)])
 
 
-def _repeated(words: Sequence[str], names: Sequence[str]) -> list[str]:
+def _repeated(told: Sequence[str], names: Sequence[str]) -> list[str]:
     """A line for settings that several runs have."""
     return [
         f"{count} runs have the same settings{f' ({same})' if same else ''}, each is kept: "
-        + ", ".join(name for told, name in zip(words, names, strict=True) if told == same)
-        for same, count in Counter(words).items()
+        + ", ".join(name for settings, name in zip(told, names, strict=True) if settings == same)
+        for same, count in Counter(told).items()
         if count > 1
     ]
 
@@ -149,10 +145,6 @@ def _differing(runs: Sequence[Run], names: Iterable[str]) -> dict[str, Sequence[
 def _follows(values: Sequence[Setting], choices: Sequence[Setting]) -> bool:
     """Whether each choice comes with one value."""
     return len(set(zip(choices, map(shown, values), strict=True))) == len(set(choices)) > 1
-
-
-def _words(settings: Mapping[str, Setting]) -> str:
-    return ", ".join(f"{name}={shown(value)}" for name, value in settings.items())
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -1,0 +1,52 @@
+"""What tells runs apart, in words short enough for tables and pictures."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from sae_match.report.runs import Setting
+
+# The part of a setting's name that says which layer it is of.
+_NUMBER = re.compile(r"(?<=\.)\d+(?=\.|$)")
+# Settings alike but for their layer are told one by one up to here.
+_FEW = 2
+
+
+def shown(value: Setting) -> str:
+    """A setting's value as text."""
+    return "none" if value is None else str(value)
+
+
+def words(settings: Mapping[str, Setting]) -> str:
+    """Settings in a line: `matcher=folded, text.seed=1`.
+
+    The same setting of several layers is told once: `sae.layers.0…7.l0=2,2,4,6,8,9,10,10`, and of a value
+    that all of them have `sae.layers.0…7.l0=12`.
+    """
+    return ", ".join(part for names in _alike(settings) for part in _told(names, settings))
+
+
+def _alike(settings: Mapping[str, Setting]) -> list[list[str]]:
+    """Names that differ in a layer only are together, in the order of their layers."""
+    found: dict[str, list[str]] = {}
+    for name in settings:
+        found.setdefault(_NUMBER.sub("#", name, count=1), []).append(name)
+    return [sorted(names, key=_layer) if len(names) > _FEW else names for names in found.values()]
+
+
+def _told(names: Sequence[str], settings: Mapping[str, Setting]) -> list[str]:
+    values = [shown(settings[name]) for name in names]
+    if len(names) <= _FEW:
+        return [f"{name}={value}" for name, value in zip(names, values, strict=True)]
+    which = _NUMBER.sub(_range(list(map(_layer, names))), names[0], count=1)
+    return [f"{which}={values[0] if len(set(values)) == 1 else ','.join(values)}"]
+
+
+def _layer(name: str) -> int:
+    found = _NUMBER.search(name)
+    return int(found[0]) if found else -1
+
+
+def _range(layers: Sequence[int]) -> str:
+    if list(layers) == list(range(layers[0], layers[-1] + 1)):
+        return f"{layers[0]}…{layers[-1]}"
+    return ",".join(map(str, layers))
