@@ -4,7 +4,15 @@ from itertools import pairwise
 import pytest
 
 from sae_match.errors import UserError
-from sae_match.evaluation.plan import PassPlan, arms_of, in_memory, pairs_at, refuse_broken_chains, residual_bytes
+from sae_match.evaluation.plan import (
+    PassPlan,
+    arms_of,
+    in_memory,
+    pairs_at,
+    refuse_broken_chains,
+    residual_bytes,
+    twins_among,
+)
 from sae_match.model.description import ModelDescription
 from sae_match.saes.collection import SAECollection
 
@@ -54,6 +62,20 @@ def test_between_neighbours_there_is_nothing_to_compose():
     arms = ["matched", "composed", "random"]
     assert arms_of((3, 4), arms) == ["matched", "random"]
     assert arms_of((3, 5), arms) == arms
+
+
+@pytest.mark.parametrize(
+    ("fold", "arms", "twins"),
+    [
+        ("none", ["matched", "matched_unfolded", "random"], {"matched_unfolded": "matched"}),
+        ("threshold", ["matched", "matched_unfolded"], {}),
+        ("decoder_norm", ["matched", "matched_unfolded"], {}),
+        ("none", ["matched_unfolded", "quantile_0.5"], {}),
+        ("none", ["matched"], {}),
+    ],
+)
+def test_without_folding_the_unfolded_arm_is_matched_by_another_name(fold, arms, twins):
+    assert twins_among(arms, fold) == twins
 
 
 def test_without_pairs_there_is_the_pass_for_the_means_and_the_clean_pass():

@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from sae_match import bundled
 from sae_match.evaluation import resuming
 from sae_match.evaluation.arms import ARMS, CLEAN, MATCHING_ARMS
-from sae_match.matching.matching import Matching
+from sae_match.matching.matching import MatcherSettings, Matching
 from sae_match.model.loading import ModelSettings, load_model
 from tests.evaluation.naive import Naive, affine_map, costs, stand_in
 from tests.evaluation.validating import (
@@ -236,6 +236,20 @@ def test_an_arm_alone_gives_what_it_gives_among_others(few, again, arm):
     expected = few.results.select(arm=arm, source_layer=2, target_layer=4)
     assert len(alone) == len(expected) > 0
     assert_near(alone, expected, rel=1e-5, abs=2e-6)
+
+
+def test_a_matcher_that_does_not_fold_is_measured_once_and_reported_under_both_names(run, again):
+    arms, unfolded = ["matched", "matched_unfolded", "quantile_0.5", "random"], MatcherSettings(fold="none")
+    module = again(arms=arms, matcher=unfolded)
+    # One resumption less for each pair.
+    assert module.plan().heads == 1 + 3 * len(PAIRS)
+    assert module.subject.arms == ["matched", "quantile_0.5", "random"]
+    matched, twin = (list(module.results.select(arm=arm)) for arm in arms[:2])
+    assert twin == [replace(row, arm="matched_unfolded") for row in matched]
+    assert [row.arm for row in module.spans if row.arm == "matched_unfolded"]
+    # What a folded run says of its unfolded arm, and of the baselines, which stay folded.
+    for arm in ("matched_unfolded", "random"):
+        assert_near(module.results.select(arm=arm), run.results.select(arm=arm), rel=1e-5, abs=2e-6)
 
 
 def test_a_model_in_bfloat16_gives_nearly_the_same_numbers(few, again):

@@ -65,14 +65,23 @@ def trainer(folder):
 
 
 def validated(
-    model, folder, collection, data, cache=None, fitting=None, watch=lambda *_: None, observers=(), **settings
+    model,
+    folder,
+    collection,
+    data,
+    cache=None,
+    fitting=None,
+    watch=lambda *_: None,
+    observers=(),
+    matcher=None,
+    **settings,
 ):
     """The module after its validation."""
     cached = MatchingCache((cache or folder / "cache") / "matchings")
     module = MatchValidation(
         model[0],
         collection,
-        MatcherSettings(),
+        matcher or MatcherSettings(),
         EvaluationSettings(**settings),
         cached,
         folder,

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sae_match.errors import UserError
-from sae_match.evaluation.arms import COMPOSED, RECONSTRUCT_TARGET
+from sae_match.evaluation.arms import COMPOSED, MATCHED, MATCHED_UNFOLDED, RECONSTRUCT_TARGET
 from sae_match.model.description import ModelDescription
 from sae_match.saes.collection import SAECollection
 
@@ -33,6 +33,15 @@ def pairs_at(collection: SAECollection, spans: Sequence[int]) -> list[Pair]:
 def arms_of(pair: Pair, arms: Sequence[str]) -> list[str]:
     """Arms of a pair: between neighbours there is nothing to compose."""
     return [arm for arm in arms if arm != COMPOSED or pair[1] - pair[0] > 1]
+
+
+def twins_among(arms: Sequence[str], fold: str) -> dict[str, str]:
+    """Arms that stand in by the same vectors as another one, with that one: they are measured once.
+
+    A matcher that does not fold matches and carries under `matched` as it does under `matched_unfolded`.
+    """
+    alike = fold == "none" and {MATCHED, MATCHED_UNFOLDED} <= set(arms)
+    return {MATCHED_UNFOLDED: MATCHED} if alike else {}
 
 
 def refuse_broken_chains(collection: SAECollection, pairs: Sequence[Pair], arms: Sequence[str]) -> None:

@@ -1,7 +1,7 @@
 """Everything that a validation adds up. All of it is sums, so that batches and processes add up alike."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float64, Int64
@@ -32,6 +32,7 @@ class Layout:
         datasets: Names of the datasets.
         d_in: Entries of a residual.
         features: Features of the SAE of each layer.
+        twins: Arms that are another one by another name, with that one; both have the same sums.
     """
 
     pairs: Sequence[Pair]
@@ -39,6 +40,7 @@ class Layout:
     datasets: Sequence[str]
     d_in: int
     features: Mapping[int, int]
+    twins: Mapping[str, str] = field(default_factory=dict)
 
     def layers(self) -> list[LayerKey]:
         """Every layer that takes part, on every dataset."""
@@ -87,18 +89,18 @@ class Tally:
 
     def add_error(self, key: ArmKey, error: DocumentVectors, weights: Float64[Tensor, "rows documents"]) -> None:
         """Add a batch's reconstruction error under an arm."""
-        self._add_vectors(("error", *_arm(key)), error, weights)
+        self._add_vectors(("error", *self._arm(key)), error, weights)
 
     def add_loss(
         self, key: ArmKey, losses: Float64[Tensor, "documents two"], weights: Float64[Tensor, "rows documents"]
     ) -> None:
         """Add a batch's loss under an arm: total and number of predictions of each document."""
-        self._sums["loss", *_arm(key)] += weights @ losses
+        self._sums["loss", *self._arm(key)] += weights @ losses
 
     def add_pairs(self, key: ArmKey, activity: PairActivity, weights: Float64[Tensor, "rows documents"]) -> None:
         """Add how often both features of an arm's pairs were active on a batch."""
-        self._sums["together", *_arm(key)] += weights @ activity.columns
-        self._sums["joint", *_arm(key)] += activity.joint
+        self._sums["together", *self._arm(key)] += weights @ activity.columns
+        self._sums["joint", *self._arm(key)] += activity.joint
 
     def documents(self, dataset: str) -> int:
         """Documents of a dataset that were added."""
@@ -110,7 +112,7 @@ class Tally:
 
     def loss(self, key: ArmKey) -> Float64[Tensor, "rows two"]:
         """Total loss and number of predictions under an arm."""
-        return self._sums["loss", *_arm(key)]
+        return self._sums["loss", *self._arm(key)]
 
     def residual(self, key: LayerKey) -> Spread:
         """Spread of the true residuals of a layer."""
@@ -118,7 +120,7 @@ class Tally:
 
     def error(self, key: ArmKey) -> Spread:
         """Spread of an arm's reconstruction error."""
-        return self._spread(("error", *_arm(key)))
+        return self._spread(("error", *self._arm(key)))
 
     def l0(self, key: LayerKey) -> Float64[Tensor, "rows two"]:
         """Active features and tokens of a layer."""
@@ -130,21 +132,21 @@ class Tally:
 
     def together(self, key: ArmKey) -> Float64[Tensor, "rows three"]:
         """Over all pairs: tokens on which both features were active, the source's, the target's."""
-        return self._sums["together", *_arm(key)]
+        return self._sums["together", *self._arm(key)]
 
     def joint(self, key: ArmKey) -> Float64[Tensor, " n_source"]:
         """Tokens on which a source feature and its partner were both active."""
-        return self._sums["joint", *_arm(key)]
+        return self._sums["joint", *self._arm(key)]
 
     def refer(self, references: Iterable[tuple[LayerKey | ArmKey, Tensor]]) -> None:
         """Set the references of residuals (by layer) and of errors (by arm)."""
         for key, vector in references:
-            name = ("residual", *_layer(key)) if len(key) == 2 else ("error", *_arm(key))
+            name = ("residual", *_layer(key)) if len(key) == 2 else ("error", *self._arm(key))
             self.references[name] = vector.double().cpu()
 
     def reference(self, key: LayerKey | ArmKey) -> Float64[Tensor, " d_in"]:
         """The reference of a layer's residuals or of an arm's errors."""
-        return self.references[("residual", *_layer(key)) if len(key) == 2 else ("error", *_arm(key))]
+        return self.references[("residual", *_layer(key)) if len(key) == 2 else ("error", *self._arm(key))]
 
     def flat(self) -> Float64[Tensor, " entries"]:
         """All sums in one vector, in an order that follows from the layout."""
@@ -173,11 +175,11 @@ class Tally:
             yield ("l0", *_layer(key)), _zeros((ROWS, 2))
             yield ("active", *_layer(key)), _zeros((layout.features[key[0]],))
         for run in layout.runs():
-            yield ("loss", *_arm(run)), _zeros((ROWS, 2))
-            yield ("error", *_arm(run)), _zeros((ROWS * SPREAD_COLUMNS + layout.d_in,))
+            yield ("loss", *self._arm(run)), _zeros((ROWS, 2))
+            yield ("error", *self._arm(run)), _zeros((ROWS * SPREAD_COLUMNS + layout.d_in,))
             if run[1] in MATCHING_ARMS:
-                yield ("together", *_arm(run)), _zeros((ROWS, 3))
-                yield ("joint", *_arm(run)), _zeros((layout.features[run[0][0]],))
+                yield ("together", *self._arm(run)), _zeros((ROWS, 3))
+                yield ("joint", *self._arm(run)), _zeros((layout.features[run[0][0]],))
 
     def _add_vectors(self, name: _Name, vectors: DocumentVectors, weights: Float64[Tensor, "rows documents"]) -> None:
         size = ROWS * SPREAD_COLUMNS
@@ -189,6 +191,11 @@ class Tally:
         sums = self._sums[name]
         return Spread(sums[:size].view(ROWS, SPREAD_COLUMNS), sums[size:], self.references[name])
 
+    def _arm(self, key: ArmKey) -> tuple[int, int, str, str]:
+        """Where an arm is kept: what does not depend on the source layer once a target, twins in one place."""
+        (source, target), arm, dataset = key
+        return (-1 if arm == RECONSTRUCT_TARGET else source), target, self.layout.twins.get(arm, arm), dataset
+
 
 def _zeros(shape: tuple[int, ...]) -> Tensor:
     return torch.zeros(shape, dtype=torch.float64)
@@ -196,9 +203,3 @@ def _zeros(shape: tuple[int, ...]) -> Tensor:
 
 def _layer(key: LayerKey) -> tuple[int, int, str, str]:
     return key[0], key[0], "", key[1]
-
-
-def _arm(key: ArmKey) -> tuple[int, int, str, str]:
-    """Where an arm is kept: what does not depend on the source layer is kept once a target."""
-    (source, target), arm, dataset = key
-    return (-1 if arm == RECONSTRUCT_TARGET else source), target, arm, dataset

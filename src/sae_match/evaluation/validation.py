@@ -22,7 +22,7 @@ from sae_match.evaluation.fitting_pass import fit
 from sae_match.evaluation.matchings import PairMatcher, PairMatchings, fold_of
 from sae_match.evaluation.measures import results_of, spans_of
 from sae_match.evaluation.measuring import Subject, measure_batch
-from sae_match.evaluation.plan import Pair, PassPlan, in_memory, pairs_at, refuse_broken_chains
+from sae_match.evaluation.plan import Pair, PassPlan, in_memory, pairs_at, refuse_broken_chains, twins_among
 from sae_match.evaluation.results import Results, SpanResult
 from sae_match.evaluation.resuming import Unfinished
 from sae_match.evaluation.settings import EvaluationSettings, refuse_impossible
@@ -70,6 +70,7 @@ class MatchValidation(L.LightningModule):
         observers: Shown every layer's features of the evaluated text before anything is measured.
 
     Attributes:
+        twins: Arms whose results are those of another one, with that one.
         matchings: After `setup`, the matchings of each pair.
         survey: Means over the evaluated text.
         tally: Sums over the validated batches.
@@ -95,6 +96,8 @@ class MatchValidation(L.LightningModule):
         self.cache, self.folder, self.watch_pair, self.watch, self.fitting = cache, folder, watch_pair, watch, fitting
         refuse_impossible(settings)
         self.arms, self.site = checked_arms(settings.arms), checked_site(collection.site)
+        self.twins = twins_among(self.arms, matcher.fold)
+        self.measured = [arm for arm in self.arms if arm not in self.twins]
         self.pairs = pairs_at(collection, settings.spans)
         refuse_broken_chains(collection, self.pairs, self.arms)
         self.layers = sorted({layer for pair in self.pairs for layer in pair})
@@ -127,7 +130,7 @@ class MatchValidation(L.LightningModule):
     def plan(self) -> PassPlan:
         """What each token takes."""
         reruns, groups = self.site != "residual", getattr(self, "_groups", ())
-        return PassPlan(self.stream.n_layers, self.pairs, self.arms, reruns, max(1, len(groups)))
+        return PassPlan(self.stream.n_layers, self.pairs, self.measured, reruns, max(1, len(groups)))
 
     def setup(self, stage: str) -> None:
         """Match every pair; no text and no language model is needed for it."""
@@ -155,7 +158,7 @@ class MatchValidation(L.LightningModule):
         self.open_sae = SAEShelf(self.collection, _SHARE_OF_SAES * free, device).open
         self.matchings = {pair: found.to(device) for pair, found in self.matchings.items()}
         self._groups = self._grouped(data, _SHARE_OF_RESIDUALS * free)
-        self.subject = Subject(self.stream, self.site, self.open_sae, self.matchings, {}, self.arms)
+        self.subject = Subject(self.stream, self.site, self.open_sae, self.matchings, {}, self.measured)
         if self.needs_fitting:
             self._fit(cast(TextData, self.fitting), data)
         self.tally = self.empty_tally(data)
@@ -216,7 +219,7 @@ class MatchValidation(L.LightningModule):
         """Sums over nothing, about the means of everything: a survey of the text finds them."""
         datasets = list(dict.fromkeys(batch.dataset for batch in data.batches))
         width = self.stream.width(self.site)
-        layout = Layout(self.pairs, self.arms, datasets, width, self.widths)
+        layout = Layout(self.pairs, self.arms, datasets, width, self.widths, self.twins)
         self.survey = self._surveyed(data, layout)
         tally = Tally(layout)
         tally.refer(self.survey.references(self.subject, layout))

@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 
 from sae_match.errors import UserError
-from sae_match.evaluation.plan import Pair, PassPlan, pairs_at, residual_bytes
+from sae_match.evaluation.plan import Pair, PassPlan, pairs_at, residual_bytes, twins_among
 from sae_match.hub import UnansweredError
 from sae_match.matching.matching import MatcherSettings
 from sae_match.matching.planning import GIGABYTE, Solver, free_memory, planned
@@ -87,7 +87,9 @@ def check(
     if described is not None and found:
         _judge_fit(findings, described, saes, found)
         with findings.about("plan"):
-            plan = PassPlan(described.n_layers, pairs, arms, reruns_target=saes.site != "residual")
+            twins = twins_among(arms, matcher.fold)
+            measured = [arm for arm in arms if arm not in twins]
+            plan = PassPlan(described.n_layers, pairs, measured, reruns_target=saes.site != "residual")
             findings.rows += _costs(described, found, saes, matcher, text, plan)
     return findings
 

@@ -32,7 +32,7 @@ def print_plan(
         "SAEs": f"{module.collection.source} ({len(module.layers)} layers, {sae.d_sae:,} features, {sae.activation})",
         "pairs": f"{len(pairs)}: {', '.join(f'{source}→{target}' for source, target in pairs)}",
         "matcher": _matcher(module),
-        "arms": ", ".join((CLEAN, *dict.fromkeys(arm for _, arm in plan.runs()))),
+        "arms": ", ".join((CLEAN, *dict.fromkeys(arm for _, arm in plan.runs()))) + _twins(module),
         "tokens": f"{tokens} ({data.settings.documents} documents each)",
         "passes": f"{plan.layer_forwards:,} layer-forwards and {plan.heads:,} heads for each token",
     }
@@ -94,6 +94,11 @@ def _held(module: MatchValidation, features: int) -> str:
     if COACTIVATION not in module.arms:
         return ""
     return f"; co-activations of a pair, kept sparse, take {8 * features**2 / GIGABYTE:.2g} GB at most"
+
+
+def _twins(module: MatchValidation) -> str:
+    """Arms that are measured under another name."""
+    return "".join(f"; {arm} is {twin}, as the matcher does not fold" for arm, twin in module.twins.items())
 
 
 def _matcher(module: MatchValidation) -> str:
