@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sae_match import bundled
 from sae_match.errors import UserError
+from sae_match.settings.help import help_on
 from sae_match.settings.jobs import INTERRUPTED, TERMINATED, job_fact, noted_failure
 from sae_match.settings.launching import job_memory
 from sae_match.settings.processes import is_helper, one_job
@@ -25,14 +26,15 @@ Settings = TypeVar("Settings")
 
 
 def register(**schemas: type) -> None:
-    """Make schemas, by name, and the resolvers `${bundled:…}`, `${job:…}` and `${job_memory:…}` known to Hydra.
+    """Make schemas, by name, and the resolvers of the configs known to Hydra.
 
-    May be called again.
+    These are `${bundled:…}`, `${help:…}`, `${job:…}` and `${job_memory:…}`. May be called again.
     """
     store = ConfigStore.instance()
     for name, schema in schemas.items():
         store.store(group="schema", name=name, node=schema)
     OmegaConf.register_new_resolver("bundled", bundled.path, replace=True)
+    OmegaConf.register_new_resolver("help", help_on, replace=True)
     OmegaConf.register_new_resolver("job", job_fact, replace=True)
     OmegaConf.register_new_resolver("job_memory", job_memory, replace=True)
 
