@@ -47,7 +47,13 @@ def test_a_value_set_by_hand_is_not_hidden_by_a_choice(tmp_path):
 def test_where_and_how_a_run_is_computed_does_not_tell_it_apart(tmp_path):
     run_folder(tmp_path / "0")
     run_folder(
-        tmp_path / "1", matcher__device="cuda", text__batch=2, trainer__devices=2, logger__name="two", cache_dir="there"
+        tmp_path / "1",
+        matcher__device="cuda",
+        text__batch=2,
+        trainer__devices=2,
+        logger__name="two",
+        cache_dir="there",
+        descriptions__mode="auto",
     )
     (one,) = joined(tmp_path)
     assert one.differing == {}

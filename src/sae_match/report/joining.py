@@ -18,6 +18,7 @@ _TEXT = "text.datasets"
 _ASIDE = (
     "cache_dir",
     "check",
+    "descriptions",
     "evaluation.arms",
     "evaluation.memory",
     "evaluation.spans",

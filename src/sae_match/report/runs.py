@@ -5,10 +5,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from sae_match.errors import UserError
 from sae_match.evaluation.results import Results, SpanResult, load_spans
@@ -96,22 +97,35 @@ def _natural(path: Path) -> list[tuple[int, str]]:
 
 
 def _is_validation(file: Path) -> bool:
-    config = OmegaConf.load(file)
-    return isinstance(config, DictConfig) and all(key in config for key in _VALIDATION) and not config.get("check")
+    try:
+        config = _load(file)
+    except UserError:
+        # Perhaps; reading it says what is wrong with it.
+        return True
+    return all(key in config for key in _VALIDATION) and not config.get("check")
+
+
+def _load(file: Path) -> DictConfig:
+    try:
+        config = OmegaConf.load(file)
+    except (OSError, UnicodeDecodeError, YAMLError) as error:
+        raise UserError(f"{file} cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(config, DictConfig):
+        raise UserError(f"{file} holds no settings")
+    return config
 
 
 def _read(folder: Path) -> Run:
     failed = folder / ERROR_FILE
     if failed.is_file():
         raise UserError(failed.read_text(encoding="utf-8").strip() or "failed")
+    config, hydra = (_load(folder / ".hydra" / name) for name in ("config.yaml", "hydra.yaml"))
     for name in ("results.csv", "spans.csv"):
         if not (folder / name).is_file():
             raise UserError(f"no {name}, it is not finished")
     results, spans = Results.load(folder / "results.csv"), load_spans(folder / "spans.csv")
     if not spans:
         raise UserError("results.csv and spans.csv hold no arm")
-    config = cast(DictConfig, OmegaConf.load(folder / _CONFIG))
-    hydra = cast(DictConfig, OmegaConf.load(folder / ".hydra" / "hydra.yaml"))
     overrides = (str(override).lstrip("+~").split("=")[0] for override in hydra.hydra.overrides.task)
     choices = {group: choice for group, choice in hydra.hydra.runtime.choices.items() if group in config}
     given = frozenset(name for name in overrides if name not in choices)
