@@ -26,6 +26,16 @@ def test_a_folder_that_is_not_there_is_said(tmp_path):
         load_model(ModelSettings(str(tmp_path / "no_model")))
 
 
+def test_a_folder_at_home_is_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    saved(tmp_path / "mine")
+    stream, tokenizer = load_model(ModelSettings("~/mine"))
+    assert stream.n_layers == 3
+    assert tokenizer("a b")["input_ids"]
+    with pytest.raises(UserError, match=r"there is no folder ~/yours \(model\.source\)"):
+        load_model(ModelSettings("~/yours"))
+
+
 def test_a_repository_that_cannot_be_reached_is_said_in_one_line(tmp_path):
     script = (
         "from sae_match.errors import UserError\n"

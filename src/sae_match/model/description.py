@@ -68,7 +68,7 @@ def describe_model(settings: ModelSettings) -> ModelDescription:
         raise UserError(f"model.dtype must be one of {', '.join(DTYPES)}, got {settings.dtype!r}")
     files, missing = _weight_files(settings)
     try:
-        config = AutoConfig.from_pretrained(settings.source, revision=settings.revision)
+        config = AutoConfig.from_pretrained(settings.location, revision=settings.revision)
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config)
     except (OSError, ValueError) as error:
@@ -94,7 +94,7 @@ def _has_bos(settings: ModelSettings) -> bool | None:
     """Whether the tokenizer has a BOS token, where its small config says so: kinds with a default leave it out."""
     with hub_errors(settings.source):
         file = cached_file(
-            settings.source,
+            settings.location,
             "tokenizer_config.json",
             revision=settings.revision,
             _raise_exceptions_for_missing_entries=False,
@@ -118,7 +118,7 @@ def _widths(anatomy: Anatomy, hidden_size: int) -> dict[Site, int]:
 
 def _weight_files(settings: ModelSettings) -> tuple[dict[str, int], int]:
     """Bytes of each weight file, and how many of all are not on this machine."""
-    folder = Path(settings.source).expanduser()
+    folder = Path(settings.location)
     if folder.is_dir():
         return _weights_among({file.name: file.stat().st_size for file in folder.iterdir()}, str(folder)), 0
     with hub_errors(settings.source):

@@ -44,6 +44,11 @@ class ModelSettings:
     attention: str | None = None
     device_map: str | None = None
 
+    @property
+    def location(self) -> str:
+        """The source as libraries take it: they do not know what `~` stands for."""
+        return str(Path(self.source).expanduser()) if self.source.startswith("~") else self.source
+
 
 def load_model(settings: ModelSettings) -> tuple[ResidualStream, PreTrainedTokenizerBase]:
     """The frozen model as a residual stream, and its tokenizer.
@@ -62,7 +67,7 @@ def load_model(settings: ModelSettings) -> tuple[ResidualStream, PreTrainedToken
         options["device_map"] = settings.device_map
     with model_errors(settings.source):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            settings.source, revision=settings.revision, output_loading_info=True, **options
+            settings.location, revision=settings.revision, output_loading_info=True, **options
         )
     model, report = loaded
     if absent := sorted({*report["missing_keys"], *(str(key) for key in report["mismatched_keys"])}):
@@ -85,10 +90,12 @@ def load_tokenizer(settings: ModelSettings, setting: str = SOURCE) -> PreTrained
     Raises:
         UserError: If it cannot be found or fetched.
     """
-    if settings.source.startswith((".", "/", "~")) and not Path(settings.source).expanduser().is_dir():
+    if settings.location.startswith((".", "/")) and not Path(settings.location).is_dir():
         raise UserError(f"there is no folder {settings.source} ({setting})")
     with model_errors(settings.source, setting):
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(settings.source, revision=settings.revision)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            settings.location, revision=settings.revision
+        )
     if not tokenizer("a b", add_special_tokens=False)["input_ids"]:
         raise UserError(
             f"{settings.source} ({setting}) has no tokenizer: it makes no tokens of a text; save the model's beside it"

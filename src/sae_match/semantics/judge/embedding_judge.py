@@ -109,11 +109,12 @@ def open_embedding_judge(settings: JudgeSettings) -> EmbeddingJudge:
     cuts = Cuts.of(settings.cuts)
     if settings.batch_size < 1:
         raise UserError(f"judge.batch_size must be at least 1, got {settings.batch_size}")
-    tokenizer = load_tokenizer(ModelSettings(settings.model), _SETTING)
+    encoder = ModelSettings(settings.model)
+    tokenizer = load_tokenizer(encoder, _SETTING)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     with model_errors(settings.model, _SETTING):
-        loaded: Any = AutoModel.from_pretrained(settings.model, output_loading_info=True)
+        loaded: Any = AutoModel.from_pretrained(encoder.location, output_loading_info=True)
         model, report = loaded
         model = model.to(settings.device)
     if absent := sorted(key for key in report["missing_keys"] if _DISPENSABLE not in key):
