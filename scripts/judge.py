@@ -18,7 +18,7 @@ from sae_match.matching.cache import MatchingCache
 from sae_match.matching.layers import LayerMatcher, unwatched
 from sae_match.matching.planning import free_memory
 from sae_match.model.loading import load_model, refuse_longer_text
-from sae_match.report.judging import JudgeReport, asked, named
+from sae_match.report.judging import JudgeReport, asked, named, warn_of_obstacles
 from sae_match.report.matching_progress import MatchingProgress
 from sae_match.report.progress import counting
 from sae_match.report.wandb_logging import open_logger
@@ -49,6 +49,7 @@ def main(settings: JudgeStudySettings) -> None:
     layers = chosen_layers(settings.study, list(collection.layers))
     starts = starting_layers(settings.study, layers)
     judges = named([open_judge(one, caches / "answers") for one in settings.judges()])
+    warn_of_obstacles(judges)
     progress = MatchingProgress(console)
     watch = progress.watch if settings.progress else unwatched
     matcher = LayerMatcher(collection, settings.matcher, matchings_cache, watch)

@@ -79,6 +79,20 @@ def test_a_server_is_asked_nothing_twice_after_an_interruption(tmp_path):
     assert len(rows_of(tmp_path / "second" / "judgements_2.csv")) == len(
         rows_of(tmp_path / "second" / "judgements.csv")
     )
+    # Nobody is there any more, and nobody is needed.
+    third = run("judge.py", *told, "hydra.run.dir=third", folder=tmp_path)
+    assert f"cannot reach {server.url}" in third.stdout
+    assert f"0 calls made, {len(both_orders):,} answered before" in third.stdout.replace("\n", " ")
+    assert rows_of(tmp_path / "third" / "judgements.csv") == rows_of(tmp_path / "second" / "judgements.csv")
+
+
+@pytest.mark.parametrize("which", ["judge", "judge@second"])
+def test_a_missing_key_is_said_before_anything_is_matched(which, tmp_path, monkeypatch):
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    name = which.removeprefix("judge@")
+    done = run("judge.py", *SMALL, f"{which}=openai", f"{name}.key_variable=NO_SUCH_KEY", folder=tmp_path, check=False)
+    assert_refused(done, "no key in NO_SUCH_KEY")
+    assert list((tmp_path / "cache" / "matchings").glob("**/*.safetensors")) == []
 
 
 def slow(answers):

@@ -1,5 +1,6 @@
 """What a study of meanings prints and leaves behind."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -20,6 +21,8 @@ from sae_match.semantics.judge.budget import Account
 from sae_match.semantics.questions import Eligible, Question
 from sae_match.semantics.scores import Kappa, kappa
 from sae_match.semantics.study import StudySettings
+
+log = logging.getLogger(__name__)
 
 
 @runtime_checkable
@@ -72,6 +75,17 @@ def named(judges: Sequence[Judge]) -> dict[str, Judge]:
         same = sum(other.name == judge.name for other in found.values())
         found[f"{judge.name} ({same + 1})" if same else judge.name] = judge
     return found
+
+
+def warn_of_obstacles(judges: Mapping[str, Judge]) -> None:
+    """Say now what would end the run later, when questions have been prepared for minutes or hours.
+
+    Raises:
+        UserError: If a judge cannot say anything, not even what it has said before.
+    """
+    for name, judge in judges.items():
+        if (obstacle := judge.obstacle()) is not None:
+            log.warning("%s: %s; the run goes well only if all it asks has been answered before", name, obstacle)
 
 
 class JudgeReport:

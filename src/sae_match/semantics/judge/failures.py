@@ -17,6 +17,8 @@ _AGAIN = (408, 409, 425, 429)
 # Seconds: between two of our own tries at most, and that a server may ask for.
 _LONGEST_STEP, _LONGEST_WAIT = 60.0, 300.0
 _SHOWN = 200
+# A proxy that refuses to let one through is among them: it is met before the server.
+_ON_THE_WAY = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)
 
 
 class UnansweredError(Exception):
@@ -104,8 +106,13 @@ def concerns_all(error: Failure) -> bool:
 def may_be_charged(error: Failure) -> bool:
     """Whether the server may have done the work all the same."""
     if isinstance(error, APIConnectionError):
-        return not isinstance(error.__cause__, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout)
+        return not never_arrived(error)
     return isinstance(error, UnusableError)
+
+
+def never_arrived(error: APIConnectionError) -> bool:
+    """Whether a call ended before the server heard of it."""
+    return isinstance(error.__cause__, _ON_THE_WAY)
 
 
 def seconds_until_next(error: Failure, tries: int, backoff: float) -> float:
