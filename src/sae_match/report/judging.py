@@ -9,6 +9,8 @@ from lightning.pytorch.loggers import Logger
 from rich.console import Console
 
 from sae_match.evaluation.results import Results
+from sae_match.matching.matching import MatcherSettings
+from sae_match.report.console import matcher_line, print_rows
 from sae_match.report.judgements import Answer, kappa_table, results_of, rows_of, score_table, summary
 from sae_match.report.pictures import write_rows
 from sae_match.report.progress import counting
@@ -89,7 +91,7 @@ def warn_of_obstacles(judges: Mapping[str, Judge]) -> None:
 
 
 class JudgeReport:
-    """Prints the plan before anybody is asked; writes, logs and prints what was said.
+    """Prints what is planned before it starts; writes, logs and prints what was said.
 
     Args:
         console: Where plan and tables go.
@@ -102,27 +104,36 @@ class JudgeReport:
         self.console, self.folder, self.layers, self.study = console, folder, layers, study
 
     def print_plan(
-        self,
-        judges: Sequence[str],
-        source: str,
-        paths: Sequence[asking.Path],
-        questions: Sequence[Question],
-        eligible: Eligible,
+        self, source: str, starts: Sequence[int], matcher: MatcherSettings, evidence: str, judges: Sequence[str]
     ) -> None:
-        """What is going to be asked, and whom."""
+        """All that is known before anything is matched or read.
+
+        Args:
+            source: Of the SAEs.
+            starts: Layers from which descendants are followed.
+            matcher: How features are matched.
+            evidence: What judges are shown, in words.
+            judges: Who is asked.
+        """
+        rows = {
+            "SAEs": source,
+            "layers": f"{self.layers[0]} to {self.layers[-1]}; descendants from {', '.join(map(str, starts))}",
+            "matcher": matcher_line(matcher),
+            "evidence": evidence,
+            "judge": ", then ".join(judges),
+        }
+        print_rows(self.console, "Plan", rows)
+
+    def print_questions(self, paths: Sequence[asking.Path], questions: Sequence[Question], eligible: Eligible) -> None:
+        """What is going to be asked, which follows from the matchings and from what there is evidence for."""
         arms = {arm: sum(question.arm == arm for question in questions) for arm in _arms(questions)}
         drawn = f"features of layer {self.layers[0]}, drawn uniformly without replacement, seed {self.study.seed}"
         first = int(eligible[self.layers[0]].sum())
         rows = {
-            "SAEs": source,
-            "layers": f"{self.layers[0]} to {self.layers[-1]}",
             "paths": f"{len(paths)} from {'live' if self.study.live else 'any'} {drawn}; {first:,} could be drawn",
-            "questions": f"{len(questions):,}: {', '.join(f'{count:,} {arm}' for arm, count in arms.items())}",
-            "judge": ", then ".join(judges),
+            "in all": f"{len(questions):,}: {', '.join(f'{count:,} {arm}' for arm, count in arms.items())}",
         }
-        self.console.print("[bold]Plan[/bold]", highlight=False)
-        for name, value in rows.items():
-            self.console.print(f"  {name:<9} {value}", highlight=False, soft_wrap=True)
+        print_rows(self.console, "Questions", rows)
 
     def finish(self, said: Mapping[str, Sequence[Answer]], logger: Logger | None) -> None:
         """Write and log what each judge said, by name, the first one's in pictures; print the tables."""
