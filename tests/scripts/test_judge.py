@@ -48,6 +48,8 @@ def test_matched_features_mean_the_same_more_often_than_random_ones(tmp_path):
     assert {row["dataset"] for row in results} == {"token_overlap"}
     assert "contexts: bundled/model (float32, on " in done.stdout
     assert "100 from live features of layer 0" in done.stdout
+    assert "1 (cheapest)" in done.stdout
+    assert all(f"from {start}, {how}" in done.stdout for start in (0, 3) for how in ("exact", "composed"))
     assert len(list(out.glob("wandb/offline-run-*"))) == 1
 
 

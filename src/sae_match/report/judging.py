@@ -7,11 +7,21 @@ from typing import Protocol, runtime_checkable
 
 from lightning.pytorch.loggers import Logger
 from rich.console import Console
+from rich.table import Table
 
 from sae_match.evaluation.results import Results
 from sae_match.matching.matching import MatcherSettings
 from sae_match.report.console import matcher_line, print_rows
-from sae_match.report.judgements import Answer, kappa_table, results_of, rows_of, score_table, summary
+from sae_match.report.judgements import (
+    Answer,
+    cost_table,
+    distance_tables,
+    kappa_table,
+    results_of,
+    rows_of,
+    score_table,
+    summary,
+)
 from sae_match.report.pictures import write_rows
 from sae_match.report.progress import counting
 from sae_match.report.semantic_pictures import pictures
@@ -155,15 +165,21 @@ class JudgeReport:
             self.console.print(f"  W&B: {line}", highlight=False, soft_wrap=True)
 
     def _print(self, name: str, answers: Sequence[Answer], kappas: Mapping[str, Kappa]) -> None:
-        self.console.print(
-            f"\nWhat {name} says of neighbouring layers, with 95 % intervals over paths",
-            style="italic",
-            highlight=False,
+        over = "with 95 % intervals over"
+        self._print_table(f"What {name} says of neighbouring layers, {over} paths", score_table(answers))
+        self._print_table(
+            "Matched neighbours by cost, ranked within each pair of layers; cheapest first", cost_table(answers)
         )
-        self.console.print(score_table(answers))
+        for table in distance_tables(answers):
+            self._print_table(f"Mean score of descendants, {over} paths", table)
         if kappas:
-            self.console.print("\nAgreement, with 95 % intervals over questions", style="italic", highlight=False)
-            self.console.print(kappa_table(kappas))
+            self._print_table(f"Agreement, {over} questions", kappa_table(kappas))
+
+    def _print_table(self, title: str, table: Table) -> None:
+        if not table.row_count:
+            return
+        self.console.print(f"\n{title}", style="italic", highlight=False)
+        self.console.print(table)
 
 
 def agreements(said: Mapping[str, Sequence[Answer]]) -> dict[str, Kappa]:
