@@ -91,6 +91,11 @@ class Counterpart:
         return f"{self.base_url} gave {error}"
 
 
+def kind_of(error: Failure) -> str:
+    """What failures have in common that differ in words alone, such as a time to wait or a request's number."""
+    return str(error.status_code) if isinstance(error, APIStatusError) else type(error).__name__
+
+
 def is_passing(error: Failure) -> bool:
     """Whether the same call may go well later."""
     return not isinstance(error, APIStatusError) or error.status_code in _AGAIN or error.status_code >= 500

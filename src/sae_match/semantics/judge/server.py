@@ -10,6 +10,7 @@ from openai import APIConnectionError, APIStatusError
 
 from sae_match.errors import UserError
 from sae_match.semantics.judge.budget import Budget
+from sae_match.semantics.judge.complaints import Complaints
 from sae_match.semantics.judge.connection import connect, counterpart, missing_key
 from sae_match.semantics.judge.dialect import Dialect
 from sae_match.semantics.judge.failures import (
@@ -18,6 +19,7 @@ from sae_match.semantics.judge.failures import (
     UnansweredError,
     concerns_all,
     is_passing,
+    kind_of,
     may_be_charged,
     seconds_until_next,
 )
@@ -51,6 +53,7 @@ class Server:
             raise UserError(missing)
         self._client = connect(settings)
         self._dialect = Dialect()
+        self._complaints = Complaints()
         self._changing = Lock()
 
     def ask(self, rubric: Rubric, first: str, second: str, stop: Event) -> Reply:
@@ -105,9 +108,10 @@ class Server:
             times = f" ({tries} times)" if tries > 1 else ""
             raise UnansweredError(said + times, all=concerns_all(error)) from error
         seconds = seconds_until_next(error, tries, self._settings.backoff)
-        log.log(logging.INFO if tries > 1 else logging.DEBUG, "%s; trying again in %.1f s", said, seconds)
-        if stop.wait(seconds):
-            raise StoppedError from error
+        # A first failure alone is common where many calls are made at a time.
+        with self._complaints.waiting(kind_of(error), f"{said}; trying again in {seconds:.1f} s", mild=tries == 1):
+            if stop.wait(seconds):
+                raise StoppedError from error
 
     def _gives_way(self, used: Dialect, error: APIStatusError) -> bool:
         """Whether to ask at once in another dialect, because of what the server objects to in one."""
