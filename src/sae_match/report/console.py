@@ -1,6 +1,6 @@
 """What a validation prints: its plan before it starts, its results and files at the end."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -10,6 +10,7 @@ from rich.console import Console
 from sae_match.evaluation.arms import CLEAN, COACTIVATION
 from sae_match.evaluation.results import Results, SpanResult
 from sae_match.evaluation.validation import MatchValidation
+from sae_match.matching.matching import MatcherSettings
 from sae_match.matching.planning import GIGABYTE
 from sae_match.report.tables import by_pair, clean_loss, ladder
 from sae_match.report.wandb_logging import where_to_look
@@ -31,7 +32,7 @@ def print_plan(
         "model": f"{model_source} ({stream.n_layers} layers, d = {stream.d_in}, {dtype}, on {device})",
         "SAEs": f"{module.collection.source} ({len(module.layers)} layers, {sae.d_sae:,} features, {sae.activation})",
         "pairs": f"{len(pairs)}: {', '.join(f'{source}→{target}' for source, target in pairs)}",
-        "matcher": _matcher(module),
+        "matcher": matcher_line(module.matcher),
         "arms": ", ".join((CLEAN, *dict.fromkeys(arm for _, arm in plan.runs()))) + _twins(module),
         "tokens": f"{tokens} ({data.settings.documents} documents each)",
         "passes": f"{plan.layer_forwards:,} layer-forwards and {plan.heads:,} heads for each token",
@@ -43,7 +44,12 @@ def print_plan(
         rows["fitting"] = (
             f"{', '.join(module.fitted_arms)} on {fitted:,} other tokens, one clean pass{_held(module, sae.d_sae)}"
         )
-    console.print("[bold]Plan[/bold]", highlight=False)
+    print_rows(console, "Plan", rows)
+
+
+def print_rows(console: Console, title: str, rows: Mapping[str, str]) -> None:
+    """A title, and lines with a name each."""
+    console.print(f"[bold]{title}[/bold]", highlight=False)
     for name, value in rows.items():
         console.print(f"  {name:<8} {value}", highlight=False, soft_wrap=True)
 
@@ -54,9 +60,15 @@ def facts(module: MatchValidation, data: TextData, model_source: str) -> dict[st
     return {
         "model": short_name(model_source),
         "SAEs": f"{short_name(module.collection.source)}, {len(module.layers)} layers",
-        "matcher": _matcher(module),
+        "matcher": matcher_line(module.matcher),
         "text": f"{tokens} tokens",
     }
+
+
+def matcher_line(settings: MatcherSettings) -> str:
+    """How features are matched, in a few words."""
+    terms = ", ".join(name for name, weight in settings.terms.items() if weight > 0)
+    return f"fold {settings.fold}, terms {terms}, {settings.metric}"
 
 
 def short_name(source: str) -> str:
@@ -99,9 +111,3 @@ def _held(module: MatchValidation, features: int) -> str:
 def _twins(module: MatchValidation) -> str:
     """Arms that are measured under another name."""
     return "".join(f"; {arm} is {twin}, as the matcher does not fold" for arm, twin in module.twins.items())
-
-
-def _matcher(module: MatchValidation) -> str:
-    settings = module.matcher
-    terms = ", ".join(name for name, weight in settings.terms.items() if weight > 0)
-    return f"fold {settings.fold}, terms {terms}, {settings.metric}"

@@ -1,7 +1,7 @@
 """What a judge said, as tables and results."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -16,6 +16,9 @@ from sae_match.semantics.scores import LABELS, Kappa, Score, score
 ARMS = (IDENTICAL, MATCHED, NEAREST, COMPOSED, RANDOM)
 SCORE = "semantic_score"
 _QUANTILES = 5
+_COUNTED = ("different", "maybe", "same", "no label", "mean score")
+# Of a table by distance: lines of near and of far layers at most, and starting layers that it has room for.
+_NEAR, _FAR, _STARTS_ACROSS = 6, 6, 2
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,13 @@ def _by_layers(answers: Sequence[Answer]) -> dict[tuple[int, int], list[Answer]]
     return groups
 
 
+def by_distance(answers: Sequence[Answer]) -> list[tuple[tuple[str, int, int], Score]]:
+    """Of `by_pair`, what is about descendants: exact and composed matchings from each starting layer."""
+    found = [(key, result) for key, result in by_pair(answers) if key[0] in (MATCHED, COMPOSED)]
+    starts = {source for (arm, source, _), _ in found if arm == COMPOSED}
+    return [(key, result) for key, result in found if key[1] in starts]
+
+
 def results_of(answers: Sequence[Answer], judge: str) -> Iterator[Result]:
     """Scores and shares of labels of each arm and pair of layers, as results of the dataset `judge`."""
     for (arm, source, target), found in by_pair(answers):
@@ -145,26 +155,68 @@ def rows_of(answers: Sequence[Answer]) -> list[dict[str, object]]:
 
 def score_table(answers: Sequence[Answer]) -> Table:
     """One line an arm, between neighbouring layers: counts and mean score with its interval."""
-    table = Table(box=None, padding=(0, 1, 0, 0))
-    for name in ("arm", "different", "maybe", "same", "no label", "mean score"):
-        table.add_column(name, justify="left" if name == "arm" else "right")
+    table = _table("arm", *_COUNTED)
     for arm in ARMS:
         if found := of_neighbours(answers, arm):
-            result = scored(found)
-            counts = (f"{count:,}" for count in result.counts)
-            table.add_row(arm, *counts, _with_interval(result), style="bold" if arm == MATCHED else None)
+            table.add_row(arm, *_counted(scored(found)), style="bold" if arm == MATCHED else None)
     return table
+
+
+def cost_table(answers: Sequence[Answer]) -> Table:
+    """One line a fifth of matched neighbours, the cheapest first: counts and mean score with its interval."""
+    table = _table("fifth of cost", *_COUNTED)
+    for number, found in by_cost(answers):
+        ends = {0: "1 (cheapest)", _QUANTILES - 1: f"{_QUANTILES} (dearest)"}
+        table.add_row(ends.get(number, str(number + 1)), *_counted(found))
+    return table
+
+
+def distance_tables(answers: Sequence[Answer]) -> Iterator[Table]:
+    """One line a distance, near ones all and far ones some; a column for exact and composed from each start.
+
+    A table has two starts at most, as there is no room for more.
+    """
+    found = {
+        (source, arm, target - source): _with_interval(result) for (arm, source, target), result in by_distance(answers)
+    }
+    starts = sorted({start for start, _, _ in found})
+    for at in range(0, len(starts), _STARTS_ACROSS):
+        columns = [(start, arm) for start in starts[at : at + _STARTS_ACROSS] for arm in (MATCHED, COMPOSED)]
+        names = (f"from {start}, {'exact' if arm == MATCHED else arm}" for start, arm in columns)
+        table = _table("distance", *names)
+        for distance in shown_distances(distance for start, arm, distance in found if (start, arm) in columns):
+            table.add_row(str(distance), *(found.get((*column, distance), "") for column in columns))
+        yield table
+
+
+def shown_distances(distances: Iterable[int]) -> list[int]:
+    """The first ones all, since meaning fades fast; of the others every so many, back from the last."""
+    ordered = sorted(set(distances))
+    near, far = ordered[:_NEAR], ordered[_NEAR:]
+    step = max(1, math.ceil(len(far) / _FAR))
+    return near + far[::-step][::-1]
 
 
 def kappa_table(kappas: Mapping[str, Kappa]) -> Table:
     """One line a comparison of labels."""
-    table = Table(box=None, padding=(0, 1, 0, 0))
-    for name in ("agreement of", "pairs", "equal labels", "Cohen's kappa"):
-        table.add_column(name, justify="left" if name == "agreement of" else "right")
+    table = _table("agreement of", "pairs", "equal labels", "Cohen's kappa")
     for name, found in kappas.items():
         equal = "-" if math.isnan(found.agreement) else f"{found.agreement:.0%}"
         table.add_row(name, f"{found.questions:,}", equal, _with_interval(found))
     return table
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    table.add_column(first)
+    for name in others:
+        table.add_column(name, justify="right")
+    return table
+
+
+def _counted(found: Score) -> Iterator[str]:
+    yield from (f"{count:,}" for count in found.counts)
+    yield _with_interval(found)
 
 
 def _with_interval(found: Score | Kappa) -> str:

@@ -1,16 +1,30 @@
 """What a study of meanings prints and leaves behind."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar, runtime_checkable
 
 from lightning.pytorch.loggers import Logger
 from rich.console import Console
+from rich.table import Table
 
 from sae_match.evaluation.results import Results, save_spans
+from sae_match.matching.matching import MatcherSettings
 from sae_match.report.agreement import agreement_rows, agreements
+from sae_match.report.console import matcher_line, print_rows
 from sae_match.report.judged_page import JudgedPage
-from sae_match.report.judgements import Answer, kappa_table, results_of, rows_of, score_table, spans_of, summary
+from sae_match.report.judgements import (
+    Answer,
+    cost_table,
+    distance_tables,
+    kappa_table,
+    results_of,
+    rows_of,
+    score_table,
+    spans_of,
+    summary,
+)
 from sae_match.report.pictures import write_rows
 from sae_match.report.progress import counting
 from sae_match.report.semantic_pictures import pictures
@@ -22,6 +36,8 @@ from sae_match.semantics.judge.budget import Account
 from sae_match.semantics.questions import Eligible, Question
 from sae_match.semantics.scores import Kappa
 from sae_match.semantics.study import StudySettings
+
+log = logging.getLogger(__name__)
 
 Row = TypeVar("Row")
 Rows = Sequence[Mapping[str, object]]
@@ -79,8 +95,19 @@ def named(judges: Sequence[Judge]) -> dict[str, Judge]:
     return found
 
 
+def warn_of_obstacles(judges: Mapping[str, Judge]) -> None:
+    """Say now what would end the run later, when questions have been prepared for minutes or hours.
+
+    Raises:
+        UserError: If a judge cannot say anything, not even what it has said before.
+    """
+    for name, judge in judges.items():
+        if (obstacle := judge.obstacle()) is not None:
+            log.warning("%s: %s; the run goes well only if all it asks has been answered before", name, obstacle)
+
+
 class JudgeReport:
-    """Prints the plan before anybody is asked; writes, logs and prints what was said.
+    """Prints what is planned before it starts; writes, logs and prints what was said.
 
     Args:
         console: Where plan and tables go.
@@ -101,27 +128,36 @@ class JudgeReport:
         self.console, self.folder, self.layers, self.study, self.page = console, folder, layers, study, page
 
     def print_plan(
-        self,
-        judges: Sequence[str],
-        source: str,
-        paths: Sequence[asking.Path],
-        questions: Sequence[Question],
-        eligible: Eligible,
+        self, source: str, starts: Sequence[int], matcher: MatcherSettings, evidence: str, judges: Sequence[str]
     ) -> None:
-        """What is going to be asked, and whom."""
+        """All that is known before anything is matched or read.
+
+        Args:
+            source: Of the SAEs.
+            starts: Layers from which descendants are followed.
+            matcher: How features are matched.
+            evidence: What judges are shown, in words.
+            judges: Who is asked.
+        """
+        rows = {
+            "SAEs": source,
+            "layers": f"{self.layers[0]} to {self.layers[-1]}; descendants from {', '.join(map(str, starts))}",
+            "matcher": matcher_line(matcher),
+            "evidence": evidence,
+            "judge": ", then ".join(judges),
+        }
+        print_rows(self.console, "Plan", rows)
+
+    def print_questions(self, paths: Sequence[asking.Path], questions: Sequence[Question], eligible: Eligible) -> None:
+        """What is going to be asked, which follows from the matchings and from what there is evidence for."""
         arms = {arm: sum(question.arm == arm for question in questions) for arm in _arms(questions)}
         drawn = f"features of layer {self.layers[0]}, drawn uniformly without replacement, seed {self.study.seed}"
         first = int(eligible[self.layers[0]].sum())
         rows = {
-            "SAEs": source,
-            "layers": f"{self.layers[0]} to {self.layers[-1]}",
             "paths": f"{len(paths)} from {'live' if self.study.live else 'any'} {drawn}; {first:,} could be drawn",
-            "questions": f"{len(questions):,}: {', '.join(f'{count:,} {arm}' for arm, count in arms.items())}",
-            "judge": ", then ".join(judges),
+            "in all": f"{len(questions):,}: {', '.join(f'{count:,} {arm}' for arm, count in arms.items())}",
         }
-        self.console.print("[bold]Plan[/bold]", highlight=False)
-        for name, value in rows.items():
-            self.console.print(f"  {name:<9} {value}", highlight=False, soft_wrap=True)
+        print_rows(self.console, "Questions", rows)
 
     def finish(self, said: Mapping[str, Sequence[Answer]], logger: Logger | None) -> None:
         """Write and log what each judge said, by name, the first one's in pictures; print the tables."""
@@ -158,15 +194,21 @@ class JudgeReport:
             self.console.print(line, highlight=False, soft_wrap=True)
 
     def _print(self, name: str, answers: Sequence[Answer], kappas: Mapping[str, Kappa]) -> None:
-        self.console.print(
-            f"\nWhat {name} says of neighbouring layers, with 95 % intervals over paths",
-            style="italic",
-            highlight=False,
+        over = "with 95 % intervals over"
+        self._print_table(f"What {name} says of neighbouring layers, {over} paths", score_table(answers))
+        self._print_table(
+            "Matched neighbours by cost, ranked within each pair of layers; cheapest first", cost_table(answers)
         )
-        self.console.print(score_table(answers))
+        for table in distance_tables(answers):
+            self._print_table(f"Mean score of descendants, {over} paths", table)
         if kappas:
-            self.console.print("\nAgreement, with 95 % intervals over paths", style="italic", highlight=False)
-            self.console.print(kappa_table(kappas))
+            self._print_table(f"Agreement, {over} paths", kappa_table(kappas))
+
+    def _print_table(self, title: str, table: Table) -> None:
+        if not table.row_count:
+            return
+        self.console.print(f"\n{title}", style="italic", highlight=False)
+        self.console.print(table)
 
 
 def _of_each(

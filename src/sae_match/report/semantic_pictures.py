@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from sae_match.report.drawing import BLUE, GREY, ORANGE, Point, add_legend, draw_line, look, panels, set_ticks
-from sae_match.report.judgements import ARMS, Answer, by_cost, by_pair, of_neighbours, relative_costs, scored
+from sae_match.report.judgements import ARMS, Answer, by_cost, by_distance, of_neighbours, relative_costs, scored
 from sae_match.report.pictures import Picture
 from sae_match.semantics.questions import COMPOSED, MATCHED, RANDOM
 from sae_match.semantics.scores import LABELS, Score
@@ -20,7 +20,7 @@ def pictures(answers: Sequence[Answer]) -> Iterator[Picture]:
         yield semantic_counts(answers)
         yield semantic_arms(answers)
         yield semantic_by_cost(answers)
-    if any(arm == COMPOSED for (arm, _, _), _ in by_pair(answers)):
+    if by_distance(answers):
         yield semantic_by_distance(answers)
 
 
@@ -88,29 +88,26 @@ def semantic_by_cost(answers: Sequence[Answer]) -> Picture:
 
 def semantic_by_distance(answers: Sequence[Answer]) -> Picture:
     """How long does a feature mean the same? Exact and composed matchings by distance (Fig. 8)."""
-    rows = [
-        (arm, source, target, found) for (arm, source, target), found in by_pair(answers) if arm in (MATCHED, COMPOSED)
-    ]
-    starts = sorted({source for arm, source, _, _ in rows if arm == COMPOSED})
+    rows = by_distance(answers)
+    starts = sorted({source for (_, source, _), _ in rows})
     figure, (panel,) = panels(1, width=6.0)
     for number, start in enumerate(starts):
         colour, marker = look(number)
         for arm, dashes, name in ((MATCHED, "-", "exact"), (COMPOSED, "--", "composed")):
             points = [
                 _point(target - source, found)
-                for of, source, target, found in rows
+                for (of, source, target), found in rows
                 if source == start and (of == arm or target - source == 1)
             ]
             draw_line(panel, sorted(points), f"from layer {start}, {name}", (colour, marker, dashes), 1.6)
     if by_chance := of_neighbours(answers, RANDOM):
         panel.axhline(scored(by_chance).value, color=GREY, linestyle=":", label="random, neighbours")
-    set_ticks(panel, {target - source for _, source, target, _ in rows if source in starts})
+    set_ticks(panel, {target - source for (_, source, target), _ in rows})
     panel.set(xlabel="distance in layers", ylabel=_SCORE, ylim=(0.9, 3.1))
     add_legend(figure, panel)
     table = [
         {"arm": arm, "source_layer": source, "target_layer": target, **_row(found)}
-        for arm, source, target, found in rows
-        if source in starts
+        for (arm, source, target), found in rows
     ]
     return Picture("semantic_by_distance", figure, table)
 

@@ -3,6 +3,7 @@
 import hashlib
 import math
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ Mode = Literal["online", "offline", "disabled", "shared"]
 _KINDS = ("wandb", "csv", "none")
 _MODES = ("auto", "online", "offline")
 _LAYER = "layer"
+_WEAVE_SWITCH = "WANDB_DISABLE_WEAVE"
 
 
 @dataclass
@@ -233,22 +235,43 @@ def default_entity() -> str:
     return str(wandb.Api().default_entity)
 
 
+@contextmanager
+def _without_advertisement() -> Iterator[None]:
+    """Keep W&B from advertising Weave to every program that has imported a client such as openai.
+
+    Their switch turns Weave off altogether, so it is left alone where the program uses Weave or the user has set it.
+    """
+    if "weave" in sys.modules or _WEAVE_SWITCH in os.environ:
+        yield
+        return
+    os.environ[_WEAVE_SWITCH] = "true"
+    try:
+        yield
+    finally:
+        os.environ.pop(_WEAVE_SWITCH, None)
+
+
 def _wandb_logger(settings: LoggerSettings, folder: Path, config: dict[str, Any]) -> WandbLogger:
     try:
-        run = wandb.init(
-            project=settings.project,
-            name=settings.name,
-            # Whole: a service that another program has started takes a relative one from its own folder.
-            dir=folder.absolute(),
-            entity=settings.entity,
-            group=settings.group,
-            job_type=settings.job_type,
-            tags=settings.tags,
-            config=config,
-            mode=chosen_mode(settings),
-            settings=wandb.Settings(silent=True),
-        )
+        with _without_advertisement():
+            run = _wandb_run(settings, folder, config)
     except wandb.Error as error:
         raise UserError(f"W&B cannot start: {error}; logger=offline, csv or none do without its server") from error
     run.define_metric("*", step_metric="trainer/global_step")
     return WandbLogger(experiment=run)
+
+
+def _wandb_run(settings: LoggerSettings, folder: Path, config: dict[str, Any]) -> wandb.Run:
+    return wandb.init(
+        project=settings.project,
+        name=settings.name,
+        # Whole: a service that another program has started takes a relative one from its own folder.
+        dir=folder.absolute(),
+        entity=settings.entity,
+        group=settings.group,
+        job_type=settings.job_type,
+        tags=settings.tags,
+        config=config,
+        mode=chosen_mode(settings),
+        settings=wandb.Settings(silent=True),
+    )

@@ -20,7 +20,7 @@ class MiniServer:
 
     def __init__(self, answers):
         self.answers = answers
-        self.requests, self.keys = [], []
+        self.requests, self.keys, self.looks = [], [], []
         self.now = self.peak = 0
         self.lock, self.closing = Lock(), Event()
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -109,6 +109,10 @@ def _handler(mini):
                 self.send_header(name, str(value))
             self.end_headers()
             self.wfile.write(body)
+
+        def do_GET(self):
+            mini.looks.append(self.path)
+            self.send_error(404)
 
         def log_message(self, *_):
             pass

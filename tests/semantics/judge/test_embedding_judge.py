@@ -50,6 +50,7 @@ def test_the_same_text_is_the_same_and_order_means_nothing(folder, tmp_path):
     assert one.detail < 1
     assert isinstance(judge, Judge)
     assert judge.estimate([]) == Estimate()
+    assert judge.obstacle() is None
 
 
 def test_an_embedding_is_the_mean_over_the_tokens_of_the_text_alone(folder, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 from sae_match.errors import UserError
 from sae_match.semantics.judge.reading import Reply, Usage
-from sae_match.semantics.judge.store import FILE, Question, Store
+from sae_match.semantics.judge.store import FILE, Origin, Question, Store
 
 QUESTION = Question("openai", "m", "http://a", "v1", 0, "red", "green")
 
@@ -29,6 +29,15 @@ def test_what_the_model_said_can_be_looked_up(tmp_path):
         rows = database.execute("select first, second, label, said from answers").fetchall()
     database.close()
     assert rows == [("red", "green", 3, "Both are fruit.\nLabel: 3")]
+
+
+def test_whether_any_question_of_an_origin_is_answered(tmp_path):
+    origin = Origin("openai", "m", "http://a", "v1", 0)
+    assert not Store(tmp_path).holds_any(origin)
+    Store(tmp_path).keep(QUESTION, Reply(3))
+    assert Store(tmp_path).holds_any(origin)
+    for name in origin._fields:
+        assert not Store(tmp_path).holds_any(origin._replace(**{name: 1 if name == "again" else "other"}))
 
 
 def test_a_refusal_is_an_answer(tmp_path):

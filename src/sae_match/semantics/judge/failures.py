@@ -17,6 +17,8 @@ _AGAIN = (408, 409, 425, 429)
 # Seconds: between two of our own tries at most, and that a server may ask for.
 _LONGEST_STEP, _LONGEST_WAIT = 60.0, 300.0
 _SHOWN = 200
+# A proxy that refuses to let one through is among them: it is met before the server.
+_ON_THE_WAY = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)
 
 
 class UnansweredError(Exception):
@@ -89,6 +91,11 @@ class Counterpart:
         return f"{self.base_url} gave {error}"
 
 
+def kind_of(error: Failure) -> str:
+    """What failures have in common that differ in words alone, such as a time to wait or a request's number."""
+    return str(error.status_code) if isinstance(error, APIStatusError) else type(error).__name__
+
+
 def is_passing(error: Failure) -> bool:
     """Whether the same call may go well later."""
     return not isinstance(error, APIStatusError) or error.status_code in _AGAIN or error.status_code >= 500
@@ -104,8 +111,13 @@ def concerns_all(error: Failure) -> bool:
 def may_be_charged(error: Failure) -> bool:
     """Whether the server may have done the work all the same."""
     if isinstance(error, APIConnectionError):
-        return not isinstance(error.__cause__, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout)
+        return not never_arrived(error)
     return isinstance(error, UnusableError)
+
+
+def never_arrived(error: APIConnectionError) -> bool:
+    """Whether a call ended before the server heard of it."""
+    return isinstance(error.__cause__, _ON_THE_WAY)
 
 
 def seconds_until_next(error: Failure, tries: int, backoff: float) -> float:

@@ -10,12 +10,13 @@ from threading import Event
 from sae_match.errors import UserError
 from sae_match.semantics.judge.asking import Outcome, Patience, ask_all
 from sae_match.semantics.judge.budget import Account, Budget, prices_of
+from sae_match.semantics.judge.connection import OFFICIAL, address, obstacle, refuse_no_way
 from sae_match.semantics.judge.failures import UnansweredError
 from sae_match.semantics.judge.reading import Reply, Usage
 from sae_match.semantics.judge.rubric import SCHEMA, cleaned, read_rubric
-from sae_match.semantics.judge.server import OFFICIAL, Server, address
+from sae_match.semantics.judge.server import Server
 from sae_match.semantics.judge.settings import JudgeSettings
-from sae_match.semantics.judge.store import Question, Store
+from sae_match.semantics.judge.store import Origin, Question, Store
 from sae_match.semantics.judge.verdicts import DescribedPair, Estimate, Verdict, Watch, silent
 
 # For an estimate, in English.
@@ -30,16 +31,17 @@ class OpenAIJudge:
         cache: Folder in which answers are kept.
 
     Raises:
-        UserError: If a setting cannot be, or the folder cannot be written.
+        UserError: If a setting or the key cannot be, or the folder cannot be written.
     """
 
     def __init__(self, settings: JudgeSettings, cache: Path) -> None:
         refuse_impossible(settings)
+        refuse_no_way(settings)
         self._settings, self._model = settings, settings.model or ""
         self.name = f"openai {self._model}"
         self._rubric = read_rubric(settings.prompt)
-        self._version = self._rubric.version
         self._address = address(settings)
+        self._origin = Origin("openai", self._model, self._address, self._rubric.version, settings.again)
         listed = self._address == OFFICIAL
         prices = prices_of(self._model, settings.price_in, settings.price_out, listed=listed)
         self._budget = Budget(prices, settings.limit, self._record)
@@ -55,6 +57,17 @@ class OpenAIJudge:
     def spent_in_all(self) -> float:
         """Dollars that all runs that share the cache have spent on this model, as far as prices were known."""
         return self._store.spent(self._model, self._address)
+
+    def obstacle(self) -> str | None:
+        """What keeps it from asking anything that is not answered yet: no key, or a server that is not there.
+
+        Raises:
+            UserError: If nothing is answered yet either.
+        """
+        found = obstacle(self._settings)
+        if found is not None and not self._store.holds_any(self._origin):
+            raise UserError(found)
+        return found
 
     def estimate(self, pairs: Sequence[DescribedPair]) -> Estimate:
         """What judging these pairs would take; asks nobody and needs no key."""
@@ -107,8 +120,7 @@ class OpenAIJudge:
     def _orders(self, pair: DescribedPair) -> list[Question]:
         first, second = (cleaned(side.text) for side in pair)
         orders = [(first, second), (second, first)] if first and second else []
-        origin = ("openai", self._model, self._address, self._version, self._settings.again)
-        return [Question(*origin, *order) for order in orders]
+        return [Question(*self._origin, *order) for order in orders]
 
     def _tokens(self, question: Question) -> int:
         messages = self._rubric.messages(question.first, question.second, structured=True)

@@ -2,24 +2,24 @@
 
 import json
 import logging
-import os
 from collections.abc import Mapping
 from threading import Event, Lock
 from typing import Any
 
-import httpx2
-from openai import APIConnectionError, APIStatusError, OpenAI
+from openai import APIConnectionError, APIStatusError
 
 from sae_match.errors import UserError
 from sae_match.semantics.judge.budget import Budget
+from sae_match.semantics.judge.complaints import Complaints
+from sae_match.semantics.judge.connection import connect, counterpart, missing_key
 from sae_match.semantics.judge.dialect import Dialect
 from sae_match.semantics.judge.failures import (
-    Counterpart,
     Failure,
     StoppedError,
     UnansweredError,
     concerns_all,
     is_passing,
+    kind_of,
     may_be_charged,
     seconds_until_next,
 )
@@ -29,30 +29,10 @@ from sae_match.semantics.judge.settings import JudgeSettings
 
 log = logging.getLogger(__name__)
 
-OFFICIAL = "https://api.openai.com/v1"
 # How often a question is asked whose answer says nothing, each time with another seed.
 _ASKED = 3
 # Tokens around messages that no text shows.
 _FRAME = 64
-
-
-def address(settings: JudgeSettings) -> str:
-    """Where the server is."""
-    return (settings.base_url or os.environ.get("OPENAI_BASE_URL") or OFFICIAL).rstrip("/")
-
-
-def refuse_no_address(given: str) -> None:
-    """Check that an address is one.
-
-    Raises:
-        UserError: If it is not.
-    """
-    try:
-        url = httpx2.URL(given)
-    except httpx2.InvalidURL as error:
-        raise UserError(f"judge.base_url is no address: {given!r} ({error})") from error
-    if url.scheme not in ("http", "https") or not url.host:
-        raise UserError(f"judge.base_url must be like http://localhost:8000/v1, got {given!r}")
 
 
 class Server:
@@ -63,25 +43,17 @@ class Server:
         budget: That every call is charged to.
 
     Raises:
-        UserError: If OpenAI's own server is asked without a key, or the address is none.
+        UserError: If OpenAI's own server is asked without a key, or the address or the key cannot be one.
     """
 
     def __init__(self, settings: JudgeSettings, budget: Budget) -> None:
         self._settings, self._budget = settings, budget
-        self._counterpart = Counterpart(address(settings), settings.model or "", settings.key_variable)
-        key = os.environ.get(settings.key_variable, "").strip()
-        if not key and self._counterpart.base_url == OFFICIAL:
-            raise UserError(
-                f"no key in {settings.key_variable}: put one there, or set judge.base_url to a server that needs none"
-            )
-        if not (key.isascii() and key.isprintable()):
-            raise UserError(f"{settings.key_variable} holds characters that no key has; set it anew")
-        refuse_no_address(self._counterpart.base_url)
-        # Retries are ours: theirs know of no budget. A server without keys takes any.
-        self._client = OpenAI(
-            api_key=key or "none", base_url=self._counterpart.base_url, max_retries=0, timeout=settings.timeout
-        )
+        self._counterpart = counterpart(settings)
+        if (missing := missing_key(settings)) is not None:
+            raise UserError(missing)
+        self._client = connect(settings)
         self._dialect = Dialect()
+        self._complaints = Complaints()
         self._changing = Lock()
 
     def ask(self, rubric: Rubric, first: str, second: str, stop: Event) -> Reply:
@@ -136,9 +108,10 @@ class Server:
             times = f" ({tries} times)" if tries > 1 else ""
             raise UnansweredError(said + times, all=concerns_all(error)) from error
         seconds = seconds_until_next(error, tries, self._settings.backoff)
-        log.log(logging.INFO if tries > 1 else logging.DEBUG, "%s; trying again in %.1f s", said, seconds)
-        if stop.wait(seconds):
-            raise StoppedError from error
+        # A first failure alone is common where many calls are made at a time.
+        with self._complaints.waiting(kind_of(error), f"{said}; trying again in {seconds:.1f} s", mild=tries == 1):
+            if stop.wait(seconds):
+                raise StoppedError from error
 
     def _gives_way(self, used: Dialect, error: APIStatusError) -> bool:
         """Whether to ask at once in another dialect, because of what the server objects to in one."""

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Event, Lock, Thread
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from filelock import FileLock
 
@@ -67,6 +67,16 @@ class Question:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
 
+class Origin(NamedTuple):
+    """All of a question but the descriptions: what many have in common; see `Question`."""
+
+    kind: str
+    model: str
+    base_url: str
+    prompt: str
+    again: int
+
+
 class Store:
     """The file.
 
@@ -104,6 +114,12 @@ class Store:
                 rows = database.execute(f"select key, label, reason from answers where key in ({places})", some)
                 found |= {by_key[key]: _reply(label, reason) for key, label, reason in rows}
         return found
+
+    def holds_any(self, origin: Origin) -> bool:
+        """Whether any question of an origin is answered."""
+        same = " and ".join(f"{name} = ?" for name in origin._fields)
+        with self._transaction("deferred") as database:
+            return database.execute(f"select 1 from answers where {same} limit 1", origin).fetchone() is not None
 
     def claim(self, question: Question) -> Reply | Literal["mine", "busy"]:
         """The answer if there is one; else the right to ask for it, unless another process has it."""

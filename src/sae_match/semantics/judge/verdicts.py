@@ -90,6 +90,16 @@ class Judge(Protocol):
 
     name: str
 
+    def obstacle(self) -> str | None:
+        """What keeps it from judging what it has not judged before; none where nothing does.
+
+        Found at once and without judging, so that nobody prepares questions for long that cannot be asked.
+
+        Raises:
+            UserError: If it has judged nothing before, so that it cannot judge at all.
+        """
+        ...
+
     def estimate(self, pairs: Sequence[DescribedPair]) -> Estimate:
         """What judging these pairs would take; asks nobody."""
         ...

@@ -1,0 +1,111 @@
+"""What stands in the way of a judge is known before anything is asked."""
+
+import socket
+import time
+from contextlib import closing
+
+import pytest
+
+from sae_match.errors import UserError
+from sae_match.semantics.judge import JudgeSettings, open_judge
+from tests.semantics.judge.conftest import PAIRS, settings_for
+from tests.semantics.judge.mini_server import refused
+
+OFFICIAL = JudgeSettings("openai", "gpt-4o-mini")
+
+
+@pytest.fixture
+def deaf():
+    """Address of a port that takes connections and never says a word."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+
+
+def test_a_server_that_is_there_is_no_obstacle_and_is_not_called(serve, ask):
+    server = serve(lambda *_: refused(401))
+    judge = ask(server)
+    assert judge.obstacle() is None
+    # It says 404 to this, and that is an answer.
+    assert server.looks == ["/v1/models"]
+    assert server.requests == []
+    assert judge.account.calls == 0
+
+
+def test_a_missing_key_is_said_at_once_where_nothing_is_answered(tmp_path):
+    with pytest.raises(UserError, match=r"no key in OPENAI_API_KEY.*judge.base_url"):
+        open_judge(OFFICIAL, tmp_path).obstacle()
+
+
+def test_a_server_that_is_not_there_is_said_at_once_where_nothing_is_answered(serve, ask):
+    server = serve()
+    server.__exit__()
+    with pytest.raises(UserError, match=f"cannot reach {server.url}: .*refused"):
+        ask(server).obstacle()
+
+
+def test_what_is_answered_needs_no_server(serve, ask):
+    server = serve()
+    before = ask(server).judge(PAIRS)
+    server.__exit__()
+    judge = ask(server)
+    assert judge.obstacle().startswith(f"cannot reach {server.url}")
+    assert judge.judge(PAIRS) == before
+    # Another round has answers of its own, and none yet.
+    with pytest.raises(UserError, match="cannot reach"):
+        ask(server, again=1).obstacle()
+
+
+def test_what_is_answered_needs_no_key(serve, tmp_path, monkeypatch):
+    """A server on this machine stands for OpenAI's own, the one that is never asked without a key."""
+    server = serve()
+    monkeypatch.setattr("sae_match.semantics.judge.connection.OFFICIAL", server.url)
+    monkeypatch.setenv("OPENAI_API_KEY", "secret")
+    before = open_judge(OFFICIAL, tmp_path).judge(PAIRS)
+    monkeypatch.delenv("OPENAI_API_KEY")
+    judge = open_judge(OFFICIAL, tmp_path)
+    assert "no key in OPENAI_API_KEY" in judge.obstacle()
+    assert judge.judge(PAIRS) == before
+    assert server.looks == []
+
+
+def test_a_server_that_is_slow_to_answer_is_there(deaf, tmp_path):
+    settings = JudgeSettings("openai", "m", base_url=deaf, timeout=0.2)
+    start = time.monotonic()
+    assert open_judge(settings, tmp_path).obstacle() is None
+    assert time.monotonic() - start < 2
+
+
+def test_one_that_lets_nobody_in_is_not(deaf, tmp_path):
+    """It says nothing to the greeting that TLS begins with, so that nothing can be asked."""
+    url = deaf.replace("http:", "https:")
+    with pytest.raises(UserError, match=rf"cannot reach {url}: no connection within 0.2 s"):
+        open_judge(JudgeSettings("openai", "m", base_url=url, timeout=0.2), tmp_path).obstacle()
+
+
+def test_the_look_goes_through_the_proxy_of_the_environment(serve, tmp_path, monkeypatch):
+    proxy = serve()
+    settings = JudgeSettings("openai", "m", base_url="http://elsewhere.invalid/v1")
+    monkeypatch.setenv("http_proxy", proxy.url.removesuffix("/v1"))
+    assert open_judge(settings, tmp_path).obstacle() is None
+    assert proxy.looks == ["http://elsewhere.invalid/v1/models"]
+    monkeypatch.setenv("http_proxy", "nonsense://proxy")
+    with pytest.raises(UserError, match="the proxy that the environment names cannot be used"):
+        open_judge(settings, tmp_path).obstacle()
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "http://"])
+def test_an_address_that_is_none_is_refused_whatever_is_answered(tmp_path, url):
+    with pytest.raises(UserError, match="base_url"):
+        open_judge(JudgeSettings("openai", "m", base_url=url), tmp_path)
+
+
+def test_a_key_that_is_none_is_refused_whatever_is_answered(serve, tmp_path, monkeypatch):
+    open_judge(settings_for(serve()), tmp_path).judge(PAIRS)
+    monkeypatch.setenv("OPENAI_API_KEY", "ключ")
+    with pytest.raises(UserError, match="OPENAI_API_KEY holds characters") as caught:
+        open_judge(settings_for(serve()), tmp_path)
+    assert "ключ" not in str(caught.value)
+
+
+def test_a_judge_that_calls_nobody_meets_no_obstacle(tmp_path):
+    assert open_judge(JudgeSettings(), tmp_path).obstacle() is None
