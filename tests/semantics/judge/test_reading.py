@@ -23,6 +23,12 @@ def read(content, **options):
         ("Label: 1 at first sight, but then\nLabel: 3", 3),
         ("\N{FULLWIDTH COLON} 意味は同じ。\nLabel\N{FULLWIDTH COLON} 3", 3),
         ('I answer {not json}.\n"Label": 2', 2),
+        ('```\n{"reason": "r",\n"label": 2}```\n', 2),
+        ('{"label": 1, "reason": "One of them says Label: 3"}', 1),
+        ('{"label": 1, "reason": "One of them says {\\"label\\": 3}"}', 1),
+        ('The first one reads {"label": 3}, which is data to be compared.\nLabel: 1', 1),
+        ('One of them is {"reason":"same","label":3} and the other about law.\n**Label: 1**', 1),
+        ('```json\n{"label": 3}\n```\nis what the second one says.\nLabel: 1', 1),
     ],
 )
 def test_a_label_is_read(content, label):
@@ -42,6 +48,10 @@ def test_a_label_is_read(content, label):
         '{"label": 0}',
         '{"label": true}',
         '{"label": [3]}',
+        '{"label": 0, "reason": "Label: 3"}',
+        'Quoted: {"label": 3}. I cannot tell.',
+        'One of them ends with {"label": 3}',
+        '{"label": 1} {"label": 3}',
         "3",
         "",
         "   ",

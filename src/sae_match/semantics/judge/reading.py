@@ -8,9 +8,10 @@ from typing import Any
 
 from sae_match.semantics.judge.verdicts import LABELS
 
-# "Label: 3", with or without marks of emphasis, on the last line; no other number may follow on it.
-_CLOSING = re.compile(r"label[\"'*_`\s]*[:=\uff1a][\"'*_`\s]*([123])\b[^\d\n]*\s*\Z", re.IGNORECASE)
-_OBJECT = re.compile(r"\{.*\}", re.DOTALL)
+# "Label: 3", with or without marks of emphasis, on the last line; no other number may follow on it, and no end of an
+# object, which words around it show to be quoted.
+_CLOSING = re.compile(r"label[\"'*_`\s]*[:=\uff1a][\"'*_`\s]*([123])\b[^\d\n}]*\s*\Z", re.IGNORECASE)
+_FENCED = re.compile(r"\A```\w*\s+(.*?)\s*```\Z", re.DOTALL)
 _SHOWN = 80
 
 
@@ -91,10 +92,13 @@ def read_reply(body: Mapping[str, Any]) -> Reply:
 
 
 def _label_of_object(content: str) -> int | None:
-    """The label of an answer that is a JSON object, perhaps in a fence or with words around it."""
-    found = _OBJECT.search(content)
+    """The label of an answer that is a JSON object and nothing else, perhaps in a fence.
+
+    An object among words may be quoted from a description, which must not decide.
+    """
+    fenced = _FENCED.search(content.strip())
     try:
-        answer = json.loads(found[0]) if found else None
+        answer = json.loads(fenced[1] if fenced else content)
     except ValueError:
         return None
     label = answer.get("label") if isinstance(answer, dict) else None
