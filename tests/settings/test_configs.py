@@ -9,6 +9,7 @@ from hydra.errors import ConfigCompositionException, HydraException
 from sae_match.errors import UserError
 from sae_match.settings.benchmark import BenchmarkSettings
 from sae_match.settings.entry import register, typed
+from sae_match.settings.judge import JudgeStudySettings
 from sae_match.settings.match import MatchSettings
 from sae_match.settings.report import DashboardSettings, ReportSettings
 from sae_match.settings.schema import TrainSettings, ValidateSettings
@@ -26,6 +27,7 @@ CHOICES = [f"{group}={file.stem}" for group in GROUPS for file in sorted((CONF /
 def composed(name, *overrides, **options):
     register(
         validate=ValidateSettings,
+        judge=JudgeStudySettings,
         match=MatchSettings,
         benchmark=BenchmarkSettings,
         report=ReportSettings,

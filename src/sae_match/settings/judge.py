@@ -62,8 +62,10 @@ class JudgeStudySettings:
         """
         if self.second.kind == NONE:
             return [self.judge]
-        if self.second == self.judge:
-            raise UserError("judge and second are the same judge; second.again=1 asks it once more")
+        if self.second.identity() == self.judge.identity():
+            again = self.judge.again + 1
+            remedy = f"; second.again={again} asks it once more" if self.judge.kind == "openai" else ""
+            raise UserError(f"judge and second are the same judge, and would say the same{remedy}")
         return [self.judge, self.second]
 
     def device_name(self) -> str:

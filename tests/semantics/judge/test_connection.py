@@ -58,7 +58,7 @@ def test_what_is_answered_needs_no_server(serve, ask):
 def test_what_is_answered_needs_no_key(serve, tmp_path, monkeypatch):
     """A server on this machine stands for OpenAI's own, the one that is never asked without a key."""
     server = serve()
-    monkeypatch.setattr("sae_match.semantics.judge.connection.OFFICIAL", server.url)
+    monkeypatch.setattr("sae_match.semantics.judge.settings.OFFICIAL", server.url)
     monkeypatch.setenv("OPENAI_API_KEY", "secret")
     before = open_judge(OFFICIAL, tmp_path).judge(PAIRS)
     monkeypatch.delenv("OPENAI_API_KEY")

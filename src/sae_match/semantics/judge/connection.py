@@ -7,16 +7,10 @@ from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAI
 
 from sae_match.errors import UserError
 from sae_match.semantics.judge.failures import Counterpart, never_arrived
-from sae_match.semantics.judge.settings import JudgeSettings
+from sae_match.semantics.judge.settings import JudgeSettings, address, is_openais
 
-OFFICIAL = "https://api.openai.com/v1"
 # Seconds that a look at whether anybody is there may take.
 _LOOK = 5.0
-
-
-def address(settings: JudgeSettings) -> str:
-    """Where the server is."""
-    return (settings.base_url or os.environ.get("OPENAI_BASE_URL") or OFFICIAL).rstrip("/")
 
 
 def counterpart(settings: JudgeSettings) -> Counterpart:
@@ -26,7 +20,7 @@ def counterpart(settings: JudgeSettings) -> Counterpart:
 
 def missing_key(settings: JudgeSettings) -> str | None:
     """What to do about a key that is needed and not there; none where there is one or none is needed."""
-    if _key(settings) or address(settings) != OFFICIAL:
+    if _key(settings) or not is_openais(settings):
         return None
     return f"no key in {settings.key_variable}: put one there, or set judge.base_url to a server that needs none"
 

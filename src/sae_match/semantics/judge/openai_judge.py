@@ -10,12 +10,12 @@ from threading import Event
 from sae_match.errors import UserError
 from sae_match.semantics.judge.asking import Outcome, Patience, ask_all
 from sae_match.semantics.judge.budget import Account, Budget, prices_of
-from sae_match.semantics.judge.connection import OFFICIAL, address, obstacle, refuse_no_way
+from sae_match.semantics.judge.connection import obstacle, refuse_no_way
 from sae_match.semantics.judge.failures import UnansweredError
 from sae_match.semantics.judge.reading import Reply, Usage
 from sae_match.semantics.judge.rubric import SCHEMA, cleaned, read_rubric
 from sae_match.semantics.judge.server import Server
-from sae_match.semantics.judge.settings import JudgeSettings
+from sae_match.semantics.judge.settings import JudgeSettings, address, is_openais
 from sae_match.semantics.judge.store import Origin, Question, Store
 from sae_match.semantics.judge.verdicts import DescribedPair, Estimate, Verdict, Watch, silent
 
@@ -42,8 +42,7 @@ class OpenAIJudge:
         self._rubric = read_rubric(settings.prompt)
         self._address = address(settings)
         self._origin = Origin("openai", self._model, self._address, self._rubric.version, settings.again)
-        listed = self._address == OFFICIAL
-        prices = prices_of(self._model, settings.price_in, settings.price_out, listed=listed)
+        prices = prices_of(self._model, settings.price_in, settings.price_out, listed=is_openais(settings))
         self._budget = Budget(prices, settings.limit, self._record)
         self._store = Store(cache)
         self._server: Server | None = None

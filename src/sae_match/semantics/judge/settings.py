@@ -1,6 +1,13 @@
 """What a judge is told."""
 
+import os
+from collections.abc import Hashable
 from dataclasses import dataclass
+
+from sae_match.semantics.judge.overlap_judge import DEFAULT_CUTS
+from sae_match.semantics.judge.rubric import read_rubric
+
+OFFICIAL = "https://api.openai.com/v1"
 
 
 @dataclass
@@ -49,3 +56,29 @@ class JudgeSettings:
     price_out: float | None = None
     limit: float | None = None
     cache: str | None = None
+
+    def identity(self) -> Hashable:
+        """What makes its answers: two judges of one identity say the same.
+
+        For a model behind a server that is what its answers are kept by. Bounds, waits, prices and folders are no part
+        of it; nor is `max_tokens`, which decides whether there is an answer, not which: what one such judge was
+        answered, the other is told.
+
+        Raises:
+            UserError: If the prompt cannot be read.
+        """
+        if self.kind == "openai":
+            return self.kind, self.model, address(self), read_rubric(self.prompt).version, self.again
+        if self.kind == "token_overlap":
+            return self.kind, tuple(self.cuts or DEFAULT_CUTS)
+        return self.kind, self.model, tuple(self.cuts or ())
+
+
+def address(settings: JudgeSettings) -> str:
+    """Where the server is."""
+    return (settings.base_url or os.environ.get("OPENAI_BASE_URL") or OFFICIAL).rstrip("/")
+
+
+def is_openais(settings: JudgeSettings) -> bool:
+    """Whether the server is OpenAI's own."""
+    return address(settings) == OFFICIAL
