@@ -69,3 +69,28 @@ def test_judges_without_a_server_differ_by_what_they_measure():
 
 def test_there_may_be_no_second_judge():
     assert [judge.kind for judge in settings().judges()] == ["token_overlap"]
+
+
+@pytest.mark.parametrize("second", ["judge@second=none", "judge@second=openai"])
+@pytest.mark.parametrize("published", [True, False])
+def test_judges_are_shown_what_there_is(second, published):
+    told = settings("judge=openai", second, "second.again=1")
+    assert told.shows_contexts(published) is not published
+    assert replace(told, evidence="contexts").shows_contexts(published)
+    assert not replace(told, evidence="descriptions").shows_contexts(True)
+
+
+@pytest.mark.parametrize("judges", [("judge=token_overlap",), ("judge=openai", "judge@second=token_overlap")])
+def test_a_judge_of_tokens_is_shown_contexts_whatever_is_published(judges):
+    told = settings(*judges)
+    assert told.shows_contexts(published=True)
+    with pytest.raises(UserError, match=r"evidence=descriptions: token_overlap looks at .*; set evidence=contexts"):
+        replace(told, evidence="descriptions").shows_contexts(published=True)
+
+
+def test_evidence_that_is_not_there_is_refused():
+    told = settings()
+    with pytest.raises(UserError, match="no descriptions are known of"):
+        replace(told, evidence="descriptions").shows_contexts(published=False)
+    with pytest.raises(UserError, match="evidence must be auto, descriptions or contexts, got 'nonsense'"):
+        replace(told, evidence="nonsense").shows_contexts(published=True)

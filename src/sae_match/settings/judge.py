@@ -29,7 +29,7 @@ class JudgeStudySettings:
         judge: Who is asked.
         second: Another judge, whose labels are compared with the first one's; of kind `none` for none.
         evidence: What they are shown: `descriptions`, `contexts`, or `auto`: descriptions where the
-            collection's are published, contexts otherwise.
+            collection's are published and no judge needs the tokens that features fire on, contexts otherwise.
         page: Folder of a finished validation of the same SAEs and matcher, whose `report.html` then shows what was
             said; none for no page.
         output_dir: Where the run leaves its files.
@@ -75,13 +75,14 @@ class JudgeStudySettings:
         return "cuda" if torch.cuda.is_available() else "cpu"
 
     def shows_contexts(self, published: bool) -> bool:
-        """Whether judges are shown contexts.
+        """Whether judges are shown contexts; better asked before anything is matched.
 
         Args:
             published: Whether the collection has descriptions.
 
         Raises:
-            UserError: If there is no such evidence, or descriptions are wanted that do not exist.
+            UserError: If there is no such evidence, or descriptions are wanted that do not exist or do not tell
+                what a judge looks at.
         """
         if self.evidence not in (AUTO, DESCRIPTIONS, CONTEXTS):
             raise UserError(f"evidence must be {AUTO}, {DESCRIPTIONS} or {CONTEXTS}, got {self.evidence!r}")
@@ -89,4 +90,10 @@ class JudgeStudySettings:
             raise UserError(
                 f"evidence={DESCRIPTIONS}: no descriptions are known of {self.sae.source}; see sae.neuronpedia"
             )
-        return self.evidence == CONTEXTS or (self.evidence == AUTO and not published)
+        profiled = [judge.kind for judge in (self.judge, self.second) if judge.needs_profiles]
+        if self.evidence == DESCRIPTIONS and profiled:
+            raise UserError(
+                f"evidence={DESCRIPTIONS}: {profiled[0]} looks at the tokens that features fire on, which "
+                f"descriptions do not tell; set evidence={CONTEXTS}, or choose another judge"
+            )
+        return self.evidence == CONTEXTS or (self.evidence == AUTO and (not published or bool(profiled)))

@@ -57,6 +57,11 @@ class JudgeSettings:
     limit: float | None = None
     cache: str | None = None
 
+    @property
+    def needs_profiles(self) -> bool:
+        """Whether it looks at the tokens that features fire on, which no published description tells."""
+        return self.kind == "token_overlap"
+
     def identity(self) -> Hashable:
         """What makes its answers: two judges of one identity say the same.
 
@@ -69,7 +74,7 @@ class JudgeSettings:
         """
         if self.kind == "openai":
             return self.kind, self.model, address(self), read_rubric(self.prompt).version, self.again
-        if self.kind == "token_overlap":
+        if self.needs_profiles:
             return self.kind, tuple(self.cuts or DEFAULT_CUTS)
         return self.kind, self.model, tuple(self.cuts or ())
 
