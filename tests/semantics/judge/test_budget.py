@@ -3,7 +3,7 @@ from threading import Event, Thread
 import pytest
 
 from sae_match.errors import UserError
-from sae_match.semantics.judge.budget import Budget, Prices, prices_of
+from sae_match.semantics.judge.budget import Budget, Limit, Prices, prices_of
 from sae_match.semantics.judge.reading import Usage
 
 # A dollar for a token.
@@ -12,7 +12,7 @@ DEAR = Prices(1e6, 1e6)
 
 def budget(limit=None, prices=DEAR):
     recorded = []
-    return Budget(prices, limit, lambda *call: recorded.append(call)), recorded
+    return Budget(prices, Limit.of(limit), lambda *call: recorded.append(call)), recorded
 
 
 def test_a_call_is_charged_what_it_took():
@@ -46,6 +46,24 @@ def test_a_call_waits_for_those_under_way_to_show_their_cost():
     purse.settle(aside, Usage(1, 0))
     assert through.wait(5)
     waiting.join()
+
+
+def test_judges_that_share_a_limit_keep_it_together():
+    limit = Limit(5.0)
+    one, other = (Budget(DEAR, limit, lambda *_: None) for _ in range(2))
+    one.settle(one.reserve(Usage(2, 0)), Usage(2, 0))
+    aside = other.reserve(Usage(2, 0))
+    through = Event()
+    waiting = Thread(target=lambda: (one.reserve(Usage(2, 0)), through.set()))
+    waiting.start()
+    assert not through.wait(0.1)
+    other.settle(aside, Usage(1, 0))
+    assert through.wait(5)
+    waiting.join()
+    one.settle(2.0, Usage(2, 0))
+    assert (one.account.cost, other.account.cost) == (4.0, 1.0)
+    with pytest.raises(UserError, match=r"judge.limit=\$5.*spent \$5.0+ in 3 calls"):
+        other.reserve(Usage(1, 0))
 
 
 def test_prices_are_listed_for_the_papers_judge_at_its_own_server():

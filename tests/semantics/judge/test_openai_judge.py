@@ -1,9 +1,10 @@
 import json
+from dataclasses import replace
 
 import pytest
 
 from sae_match.errors import UserError
-from sae_match.semantics.judge import Described, Judge, JudgeSettings, open_judge
+from sae_match.semantics.judge import Described, Judge, JudgeSettings, open_judge, open_judges
 from sae_match.semantics.judge.budget import Account
 from tests.semantics.judge.conftest import PAIRS, made_up, settings_for
 from tests.semantics.judge.mini_server import descriptions, labelled, refused, said, same_words
@@ -196,6 +197,41 @@ def test_the_spending_limit_is_never_exceeded_and_nothing_is_lost(serve, ask):
     assert set(server.asked.values()) == {1}
     assert rich.spent_in_all == 40 * 420
     assert rich.account.cost + spent.cost == 40 * 420
+
+
+DEAR = {"price_in": 1e6, "price_out": 1e6, "max_tokens": 20}
+
+
+def test_the_second_judge_spends_what_the_first_has_left(serve, tmp_path):
+    server, pairs = serve(), made_up(20)
+    first = settings_for(server, limit=40 * 420.0 + 10_000, **DEAR)
+    judges = open_judges([first, replace(first, again=1, limit=None)], tmp_path)
+    judges[0].judge(pairs)
+    with pytest.raises(UserError, match=r"judge.limit=\$26800: this run has spent"):
+        judges[1].judge(pairs)
+    assert judges[0].account.cost == 40 * 420
+    assert 0 < judges[1].account.cost <= 10_000
+    assert 420 * len(server.requests) <= first.limit
+
+
+def test_the_second_judge_may_have_a_limit_of_its_own(serve, tmp_path):
+    server, pairs = serve(), made_up(2)
+    first = settings_for(server, limit=4 * 420.0 + 10_000, **DEAR)
+    own = replace(first, again=1, limit=0.0)
+    judges = open_judges([first, own], tmp_path)
+    assert len(judges[0].judge(pairs)) == 2
+    with pytest.raises(UserError, match=r"judge.limit=\$0: this run has spent \$0.0+ in 0 calls"):
+        judges[1].judge(pairs)
+    free = open_judges([replace(first, limit=None), replace(first, again=1, limit=0.0)], tmp_path)
+    assert len(free[0].judge(made_up(4))) == 4
+
+
+def test_a_limit_needs_prices_of_every_judge_that_shares_it(serve, tmp_path):
+    server = serve()
+    priced = settings_for(server, limit=1.0, **DEAR)
+    with pytest.raises(UserError, match=r"judge.limit=1 needs prices of each judge.*second's"):
+        open_judges([priced, settings_for(server)], tmp_path)
+    assert len(open_judges([priced, JudgeSettings()], tmp_path)) == 2
 
 
 def test_the_key_is_sent_and_a_server_of_ones_own_needs_none(serve, ask, monkeypatch):

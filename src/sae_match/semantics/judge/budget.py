@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from threading import Condition
+from threading import Condition, Lock
 
 from sae_match.errors import UserError
 from sae_match.semantics.judge.reading import Usage
@@ -68,35 +68,84 @@ class Account:
     cost: float | None = 0.0
 
 
+class Limit:
+    """Dollars that the calls of one judge, or of several, may cost together.
+
+    Args:
+        dollars: How many.
+
+    Raises:
+        UserError: If they are negative.
+    """
+
+    def __init__(self, dollars: float) -> None:
+        if not dollars >= 0:
+            raise UserError(f"judge.limit must not be negative, got {dollars:g}")
+        self.dollars = dollars
+        self._spent, self._calls = 0.0, 0
+        self._aside: list[float] = []
+        self._changed = Condition()
+
+    @classmethod
+    def of(cls, dollars: float | None) -> "Limit | None":
+        """A limit from settings; none for none."""
+        return None if dollars is None else cls(dollars)
+
+    def reserve(self, cost: float) -> None:
+        """Set aside what a call can cost at most.
+
+        Raises:
+            UserError: If there is no room for it, and nothing under way can make any.
+        """
+        with self._changed:
+            while self._spent + sum(self._aside) + cost > self.dollars:
+                if not self._aside:
+                    raise UserError(self._refusal(cost))
+                self._changed.wait()
+            self._aside.append(cost)
+
+    def settle(self, aside: float, cost: float) -> None:
+        """Say what a call really cost, in place of what was set aside."""
+        with self._changed:
+            self._aside.remove(aside)
+            self._calls += 1
+            self._spent += cost
+            self._changed.notify_all()
+
+    def _refusal(self, cost: float) -> str:
+        return (
+            f"the next call may cost ${cost:.6f} and would break judge.limit=${self.dollars:g}: this run has spent "
+            f"${self._spent:.6f} in {self._calls:,} calls; all answers are kept, and with a higher "
+            "limit the same command goes on from them"
+        )
+
+
 class Budget:
-    """Keeps an account, and calls within a limit.
+    """Keeps an account of a judge, and its calls within a limit.
 
     Before a call the most that it can cost is set aside; a call that would not fit waits until those under way have
     shown what they really cost.
 
     Args:
         prices: Of tokens.
-        limit: Dollars.
+        limit: Of what may be spent, perhaps by other judges too.
         record: Told of every call that was made: its tokens and dollars.
 
     Raises:
-        UserError: If there is a limit but no prices, or it is negative.
+        UserError: If there is a limit but no prices.
     """
 
     def __init__(
-        self, prices: Prices | None, limit: float | None, record: Callable[[Usage, float | None], None]
+        self, prices: Prices | None, limit: Limit | None, record: Callable[[Usage, float | None], None]
     ) -> None:
         if limit is not None and prices is None:
             raise UserError(
-                f"judge.limit={limit:g} needs prices: set judge.price_in and judge.price_out "
-                "(dollars per million tokens, 0 for a server of your own)"
+                f"judge.limit={limit.dollars:g} needs prices of each judge behind a server: set judge.price_in and "
+                "judge.price_out, or second's (dollars per million tokens, 0 for a server of your own)"
             )
-        if limit is not None and not limit >= 0:
-            raise UserError(f"judge.limit must not be negative, got {limit:g}")
         self.prices, self.limit, self._record = prices, limit, record
         self.account = Account(cost=None if prices is None else 0.0)
-        self._aside: list[float] = []
-        self._changed = Condition()
+        self._alone = Lock()
 
     def reserve(self, most: Usage) -> float:
         """Set aside what a call can cost at most, in dollars.
@@ -105,37 +154,26 @@ class Budget:
             UserError: If the limit leaves no room for it, and nothing under way can make any.
         """
         cost = 0.0 if self.prices is None else self.prices.of(most)
-        with self._changed:
-            while self.limit is not None and (self.account.cost or 0.0) + sum(self._aside) + cost > self.limit:
-                if not self._aside:
-                    raise UserError(self._spent(cost))
-                self._changed.wait()
-            self._aside.append(cost)
+        if self.limit is not None:
+            self.limit.reserve(cost)
         return cost
 
     def settle(self, aside: float, usage: Usage | None) -> None:
         """Say what a call really took, in place of what was set aside; none where it was not made or not charged."""
         cost = None if self.prices is None or usage is None else self.prices.of(usage)
-        with self._changed:
-            self._aside.remove(aside)
+        with self._alone:
             self.account.calls += 1
             if usage is not None:
                 self.account.tokens_in += usage.tokens_in
                 self.account.tokens_out += usage.tokens_out
             if self.account.cost is not None:
                 self.account.cost += cost or 0.0
-            self._changed.notify_all()
+        if self.limit is not None:
+            self.limit.settle(aside, cost or 0.0)
         if usage is not None:
             self._record(usage, cost)
 
     def found(self, questions: int = 1) -> None:
         """Count questions that needed no call."""
-        with self._changed:
+        with self._alone:
             self.account.cached += questions
-
-    def _spent(self, cost: float) -> str:
-        return (
-            f"the next call may cost ${cost:.6f} and would break judge.limit=${self.limit:g}: this run has spent "
-            f"${self.account.cost or 0.0:.6f} in {self.account.calls:,} calls; all answers are kept, and with a higher "
-            "limit the same command goes on from them"
-        )

@@ -9,7 +9,7 @@ from threading import Event
 
 from sae_match.errors import UserError
 from sae_match.semantics.judge.asking import Outcome, Patience, ask_all
-from sae_match.semantics.judge.budget import Account, Budget, prices_of
+from sae_match.semantics.judge.budget import Account, Budget, Limit, prices_of
 from sae_match.semantics.judge.connection import obstacle, refuse_no_way
 from sae_match.semantics.judge.failures import UnansweredError
 from sae_match.semantics.judge.reading import Reply, Usage
@@ -29,12 +29,13 @@ class OpenAIJudge:
     Args:
         settings: With a model.
         cache: Folder in which answers are kept.
+        limit: What it may spend.
 
     Raises:
         UserError: If a setting or the key cannot be, or the folder cannot be written.
     """
 
-    def __init__(self, settings: JudgeSettings, cache: Path) -> None:
+    def __init__(self, settings: JudgeSettings, cache: Path, limit: Limit | None) -> None:
         refuse_impossible(settings)
         refuse_no_way(settings)
         self._settings, self._model = settings, settings.model or ""
@@ -43,7 +44,7 @@ class OpenAIJudge:
         self._address = address(settings)
         self._origin = Origin("openai", self._model, self._address, self._rubric.version, settings.again)
         prices = prices_of(self._model, settings.price_in, settings.price_out, listed=is_openais(settings))
-        self._budget = Budget(prices, settings.limit, self._record)
+        self._budget = Budget(prices, limit, self._record)
         self._store = Store(cache)
         self._server: Server | None = None
 

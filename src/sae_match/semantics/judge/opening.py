@@ -1,20 +1,37 @@
 """Which judge it is."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from sae_match.errors import UserError
+from sae_match.semantics.judge.budget import Limit
 from sae_match.semantics.judge.settings import JudgeSettings
 from sae_match.semantics.judge.verdicts import Cuts, Judge
 
 KINDS = ("token_overlap", "embedding", "openai")
 
 
-def open_judge(settings: JudgeSettings, cache: Path) -> Judge:
+def open_judges(settings: Sequence[JudgeSettings], cache: Path) -> list[Judge]:
+    """The judges of a run; the first one's limit is what all spend together that have none of their own.
+
+    Args:
+        settings: Of each judge.
+        cache: As for `open_judge`.
+
+    Raises:
+        UserError: If there is no such judge, or a setting cannot be.
+    """
+    limits = [Limit.of(one.limit) for one in settings]
+    return [open_judge(one, cache, limit or limits[0]) for one, limit in zip(settings, limits, strict=True)]
+
+
+def open_judge(settings: JudgeSettings, cache: Path, limit: Limit | None = None) -> Judge:
     """The judge that the settings describe.
 
     Args:
         settings: Of the judge.
         cache: Folder in which answers that cost something are kept, unless the settings name another.
+        limit: What it may spend, perhaps together with others; what the settings say if none is given.
 
     Raises:
         UserError: If there is no such judge, or a setting cannot be.
@@ -35,5 +52,6 @@ def open_judge(settings: JudgeSettings, cache: Path) -> Judge:
             if error.name != "openai":
                 raise
             raise UserError("judge=openai needs the package openai: pip install 'sae-match[judge]'") from error
-        return OpenAIJudge(settings, Path(settings.cache).expanduser() if settings.cache else cache)
+        folder = Path(settings.cache).expanduser() if settings.cache else cache
+        return OpenAIJudge(settings, folder, limit or Limit.of(settings.limit))
     raise UserError(f"judge.kind must be one of {', '.join(KINDS)}, got {settings.kind!r}")

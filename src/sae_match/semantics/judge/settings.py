@@ -34,7 +34,8 @@ class JudgeSettings:
         max_tokens: Most tokens of an answer.
         price_in: Dollars per million tokens sent; known for some of OpenAI's models.
         price_out: Likewise of tokens that come back.
-        limit: Dollars that one run may spend; none for no limit.
+        limit: Dollars that one run may spend; none for no limit. Of several judges, those without one share the
+            first one's.
         cache: Folder in which answers are kept; where the run keeps its other caches if none is given.
     """
 
