@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from threading import Event
+from threading import Event, Timer
 
 import pytest
 
@@ -77,6 +77,32 @@ def test_an_error_in_the_middle_loses_and_repeats_nothing(serve, ask):
     # Only what was refused is asked again.
     assert 1 <= answered <= 4
     assert server.asked.total() - len(server.asked) == answered
+
+
+def test_a_call_that_waits_for_room_in_the_limit_is_not_made_after_the_end(serve, ask):
+    """Two calls fit into the limit, a third only when both are settled; before that comes the end."""
+    two, release = Event(), Event()
+
+    def answers(request, number):
+        if number == 1:
+            two.set()
+        (two if number == 0 else release).wait(30)
+        return same_words(request, number)
+
+    def interrupt(done, _total):
+        if done:
+            Timer(0.3, release.set).start()
+            raise KeyboardInterrupt
+
+    server = serve(answers)
+    # Each call costs 20, and may cost 30.
+    judge = ask(server, concurrency=3, price_in=0.0, price_out=1e6, max_tokens=30, limit=70.0)
+    with pytest.raises(KeyboardInterrupt):
+        judge.judge(made_up(3), interrupt)
+    assert len(server.requests) == 2
+    assert (judge.account.calls, judge.account.cost) == (2, 40.0)
+    # What was set aside for it is free again: there is room for one more.
+    assert judge.judge(PAIRS[:1])[0].labels == (3, 3)
 
 
 def test_control_c_while_a_server_keeps_one_waiting_ends_soon(serve, tmp_path):

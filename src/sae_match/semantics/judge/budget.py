@@ -54,7 +54,7 @@ class Account:
     """What a judge did so far.
 
     Attributes:
-        calls: That were made.
+        calls: That were tried, among them those that reached no server.
         cached: Questions that were answered before, or by another process meanwhile.
         tokens_in: Sent.
         tokens_out: That came back.
@@ -112,6 +112,12 @@ class Limit:
             self._spent += cost
             self._changed.notify_all()
 
+    def free(self, aside: float) -> None:
+        """Say that a call was not made."""
+        with self._changed:
+            self._aside.remove(aside)
+            self._changed.notify_all()
+
     def _refusal(self, cost: float) -> str:
         return (
             f"the next call may cost ${cost:.6f} and would break judge.limit=${self.dollars:g}: this run has spent "
@@ -159,7 +165,7 @@ class Budget:
         return cost
 
     def settle(self, aside: float, usage: Usage | None) -> None:
-        """Say what a call really took, in place of what was set aside; none where it was not made or not charged."""
+        """Say what a call really took, in place of what was set aside; none where it was not charged."""
         cost = None if self.prices is None or usage is None else self.prices.of(usage)
         with self._alone:
             self.account.calls += 1
@@ -172,6 +178,11 @@ class Budget:
             self.limit.settle(aside, cost or 0.0)
         if usage is not None:
             self._record(usage, cost)
+
+    def free(self, aside: float) -> None:
+        """Say that a call, for which this was set aside, was not made."""
+        if self.limit is not None:
+            self.limit.free(aside)
 
     def found(self, questions: int = 1) -> None:
         """Count questions that needed no call."""

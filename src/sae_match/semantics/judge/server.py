@@ -85,7 +85,7 @@ class Server:
         while not stop.is_set():
             dialect = self._dialect
             try:
-                return self._called(dialect.request(rubric, first, second, seed, self._settings.max_tokens))
+                return self._called(dialect.request(rubric, first, second, seed, self._settings.max_tokens), stop)
             except (APIStatusError, APIConnectionError, UnusableError) as error:
                 self._counterpart.refuse_hopeless(error)
                 if isinstance(error, APIStatusError):
@@ -126,10 +126,14 @@ class Server:
             self._dialect = other
             return True
 
-    def _called(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _called(self, request: Mapping[str, Any], stop: Event) -> Mapping[str, Any]:
         """One call, charged to the budget."""
         most = Usage(_most_tokens(request), self._settings.max_tokens)
         aside = self._budget.reserve(most)
+        # There may have been no room for it until now.
+        if stop.is_set():
+            self._budget.free(aside)
+            raise StoppedError
         usage: Usage | None = None
         try:
             calls = self._client.chat.completions.with_raw_response
