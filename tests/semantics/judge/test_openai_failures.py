@@ -140,6 +140,33 @@ def test_one_question_that_a_server_cannot_answer_does_not_end_the_run(serve, as
     assert len(server.requests) == calls + 1
 
 
+@pytest.mark.parametrize("trouble", [refused(400, "blocked by policy"), refused(500, "a bug")])
+def test_a_first_question_that_a_server_cannot_answer_does_not_end_the_run(serve, ask, trouble):
+    def answers(request, number):
+        return trouble if descriptions(request)[0] == "thing 0" else same_words(request, number)
+
+    verdicts = ask(serve(answers), concurrency=1, retries=0).judge(made_up(10))
+    assert [verdict.labels for verdict in verdicts] == [(), *[(2, 2)] * 9]
+
+
+def test_a_description_that_a_server_will_not_read_does_not_end_the_run(serve, ask):
+    """In a study, several questions in a row are about one feature."""
+
+    def answers(request, number):
+        return refused(400, "blocked") if "this" in descriptions(request) else same_words(request, number)
+
+    pairs = [(Described("this"), Described(f"other {index}")) for index in range(4)]
+    verdicts = ask(serve(answers), concurrency=1).judge([*pairs, *made_up(3)])
+    assert [verdict.labels for verdict in verdicts] == [*[()] * 4, *[(2, 2)] * 3]
+
+
+def test_many_refusals_in_a_row_end_the_run(serve, ask):
+    server = serve(lambda *_: refused(418, "a teapot"))
+    with pytest.raises(UserError, match=r"answered 418: .*a teapot.*kept"):
+        ask(server, concurrency=1).judge(made_up(50))
+    assert len(server.requests) in range(20, 22)
+
+
 def test_several_questions_in_a_row_that_fail_end_the_run(serve, ask):
     server = serve(lambda request, number: same_words(request) if number < 10 else refused(500))
     with pytest.raises(UserError, match="answered 500"):

@@ -15,8 +15,9 @@ log = logging.getLogger(__name__)
 
 # Seconds until one looks again whether another process has an answer.
 _POLL = 0.2
-# Questions in a row that fail, or whose answers say nothing, until something is wrong with more than these.
-_FAILED, _SAID_NOTHING = 3, 20
+# Questions in a row that fail after all tries, that a server refuses at once, or whose answers say nothing, until
+# something is wrong with more than these. Of one description that a server will not read there are several in a row.
+_FAILED, _REFUSED, _SAID_NOTHING = 3, 20, 20
 _KEPT = "all answers are kept, and the same command goes on from them"
 
 Outcome = Reply | UnansweredError
@@ -108,7 +109,8 @@ class Patience:
 
     def __init__(self, *, worked: bool) -> None:
         self._worked = worked
-        self._failed = self._said_nothing = 0
+        self._failed = self._refused = self._said_nothing = 0
+        self._last: UnansweredError | None = None
 
     def hear(self, outcome: Outcome) -> None:
         """Learn how a question went.
@@ -117,8 +119,9 @@ class Patience:
             UserError: If there is no point in going on.
         """
         if isinstance(outcome, UnansweredError):
-            self._failed += 1
-            if outcome.all or not self._worked or self._failed >= _FAILED:
+            self._last = outcome
+            self._failed, self._refused = self._failed + (not outcome.refused), self._refused + outcome.refused
+            if outcome.all or self._failed >= _FAILED or self._refused >= _REFUSED:
                 raise UserError(f"{outcome}; {_KEPT}") from outcome
         elif outcome.label is None and not outcome.refused:
             self._said_nothing += 1
@@ -128,4 +131,14 @@ class Patience:
                     f"choose another judge.model or judge.prompt; {_KEPT}"
                 )
         else:
-            self._worked, self._failed, self._said_nothing = True, 0, 0
+            self._worked = True
+            self._failed = self._refused = self._said_nothing = 0
+
+    def end(self) -> None:
+        """Learn that all questions have been asked.
+
+        Raises:
+            UserError: If none of them was answered, and some failed.
+        """
+        if self._last is not None and not self._worked:
+            raise UserError(f"{self._last}; {_KEPT}") from self._last

@@ -27,11 +27,12 @@ class UnansweredError(Exception):
     Args:
         reason: Why.
         all: Whether other questions would fare the same.
+        refused: Whether the server refused this one at once, and there was no further try.
     """
 
-    def __init__(self, reason: str, *, all: bool) -> None:
+    def __init__(self, reason: str, *, all: bool, refused: bool = False) -> None:
         super().__init__(reason)
-        self.all = all
+        self.all, self.refused = all, refused
 
 
 class StoppedError(UnansweredError):

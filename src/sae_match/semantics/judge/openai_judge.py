@@ -107,6 +107,7 @@ class OpenAIJudge:
         if missing:
             self._server = self._server or Server(self._settings, self._budget)
             ask_all(missing, self._ask, self._store, self._settings.concurrency, told)
+            patience.end()
         return [_verdict([outcomes[question] for question in self._orders(pair)]) for pair in pairs]
 
     def _ask(self, question: Question, stop: Event) -> Reply:

@@ -106,7 +106,7 @@ class Server:
         said = self._counterpart.said(error)
         if not is_passing(error) or tries > self._settings.retries:
             times = f" ({tries} times)" if tries > 1 else ""
-            raise UnansweredError(said + times, all=concerns_all(error)) from error
+            raise UnansweredError(said + times, all=concerns_all(error), refused=not is_passing(error)) from error
         seconds = seconds_until_next(error, tries, self._settings.backoff)
         # A first failure alone is common where many calls are made at a time.
         with self._complaints.waiting(kind_of(error), f"{said}; trying again in {seconds:.1f} s", mild=tries == 1):
