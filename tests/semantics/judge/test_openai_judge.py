@@ -154,6 +154,26 @@ def test_what_a_server_objects_to_is_left_out_and_nothing_else(serve, ask, is_re
     assert server.requests[-1].keys() & {"max_tokens", "max_completion_tokens"}
 
 
+@pytest.mark.parametrize("first", ["thing 0", "thing 2"])
+@pytest.mark.parametrize("passes", [False, True])
+def test_a_question_that_is_refused_for_itself_changes_nothing_for_the_others(serve, ask, first, passes):
+    """It may pass without structured output, as one that was a little too long does."""
+
+    def answers(request, number):
+        if descriptions(request)[0] != first:
+            return same_words(request, number)
+        if passes and "response_format" not in request:
+            return said("Label: 2")
+        return refused(400, "blocked by policy")
+
+    server = serve(answers)
+    warm = [(Described("warm"), Described("warm"))] if passes else []
+    verdicts = ask(server, concurrency=1).judge([*warm, *made_up(4)])[len(warm) :]
+    assert [bool(verdict.labels) for verdict in verdicts] == [passes or f"thing {index}" != first for index in range(4)]
+    others = [request for request in server.requests if descriptions(request)[0] != first]
+    assert all("response_format" in request for request in others)
+
+
 def test_the_estimate_comes_before_the_first_call_and_needs_no_key(serve, ask, tmp_path):
     judge = open_judge(JudgeSettings("openai", "gpt-4o-mini", max_tokens=100), tmp_path)
     estimate = judge.estimate(PAIRS)

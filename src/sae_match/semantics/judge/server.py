@@ -52,9 +52,9 @@ class Server:
         if (missing := missing_key(settings)) is not None:
             raise UserError(missing)
         self._client = connect(settings)
-        self._dialect = Dialect()
         self._complaints = Complaints()
-        self._changing = Lock()
+        self._dialect, self._settled = Dialect(), False
+        self._settling = Lock()
 
     def ask(self, rubric: Rubric, first: str, second: str, stop: Event) -> Reply:
         """What the model says of two descriptions in this order.
@@ -81,20 +81,23 @@ class Server:
 
     def _answered(self, rubric: Rubric, first: str, second: str, seed: int, stop: Event) -> Mapping[str, Any] | Reply:
         """The body of an answer, or a refusal; tried again after failures that may pass."""
-        tries = 0
+        tries, dialect = 0, self._dialect
         while not stop.is_set():
-            dialect = self._dialect
             try:
-                return self._called(dialect.request(rubric, first, second, seed, self._settings.max_tokens), stop)
+                body = self._called(dialect.request(rubric, first, second, seed, self._settings.max_tokens), stop)
             except (APIStatusError, APIConnectionError, UnusableError) as error:
                 self._counterpart.refuse_hopeless(error)
                 if isinstance(error, APIStatusError):
                     if error.code == "content_filter":
                         return Reply(None, "refused: the server's filter let the question not pass", refused=True)
-                    if self._gives_way(dialect, error):
+                    if (other := dialect.without_what_is_refused(error)) is not None:
+                        dialect = other
                         continue
                 tries += 1
                 self._wait(error, tries, stop)
+            else:
+                self._settle(dialect)
+                return body
         raise StoppedError
 
     def _wait(self, error: Failure, tries: int, stop: Event) -> None:
@@ -113,18 +116,13 @@ class Server:
             if stop.wait(seconds):
                 raise StoppedError from error
 
-    def _gives_way(self, used: Dialect, error: APIStatusError) -> bool:
-        """Whether to ask at once in another dialect, because of what the server objects to in one."""
-        with self._changing:
-            if self._dialect != used:
-                # Another thread heard the same meanwhile.
-                return True
-            other = used.without_what_is_refused(error)
-            if other is None:
-                return False
-            log.info("%s: going on without %s", self._counterpart.said(error), other.lacks(used))
-            self._dialect = other
-            return True
+    def _settle(self, used: Dialect) -> None:
+        """Go on with the first dialect that brings an answer; what is refused in it later is refused for itself."""
+        with self._settling:
+            if not self._settled and used != self._dialect:
+                log.info("%s: going on without %s", self._counterpart.base_url, used.lacks(self._dialect))
+                self._dialect = used
+            self._settled = True
 
     def _called(self, request: Mapping[str, Any], stop: Event) -> Mapping[str, Any]:
         """One call, charged to the budget."""
