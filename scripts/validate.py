@@ -56,7 +56,7 @@ def main(settings: ValidateSettings) -> None:
         _fitting_text(settings, data),
         [contexts] if contexts else [],
     )
-    described = open_pages(settings.descriptions, module.collection)
+    described = open_pages(settings.descriptions.kept_in(cache.folder.parent), module.collection)
     callbacks: list[L.Callback] = [ValidationReport(console, folder, data, settings.model.source, contexts, described)]
     if settings.trainer.progress:
         # First, so that the bar is gone when the report prints its tables.

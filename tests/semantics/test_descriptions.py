@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from omegaconf import OmegaConf
 
@@ -126,6 +128,17 @@ def test_a_folder_needs_no_server(tmp_path):
         open_descriptions(settings, collection({}))
     with pytest.raises(UserError, match=r"descriptions\.folder=/no/such is no folder"):
         open_descriptions(DescriptionSettings(folder="/no/such"), collection())
+
+
+def test_answers_are_kept_with_what_else_a_run_keeps_unless_told_otherwise(tmp_path):
+    answers = {f"{MODEL}/{SOURCE}/3": {"explanations": [row(3, "by the API")]}}
+    with MiniNeuronpedia(export(4), answers) as server:
+        settings = DescriptionSettings(mode="api", export=server.address, api=server.address)
+        for told, expected in ((None, "caches"), (str(tmp_path / "own"), "own")):
+            kept = replace(settings, cache_dir=told).kept_in(tmp_path / "caches")
+            assert open_descriptions(kept, collection()).of(20, 3) == "by the API"
+            assert [file.parent.name for file in (tmp_path / expected / "neuronpedia").rglob("3.json")] == [SOURCE]
+    assert settings.cache_dir is None
 
 
 def test_there_are_none_where_none_are_wanted_or_named():

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import platformdirs
@@ -39,7 +39,8 @@ class DescriptionSettings:
         folder: Folder with files of the export, below `MODEL/SOURCE/explanations/`, to read instead of asking.
         prefer: Names of explaining models or kinds of explanation, most preferred first: whose explanation of
             a feature is its description where there are several.
-        cache_dir: Where answers are kept between runs; the user's cache folder if none is given.
+        cache_dir: Where answers are kept between runs, in a folder `neuronpedia`; if none is given, where the run
+            keeps its other caches.
         export: Where the bulk files are, as `https://…` or `s3://BUCKET`.
         api: Address of Neuronpedia.
         requests_per_hour: Single questions an hour, of all processes that share the cache together; a tenth of
@@ -59,6 +60,10 @@ class DescriptionSettings:
     timeout: float = 60.0
     tries: int = 5
     back_off: float = 1.0
+
+    def kept_in(self, caches: Path) -> "DescriptionSettings":
+        """These settings, with answers kept in a run's folder of caches where they name no other."""
+        return self if self.cache_dir is not None else replace(self, cache_dir=str(caches))
 
 
 class Descriptions:

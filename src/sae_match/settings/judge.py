@@ -33,7 +33,8 @@ class JudgeStudySettings:
         page: Folder of a finished validation of the same SAEs and matcher, whose `report.html` then shows what was
             said; none for no page.
         output_dir: Where the run leaves its files.
-        cache_dir: Where matchings, descriptions and answers are kept; the user's cache folder if none is given.
+        cache_dir: Folder in which matchings are kept between runs; `matchings` in the user's cache folder if none
+            is given. Beside it stand `neuronpedia`, descriptions, and `answers`, what judges said.
         device: Where the language model runs; `auto` is a GPU where there is one.
         progress: Whether progress is shown.
     """

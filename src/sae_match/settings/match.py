@@ -20,7 +20,8 @@ class MatchSettings:
         shards: Number of parts that the pairs are dealt out to.
         progress: Whether progress is shown.
         output_dir: Where the run leaves its files.
-        cache_dir: Where matchings are kept between runs; the user's cache folder if none is given.
+        cache_dir: Folder in which matchings are kept between runs; `matchings` in the user's cache folder if none
+            is given.
     """
 
     sae: SAESettings

@@ -85,7 +85,8 @@ class ValidateSettings:
 
     Attributes:
         output_dir: Where the run leaves its files.
-        cache_dir: Where matchings are kept between runs; the user's cache folder if none is given.
+        cache_dir: Folder in which matchings are kept between runs; `matchings` in the user's cache folder if none
+            is given. Beside it stand `validations`, what unfinished runs go on from, and `neuronpedia`, descriptions.
         check: Only say what the run would need and take, and what is missing.
     """
 

@@ -36,7 +36,7 @@ class JudgeSettings:
         price_out: Likewise of tokens that come back.
         limit: Dollars that one run may spend; none for no limit. Of several judges, those without one share the
             first one's.
-        cache: Folder in which answers are kept; where the run keeps its other caches if none is given.
+        cache: Folder in which answers are kept; if none is given, `answers` where the run keeps its other caches.
     """
 
     kind: str = "token_overlap"
