@@ -189,6 +189,14 @@ def test_a_pace_that_was_kept_wrongly_is_begun_anew(tmp_path):
     assert Pace(tmp_path / "pace", 100.0)._claim() < 3600
 
 
+def test_a_pace_that_cannot_be_kept_is_said(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "pace.lock").mkdir()
+    for file in (tmp_path / "file" / "pace", tmp_path / "pace"):
+        with pytest.raises(UserError, match=r"cannot write .*pace: .*; set descriptions\.cache_dir"):
+            Pace(file, 100.0).wait()
+
+
 @pytest.mark.parametrize("limit", [0.0, -1.0, float("nan")])
 def test_a_limit_is_positive(tmp_path, limit):
     with pytest.raises(UserError, match=r"descriptions\.requests_per_hour must be positive"):

@@ -1,6 +1,8 @@
 """A limit of requests an hour that all processes of a user keep together."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock
@@ -33,19 +35,37 @@ class Pace:
         self.file, self._step, self._ahead = file, _HOUR / per_hour, _BURST * _HOUR
 
     def wait(self) -> None:
-        """Return when the next request may be made."""
+        """Return when the next request may be made.
+
+        Raises:
+            UserError: If that cannot be kept.
+        """
         time.sleep(self._claim())
 
     def _claim(self) -> float:
         """Seconds until the next request may be made, which then is this one's turn."""
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.file.with_suffix(".lock")):
+        with self._locked():
             now = time.time()
             # Requests made so far are paid for until then; not before now, nor absurdly late if a clock was changed.
             paid = min(max(self._paid(), now), now + _HOUR)
             with written_whole(self.file) as temporary:
                 temporary.write_text(repr(paid + self._step))
             return max(0.0, paid + self._step - now - max(self._ahead, self._step))
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.file.with_suffix(".lock"))
+            lock.acquire()
+        except OSError as error:
+            raise UserError(
+                f"cannot write {self.file}: {error.strerror or error}; set descriptions.cache_dir"
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _paid(self) -> float:
         try:

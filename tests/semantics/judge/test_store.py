@@ -100,6 +100,13 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
         Store(tmp_path / "file")
 
 
+def test_a_folder_that_exists_and_cannot_be_written_is_refused(tmp_path):
+    # In the place of its lock; as a user who may write everywhere can have it, too.
+    (tmp_path / FILE).with_suffix(".lock").mkdir()
+    with pytest.raises(UserError, match=r"cannot keep answers in .*judge\.sqlite: Is a directory"):
+        Store(tmp_path)
+
+
 def test_a_file_that_is_something_else_is_refused(tmp_path):
     (tmp_path / FILE).write_bytes(b"this is no database, whatever its name says" * 100)
     with pytest.raises(UserError, match=FILE):

@@ -99,7 +99,7 @@ class Store:
         except OSError as error:
             raise UserError(f"cannot keep answers in {folder}: {error.strerror or error}") from error
         # Of processes that open a new file at once, all but one would find it locked, however long they wait.
-        with FileLock(self.file.with_suffix(".lock")):
+        with self._errors(), FileLock(self.file.with_suffix(".lock")):
             self._open()
 
     def find(self, questions: Sequence[Question]) -> dict[Question, Reply]:
@@ -218,8 +218,9 @@ class Store:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
-            raise UserError(f"cannot keep answers in {self.file}: {error}") from error
+        except (sqlite3.Error, OSError) as error:
+            reason = error.strerror if isinstance(error, OSError) else None
+            raise UserError(f"cannot keep answers in {self.file}: {reason or error}") from error
 
 
 def _reply(label: int | None, reason: str) -> Reply:
