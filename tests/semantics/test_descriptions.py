@@ -82,6 +82,30 @@ def test_features_that_the_export_does_not_describe_can_be_asked_for(tmp_path):
         assert [opened(server, tmp_path).of(20, feature) for feature in (3, 4)] == ["from the export", None]
 
 
+@pytest.mark.parametrize("kept", [False, True])
+def test_what_is_known_is_known_without_asking(tmp_path, kept):
+    """An answer that an earlier run has kept changes nothing: the same command draws the same features again."""
+    rows = {f"{FOLDER}/explanations/batch-0.jsonl.gz": lines([row(3, "from the export"), row(4, " ")])}
+    answers = {f"{MODEL}/{SOURCE}/{n}": {"explanations": [row(n, "by the API")]} for n in (3, 4)}
+    with MiniNeuronpedia(rows, answers) as server:
+        if kept:
+            opened(server, tmp_path, mode="both").fetch({20: range(6)})
+        expected = {
+            "export": [False, False, False, True, False, False],
+            "api": [True] * 6,
+            "both": [True] * 6,
+        }
+        for mode, known in expected.items():
+            asked = len([path for path in server.asked if "api" in path])
+            descriptions = opened(server, tmp_path, mode=mode)
+            assert descriptions.known(20, 6) == known
+            assert len([path for path in server.asked if "api" in path]) == asked
+            if mode != "export":
+                descriptions.fetch({20: [2, 3, 4]})
+                assert descriptions.known(20, 6) == [True, True, False, True, True, True]
+        assert opened(server, tmp_path).known(22, 3) == [False] * 3
+
+
 def test_the_export_alone_says_that_a_source_is_missing(tmp_path):
     with MiniNeuronpedia(export(30)) as server:
         descriptions = opened(server, tmp_path, mode="export")

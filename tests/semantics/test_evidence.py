@@ -3,6 +3,7 @@ import torch
 from sae_match.semantics.contexts import Place
 from sae_match.semantics.evidence import Evidence, Published, WhereItFires
 from sae_match.semantics.passages import Passage, Passages
+from sae_match.semantics.questions import Question
 
 
 class Told(Passages):
@@ -44,6 +45,11 @@ class Pages:
     def of(self, layer, feature):
         return "words about trade" if (layer, feature) == (2, 1) else None
 
+    def fetch(self, wanted, watch):
+        self.wanted = wanted
+        for layer, features in wanted.items():
+            watch(f"layer {layer}", len(features), len(features))
+
 
 def test_published_descriptions_are_shown_as_they_are():
     evidence = Published(Pages(), {2: 3})
@@ -51,3 +57,15 @@ def test_published_descriptions_are_shown_as_they_are():
     assert evidence.known(2) == [False, True, False]
     assert evidence.of(2, 1).text == "words about trade"
     assert evidence.of(2, 0).text == ""
+
+
+def test_what_is_asked_about_is_fetched_before_and_nothing_else():
+    pages, told = Pages(), []
+    asked = [
+        Question("matched", 2, 1, 3, 7, 0),
+        Question("random", 2, 1, 3, 8, 0),
+        Question("identical", 2, 1, 2, 1, 0),
+    ]
+    Published(pages, {2: 3, 3: 9}).fetch(asked, lambda *progress: told.append(progress))
+    assert pages.wanted == {2: {1}, 3: {7, 8}}
+    assert told == [(1, 1), (2, 2)]

@@ -20,6 +20,7 @@ from sae_match.semantics.neuronpedia import (
     from_export,
     from_folder,
     host_of,
+    may_describe,
 )
 from sae_match.semantics.polite import Manners, PoliteClient
 
@@ -99,11 +100,16 @@ class Descriptions:
         return self._described(layer, feature, _unwatched)
 
     def known(self, layer: int, features: int) -> list[bool]:
-        """Of each feature of a layer, whether it has a description, or may have one that was not asked for yet."""
+        """Of each feature of a layer, whether it has a description, or may have one that was not asked for yet.
+
+        The API is not asked. Nor is it looked up what it told earlier runs: a run that goes on where another was
+        interrupted has to draw the same features.
+
+        Raises:
+            UserError: If descriptions of the layer should be there and cannot be had.
+        """
         source = self._source(layer, _unwatched)
-        if isinstance(source, FromAPI):
-            return [True] * features
-        return [self.of(layer, feature) is not None for feature in range(features)]
+        return [source is not None and may_describe(source, feature) for feature in range(features)]
 
     def link(self, layer: int, feature: int) -> str | None:
         """Address of a feature's page, whether or not it is described; None where its layer has no pages."""

@@ -1,6 +1,7 @@
 """What a judge is shown of a feature: a published description, or where the feature fires."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Int64
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from sae_match.semantics.judge import Described
 from sae_match.semantics.passages import Passage, Passages
+from sae_match.semantics.questions import Question
 
 _EXAMPLES = 3
 
@@ -32,6 +34,9 @@ class Descriptions(Protocol):
 
     def of(self, layer: int, feature: int) -> str | None:
         """The description of a feature; none where it has none."""
+
+    def fetch(self, wanted: Mapping[int, Collection[int]], watch: Callable[[str, int, int], None]) -> None:
+        """Have the descriptions of features of each layer at hand."""
 
 
 class WhereItFires:
@@ -70,8 +75,24 @@ class Published:
     def __init__(self, descriptions: Descriptions, widths: Mapping[int, int]) -> None:
         self.descriptions, self.widths = descriptions, widths
 
+    def fetch(self, questions: Iterable[Question], watch: Callable[[int, int], None]) -> None:
+        """Have at hand what these questions are about; single features are asked for one by one, which may take long.
+
+        Args:
+            questions: About pairs of features.
+            watch: Told how many features of a layer are there, and of how many.
+
+        Raises:
+            UserError: If descriptions should be there and cannot be had.
+        """
+        wanted: defaultdict[int, set[int]] = defaultdict(set)
+        for question in questions:
+            wanted[question.source_layer].add(question.source_feature)
+            wanted[question.target_layer].add(question.target_feature)
+        self.descriptions.fetch(wanted, lambda _, done, total: watch(done, total))
+
     def known(self, layer: int) -> list[bool]:
-        """Whether a feature has a description."""
+        """Whether a feature has a description, or may have one that was not asked for yet."""
         return self.descriptions.known(layer, self.widths[layer])
 
     def of(self, layer: int, feature: int) -> Described:

@@ -62,6 +62,10 @@ class FromAPI:
             self._asked[feature] = self._kept_or_fetched(feature)
         return self._asked[feature]
 
+    def asked(self, feature: int) -> list[Explanation] | None:
+        """As `of`, but for features that this object was not asked for, of which nothing is known: None."""
+        return self._asked.get(feature)
+
     def _kept_or_fetched(self, feature: int) -> list[Explanation]:
         file = self.folder / f"{feature}.json"
         if (kept := _kept(file)) is not None:
@@ -116,6 +120,14 @@ class FromBoth:
 
 #: The explanations of one SAE's features, whichever way they come.
 Source = Explanations | FromAPI | FromBoth
+
+
+def may_describe(source: Source, feature: int) -> bool:
+    """Whether a feature has a description, as far as that can be said without asking the API."""
+    if isinstance(source, FromBoth):
+        return may_describe(source.whole, feature) or may_describe(source.single, feature)
+    found = source.asked(feature) if isinstance(source, FromAPI) else source.of(feature)
+    return found is None or described(found) is not None
 
 
 def from_export(export: Export, model: str, source: str, watch: Watch) -> Explanations:

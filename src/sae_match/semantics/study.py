@@ -39,8 +39,9 @@ class StudySettings:
         layers: Consecutive layers that they lead over: the last so many that have an SAE.
         starts: Layers from which descendants are compared over growing distances; by default the first of the
             paths' layers and the one in their middle.
-        live: Whether only features with evidence are drawn (a description, or a place where they fire). The
-            others can be drawn, but no judge has anything to say of them.
+        live: Whether only features with evidence are drawn (a description, or a place where they fire; or, where
+            descriptions are asked for one by one, the chance of one). The others can be drawn, but no judge has
+            anything to say of them.
         seed: Of the paths and of random partners.
     """
 
