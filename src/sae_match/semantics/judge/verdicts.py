@@ -56,14 +56,14 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What judging will take.
+    """What judging will take if every question is answered at the first try; a further try counts again.
 
     Attributes:
         calls: Questions to a server that are not answered yet.
         cached: Questions that are.
         tokens_in: Tokens that will be sent, at four characters a token.
-        tokens_out: Tokens that will come back at most.
-        cost: Dollars at most, as far as `tokens_in` is right; none where prices are not known.
+        tokens_out: Tokens that will come back if every answer is as long as it may be.
+        cost: Dollars for these tokens; none where prices are not known.
     """
 
     calls: int = 0
@@ -73,10 +73,10 @@ class Estimate:
     cost: float | None = 0.0
 
     def __str__(self) -> str:
-        price = "at a price that is not known" if self.cost is None else f"about ${self.cost:.2f} at most"
+        price = "at a price that is not known" if self.cost is None else f"about ${self.cost:.2f}"
         return (
             f"{self.calls:,} calls ({self.cached:,} answered before), about {self.tokens_in:,} tokens in and "
-            f"at most {self.tokens_out:,} out, {price}"
+            f"up to {self.tokens_out:,} out, {price}, and more for questions that must be asked again"
         )
 
 
