@@ -8,8 +8,8 @@ from sae_match.errors import UserError
 from sae_match.semantics.judge.verdicts import Cuts, Described, DescribedPair, Estimate, Verdict, Watch, silent
 
 # Of profiles of 24 tokens each: below 0.1 at most two are the same, as chance brings about; 0.4 is about ten, more
-# than one token among several makes. In neighbouring layers of the bundled model 98 % of random pairs of features stay
-# below 0.1 and fewer than 1 % reach 0.4; of matched pairs about a third each lie below, between and above.
+# than one token among several makes. In neighbouring layers of the bundled model 99 % of random pairs of features stay
+# below 0.1 and none reaches 0.4; of matched pairs 23 % lie below, 40 % between and 37 % above.
 DEFAULT_CUTS = (0.1, 0.4)
 
 
