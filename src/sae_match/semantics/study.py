@@ -23,6 +23,7 @@ from sae_match.semantics.questions import (
     Pair,
     Path,
     Question,
+    all_eligible,
     along,
     controls,
     descendants,
@@ -185,10 +186,9 @@ def eligible_of(evidence: Mapping[int, Sequence[bool]], widths: Mapping[int, int
     Raises:
         UserError: If a layer has none.
     """
-    masks = {
-        layer: torch.tensor(list(evidence[layer]), dtype=torch.bool) if live else torch.ones(width, dtype=torch.bool)
-        for layer, width in widths.items()
-    }
+    masks = all_eligible(widths)
+    if live:
+        masks = {layer: torch.tensor(list(evidence[layer]), dtype=torch.bool) for layer in widths}
     for layer, mask in masks.items():
         if not mask.any():
             raise UserError(f"no feature of layer {layer} has a description, or fires anywhere in the text")

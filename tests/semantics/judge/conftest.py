@@ -1,6 +1,9 @@
+import sqlite3
+
 import pytest
 
 from sae_match.semantics.judge import Described, JudgeSettings, open_judge
+from sae_match.semantics.judge.store import FILE
 from tests.semantics.judge.mini_server import MiniServer, same_words
 
 PAIRS = [
@@ -47,3 +50,11 @@ def ask(tmp_path):
 def made_up(count):
     """Different pairs of descriptions."""
     return [(Described(f"thing {index}"), Described(f"other {index}")) for index in range(count)]
+
+
+def spent_in_all(folder):
+    """Dollars of all calls that were ever recorded, as the README says how to look them up."""
+    with sqlite3.connect(folder / FILE) as database:
+        (total,) = database.execute("select sum(cost) from calls").fetchone()
+    database.close()
+    return total

@@ -7,7 +7,7 @@ import pytest
 
 from sae_match.errors import UserError
 from sae_match.semantics.judge import Described, JudgeSettings, open_judge
-from tests.semantics.judge.conftest import PAIRS, made_up, settings_for
+from tests.semantics.judge.conftest import PAIRS, made_up, settings_for, spent_in_all
 from tests.semantics.judge.mini_server import completion, descriptions, labelled, refused, said, same_words
 
 ONE = [(Described("a"), Described("a"))]
@@ -193,11 +193,11 @@ def test_an_answer_without_a_label_is_asked_again_then_told_and_not_kept(serve, 
     assert ask(server).judge(ONE)[0].labels == (3, 3)
 
 
-def test_one_bad_answer_is_enough_for_another_try(serve, ask):
+def test_one_bad_answer_is_enough_for_another_try(serve, ask, tmp_path):
     judge = ask(serve(failing(1, said("Hm."))), price_in=1.0, price_out=1.0)
     assert judge.judge(ONE)[0].labels == (3, 3)
     assert judge.account.calls == 2
-    assert judge.spent_in_all == pytest.approx(2 * 420 / 1e6)
+    assert spent_in_all(tmp_path / "judge") == pytest.approx(2 * 420 / 1e6)
 
 
 def test_a_model_that_gives_no_labels_ends_the_run(serve, ask):

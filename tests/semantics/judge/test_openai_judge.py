@@ -6,7 +6,7 @@ import pytest
 from sae_match.errors import UserError
 from sae_match.semantics.judge import Described, Judge, JudgeSettings, open_judge, open_judges
 from sae_match.semantics.judge.budget import Account
-from tests.semantics.judge.conftest import PAIRS, made_up, settings_for
+from tests.semantics.judge.conftest import PAIRS, made_up, settings_for, spent_in_all
 from tests.semantics.judge.mini_server import descriptions, labelled, refused, said, same_words
 
 
@@ -187,7 +187,7 @@ def test_the_estimate_comes_before_the_first_call_and_needs_no_key(serve, ask, t
     assert len(server.requests) == 3
 
 
-def test_the_account_adds_up(serve, ask):
+def test_the_account_adds_up(serve, ask, tmp_path):
     judge = ask(serve(), price_in=1.0, price_out=10.0)
     judge.judge(PAIRS)
     cost = 5 * (400 * 1.0 + 20 * 10.0) / 1e6
@@ -198,10 +198,10 @@ def test_the_account_adds_up(serve, ask):
         "tokens_out": 100,
         "cost": pytest.approx(cost),
     }
-    assert judge.spent_in_all == pytest.approx(cost)
+    assert spent_in_all(tmp_path / "judge") == pytest.approx(cost)
 
 
-def test_the_spending_limit_is_never_exceeded_and_nothing_is_lost(serve, ask):
+def test_the_spending_limit_is_never_exceeded_and_nothing_is_lost(serve, ask, tmp_path):
     """Each call costs 420 dollars, and is feared to cost more before."""
     server = serve()
     prices = {"price_in": 1e6, "price_out": 1e6, "max_tokens": 20}
@@ -215,7 +215,7 @@ def test_the_spending_limit_is_never_exceeded_and_nothing_is_lost(serve, ask):
     rich = ask(server, limit=40 * 420.0 + 10_000, **prices)
     assert len(rich.judge(pairs)) == 20
     assert set(server.asked.values()) == {1}
-    assert rich.spent_in_all == 40 * 420
+    assert spent_in_all(tmp_path / "judge") == 40 * 420
     assert rich.account.cost + spent.cost == 40 * 420
 
 

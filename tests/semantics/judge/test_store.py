@@ -7,6 +7,7 @@ import pytest
 from sae_match.errors import UserError
 from sae_match.semantics.judge.reading import Reply, Usage
 from sae_match.semantics.judge.store import FILE, Origin, Question, Store
+from tests.semantics.judge.conftest import spent_in_all
 
 QUESTION = Question("openai", "m", "http://a", "v1", 0, "red", "green")
 
@@ -90,8 +91,11 @@ def test_what_was_spent_is_summed_over_runs_for_each_model(tmp_path):
     Store(tmp_path).record("m", "http://a", Usage(10, 1), 0.25)
     Store(tmp_path).record("n", "http://a", Usage(10, 1), 4.0)
     Store(tmp_path).record("m", "http://a", Usage(10, 1), None)
-    assert Store(tmp_path).spent("m", "http://a") == 0.75
-    assert Store(tmp_path).spent("nobody", "http://a") == 0.0
+    with sqlite3.connect(tmp_path / FILE) as database:
+        rows = database.execute("select model, count(*), sum(cost) from calls group by model").fetchall()
+    database.close()
+    assert rows == [("m", 3, 0.75), ("n", 1, 4.0)]
+    assert spent_in_all(tmp_path) == 4.75
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path):

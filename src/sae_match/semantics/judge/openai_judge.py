@@ -53,11 +53,6 @@ class OpenAIJudge:
         """What this judge did so far."""
         return self._budget.account
 
-    @property
-    def spent_in_all(self) -> float:
-        """Dollars that all runs that share the cache have spent on this model, as far as prices were known."""
-        return self._store.spent(self._model, self._address)
-
     def obstacle(self) -> str | None:
         """What keeps it from asking anything that is not answered yet: no key, or a server that is not there.
 

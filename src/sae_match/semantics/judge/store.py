@@ -154,12 +154,6 @@ class Store:
             values = [model, base_url, usage.tokens_in, usage.tokens_out, cost, time.time()]
             database.execute("insert into calls values (?, ?, ?, ?, ?, ?)", values)
 
-    def spent(self, model: str, base_url: str) -> float:
-        """Dollars that all runs together have spent on a model, as far as its prices were known."""
-        with self._transaction("deferred") as database:
-            total = "select coalesce(sum(cost), 0.0) from calls where model = ? and base_url = ?"
-            return float(database.execute(total, [model, base_url]).fetchone()[0])
-
     @contextmanager
     def alive(self) -> Iterator[None]:
         """Give signs of life while the block runs, so that claims last; give claims back after it."""
