@@ -9,7 +9,7 @@ import httpx2
 from openai import APIConnectionError, APIStatusError, APITimeoutError
 
 from sae_match.errors import UserError
-from sae_match.semantics.judge.reading import UnusableError
+from sae_match.semantics.judge.reading import UnusableError, one_line
 
 Failure = APIStatusError | APIConnectionError | UnusableError
 
@@ -85,10 +85,10 @@ class Counterpart:
             return f"{self.base_url} did not answer in time (judge.timeout)"
         if isinstance(error, APIConnectionError):
             cause = error.__cause__ or error
-            return f"cannot reach {self.base_url}: {_line(str(cause)) or type(cause).__name__}"
+            return f"cannot reach {self.base_url}: {one_line(str(cause), _SHOWN) or type(cause).__name__}"
         if isinstance(error, APIStatusError):
             detail = error.body.get("message") if isinstance(error.body, dict) else None
-            return f"{self.base_url} answered {error.status_code}: {_line(str(detail or error.message))}"
+            return f"{self.base_url} answered {error.status_code}: {one_line(str(detail or error.message), _SHOWN)}"
         return f"{self.base_url} gave {error}"
 
 
@@ -147,8 +147,3 @@ def _asked_for(error: Failure) -> float | None:
         return max(0.0, (parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds())
     except (ValueError, TypeError):
         return None
-
-
-def _line(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _SHOWN else line[:_SHOWN] + "…"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sae_match.semantics.judge.verdicts import LABELS
+from sae_match.semantics.scores import LABELS
 
 # "Label: 3", with or without marks of emphasis, on the last line; no other number may follow on it, and no end of an
 # object, which words around it show to be quoted.
@@ -111,6 +111,11 @@ def _cut_off(choice: Mapping[str, Any]) -> str:
     return "; it was cut off, raise judge.max_tokens" if choice.get("finish_reason") == "length" else ""
 
 
-def _shown(text: str) -> str:
+def one_line(text: str, longest: int = _SHOWN) -> str:
+    """A text as a message has room for it: on one line, and cut off where it is long."""
     line = " ".join(text.split())
-    return repr(line if len(line) <= _SHOWN else line[:_SHOWN] + "…")
+    return line if len(line) <= longest else line[:longest] + "…"
+
+
+def _shown(text: str) -> str:
+    return repr(one_line(text))
