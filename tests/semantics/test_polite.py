@@ -72,6 +72,12 @@ def test_a_server_that_has_too_many_requests_is_given_the_time_that_it_asks_for(
     assert "too many requests (429); asking again in" in caplog.text
 
 
+def test_a_server_may_ask_for_a_part_of_a_second():
+    with serving((429, {"Retry-After": "0.6"}, b"")) as server:
+        assert get(server) == "ships"
+        assert 0.6 <= server.times[1] - server.times[0] < 5
+
+
 def test_a_senseless_time_to_wait_is_passed_over():
     with serving((429, {"Retry-After": "soon"}, b""), (429, {"Retry-After": "-5"}, b"")) as server:
         assert get(server) == "ships"

@@ -1,12 +1,9 @@
 """Asking a server politely: paced, patient with trouble that passes, clear about trouble that does not."""
 
 import logging
-import random
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import TypeVar
@@ -15,14 +12,13 @@ import httpx2
 
 from sae_match.errors import UserError
 from sae_match.semantics.pace import Pace
+from sae_match.semantics.waiting import asked_wait, own_wait
 
 log = logging.getLogger(__name__)
 
 Read = TypeVar("Read")
 
 _PASSING = (408, 425, 429)
-# Seconds that a back-off may grow to.
-_LONGEST_BACK_OFF = 60.0
 # An answer that trickles may take so many times the timeout in all.
 _TRICKLE = 10
 
@@ -151,9 +147,7 @@ class PoliteClient:
         asked = trouble.wait if isinstance(trouble, _PassingError) else None
         if asked is not None and asked > self.manners.longest_wait:
             raise UserError(f"{address}: {trouble}; try again in {asked:.0f} s: what was answered is kept")
-        # Scattered, so that many who were sent away together don't come back together.
-        seconds = min(self.manners.back_off * 2 ** (tried - 1), _LONGEST_BACK_OFF) * random.uniform(0.5, 1.5)
-        seconds = max(seconds, asked or 0.0)
+        seconds = max(own_wait(self.manners.back_off, tried), asked or 0.0)
         log.info("%s: %s; asking again in %.0f s", address, trouble, seconds)
         time.sleep(seconds)
 
@@ -163,22 +157,9 @@ def _refuse_unwanted(address: str, status: int, headers: Mapping[str, str]) -> N
         return
     name = HTTPStatus(status).phrase.lower() if status in set(HTTPStatus) else "an unknown status"
     if status in _PASSING or status >= 500:
-        wait = _asked_to_wait(headers)
+        wait = asked_wait(headers)
         said = "too many requests" if status == 429 else f"the server is in trouble, {name}"
         raise _PassingError(f"{said} ({status})", wait)
     if 300 <= status < 400:
         raise RefusedError(f"{address} is elsewhere now, {headers.get('location', 'it does not say where')}", status)
     raise RefusedError(f"{address}: the server refuses, {name} ({status})", status)
-
-
-def _asked_to_wait(headers: Mapping[str, str]) -> float | None:
-    """Seconds that `Retry-After` asks for, in either of its two forms."""
-    said = headers.get("retry-after", "").strip()
-    if said.isascii() and said.isdecimal():
-        return float(said)
-    try:
-        date = parsedate_to_datetime(said)
-    except ValueError:
-        return None
-    aware = date if date.tzinfo else date.replace(tzinfo=UTC)
-    return max(0.0, (aware - datetime.now(UTC)).total_seconds())

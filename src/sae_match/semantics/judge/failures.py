@@ -2,20 +2,19 @@
 
 import random
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 import httpx2
 from openai import APIConnectionError, APIStatusError, APITimeoutError
 
 from sae_match.errors import UserError
 from sae_match.semantics.judge.reading import UnusableError, one_line
+from sae_match.semantics.waiting import asked_wait, own_wait
 
 Failure = APIStatusError | APIConnectionError | UnusableError
 
 _AGAIN = (408, 409, 425, 429)
-# Seconds: between two of our own tries at most, and that a server may ask for.
-_LONGEST_STEP, _LONGEST_WAIT = 60.0, 300.0
+# Seconds that a server may ask us to wait.
+_LONGEST_WAIT = 300.0
 _SHOWN = 200
 # A proxy that refuses to let one through is among them: it is met before the server.
 _ON_THE_WAY = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)
@@ -127,23 +126,8 @@ def seconds_until_next(error: Failure, tries: int, backoff: float) -> float:
     Raises:
         UserError: If the server asks for a long time.
     """
-    step = min(_LONGEST_STEP, backoff * 2.0 ** (tries - 1)) * random.uniform(0.5, 1.5)
-    asked = _asked_for(error)
+    step = own_wait(backoff, tries)
+    asked = asked_wait(error.response.headers) if isinstance(error, APIStatusError) else None
     if asked is not None and asked > _LONGEST_WAIT:
         raise UserError(f"the server asks to wait {asked:.0f} s; all answers are kept, try again then") from error
     return step if asked is None else asked + random.uniform(0, 0.1) * step
-
-
-def _asked_for(error: Failure) -> float | None:
-    """Seconds that a server says to wait: `retry-after`, as a number or a date."""
-    said = error.response.headers.get("retry-after") if isinstance(error, APIStatusError) else None
-    if said is None:
-        return None
-    try:
-        return max(0.0, float(said))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, (parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
-        return None
