@@ -4,6 +4,7 @@ import json
 import logging
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -21,7 +22,7 @@ from pathlib import Path
 from sae_match.semantics.neuronpedia import FromAPI, api_client
 from sae_match.semantics.polite import Manners
 address, cache = sys.argv[1], Path(sys.argv[2])
-source = FromAPI(api_client(cache, address, Manners(), 1e9), address, cache, {MODEL!r}, {SOURCE!r})
+source = FromAPI(api_client(cache, address, Manners(), 3600.0), address, cache, {MODEL!r}, {SOURCE!r})
 print([source.of(number)[0].text for number in range(20)])
 """
 
@@ -139,12 +140,16 @@ def test_a_kept_answer_that_is_damaged_is_asked_for_again(tmp_path, caplog):
 
 def test_two_processes_share_answers_and_pace(tmp_path):
     command = [sys.executable, "-c", SCRIPT]
+    start = time.time()
     with MiniNeuronpedia(features=known(*range(20)), delay=0.05) as server:
         arguments = [server.address, str(tmp_path)]
         both = [subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, text=True) for _ in range(2)]
         said = [running.communicate(timeout=120)[0] for running in both]
         assert sorted(server.asked) == sorted(path(number) for number in range(20))
     assert said == [f"{[f'what {number} means' for number in range(20)]}\n"] * 2
+    # At one a second, the first twenty may come at once; each, whoever made it, puts later ones off by a second.
+    (pace,) = tmp_path.rglob("pace")
+    assert start + 20 <= float(pace.read_text()) <= time.time() + 20
 
 
 def test_a_source_of_which_nothing_is_known_is_said_aloud_once(tmp_path, caplog):
