@@ -91,7 +91,7 @@ def test_a_server_is_asked_nothing_twice_after_an_interruption(tmp_path):
         assert set(server.asked.values()) == {1}
         assert len(server.requests) == len(both_orders)
         assert 60 <= before < len(server.requests)
-    made = f"{len(both_orders) - before:,} calls made, {before:,} answered before"
+    made = f"{len(both_orders) - before:,} calls tried, {before:,} answered before"
     assert made in done.stdout.replace("\n", " ")
     assert "a-model, both orders" in done.stdout
     assert "token_overlap" in done.stdout
@@ -101,7 +101,7 @@ def test_a_server_is_asked_nothing_twice_after_an_interruption(tmp_path):
     # Nobody is there any more, and nobody is needed.
     third = run("judge.py", *told, "hydra.run.dir=third", folder=tmp_path)
     assert f"cannot reach {server.url}" in third.stdout
-    assert f"0 calls made, {len(both_orders):,} answered before" in third.stdout.replace("\n", " ")
+    assert f"0 calls tried, {len(both_orders):,} answered before" in third.stdout.replace("\n", " ")
     assert rows_of(tmp_path / "third" / "judgements.csv") == rows_of(tmp_path / "second" / "judgements.csv")
 
 

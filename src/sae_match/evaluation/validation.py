@@ -34,6 +34,7 @@ from sae_match.matching.layers import PairWatch, save_matching, unwatched
 from sae_match.matching.matching import MatcherSettings, Matching
 from sae_match.matching.planning import GIGABYTE, free_memory
 from sae_match.model.fingerprint import fingerprint
+from sae_match.model.fit import refuse_layers_beyond, refuse_other_width
 from sae_match.model.residual_stream import ResidualStream
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.shelf import SAEShelf
@@ -270,10 +271,7 @@ class MatchValidation(L.LightningModule):
 
     def _refuse_unfit(self, fitting: TextData | None) -> None:
         """Check, before anything is matched, what would stop the validation later."""
-        if beyond := [layer for layer in self.layers if not 0 <= layer < self.stream.n_layers]:
-            raise UserError(
-                f"an SAE is given for layer {beyond[-1]}, the model has layers 0 to {self.stream.n_layers - 1}"
-            )
+        refuse_layers_beyond(self.stream, self.layers)
         if self.needs_fitting and fitting is None:
             raise UserError(f"arms {', '.join(self.fitted_arms)} are fitted on text, and no fitting text is given")
         if fitting is not None and {LINEAR_MAP, LINEAR_MAP_SAE} & set(self.arms):
@@ -281,10 +279,8 @@ class MatchValidation(L.LightningModule):
 
     def _look_at(self, pair: Pair, matcher: PairMatcher) -> None:
         """Note what the SAEs of a pair are; none of them is held."""
-        width = self.stream.width(self.site)
         for layer, sae in zip(pair, matcher.opened(pair), strict=True):
-            if sae.d_in != width:
-                raise UserError(f"SAE of layer {layer} reads width {sae.d_in}, the model's {self.site} has {width}")
+            refuse_other_width(self.stream, self.site, layer, sae.d_in)
             self.widths[layer], self._hashes[layer] = sae.d_sae, sae.content_hash()
 
 

@@ -52,14 +52,17 @@ class Accounted(Protocol):
         """What it did so far."""
 
 
-def asked(judge: Judge, questions: Sequence[Question], evidence: Evidence, console: Console | None) -> list[Answer]:
+def asked(
+    judge: Judge, questions: Sequence[Question], evidence: Evidence, console: Console, bars: Console | None
+) -> list[Answer]:
     """What a judge says to every question.
 
     Args:
         judge: Who is asked.
         questions: About pairs of features.
         evidence: What the judge is shown of each.
-        console: Where progress and the estimate are shown; none for nowhere.
+        console: Where the estimate, before anybody is asked, and the account are told.
+        bars: Where progress is shown; none for nowhere.
     """
     pairs = [
         (
@@ -69,11 +72,11 @@ def asked(judge: Judge, questions: Sequence[Question], evidence: Evidence, conso
         for question in questions
     ]
     estimate = judge.estimate(pairs)
-    if console is not None and estimate.calls:
+    if estimate.calls:
         console.print(f"  {judge.name}: {estimate}", highlight=False, soft_wrap=True)
-    with counting(console, f"asking {judge.name}") as advance:
+    with counting(bars, f"asking {judge.name}") as advance:
         verdicts = judge.judge(pairs, advance)
-    if console is not None and isinstance(judge, Accounted):
+    if isinstance(judge, Accounted):
         console.print(f"  {judge.name}: {_spent(judge.account)}", highlight=False, soft_wrap=True)
     return [
         Answer(question, *pair, verdict) for question, pair, verdict in zip(questions, pairs, verdicts, strict=True)
@@ -83,7 +86,7 @@ def asked(judge: Judge, questions: Sequence[Question], evidence: Evidence, conso
 def _spent(account: Account) -> str:
     price = "at a price that is not known" if account.cost is None else f"${account.cost:.4f}"
     tokens = f"{account.tokens_in:,} tokens in and {account.tokens_out:,} out"
-    return f"{account.calls:,} calls made, {account.cached:,} answered before; {tokens}, {price}"
+    return f"{account.calls:,} calls tried, {account.cached:,} answered before; {tokens}, {price}"
 
 
 def named(judges: Sequence[Judge]) -> dict[str, Judge]:
@@ -175,6 +178,9 @@ class JudgeReport:
             scores |= {f"judge_{number + 2}/{name}": value for name, value in summary(several).items()}
         log_judgements(logger, scores, tables, drawn, self.folder / "figures")
         self._print(judge, answers, agreed)
+        for name, several in said.items():
+            if not any(answer.verdict.labels for answer in several):
+                log.warning("%s has given no label at all; judgements.csv says of each pair why", name)
         self._print_files(tables, logger)
 
     def _write(self, said: Mapping[str, Sequence[Answer]], tables: Mapping[str, Rows]) -> None:

@@ -18,6 +18,9 @@ _EXAMPLES = 3
 class Evidence(Protocol):
     """Says of features what a judge is shown."""
 
+    def fetch(self, questions: Iterable[Question], watch: Callable[[int, int], None]) -> None:
+        """Have at hand what these questions are about."""
+
     def known(self, layer: int) -> list[bool]:
         """Of each feature of a layer, whether there is anything to show."""
 
@@ -49,6 +52,9 @@ class WhereItFires:
 
     def __init__(self, passages: Passages, active: Mapping[int, Int64[Tensor, " d_sae"]]) -> None:
         self.passages, self.active = passages, active
+
+    def fetch(self, questions: Iterable[Question], watch: Callable[[int, int], None]) -> None:
+        """All of it is at hand."""
 
     def known(self, layer: int) -> list[bool]:
         """Whether a feature was ever active."""
