@@ -8,6 +8,7 @@ from statistics import median
 from rich.table import Table
 
 from sae_match.evaluation.results import Result, SpanResult
+from sae_match.report.tables import plain_table
 from sae_match.semantics.judge import Described, Verdict
 from sae_match.semantics.questions import COMPOSED, IDENTICAL, MATCHED, NEAREST, RANDOM, Question
 from sae_match.semantics.scores import LABELS, Kappa, Score, score
@@ -155,7 +156,7 @@ def rows_of(answers: Sequence[Answer]) -> list[dict[str, object]]:
 
 def score_table(answers: Sequence[Answer]) -> Table:
     """One line an arm, between neighbouring layers: counts and mean score with its interval."""
-    table = _table("arm", *_COUNTED)
+    table = plain_table("arm", *_COUNTED)
     for arm in ARMS:
         if found := of_neighbours(answers, arm):
             table.add_row(arm, *_counted(scored(found)), style="bold" if arm == MATCHED else None)
@@ -164,7 +165,7 @@ def score_table(answers: Sequence[Answer]) -> Table:
 
 def cost_table(answers: Sequence[Answer]) -> Table:
     """One line a fifth of matched neighbours, the cheapest first: counts and mean score with its interval."""
-    table = _table("fifth of cost", *_COUNTED)
+    table = plain_table("fifth of cost", *_COUNTED)
     for number, found in by_cost(answers):
         ends = {0: "1 (cheapest)", _QUANTILES - 1: f"{_QUANTILES} (dearest)"}
         table.add_row(ends.get(number, str(number + 1)), *_counted(found))
@@ -183,7 +184,7 @@ def distance_tables(answers: Sequence[Answer]) -> Iterator[Table]:
     for at in range(0, len(starts), _STARTS_ACROSS):
         columns = [(start, arm) for start in starts[at : at + _STARTS_ACROSS] for arm in (MATCHED, COMPOSED)]
         names = (f"from {start}, {'exact' if arm == MATCHED else arm}" for start, arm in columns)
-        table = _table("distance", *names)
+        table = plain_table("distance", *names)
         for distance in shown_distances(distance for start, arm, distance in found if (start, arm) in columns):
             table.add_row(str(distance), *(found.get((*column, distance), "") for column in columns))
         yield table
@@ -199,18 +200,10 @@ def shown_distances(distances: Iterable[int]) -> list[int]:
 
 def kappa_table(kappas: Mapping[str, Kappa]) -> Table:
     """One line a comparison of labels."""
-    table = _table("agreement of", "pairs", "equal labels", "Cohen's kappa")
+    table = plain_table("agreement of", "pairs", "equal labels", "Cohen's kappa")
     for name, found in kappas.items():
         equal = "-" if math.isnan(found.agreement) else f"{found.agreement:.0%}"
         table.add_row(name, f"{found.questions:,}", equal, _with_interval(found))
-    return table
-
-
-def _table(first: str, *others: str) -> Table:
-    table = Table(box=None, padding=(0, 1, 0, 0))
-    table.add_column(first)
-    for name in others:
-        table.add_column(name, justify="right")
     return table
 
 

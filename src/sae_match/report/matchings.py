@@ -11,6 +11,7 @@ from sae_match.files import written_whole
 from sae_match.matching.agreement import Agreement
 from sae_match.matching.layers import Pair
 from sae_match.matching.result import Matching
+from sae_match.report.tables import plain_table
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def save_rows(rows: Sequence[MatchingRow] | Sequence[CompositionRow], path: Path
 
 def matching_table(rows: Sequence[MatchingRow]) -> Table:
     """One line a pair of layers."""
-    table = _table("layers", "features", "pairs", "cost", "gap", "mean\npair cost", "solver", "rounds", "seconds")
+    table = plain_table("layers", "features", "pairs", "cost", "gap", "mean\npair cost", "solver", "rounds", "seconds")
     for row in rows:
         table.add_row(
             f"{row.source_layer} → {row.target_layer}",
@@ -120,7 +121,9 @@ def agreement_table(rows: Sequence[CompositionRow]) -> Table:
 
     Pairs of layers without a feature to compare are left out.
     """
-    table = _table("distance", "pairs of\nlayers", "features\ncompared", "agreement", "least\nagreement", "cost\nratio")
+    table = plain_table(
+        "distance", "pairs of\nlayers", "features\ncompared", "agreement", "least\nagreement", "cost\nratio"
+    )
     compared = [row for row in rows if row.features]
     for distance in sorted({row.distance for row in compared}):
         at = [row for row in compared if row.distance == distance]
@@ -133,15 +136,6 @@ def agreement_table(rows: Sequence[CompositionRow]) -> Table:
             f"{min(agreements):.3f}",
             f"{sum(row.cost_ratio for row in at) / len(at):.3f}",
         )
-    return table
-
-
-def _table(first: str, *others: str) -> Table:
-    # No rules and narrow gaps: all columns fit a terminal of 80.
-    table = Table(box=None, padding=(0, 1, 0, 0))
-    table.add_column(first)
-    for name in others:
-        table.add_column(name, justify="right")
     return table
 
 

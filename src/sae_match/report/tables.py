@@ -33,12 +33,24 @@ def summary(spans: Iterable[SpanResult]) -> dict[str, float]:
     return found
 
 
+def plain_table(first: str, *others: str, least: int | None = None) -> Table:
+    """A table without rules and with narrow gaps, so that many columns fit a terminal of 80.
+
+    Args:
+        first: Title of the column of names.
+        others: Titles of the columns of numbers.
+        least: Least width of these.
+    """
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    table.add_column(first)
+    for name in others:
+        table.add_column(name, justify="right", min_width=least)
+    return table
+
+
 def ladder(spans: Sequence[SpanResult]) -> Table:
     """Arms down, metrics across, each as mean over pairs of layers with its interval; of one span and dataset."""
-    table = Table(box=None, padding=(0, 1, 0, 0))
-    table.add_column("arm")
-    for title in LADDER.values():
-        table.add_column(title, justify="right")
+    table = plain_table("arm", *LADDER.values())
     cells = {(row.arm, row.metric): with_interval(row) for row in spans}
     for arm in dict.fromkeys(row.arm for row in spans):
         style = "bold" if arm == MATCHED else None
@@ -53,10 +65,8 @@ def by_pair(results: Results, metric: str, dataset: str, most: int) -> Iterator[
     values = {(row.source_layer, row.target_layer, row.arm): row.value for row in chosen}
     pairs = sorted({(source, target) for source, target, _ in values})
     for start in range(0, len(pairs), most):
-        table = Table(box=None, padding=(0, 1, 0, 0))
-        table.add_column("arm")
-        for source, target in pairs[start : start + most]:
-            table.add_column(f"{source}→{target}", justify="right", min_width=6)
+        shown = (f"{source}→{target}" for source, target in pairs[start : start + most])
+        table = plain_table("arm", *shown, least=6)
         for arm in arms:
             cells = (values.get((*pair, arm)) for pair in pairs[start : start + most])
             style = "bold" if arm == MATCHED else None
