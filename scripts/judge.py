@@ -40,8 +40,8 @@ def main(settings: JudgeStudySettings) -> None:
     page = None if settings.page is None else JudgedPage(Path(settings.page).expanduser())
     judges = named(open_judges(settings.judges(), cache.folder.parent / "answers"))
     published = _published(settings, collection, cache.folder.parent)
-    report = JudgeReport(console, folder, layers, settings.study, page)
-    report.print_plan(collection.source, starts, settings.matcher, _shown(settings, published, layers), list(judges))
+    report = JudgeReport(console, folder, layers, settings.study, _shown(settings, published, layers), page)
+    report.print_plan(collection.source, starts, settings.matcher, list(judges))
     warn_of_obstacles(judges)
     # Opened first: what cannot be read had better be known before hours of matching.
     source = _source(settings, published, collection, layers)

@@ -29,7 +29,7 @@ def run(tmp_path):
 
 
 def test_only_partners_are_shown_and_controls_are_counted():
-    found = judgements_of({"one": answers(), "two": answers()})
+    found = judgements_of({"one": answers(), "two": answers()}, {"shown": "contexts"})
     assert {pair.arm for pair in found.pairs} == {"matched", "composed"}
     assert len(found.pairs) == 30 + 20 + 20
     assert all(len(pair.verdicts) == 2 for pair in found.pairs)
@@ -45,10 +45,11 @@ def test_the_page_of_the_same_matchings_shows_them(run):
     folder, matchings = run
     page = JudgedPage(folder)
     page.refuse_other_matchings(matchings)
-    page.show({"one": answers()})
+    page.show({"one": answers()}, {"shown": "contexts"})
     value = json.loads(unpacked(folder / "report" / "data" / "judgements.js"))
     assert [judge["name"] for judge in value["judges"]] == ["one"]
     assert len(value["pairs"]) == 70
+    assert value["about"] == [["shown", "contexts"]]
     assert page.file == folder / "report.html"
 
 

@@ -53,16 +53,20 @@ class JudgedPage:
                     f"{self.folder / '.hydra' / 'overrides.yaml'} names"
                 )
 
-    def show(self, said: Mapping[str, Sequence[Answer]]) -> None:
-        """Let the page show what each judge said, by name, to the same questions.
+    def show(self, said: Mapping[str, Sequence[Answer]], about: Mapping[str, str]) -> None:
+        """Let the page show what each judge said, by name, to the same questions, in place of what it showed before.
+
+        Args:
+            said: Answers of each judge.
+            about: What was asked, and by what evidence, by name.
 
         Raises:
             UserError: If the page cannot be written.
         """
-        write_judgements(judgements_of(said), self._chunks)
+        write_judgements(judgements_of(said, about), self._chunks)
 
 
-def judgements_of(said: Mapping[str, Sequence[Answer]]) -> Judgements:
+def judgements_of(said: Mapping[str, Sequence[Answer]], about: Mapping[str, str]) -> Judgements:
     """What a page shows of what each judge said, by name, to the same questions."""
     scores = {
         judge: {arm: scored(several) for arm in ARMS if (several := of_neighbours(answers, arm))}
@@ -79,4 +83,4 @@ def judgements_of(said: Mapping[str, Sequence[Answer]]) -> Judgements:
         target = (question.target_layer, question.target_feature)
         pairs.append(JudgedPair(question.arm, source, target, [answer.verdict for answer in answers]))
         shown |= {source: answers[0].source.text, target: answers[0].target.text}
-    return Judgements(scores, pairs, shown)
+    return Judgements(scores, pairs, shown, about)

@@ -117,6 +117,7 @@ class JudgeReport:
         folder: Run folder.
         layers: That paths lead over.
         study: What is asked about.
+        evidence: What judges are shown, in words.
         page: That shows the judgements as well.
     """
 
@@ -126,27 +127,26 @@ class JudgeReport:
         folder: Path,
         layers: Sequence[int],
         study: StudySettings,
+        evidence: str,
         page: JudgedPage | None = None,
     ) -> None:
         self.console, self.folder, self.layers, self.study, self.page = console, folder, layers, study, page
+        self.evidence = evidence
 
-    def print_plan(
-        self, source: str, starts: Sequence[int], matcher: MatcherSettings, evidence: str, judges: Sequence[str]
-    ) -> None:
+    def print_plan(self, source: str, starts: Sequence[int], matcher: MatcherSettings, judges: Sequence[str]) -> None:
         """All that is known before anything is matched or read.
 
         Args:
             source: Of the SAEs.
             starts: Layers from which descendants are followed.
             matcher: How features are matched.
-            evidence: What judges are shown, in words.
             judges: Who is asked.
         """
         rows = {
             "SAEs": source,
             "layers": f"{self.layers[0]} to {self.layers[-1]}; descendants from {', '.join(map(str, starts))}",
             "matcher": matcher_line(matcher),
-            "evidence": evidence,
+            "evidence": self.evidence,
             "judge": ", then ".join(judges),
         }
         print_rows(self.console, "Plan", rows)
@@ -164,7 +164,7 @@ class JudgeReport:
 
     def finish(self, said: Mapping[str, Sequence[Answer]], logger: Logger | None) -> None:
         """Write and log what each judge said, by name, the first one's in pictures; print the tables."""
-        (judge, answers), *others = said.items()
+        answers, *others = said.values()
         agreed = agreements(said)
         tables = _tables(said, agreed)
         self._write(said, tables)
@@ -172,12 +172,14 @@ class JudgeReport:
         for picture in drawn:
             picture.save(self.folder / "figures")
         if self.page is not None:
-            self.page.show(said)
+            paths = f"{len({answer.question.path for answer in answers}):,} paths"
+            asked_about = f"{paths} over layers {self.layers[0]} to {self.layers[-1]}, {len(answers):,} pairs"
+            self.page.show(said, {"asked about": asked_about, "shown": self.evidence})
         scores = summary(answers)
-        for number, (_, several) in enumerate(others):
+        for number, several in enumerate(others):
             scores |= {f"judge_{number + 2}/{name}": value for name, value in summary(several).items()}
         log_judgements(logger, scores, tables, drawn, self.folder / "figures")
-        self._print(judge, answers, agreed)
+        self._print(said, agreed)
         for name, several in said.items():
             if not any(answer.verdict.labels for answer in several):
                 log.warning("%s has given no label at all; judgements.csv says of each pair why", name)
@@ -199,9 +201,18 @@ class JudgeReport:
         for line in lines:
             self.console.print(line, highlight=False, soft_wrap=True)
 
-    def _print(self, name: str, answers: Sequence[Answer], kappas: Mapping[str, Kappa]) -> None:
+    def _print(self, said: Mapping[str, Sequence[Answer]], kappas: Mapping[str, Kappa]) -> None:
         over = "with 95 % intervals over"
-        self._print_table(f"What {name} says of neighbouring layers, {over} paths", score_table(answers))
+        for judge, answers in said.items():
+            self._print_table(f"What {judge} says of neighbouring layers, {over} paths", score_table(answers))
+            if any(len(set(answer.verdict.labels)) > 1 for answer in answers):
+                self.console.print(
+                    "A pair's score is the mean of its two orders, and it counts under that rounded down.",
+                    highlight=False,
+                )
+        (judge, answers), *others = said.items()
+        if others:
+            self.console.print(f"\nThe following tables, and the figures, are of {judge}.", highlight=False)
         self._print_table(
             "Matched neighbours by cost, ranked within each pair of layers; cheapest first", cost_table(answers)
         )

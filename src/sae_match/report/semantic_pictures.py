@@ -1,6 +1,6 @@
 """Pictures of what a judge said (Figs. 4, 6, 7 left, 8)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from sae_match.report.drawing import BLUE, GREY, ORANGE, Point, add_legend, draw_line, look, panels, set_ticks
 from sae_match.report.judgements import ARMS, Answer, by_cost, by_distance, of_neighbours, relative_costs, scored
@@ -11,7 +11,7 @@ from sae_match.semantics.scores import LABELS, Score
 _NAMES = {1: "different", 2: "maybe", 3: "same"}
 _COLOURS = {1: GREY, 2: ORANGE, 3: BLUE}
 _SCORE = "mean score (1 different, 3 same)"
-_BINS = 30
+_BINS, _FEWEST_BINS = 30, 6
 
 
 def pictures(answers: Sequence[Answer]) -> Iterator[Picture]:
@@ -71,10 +71,11 @@ def semantic_by_cost(answers: Sequence[Answer]) -> Picture:
     set_ticks(scores, [number + 1 for number, _ in found])
     scores.set(xlabel="fifth of the pairs of two layers, cheapest first", ylabel=_SCORE, ylim=(0.9, 3.1))
     by_label = relative_costs(answers)
-    if given := [label for label in LABELS if by_label[label]]:
+    given = [label for label in LABELS if by_label[label]]
+    if given:
         costs.hist(
             [by_label[label] for label in given],
-            bins=_BINS,
+            bins=_bins(by_label),
             color=[_COLOURS[label] for label in given],
             label=[_NAMES[label] for label in given],
             density=True,
@@ -83,7 +84,15 @@ def semantic_by_cost(answers: Sequence[Answer]) -> Picture:
         )
         costs.legend(frameon=False)
     costs.set(xlabel="cost of a pair, in medians of its two layers", ylabel="density")
-    return Picture("semantic_by_cost", figure, [{"fifth": number + 1, **_row(result)} for number, result in found])
+    rows = [{"fifth": number + 1, **_row(result)} for number, result in found]
+    drawn = [{"label": label, "relative_cost": cost} for label in given for cost in sorted(by_label[label])]
+    return Picture("semantic_by_cost", figure, rows, {"costs": drawn} if drawn else {})
+
+
+def _bins(by_label: Mapping[int, Sequence[float]]) -> int:
+    """Fewer where a label has few costs: five of them to a bin, on average."""
+    fewest = min(len(costs) for costs in by_label.values() if costs)
+    return min(_BINS, max(_FEWEST_BINS, fewest // 5))
 
 
 def semantic_by_distance(answers: Sequence[Answer]) -> Picture:

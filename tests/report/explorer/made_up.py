@@ -100,7 +100,7 @@ def judgements():
     """Two judges were asked about three pairs that begin at feature 2 of layer 0, and one at feature 3 of layer 1."""
     no_label = Verdict((), reason=f"refused: {NASTY}")
     pairs = [
-        JudgedPair("matched", (0, 2), (1, 3), [Verdict((3,), 0.5), Verdict((3, 2))]),
+        JudgedPair("matched", (0, 2), (1, 3), [Verdict((3,), 0.5), Verdict((3, 2), reason=NASTY)]),
         JudgedPair("matched", (0, 2), (2, 1), [Verdict((1,), 0.0), Verdict((1, 1))]),
         JudgedPair("composed", (0, 2), (2, 5), [Verdict((2,), 0.25), Verdict((2, 2))]),
         JudgedPair("matched", (1, 3), (2, 5), [Verdict((1,), 0.0), no_label]),
@@ -114,7 +114,7 @@ def judgements():
     }
     features = {feature for pair in pairs for feature in (pair.source, pair.target)}
     shown = {(layer, feature): f"shown of {layer}x{feature} {NASTY}" for layer, feature in sorted(features)}
-    return Judgements(scores, pairs, shown)
+    return Judgements(scores, pairs, shown, {"asked about": "4 paths", "shown": NASTY})
 
 
 def received(file: Path):

@@ -30,12 +30,13 @@ def judged(tmp_path_factory):
 
 def test_every_verdict_stands_in_the_chunk(judged):
     value = json.loads(unpacked(judged.parent / "report" / "data" / "judgements.js"))
+    assert value["about"] == [["asked about", "4 paths"], ["shown", NASTY]]
     assert value["judges"] == [
         {"name": name, "arms": [["matched", 10, 20, 30, at, 2.25, 2.0, 2.5], ["random", 60, 0, 0, 0, 1.0, None, None]]}
         for at, name in enumerate(JUDGES)
     ]
     assert value["pairs"] == [
-        ["matched", 0, 2, 1, 3, [[3, 3.0, 0.5, ""], [2, 2.5, None, ""]]],
+        ["matched", 0, 2, 1, 3, [[3, 3.0, 0.5, ""], [2, 2.5, None, NASTY]]],
         ["matched", 0, 2, 2, 1, [[1, 1.0, 0.0, ""], [1, 1.0, None, ""]]],
         ["composed", 0, 2, 2, 5, [[2, 2.0, 0.25, ""], [2, 2.0, None, ""]]],
         ["matched", 1, 3, 2, 5, [[1, 1.0, 0.0, ""], [None, None, None, f"refused: {NASTY}"]]],
@@ -48,7 +49,7 @@ def test_judgements_replace_those_before_and_leave_nothing_beside_them(tmp_path)
     before = {file.name for file in chunks.iterdir()}
     write_judgements(judgements(), chunks)
     write_judgements(Judgements(), chunks)
-    assert json.loads(unpacked(chunks / "judgements.js")) == {"judges": [], "pairs": [], "shown": []}
+    assert json.loads(unpacked(chunks / "judgements.js")) == {"about": [], "judges": [], "pairs": [], "shown": []}
     assert {file.name for file in chunks.iterdir()} == before
     assert page == tmp_path / "report.html"
 
@@ -69,6 +70,7 @@ def test_scores_stand_above_the_search(browser, judged, size):
         told = tab.locator("#judges-told").text_content()
         assert "overlap: matched pairs 2.25 (2.00 to 2.50), random pairs 1.00." in told
         tab.get_by_text("All scores, and what they are").click()
+        assert f"shown{NASTY}" in tab.locator("#judges-about").text_content()
         assert table(tab, "judges-table") == [
             row
             for at, name in enumerate(JUDGES)
@@ -93,16 +95,16 @@ def test_a_path_says_what_was_said_of_its_steps_and_of_what_lies_further_on(brow
             ["4", "5", DASH, DASH],
         ]
         assert tab.locator("#judged-told").text_content() == (
-            "Asked about 4 pairs that begin on this path: overlap says same of 1, maybe of 1, different of 2; "
+            "Asked about 4 matched and composed pairs that begin on this path: "
+            "overlap says same of 1, maybe of 1, different of 2; "
             "a model says maybe of 2, different of 1, no label of 1."
         )
         tab.get_by_text("Every pair that was asked about").click()
-        matching, composing = "matching the two layers", "composing neighbours"
         assert table(tab, "judged-table") == [
-            ["0/2", "1/3", matching, "same", "maybe (2.5)", "0.5"],
-            ["0/2", "2/1", matching, "different", "different", "0"],
-            ["0/2", "2/5", composing, "maybe", "maybe", "0.25"],
-            ["1/3", "2/5", matching, "different", "no label", f"0; refused: {NASTY}"],
+            ["0/2", "1/3", "same", "maybe (2.5)", "matched", f"overlap: 0.5; a model: {NASTY}"],
+            ["0/2", "2/1", "different", "different", "matched", "overlap: 0"],
+            ["0/2", "2/5", "maybe", "maybe", "composed", "overlap: 0.25"],
+            ["1/3", "2/5", "different", "no label", "matched", f"overlap: 0; a model: refused: {NASTY}"],
         ]
         tab.get_by_text("What the judges were shown").click()
         assert f"shown of 2x1 {NASTY}" in tab.locator("#judged-evidence").inner_text()
@@ -117,7 +119,7 @@ def test_features_are_filtered_by_what_was_said_of_their_step(browser, judged):
     with watched(browser) as tab:
         show(tab, judged)
         for label, names in (("same", ["0/2"]), ("different", ["1/3"]), ("maybe", [])):
-            tab.get_by_label("Show", exact=True).select_option(f"those judged {'the ' * (label == 'same')}{label}")
+            tab.get_by_label("Show", exact=True).select_option(f"judged {label}")
             wait_for_list(tab, names)
             said = tab.locator("#results .numbers").all_text_contents()
             assert all(numbers.endswith(f"judged {label}") for numbers in said)

@@ -39,11 +39,13 @@ class Judgements:
         scores: Of each judge, by name, the score of each arm between neighbouring layers.
         pairs: What was asked about.
         shown: What the judges were shown of each feature.
+        about: What was asked, and by what evidence, by name.
     """
 
     scores: Mapping[str, Mapping[str, Score]] = field(default_factory=dict)
     pairs: Sequence[JudgedPair] = ()
     shown: Mapping[Feature, str] = field(default_factory=dict)
+    about: Mapping[str, str] = field(default_factory=dict)
 
 
 def chunk_of_judgements(chunks: Path) -> Path:
@@ -58,6 +60,7 @@ def write_judgements(judgements: Judgements, chunks: Path) -> None:
         UserError: If it cannot be written.
     """
     value = {
+        "about": list(judgements.about.items()),
         "judges": [
             {"name": name, "arms": [[arm, *_score(score)] for arm, score in arms.items()]}
             for name, arms in judgements.scores.items()
@@ -79,6 +82,6 @@ def _score(score: Score) -> list[object]:
 
 
 def _verdict(verdict: Verdict) -> list[object]:
-    """Label, score, similarity, and why there is no label."""
+    """Label, score, similarity, and the judge's reason or why there is no label."""
     detail = None if verdict.detail is None else rounded(verdict.detail)
     return [verdict.label, rounded(verdict.score), detail, verdict.reason]

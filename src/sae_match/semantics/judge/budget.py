@@ -91,6 +91,12 @@ class Limit:
         """A limit from settings; none for none."""
         return None if dollars is None else cls(dollars)
 
+    @property
+    def room(self) -> float:
+        """Dollars that may still be spent."""
+        with self._changed:
+            return self.dollars - self._spent - sum(self._aside)
+
     def reserve(self, cost: float) -> None:
         """Set aside what a call can cost at most.
 
@@ -152,6 +158,11 @@ class Budget:
         self.prices, self.limit, self._record = prices, limit, record
         self.account = Account(cost=None if prices is None else 0.0)
         self._alone = Lock()
+
+    @property
+    def room(self) -> float | None:
+        """Dollars that may still be spent; none without a limit."""
+        return None if self.limit is None else self.limit.room
 
     def reserve(self, most: Usage) -> float:
         """Set aside what a call can cost at most, in dollars.

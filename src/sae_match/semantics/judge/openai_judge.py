@@ -12,7 +12,7 @@ from sae_match.semantics.judge.asking import Outcome, Patience, ask_all
 from sae_match.semantics.judge.budget import Account, Budget, Limit, prices_of
 from sae_match.semantics.judge.connection import obstacle, refuse_no_way
 from sae_match.semantics.judge.failures import UnansweredError
-from sae_match.semantics.judge.reading import Reply, Usage
+from sae_match.semantics.judge.reading import Reply, Usage, reason_in
 from sae_match.semantics.judge.rubric import SCHEMA, cleaned, read_rubric
 from sae_match.semantics.judge.server import Server
 from sae_match.semantics.judge.settings import JudgeSettings, address, is_openais
@@ -73,7 +73,7 @@ class OpenAIJudge:
         usage = Usage(tokens_in, len(missing) * self._settings.max_tokens)
         prices = self._budget.prices
         cost = None if prices is None else prices.of(usage)
-        return Estimate(len(missing), len(found), usage.tokens_in, usage.tokens_out, cost)
+        return Estimate(len(missing), len(found), usage.tokens_in, usage.tokens_out, cost, self._budget.room)
 
     def judge(self, pairs: Sequence[DescribedPair], watch: Watch = silent) -> list[Verdict]:
         """A verdict for each pair: two labels, one an order; without any where one order got none.
@@ -145,11 +145,12 @@ def refuse_impossible(settings: JudgeSettings) -> None:
 def _verdict(outcomes: Sequence[Outcome]) -> Verdict:
     if not outcomes:
         return Verdict((), reason="a description is empty")
-    labels = []
+    labels, reasons = [], []
     for outcome in outcomes:
         if isinstance(outcome, UnansweredError):
             return Verdict((), reason=str(outcome))
         if outcome.label is None:
             return Verdict((), reason=outcome.reason)
         labels.append(outcome.label)
-    return Verdict(tuple(labels))
+        reasons.append(reason_in(outcome.said))
+    return Verdict(tuple(labels), reason=" / ".join(dict.fromkeys(filter(None, reasons))))

@@ -20,12 +20,15 @@ class OverlapJudge:
 
     Args:
         cuts: That turn an overlap into a label.
-    """
 
-    name = "token_overlap"
+    Attributes:
+        name: With the cuts, where they are not those of everybody.
+    """
 
     def __init__(self, cuts: Cuts) -> None:
         self._cuts = cuts
+        usual = (cuts.partly, cuts.same) == DEFAULT_CUTS
+        self.name = "token_overlap" if usual else f"token_overlap {cuts.partly:g} {cuts.same:g}"
 
     def obstacle(self) -> None:
         """There is none: nobody is called."""

@@ -12,7 +12,7 @@ from sae_match.semantics.scores import LABELS
 # object, which words around it show to be quoted.
 _CLOSING = re.compile(r"label[\"'*_`\s]*[:=\uff1a][\"'*_`\s]*([123])\b[^\d\n}]*\s*\Z", re.IGNORECASE)
 _FENCED = re.compile(r"\A```\w*\s+(.*?)\s*```\Z", re.DOTALL)
-_SHOWN = 80
+_SHOWN, _REASON = 80, 300
 
 
 class UnusableError(ValueError):
@@ -96,15 +96,29 @@ def _label_of_object(content: str) -> int | None:
 
     An object among words may be quoted from a description, which must not decide.
     """
+    answer = _object(content) or {}
+    label = answer.get("label")
+    if isinstance(label, str) and label.strip().isdecimal():
+        label = int(label)
+    return label if type(label) is int and label in LABELS else None
+
+
+def _object(content: str) -> dict[str, Any] | None:
     fenced = _FENCED.search(content.strip())
     try:
         answer = json.loads(fenced[1] if fenced else content)
     except ValueError:
         return None
-    label = answer.get("label") if isinstance(answer, dict) else None
-    if isinstance(label, str) and label.strip().isdecimal():
-        label = int(label)
-    return label if type(label) is int and label in LABELS else None
+    return answer if isinstance(answer, dict) else None
+
+
+def reason_in(said: str) -> str:
+    """Why a model gave its label, in a line: the reason of an object, else its words without the closing label."""
+    answer = _object(said)
+    if answer is None:
+        return one_line(_CLOSING.sub("", said), _REASON)
+    reason = answer.get("reason")
+    return one_line(reason, _REASON) if isinstance(reason, str) else ""
 
 
 def _cut_off(choice: Mapping[str, Any]) -> str:

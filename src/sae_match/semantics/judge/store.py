@@ -111,8 +111,8 @@ class Store:
             some = keys[start : start + _AT_ONCE]
             places = ", ".join("?" * len(some))
             with self._transaction("deferred") as database:
-                rows = database.execute(f"select key, label, reason from answers where key in ({places})", some)
-                found |= {by_key[key]: _reply(label, reason) for key, label, reason in rows}
+                rows = database.execute(f"select key, label, reason, said from answers where key in ({places})", some)
+                found |= {by_key[key]: _reply(*row) for key, *row in rows}
         return found
 
     def holds_any(self, origin: Origin) -> bool:
@@ -125,7 +125,7 @@ class Store:
         """The answer if there is one; else the right to ask for it, unless another process has it."""
         now = time.time()
         with self._transaction() as database:
-            row = database.execute("select label, reason from answers where key = ?", [question.key]).fetchone()
+            row = database.execute("select label, reason, said from answers where key = ?", [question.key]).fetchone()
             if row is not None:
                 return _reply(*row)
             other = "select 1 from claims where key = ? and owner != ? and until > ?"
@@ -217,5 +217,5 @@ class Store:
             raise UserError(f"cannot keep answers in {self.file}: {reason or error}") from error
 
 
-def _reply(label: int | None, reason: str) -> Reply:
-    return Reply(label, reason, refused=label is None)
+def _reply(label: int | None, reason: str, said: str) -> Reply:
+    return Reply(label, reason, refused=label is None, said=said)

@@ -33,7 +33,7 @@ class Verdict:
     Attributes:
         labels: 1, 2 or 3, one for each order of the pair that was asked; empty where the judge gave none.
         detail: Similarity behind the label, of judges that measure one.
-        reason: Why there is no label.
+        reason: What the judge gives as its reason, of judges that do; else why there is no label.
     """
 
     labels: tuple[int, ...]
@@ -61,6 +61,7 @@ class Estimate:
         tokens_in: Tokens that will be sent, at four characters a token.
         tokens_out: Tokens that will come back if every answer is as long as it may be.
         cost: Dollars for these tokens; none where prices are not known.
+        room: Dollars that may be spent; none without a limit.
     """
 
     calls: int = 0
@@ -68,12 +69,19 @@ class Estimate:
     tokens_in: int = 0
     tokens_out: int = 0
     cost: float | None = 0.0
+    room: float | None = None
 
     def __str__(self) -> str:
         price = "at a price that is not known" if self.cost is None else f"about ${self.cost:.2f}"
-        return (
+        said = (
             f"{self.calls:,} calls ({self.cached:,} answered before), about {self.tokens_in:,} tokens in and "
             f"up to {self.tokens_out:,} out, {price}, and more for questions that must be asked again"
+        )
+        if self.room is None or self.cost is None or self.cost <= self.room:
+            return said
+        return (
+            f"{said}; judge.limit leaves ${self.room:.2f}: should that not do, the run ends there, with its answers "
+            "kept, and has no results until the same command with a higher limit has all of them"
         )
 
 

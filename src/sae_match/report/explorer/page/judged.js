@@ -6,6 +6,7 @@ Explorer.judged = (() => {
   const LABELS = { 1: "different", 2: "maybe", 3: "same" };
 
   let judges = [];
+  let about = [];
   /** Pairs by the name of their source feature. */
   const bySource = new Map();
   const shown = new Map();
@@ -15,6 +16,7 @@ Explorer.judged = (() => {
   async function load() {
     const given = await Explorer.loading.packedJson("judgements");
     judges = given.judges;
+    about = given.about;
     for (const [arm, sourceLayer, sourceFeature, targetLayer, targetFeature, verdicts] of given.pairs) {
       const source = format.feature(sourceLayer, sourceFeature);
       const pair = { arm, source, target: format.feature(targetLayer, targetFeature), verdicts: verdicts.map(verdictOf) };
@@ -68,6 +70,8 @@ Explorer.judged = (() => {
       for (const option of document.querySelectorAll("#kind option[data-judged]")) option.remove();
       return;
     }
+    byId("judges-about").replaceChildren(...about.map(([name, value]) =>
+      element("div", {}, element("dt", {}, name), element("dd", {}, value))));
     byId("judges-told").textContent = `Mean scores, from 1 (different) to 3 (the same). ${judges.map(told).join(" ")}`;
     const table = byId("judges-table");
     const names = ["judge", "arm", "different", "maybe", "same", "no label", "mean score", "95 % interval"];
@@ -85,22 +89,22 @@ Explorer.judged = (() => {
     const pairs = rows.flatMap((row) => bySource.get(row.name) ?? []);
     byId("judged").hidden = !judges.length;
     byId("judged-told").textContent = pairs.length
-      ? `Asked about ${format.count(pairs.length)} pairs that begin on this path: ${judges.map((_, judge) => counted(pairs, judge)).join("; ")}.`
+      ? `Asked about ${format.count(pairs.length)} matched and composed pairs that begin on this path: ${judges.map((_, judge) => counted(pairs, judge)).join("; ")}.`
       : "No judge was asked about this path.";
     byId("judged-shown").hidden = !pairs.length;
     if (!pairs.length) return;
     const table = byId("judged-table");
-    const names = ["from", "to", "partner by", ...judges.map(({ name }) => name), "similarity, or why there is no label"];
+    const names = ["from", "to", ...judges.map(({ name }) => name), "arm", "similarity, reason"];
     const body = pairs.map((pair) => element("tr", {},
       element("th", { scope: "row" }, Explorer.opener(pair.source)),
       element("td", {}, Explorer.opener(pair.target)),
-      element("td", { class: "name" }, pair.arm === "matched" ? "matching the two layers" : "composing neighbours"),
       ...pair.verdicts.map((verdict) => element("td", {}, word(verdict))),
-      element("td", { class: "words" }, pair.verdicts.map(why).filter(Boolean).join("; ") || format.dash)));
+      element("td", { class: "name" }, pair.arm),
+      element("td", { class: "words", dir: "auto" }, pair.verdicts.map(why).filter(Boolean).join("; ") || format.dash)));
     table.replaceChildren(table.caption, head(names), element("tbody", {}, ...body));
     const features = [...new Set(pairs.flatMap(({ source, target }) => [source, target]))];
     byId("judged-evidence").replaceChildren(...features.map((name) =>
-      element("div", {}, element("dt", {}, name), element("dd", { dir: "auto" }, shown.get(name) || "nothing"))));
+      element("div", {}, element("dt", {}, name), element("dd", { dir: "auto" }, shown.get(name) || "(nothing is known of it)"))));
   }
 
   function counted(pairs, judge) {
@@ -109,9 +113,11 @@ Explorer.judged = (() => {
     return `${judges[judge].name} says ${counts.filter(([count]) => count).map(([count, name]) => `${name} of ${format.count(count)}`).join(", ")}`;
   }
 
-  function why(verdict) {
-    if (verdict.label === null) return verdict.reason;
-    return verdict.similarity === null ? "" : format.number(verdict.similarity);
+  /** Similarity and reason of a verdict, with the judge's name where there are several. */
+  function why(verdict, judge) {
+    const parts = [verdict.similarity === null ? "" : format.number(verdict.similarity), verdict.reason].filter(Boolean);
+    const name = judges.length > 1 ? `${judges[judge].name}: ` : "";
+    return parts.length ? name + parts.join(", ") : "";
   }
 
   return { load, join, step, label, word, showScores, showPath, LABELS, names: () => judges.map(({ name }) => name) };

@@ -104,7 +104,7 @@ Explorer.path = (() => {
     while (first > 0 && rows[first].step.carries) first--;
     while (last < rows.length - 1 && rows[last + 1].step.carries) last++;
     const stretch = first === last
-      ? (rows.length === 1 ? "" : " At the cuts above it carries on to neither side.")
+      ? (rows.length === 1 ? "" : " At the cuts above it is carried no further.")
       : ` At the cuts above it is carried through ${format.layers(last - first + 1)}, ${rows[first].layer} to ${rows[last].layer}.`;
     return `Active on ${format.count(row.active)} of ${format.count(layer.tokens)} tokens (${format.share(row.share)}), `
       + `on average at ${format.number(row.mean)}. ${whole}${stretch}`;
