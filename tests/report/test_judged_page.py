@@ -8,6 +8,7 @@ import torch
 
 from sae_match.errors import UserError
 from sae_match.matching.result import Matching
+from sae_match.report import judged_page
 from sae_match.report.explorer.writing import write_explorer
 from sae_match.report.judged_page import JudgedPage, judgements_of
 from tests.report.explorer.made_up import SHIFTS, explorer_data, step_data, unpacked
@@ -64,6 +65,16 @@ def test_a_page_of_other_matchings_is_refused(run):
         page.refuse_other_matchings({**matchings, (1, 2): wider})
     with pytest.raises(UserError, match=r"did not match layers 4 and 5; validate them as well"):
         page.refuse_other_matchings({**matchings, (4, 5): other})
+
+
+def test_a_page_that_cannot_be_written_is_refused_before_anybody_is_asked(run, monkeypatch):
+    def refused(folder):
+        # Permissions bind nobody who may do everything, as tests often may.
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr(judged_page, "make_writable", refused)
+    with pytest.raises(UserError, match=r"page=.*: cannot write .*data: Permission denied"):
+        JudgedPage(run[0])
 
 
 def test_a_folder_without_a_page_is_refused(tmp_path):

@@ -7,6 +7,8 @@ from sae_match.report.runs import find_runs
 from tests.report.made_up import results, spans
 from tests.report.run_folders import NEIGHBOURS, run_folder
 
+HEADER = "source_layer,target_layer,arm,dataset,metric,value,low,high,tokens,documents\n"
+
 
 def test_a_run_is_read_with_what_it_was_told(tmp_path):
     run_folder(tmp_path / "out", "cosine", text__seed=3, logger__group="mine")
@@ -48,6 +50,9 @@ def test_a_run_that_several_folders_hold_is_found_once(tmp_path):
         (lambda run: (run / "spans.csv").write_text("span,arm\n1,matched\n"), "has no column dataset"),
         (lambda run: (run / "results.csv").write_bytes(b"\xff\xfe\x00"), "decode"),
         (lambda run: (run / ".hydra" / "hydra.yaml").write_text("hydra: {}"), "overrides"),
+        (lambda run: (run / ".hydra" / "hydra.yaml").write_text("hydra: 3"), "hydra.yaml is cut short"),
+        (lambda run: (run / ".hydra" / "hydra.yaml").write_text("hydra:\n  overrides:\n"), "hydra.yaml is cut short"),
+        (lambda run: (run / "results.csv").write_text(HEADER), "hold no arm"),
         (lambda run: (run / ".hydra" / "hydra.yaml").unlink(), "hydra.yaml cannot be read: .*No such file"),
         (
             lambda run: (run / ".hydra" / "config.yaml").write_text("model: {"),

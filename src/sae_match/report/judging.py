@@ -142,9 +142,10 @@ class JudgeReport:
             matcher: How features are matched.
             judges: Who is asked.
         """
+        followed = ", ".join(map(str, starts)) or "none"
         rows = {
             "SAEs": source,
-            "layers": f"{self.layers[0]} to {self.layers[-1]}; descendants from {', '.join(map(str, starts))}",
+            "layers": f"{self.layers[0]} to {self.layers[-1]}; descendants from {followed}",
             "matcher": matcher_line(matcher),
             "evidence": self.evidence,
             "judge": ", then ".join(judges),
@@ -171,10 +172,6 @@ class JudgeReport:
         drawn = list(pictures(answers))
         for picture in drawn:
             picture.save(self.folder / "figures")
-        if self.page is not None:
-            paths = f"{len({answer.question.path for answer in answers}):,} paths"
-            asked_about = f"{paths} over layers {self.layers[0]} to {self.layers[-1]}, {len(answers):,} pairs"
-            self.page.show(said, {"asked about": asked_about, "shown": self.evidence})
         scores = summary(answers)
         for number, several in enumerate(others):
             scores |= {f"judge_{number + 2}/{name}": value for name, value in summary(several).items()}
@@ -183,6 +180,10 @@ class JudgeReport:
         for name, several in said.items():
             if not any(answer.verdict.labels for answer in several):
                 log.warning("%s has given no label at all; judgements.csv says of each pair why", name)
+        if self.page is not None:
+            paths = f"{len({answer.question.path for answer in answers}):,} paths"
+            asked_about = f"{paths} over layers {self.layers[0]} to {self.layers[-1]}, {len(answers):,} pairs"
+            self.page.show(said, {"asked about": asked_about, "shown": self.evidence})
         self._print_files(tables, logger)
 
     def _write(self, said: Mapping[str, Sequence[Answer]], tables: Mapping[str, Rows]) -> None:

@@ -119,18 +119,21 @@ def _read(folder: Path) -> Run:
     failed = folder / ERROR_FILE
     if failed.is_file():
         raise UserError(failed.read_text(encoding="utf-8").strip() or "failed")
-    config, hydra = (_load(folder / ".hydra" / name) for name in ("config.yaml", "hydra.yaml"))
+    config, hydra = _load(folder / _CONFIG), _load(folder / ".hydra" / "hydra.yaml")
     for name in ("results.csv", "spans.csv"):
         if not (folder / name).is_file():
             raise UserError(f"no {name}, it is not finished")
     results, spans = Results.load(folder / "results.csv"), load_spans(folder / "spans.csv")
-    if not spans:
+    if not spans or not len(results):
         raise UserError("results.csv and spans.csv hold no arm")
-    overrides = (str(override).lstrip("+~").split("=")[0] for override in hydra.hydra.overrides.task)
-    choices = {group: choice for group, choice in hydra.hydra.runtime.choices.items() if group in config}
-    given = frozenset(name for name in overrides if name not in choices)
     settings = dict(_flat(OmegaConf.to_container(config, resolve=False), ""))
-    group = _group(settings.get("logger.group"), hydra)
+    try:
+        overrides = [str(override).lstrip("+~").split("=")[0] for override in hydra.hydra.overrides.task]
+        choices = {group: choice for group, choice in hydra.hydra.runtime.choices.items() if group in config}
+        group = _group(settings.get("logger.group"), hydra)
+    except (AttributeError, TypeError) as error:
+        raise UserError(f"{folder / '.hydra' / 'hydra.yaml'} is cut short: {error}") from error
+    given = frozenset(name for name in overrides if name not in choices)
     return Run(folder, settings, choices, given, results, spans, group)
 
 

@@ -1,11 +1,14 @@
 """Turn an entry point that takes typed settings into a Hydra program."""
 
 import logging
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TypeVar, cast
 
 import hydra
@@ -95,6 +98,24 @@ def _exit_statuses() -> Iterator[None]:
     except KeyboardInterrupt:
         log.info("interrupted; the same command goes on from what is finished")
         raise SystemExit(INTERRUPTED) from None
+
+
+@contextmanager
+def heeding_sigterm() -> Iterator[None]:
+    """Let a SIGTERM end the block as an interruption does, so that what is under way can be kept."""
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        raise SystemExit(TERMINATED)
+
+    if threading.current_thread() is not threading.main_thread():
+        # Only the main thread hears of signals.
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _status(stop: SystemExit) -> str | int | None:

@@ -1,3 +1,4 @@
+import math
 from threading import Event, Thread
 
 import pytest
@@ -74,7 +75,7 @@ def test_prices_are_listed_for_the_papers_judge_at_its_own_server():
     assert Prices(0.15, 0.60).of(Usage(1_000_000, 1_000_000)) == pytest.approx(0.75)
 
 
-@pytest.mark.parametrize(("price_in", "price_out"), [(1.0, None), (None, 1.0), (-1.0, 1.0)])
+@pytest.mark.parametrize(("price_in", "price_out"), [(1.0, None), (None, 1.0), (-1.0, 1.0), (math.nan, 1.0)])
 def test_half_a_price_is_refused(price_in, price_out):
     with pytest.raises(UserError, match="dollars per million tokens"):
         prices_of("another", price_in, price_out, listed=True)

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from sae_match.semantics.judge.reading import Reply, UnusableError, Usage, read_body, read_reply, read_usage
+from sae_match.semantics.judge.reading import Reply, UnusableError, Usage, read_body, read_reply, read_usage, reason_in
 from tests.semantics.judge.mini_server import completion
 
 
@@ -90,3 +90,27 @@ def test_tokens_are_as_counted_by_the_server_if_it_does():
     for usage in (None, {}, {"prompt_tokens": None, "completion_tokens": 3}, {"prompt_tokens": -1}):
         assert read_usage(completion({}, usage=usage)) is None
     assert read_usage(read_body(json.dumps({"choices": []}))) is None
+
+
+def test_a_reason_is_told_in_a_line():
+    assert reason_in('{"reason": "Both are\\nfruit.", "label": 3}') == "Both are fruit."
+    assert reason_in('{"label": 3}') == ""
+    assert reason_in("Both are fruit.\n**Label: 3**") == "Both are fruit."
+    assert reason_in("Label: 3") == ""
+    assert len(reason_in("word " * 500)) <= 301
+
+
+def test_half_a_pair_of_surrogates_is_replaced():
+    reply = read_reply({"choices": [{"message": {"content": "so \ud83d it is\nLabel: 3"}}]})
+    assert (reply.label, reply.said) == (3, "so ? it is\nLabel: 3")
+
+
+def test_what_is_nested_beyond_reason_is_no_answer():
+    with pytest.raises(UnusableError):
+        read_body("[" * 100_000)
+    assert read_reply({"choices": [{"message": {"content": "[" * 100_000}}]}).label is None
+
+
+@pytest.mark.parametrize("count", [True, 10**30, -1, "3", None])
+def test_what_is_no_count_of_tokens_is_unknown(count):
+    assert read_usage({"usage": {"prompt_tokens": 3, "completion_tokens": count}}) is None

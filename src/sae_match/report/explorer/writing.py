@@ -64,7 +64,9 @@ def judgements_of_page(folder: Path) -> tuple[Path, Path]:
     """
     page, chunks = folder / _PAGE, folder / _FOLDER / _CHUNKS
     if not page.is_file():
-        raise UserError(f"page={folder}: there is no {_PAGE}; it must be the folder of a finished validation")
+        raise UserError(
+            f"page={folder}: there is no {_PAGE}; it must be the folder of a finished validation with the arm matched"
+        )
     if not chunk_of_judgements(chunks).is_file():
         raise UserError(
             f"page={folder}: {_PAGE} stands without its folder, or is of an earlier version; run the validation again"

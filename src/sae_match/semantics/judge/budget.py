@@ -41,7 +41,7 @@ def prices_of(model: str, price_in: float | None, price_out: float | None, *, li
     tokens_out = known[1] if price_out is None else price_out
     if tokens_in is None and tokens_out is None:
         return None
-    if tokens_in is None or tokens_out is None or min(tokens_in, tokens_out) < 0:
+    if tokens_in is None or tokens_out is None or not (tokens_in >= 0 and tokens_out >= 0):
         raise UserError(
             "judge.price_in and judge.price_out must both be dollars per million tokens, 0 or more, "
             f"got {price_in} and {price_out}"

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 from sae_match.semantics.scores import LABELS
 
@@ -13,6 +13,8 @@ from sae_match.semantics.scores import LABELS
 _CLOSING = re.compile(r"label[\"'*_`\s]*[:=\uff1a][\"'*_`\s]*([123])\b[^\d\n}]*\s*\Z", re.IGNORECASE)
 _FENCED = re.compile(r"\A```\w*\s+(.*?)\s*```\Z", re.DOTALL)
 _SHOWN, _REASON = 80, 300
+# What no call takes; more cannot be kept either.
+_MOST_TOKENS = 10**12
 
 
 class UnusableError(ValueError):
@@ -52,7 +54,7 @@ def read_body(text: str) -> Mapping[str, Any]:
     """
     try:
         body = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UnusableError(f"an answer that is not JSON: {_shown(text)}") from error
     if not isinstance(body, dict) or not isinstance(body.get("choices"), list):
         raise UnusableError(f"an answer that is no chat completion: {_shown(text)}")
@@ -65,9 +67,11 @@ def read_usage(body: Mapping[str, Any]) -> Usage | None:
     if not isinstance(usage, dict):
         return None
     tokens_in, tokens_out = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    if not (isinstance(tokens_in, int) and isinstance(tokens_out, int) and min(tokens_in, tokens_out) >= 0):
-        return None
-    return Usage(tokens_in, tokens_out)
+    return Usage(tokens_in, tokens_out) if _is_count(tokens_in) and _is_count(tokens_out) else None
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return type(value) is int and 0 <= value <= _MOST_TOKENS
 
 
 def read_reply(body: Mapping[str, Any]) -> Reply:
@@ -83,6 +87,8 @@ def read_reply(body: Mapping[str, Any]) -> Reply:
     content = message.get("content")
     if not isinstance(content, str) or not content.strip():
         return Reply(None, "an empty answer" + _cut_off(choice))
+    # Half of a pair of surrogates has no UTF-8, and could not be kept.
+    content = content.encode("utf-8", "replace").decode("utf-8")
     label = _label_of_object(content)
     if label is None and (closing := _CLOSING.search(content)):
         label = int(closing[1])
@@ -107,7 +113,7 @@ def _object(content: str) -> dict[str, Any] | None:
     fenced = _FENCED.search(content.strip())
     try:
         answer = json.loads(fenced[1] if fenced else content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return answer if isinstance(answer, dict) else None
 
@@ -116,7 +122,7 @@ def reason_in(said: str) -> str:
     """Why a model gave its label, in a line: the reason of an object, else its words without the closing label."""
     answer = _object(said)
     if answer is None:
-        return one_line(_CLOSING.sub("", said), _REASON)
+        return one_line(_CLOSING.sub("", said).rstrip("*_`# "), _REASON)
     reason = answer.get("reason")
     return one_line(reason, _REASON) if isinstance(reason, str) else ""
 
