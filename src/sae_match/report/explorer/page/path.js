@@ -151,13 +151,13 @@ Explorer.path = (() => {
   function tabulate(rows, at) {
     const table = byId("path-table");
     table.caption.textContent = `The path of feature ${rows[at].name}, layer by layer`;
-    const steps = [...judged.names(), ...STEP];
     const column = (name) => element("th", { scope: "col" }, name);
+    const steps = [...judged.names().map((name) => element("th", { scope: "col", class: "judge" }, name)), ...STEP.map(column)];
     const head = element("thead", {},
       element("tr", {},
         element("th", { colspan: OWN.length, scope: "colgroup" }, "the feature"),
         element("th", { colspan: steps.length, scope: "colgroup" }, "the step from the layer before")),
-      element("tr", {}, ...OWN.map(column), ...steps.map(column)));
+      element("tr", {}, ...OWN.map(column), ...steps));
     const body = element("tbody", {}, ...rows.map((row, place) => tableRow(row, place === at)));
     table.replaceChildren(table.caption, head, body);
   }
