@@ -47,8 +47,8 @@ def test_the_second_judge_may_be_the_one_that_cannot_say_anything(gone, tmp_path
 
 def test_the_plan_is_what_is_known_beforehand_and_the_questions_follow(tmp_path):
     console = Console(file=io.StringIO(), width=80)
-    report = JudgeReport(console, tmp_path, [4, 5, 6], StudySettings(live=False, seed=7))
-    report.print_plan("a/saes", [4, 5], MatcherSettings(), "contexts: a text", ["openai m", "token_overlap"])
+    report = JudgeReport(console, tmp_path, [4, 5, 6], StudySettings(live=False, seed=7), "contexts: a text")
+    report.print_plan("a/saes", [4, 5], MatcherSettings(), ["openai m", "token_overlap"])
     assert console.file.getvalue().splitlines() == [
         "Plan",
         "  SAEs     a/saes",

@@ -133,7 +133,8 @@ def interrupted(folder, told, server, requests, by):
 
 def slow(answers):
     def answer(request, number):
-        time.sleep(0.01)
+        # Slow enough for a signal to come while questions are left, however busy the machine is.
+        time.sleep(0.05)
         return answers(request, number)
 
     return answer
