@@ -53,7 +53,7 @@ hydra:
   sweep: {dir: multirun/swept}
   job: {name: small}
   callbacks:
-    failed_jobs: {_target_: sae_match.settings.sweeps.FailedJobs}
+    failed_jobs: {_target_: sae_match.settings.failed_jobs.FailedJobs}
 """
 
 

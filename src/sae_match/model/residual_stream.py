@@ -93,8 +93,7 @@ class ResidualStream(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ResidualStream":
         """Weights that lie on several devices stay there when a trainer moves everything to one."""
         if not self.is_sharded:
-            # torch gives this method of its own no types.
-            super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+            nn.Module._apply(self, fn, recurse)
         return self
 
     @torch.no_grad()

@@ -22,15 +22,17 @@ def lay_out(sections: Sequence[Section], settings: LoggerSettings, name: str, fo
     Raises:
         UserError: If W&B refuses, or the file cannot be written.
     """
+    made = workspace(sections, settings.entity or "", settings.project, name)
     if chosen_mode(settings) != "online":
         file = folder / "workspace.json"
         with written_whole(file) as temporary:
-            temporary.write_text(as_json(workspace(sections, settings.entity or "", settings.project, name)))
+            temporary.write_text(as_json(made))
         return f"W&B is offline: the layout is in {file}; the same command lays it out after `wandb login`"
     try:
-        entity = settings.entity or default_entity()
-        return str(workspace(sections, entity, settings.project, name).save().url)
-    # What it raises is whatever the server's answer made of it.
+        made.entity = settings.entity or default_entity()
+        return str(made.save().url)
+    # W&B's error for a request that failed is in a private module and has no base but Exception; an answer without a
+    # workspace in it fails in whatever way taking it apart does.
     except Exception as error:
         raise UserError(f"W&B has not taken the workspace: {(str(error) or repr(error)).splitlines()[0]}") from error
 

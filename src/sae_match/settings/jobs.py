@@ -58,6 +58,8 @@ def noted_failure() -> Iterator[None]:
             said = stop.code if isinstance(stop.code, str) else f"ended with status {stop.code}"
             log.error(said)
             _note(file, said)
+    # Whatever is wrong with one job, the others are to run: the log has the trace, the job's folder the reason, and
+    # the sweep ends with status 1.
     except Exception as error:
         log.exception("this job failed")
         _note(file, f"{type(error).__name__}: {error}")

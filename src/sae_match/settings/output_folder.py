@@ -12,11 +12,11 @@ from sae_match.files import make_writable
 class OutputFolderCheck(Callback):
     """Hydra callback that makes the output folder of a run or sweep, or ends the program."""
 
-    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+    def on_run_start(self, config: DictConfig, **_kwargs: Any) -> None:
         """Check the folder of a single run."""
         _make(Path(config.hydra.run.dir), "hydra.run.dir")
 
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+    def on_multirun_start(self, config: DictConfig, **_kwargs: Any) -> None:
         """Check the folder that holds the jobs of a sweep."""
         _make(Path(config.hydra.sweep.dir), "hydra.sweep.dir")
 

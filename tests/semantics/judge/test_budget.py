@@ -1,4 +1,5 @@
 import math
+from contextlib import contextmanager
 from threading import Event, Thread
 
 import pytest
@@ -9,6 +10,18 @@ from sae_match.semantics.judge.reading import Usage
 
 # A dollar for a token.
 DEAR = Prices(1e6, 1e6)
+
+
+@contextmanager
+def waiting(purse, most):
+    """A call that finds no room until something happens in the block, and does then."""
+    through = Event()
+    call = Thread(target=lambda: (purse.reserve(most), through.set()))
+    call.start()
+    assert not through.wait(0.1)
+    yield
+    assert through.wait(5)
+    call.join()
 
 
 def budget(limit=None, prices=DEAR):
@@ -40,13 +53,9 @@ def test_a_call_that_would_break_the_limit_is_refused():
 
 def test_a_call_waits_for_those_under_way_to_show_their_cost():
     purse, _ = budget(5.0)
-    aside, through = purse.reserve(Usage(4, 0)), Event()
-    waiting = Thread(target=lambda: (purse.reserve(Usage(3, 0)), through.set()))
-    waiting.start()
-    assert not through.wait(0.1)
-    purse.settle(aside, Usage(1, 0))
-    assert through.wait(5)
-    waiting.join()
+    aside = purse.reserve(Usage(4, 0))
+    with waiting(purse, Usage(3, 0)):
+        purse.settle(aside, Usage(1, 0))
 
 
 def test_judges_that_share_a_limit_keep_it_together():
@@ -54,13 +63,8 @@ def test_judges_that_share_a_limit_keep_it_together():
     one, other = (Budget(DEAR, limit, lambda *_: None) for _ in range(2))
     one.settle(one.reserve(Usage(2, 0)), Usage(2, 0))
     aside = other.reserve(Usage(2, 0))
-    through = Event()
-    waiting = Thread(target=lambda: (one.reserve(Usage(2, 0)), through.set()))
-    waiting.start()
-    assert not through.wait(0.1)
-    other.settle(aside, Usage(1, 0))
-    assert through.wait(5)
-    waiting.join()
+    with waiting(one, Usage(2, 0)):
+        other.settle(aside, Usage(1, 0))
     one.settle(2.0, Usage(2, 0))
     assert (one.account.cost, other.account.cost) == (4.0, 1.0)
     with pytest.raises(UserError, match=r"judge.limit=\$5.*spent \$5.0+ in 3 calls"):

@@ -65,7 +65,8 @@ def read_pickled_tensors(file: Path) -> dict[str, Tensor]:
         raise UserError(
             f"{file} is damaged or holds more than tensors, which could run code and is not opened"
         ) from error
-    except Exception as error:  # A damaged pickle can fail in any way.
+    # The documentation of pickle leaves open what else damaged bytes may raise, and they do raise many things.
+    except Exception as error:
         raise UserError(f"{file} is damaged ({_line(error)}); remove it and fetch it again") from error
     if not isinstance(content, dict):
         raise UserError(f"{file} must hold tensors by name, it holds a {type(content).__name__}")

@@ -47,12 +47,12 @@ Explorer.path = (() => {
   function told(members, details) {
     return members.map(({ index, feature }, at) => {
       const layer = model.layers[index];
+      const name = format.feature(layer.layer, feature);
       return {
-        index, feature, layer: layer.layer, ...details[at],
+        index, feature, name, layer: layer.layer, ...details[at],
         active: layer.active[feature],
         share: layer.active[feature] / layer.tokens,
-        name: format.feature(layer.layer, feature),
-        step: at === 0 ? null : stepTo(members[at - 1], format.feature(layer.layer, feature), layer.active[feature], details[at - 1]),
+        step: at === 0 ? null : stepTo(members[at - 1], name, layer.active[feature], details[at - 1]),
       };
     });
   }
