@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sae_match import SAE, bundled, match
-from sae_match.evaluation.moments import Activity, Moments, explained_variance
+from sae_match.evaluation.statistics.moments import Activity, Moments, explained_variance
 from sae_match.files import written_whole
 from sae_match.matching.similarity import decoder_cosine, rotated
 from sae_match.model.loading import ModelSettings, load_model

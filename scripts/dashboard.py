@@ -8,9 +8,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from sae_match.report.layout import layout
 from sae_match.report.runs import find_runs
-from sae_match.report.workspace import lay_out
+from sae_match.report.tracking.layout import layout
+from sae_match.report.tracking.workspace import lay_out
 from sae_match.settings.entry import entry_point
 from sae_match.settings.report import DashboardSettings
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from sae_match.report.comparing import compare
+from sae_match.report.comparison.comparing import compare
 from sae_match.settings.entry import entry_point
 from sae_match.settings.report import ReportSettings
 

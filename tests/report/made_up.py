@@ -5,7 +5,7 @@ import math
 import pyarrow as pa
 
 from sae_match.evaluation.arms import ARMS
-from sae_match.evaluation.results import Result, Results, SpanResult
+from sae_match.evaluation.statistics.results import Result, Results, SpanResult
 
 METRICS = ("explained_variance", "delta_loss", "matching_score")
 PAIRS = [(0, 1), (1, 2), (2, 3), (0, 2), (1, 3)]

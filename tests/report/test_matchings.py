@@ -15,7 +15,7 @@ from sae_match.matching.solving import Status
 from sae_match.report import matching_progress
 from sae_match.report.matching_progress import MatchingProgress
 from sae_match.report.matchings import CompositionRow, MatchingRow, agreement_table, matching_table, save_rows
-from sae_match.report.progress import MatchingBar
+from sae_match.report.validation.progress import MatchingBar
 
 
 def printed(renderable):

@@ -13,11 +13,17 @@ import wandb
 
 from sae_match import Matching
 from sae_match.errors import UserError
-from sae_match.evaluation.results import save_spans
-from sae_match.report.figures import pictures
-from sae_match.report.pairs import sampled, save_tables
+from sae_match.evaluation.statistics.results import save_spans
 from sae_match.report.tables import charts, summary
-from sae_match.report.wandb_logging import LoggerSettings, log_files, log_validation, open_logger, where_to_look
+from sae_match.report.tracking.wandb_logging import (
+    LoggerSettings,
+    log_files,
+    log_validation,
+    open_logger,
+    where_to_look,
+)
+from sae_match.report.validation.figures import pictures
+from sae_match.report.validation.pairs import sampled, save_tables
 from tests.report.made_up import pair_tables, results, spans
 from tests.report.offline import about, artifacts, only_run, read_back
 
@@ -150,7 +156,9 @@ def test_wandb_is_online_where_there_is_a_key_unless_told_otherwise(key, variabl
     environment |= {"HOME": str(tmp_path), "NETRC": str(tmp_path / "netrc")}
     environment |= {"WANDB_API_KEY": key} if key else {}
     environment |= {"WANDB_MODE": variable} if variable else {}
-    statement = f"from sae_match.report.wandb_logging import *; print(chosen_mode(LoggerSettings(mode={mode!r})))"
+    statement = (
+        f"from sae_match.report.tracking.wandb_logging import *; print(chosen_mode(LoggerSettings(mode={mode!r})))"
+    )
     command = [sys.executable, "-c", statement]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.split()[-1] == expected
@@ -168,7 +176,7 @@ def test_an_online_run_without_credentials_says_what_to_do(tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
     environment |= {"HOME": str(tmp_path), "NETRC": str(tmp_path / "netrc")}
     statement = (
-        "from pathlib import Path; from sae_match.report.wandb_logging import *\n"
+        "from pathlib import Path; from sae_match.report.tracking.wandb_logging import *\n"
         "with open_logger(LoggerSettings(mode='online'), Path('.'), {}): pass"
     )
     command = [sys.executable, "-c", statement]

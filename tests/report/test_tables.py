@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from sae_match.evaluation.results import SpanResult
+from sae_match.evaluation.statistics.results import SpanResult
 from sae_match.report.tables import by_pair, charts, clean_loss, ladder, summary
 from tests.report.made_up import VALUES, ends, results, spans
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from sae_match.evaluation.results import Results
+from sae_match.evaluation.statistics.results import Results
 from tests.conftest import ROOT
 from tests.report.offline import about, only_run
 

@@ -8,7 +8,7 @@ import pytest
 
 from sae_match import Matching
 from sae_match.evaluation.arms import ARMS
-from sae_match.evaluation.results import Results
+from sae_match.evaluation.statistics.results import Results
 from tests.conftest import ROOT
 
 FAST = (

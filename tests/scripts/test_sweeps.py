@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from sae_match.report.layout import layout
 from sae_match.report.runs import find_runs
+from sae_match.report.tracking.layout import layout
 from tests.report.made_up import METRICS
 from tests.report.offline import about, history_names, only_run, summary_names
 from tests.scripts.test_scripts import FAST, assert_refused, run

@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from sae_match import bundled
-from sae_match.evaluation.results import Results
+from sae_match.evaluation.statistics.results import Results
 from sae_match.text.documents import in_part
 from sae_match.text.sources import SourceSettings, open_source
 from tests.conftest import ROOT

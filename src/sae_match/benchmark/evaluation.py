@@ -28,11 +28,11 @@ from sae_match.evaluation.arms import (
     RECONSTRUCT_SOURCE,
     RECONSTRUCT_TARGET,
 )
-from sae_match.evaluation.bootstrap import document_weights
 from sae_match.evaluation.measuring import Subject, measure_batch
 from sae_match.evaluation.plan import Pair, PassPlan
-from sae_match.evaluation.results import Results
 from sae_match.evaluation.settings import EvaluationSettings
+from sae_match.evaluation.statistics.bootstrap import document_weights
+from sae_match.evaluation.statistics.results import Results
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.matching import MatcherSettings

@@ -11,8 +11,8 @@ from sae_match.evaluation.arms import RECONSTRUCT_TARGET, Stage, stand_in
 from sae_match.evaluation.fitting import LinearMap
 from sae_match.evaluation.matchings import PairMatchings
 from sae_match.evaluation.plan import Pair, arms_of
-from sae_match.evaluation.statistics import Active, DocumentVectors, PairActivity
-from sae_match.evaluation.tally import Tally
+from sae_match.evaluation.statistics.streaming import Active, DocumentVectors, PairActivity
+from sae_match.evaluation.statistics.tally import Tally
 from sae_match.model.residual_stream import CleanPass, ResidualStream
 from sae_match.saes.sae import SAE
 from sae_match.saes.sites import Site

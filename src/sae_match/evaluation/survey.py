@@ -10,7 +10,7 @@ from torch import Tensor
 from sae_match.evaluation.arms import LINEAR_MAP_SAE, stand_in
 from sae_match.evaluation.measuring import BatchMeasurement, Features, Subject
 from sae_match.evaluation.plan import Pair, arms_of
-from sae_match.evaluation.tally import ArmKey, LayerKey, Layout
+from sae_match.evaluation.statistics.tally import ArmKey, LayerKey, Layout
 from sae_match.text.batches import TokenBatch
 
 # What this arm puts in place is no affine function of the source layer's features and residuals: the mean of what

@@ -16,18 +16,18 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from sae_match.errors import UserError
 from sae_match.evaluation.arms import COACTIVATION, FITTED_ARMS, LINEAR_MAP, LINEAR_MAP_SAE, MATCHED, checked_arms
-from sae_match.evaluation.bootstrap import document_weights
 from sae_match.evaluation.fitting import refuse_common_documents, refuse_too_few
 from sae_match.evaluation.fitting_pass import fit
 from sae_match.evaluation.matchings import PairMatcher, PairMatchings, fold_of
-from sae_match.evaluation.measures import results_of, spans_of
 from sae_match.evaluation.measuring import Subject, measure_batch
 from sae_match.evaluation.plan import Pair, PassPlan, in_memory, pairs_at, refuse_broken_chains, twins_among
-from sae_match.evaluation.results import Results, SpanResult
 from sae_match.evaluation.resuming import Unfinished
 from sae_match.evaluation.settings import EvaluationSettings, refuse_impossible
+from sae_match.evaluation.statistics.bootstrap import document_weights
+from sae_match.evaluation.statistics.measures import results_of, spans_of
+from sae_match.evaluation.statistics.results import Results, SpanResult
+from sae_match.evaluation.statistics.tally import Layout, Tally
 from sae_match.evaluation.survey import Observer, Survey, surveyed
-from sae_match.evaluation.tally import Layout, Tally
 from sae_match.evaluation.transport import Transport
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.layers import PairWatch, save_matching, unwatched

@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from sae_match.errors import UserError
-from sae_match.evaluation.results import Results, SpanResult, load_spans
+from sae_match.evaluation.statistics.results import Results, SpanResult, load_spans
 from sae_match.report.sweeps import ERROR_FILE, group_name, sweep_folder
 
 Setting = str | int | float | bool | None

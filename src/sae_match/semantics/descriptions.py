@@ -9,9 +9,7 @@ import platformdirs
 
 from sae_match.errors import UserError
 from sae_match.saes.collection import SAECollection
-from sae_match.semantics.explanations import Explanations, described
-from sae_match.semantics.export import Export, Watch
-from sae_match.semantics.neuronpedia import (
+from sae_match.semantics.neuronpedia.api import (
     FromAPI,
     FromBoth,
     Source,
@@ -22,7 +20,9 @@ from sae_match.semantics.neuronpedia import (
     host_of,
     may_describe,
 )
-from sae_match.semantics.polite import Manners, PoliteClient
+from sae_match.semantics.neuronpedia.explanations import Explanations, described
+from sae_match.semantics.neuronpedia.export import Export, Watch
+from sae_match.semantics.neuronpedia.polite import Manners, PoliteClient
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class Descriptions:
     Args:
         names: Of layers whose features have pages on Neuronpedia, the names of the model and the source there.
         open_source: Where the explanations of a model's source come from.
-        prefer: What is preferred where a feature has several; see `sae_match.semantics.explanations.described`.
+        prefer: What is preferred where a feature has several; see `explanations.described`.
         site: Address of the pages.
     """
 

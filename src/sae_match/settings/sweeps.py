@@ -9,9 +9,9 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from sae_match.errors import UserError
-from sae_match.report.comparing import compare
+from sae_match.report.comparison.comparing import compare
 from sae_match.report.sweeps import COMPARISON
-from sae_match.report.wandb_logging import LoggerSettings
+from sae_match.report.tracking.wandb_logging import LoggerSettings
 
 
 class SweepComparison(Callback):

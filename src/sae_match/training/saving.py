@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_match.errors import UserError
-from sae_match.evaluation.moments import Activity, Moments, explained_variance
+from sae_match.evaluation.statistics.moments import Activity, Moments, explained_variance
 from sae_match.files import written_whole
 from sae_match.model.residual_stream import ResidualStream
 from sae_match.saes.formats import gemma_scope, sae_lens

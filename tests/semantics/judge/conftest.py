@@ -3,7 +3,7 @@ import sqlite3
 import pytest
 
 from sae_match.semantics.judge import Described, JudgeSettings, open_judge
-from sae_match.semantics.judge.store import FILE
+from sae_match.semantics.judge.server.store import FILE
 from tests.semantics.judge.mini_server import MiniServer, same_words
 
 PAIRS = [

@@ -5,7 +5,7 @@ import pytest
 
 from sae_match.errors import UserError
 from sae_match.semantics.judge import Described, Judge, JudgeSettings, open_judge, open_judges
-from sae_match.semantics.judge.budget import Account
+from sae_match.semantics.judge.server.budget import Account
 from tests.semantics.judge.conftest import PAIRS, made_up, settings_for, spent_in_all
 from tests.semantics.judge.mini_server import descriptions, labelled, refused, said, same_words
 

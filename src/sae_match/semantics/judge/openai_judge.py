@@ -8,15 +8,15 @@ from pathlib import Path
 from threading import Event
 
 from sae_match.errors import UserError
-from sae_match.semantics.judge.asking import Outcome, Patience, ask_all
-from sae_match.semantics.judge.budget import Account, Budget, Limit, prices_of
-from sae_match.semantics.judge.connection import obstacle, refuse_no_way
-from sae_match.semantics.judge.failures import UnansweredError
-from sae_match.semantics.judge.reading import Reply, Usage, reason_in
 from sae_match.semantics.judge.rubric import SCHEMA, cleaned, read_rubric
-from sae_match.semantics.judge.server import Server
+from sae_match.semantics.judge.server.asking import Outcome, Patience, ask_all
+from sae_match.semantics.judge.server.budget import Account, Budget, Limit, prices_of
+from sae_match.semantics.judge.server.connection import obstacle, refuse_no_way
+from sae_match.semantics.judge.server.failures import UnansweredError
+from sae_match.semantics.judge.server.reading import Reply, Usage, reason_in
+from sae_match.semantics.judge.server.server import Server
+from sae_match.semantics.judge.server.store import Origin, Question, Store
 from sae_match.semantics.judge.settings import JudgeSettings, address, is_openais
-from sae_match.semantics.judge.store import Origin, Question, Store
 from sae_match.semantics.judge.verdicts import DescribedPair, Estimate, Verdict, Watch, silent
 
 # For an estimate, in English.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sae_match.errors import UserError
-from sae_match.semantics.judge.budget import Limit
+from sae_match.semantics.judge.server.budget import Limit
 from sae_match.semantics.judge.settings import JudgeSettings
 from sae_match.semantics.judge.verdicts import Cuts, Judge
 

@@ -1,0 +1,1 @@
+"""Sums in float64 that add up over batches and processes, and the numbers that follow from them."""

@@ -1,0 +1,121 @@
+"""The metrics of `method.md`, with their intervals, from what a validation has added up."""
+
+import math
+from collections.abc import Iterator
+from itertools import groupby
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from sae_match.evaluation.arms import CLEAN, MATCHING_ARMS, RECONSTRUCT_SOURCE, RECONSTRUCT_TARGET, order_of
+from sae_match.evaluation.plan import Pair
+from sae_match.evaluation.statistics.bootstrap import interval
+from sae_match.evaluation.statistics.results import Result, SpanResult
+from sae_match.evaluation.statistics.streaming import (
+    explained_variance,
+    explained_variance_mse,
+    jaccard,
+    macro_score,
+    necessity,
+    sufficiency,
+)
+from sae_match.evaluation.statistics.tally import ArmKey, Tally
+
+_OF_ERRORS = {"explained_variance": explained_variance, "explained_variance_mse": explained_variance_mse}
+_OF_PAIRS = {"matching_score": sufficiency, "necessity": necessity, "jaccard": jaccard}
+
+_Measure = tuple[str, Float64[Tensor, " rows"], int]
+"""Name of a metric, its value for the sample and each replicate, and the tokens it is taken over."""
+
+
+def results_of(tally: Tally) -> Iterator[Result]:
+    """Every metric of every pair, arm and dataset."""
+    for pair in tally.layout.pairs:
+        for dataset in _measured(tally):
+            yield from _of_clean(tally, pair, dataset)
+    for key in _runs(tally):
+        for metric, values, tokens in _measures(tally, key):
+            yield _result(tally, key, metric, values, tokens)
+        if key[1] in MATCHING_ARMS:
+            yield _macro(tally, key)
+
+
+def spans_of(tally: Tally) -> Iterator[SpanResult]:
+    """What arms and datasets are compared by, as the mean over the pairs of layers at the same distance.
+
+    Pairs without the number (no source feature was ever active) are left out. The bootstrap's replicates
+    draw the same documents for all pairs, so that the interval is that of the mean.
+    """
+
+    def group(run: ArmKey) -> tuple[int, int, tuple[int, float], str]:
+        (source, target), arm, dataset = run
+        return target - source, tally.layout.datasets.index(dataset), order_of(arm), arm
+
+    for (span, number, _, arm), runs in groupby(sorted(_runs(tally), key=group), key=group):
+        dataset = tally.layout.datasets[number]
+        found: dict[str, list[Tensor]] = {}
+        for run in runs:
+            for metric, values, _ in _measures(tally, run):
+                found.setdefault(metric, []).extend([values] if values[0].isfinite() else [])
+        for metric, several in found.items():
+            if not several:
+                continue
+            mean = torch.stack(several).nanmean(0)
+            low, high = _ends(tally, dataset, mean)
+            yield SpanResult(span, arm, dataset, metric, float(mean[0]), low, high, len(several))
+
+
+def _runs(tally: Tally) -> list[ArmKey]:
+    measured = _measured(tally)
+    runs = (run for run in tally.layout.runs() if run[2] in measured)
+    return sorted(runs, key=lambda run: (run[0], order_of(run[1]), measured.index(run[2])))
+
+
+def _measured(tally: Tally) -> list[str]:
+    """Datasets of which something was measured."""
+    return [dataset for dataset in tally.layout.datasets if tally.documents(dataset)]
+
+
+def _of_clean(tally: Tally, pair: Pair, dataset: str) -> Iterator[Result]:
+    loss = tally.clean_loss(dataset)
+    yield _result(tally, (pair, CLEAN, dataset), "loss", loss[:, 0] / loss[:, 1], int(loss[0, 1]))
+    for arm, layer in ((RECONSTRUCT_SOURCE, pair[0]), (RECONSTRUCT_TARGET, pair[1])):
+        key, (active, tokens) = (pair, arm, dataset), tally.l0((layer, dataset)).T
+        yield _result(tally, key, "l0", active / tokens, int(tokens[0]))
+        norm = tally.residual((layer, dataset)).mean_square.sqrt()
+        yield _result(tally, key, "residual_norm", norm, int(tokens[0]))
+
+
+def _measures(tally: Tally, key: ArmKey) -> Iterator[_Measure]:
+    pair, arm, dataset = key
+    loss, clean = tally.loss(key), tally.clean_loss(dataset)
+    yield "delta_loss", (loss[:, 0] - clean[:, 0]) / clean[:, 1], int(loss[0, 1])
+    residual, error = tally.residual((pair[1], dataset)), tally.error(key)
+    for name, measure in _OF_ERRORS.items():
+        yield name, measure(residual, error), error.count
+    if arm in MATCHING_ARMS:
+        together, tokens = tally.together(key), int(tally.l0((pair[0], dataset))[0, 1])
+        for name, score in _OF_PAIRS.items():
+            yield name, score(together), tokens
+
+
+def _macro(tally: Tally, key: ArmKey) -> Result:
+    (source, target), arm, dataset = key
+    value = macro_score(tally.joint(key), tally.active((source, dataset)))
+    tokens = int(tally.l0((source, dataset))[0, 1])
+    documents = tally.documents(dataset)
+    return Result(source, target, arm, dataset, "matching_score_macro", value, None, None, tokens, documents)
+
+
+def _result(tally: Tally, key: ArmKey, metric: str, values: Float64[Tensor, " rows"], tokens: int) -> Result:
+    (source, target), arm, dataset = key
+    low, high = _ends(tally, dataset, values)
+    value, documents = float(values[0]), tally.documents(dataset)
+    return Result(source, target, arm, dataset, metric, value, low, high, tokens, documents)
+
+
+def _ends(tally: Tally, dataset: str, values: Float64[Tensor, " rows"]) -> tuple[float, float] | tuple[None, None]:
+    """Ends of the interval; none where there is one document only, or no number."""
+    found = interval(values) if tally.documents(dataset) > 1 and math.isfinite(float(values[0])) else None
+    return (None, None) if found is None else found

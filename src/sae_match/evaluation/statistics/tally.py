@@ -1,0 +1,205 @@
+"""Everything that a validation adds up. All of it is sums, so that batches and processes add up alike."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from sae_match.evaluation.arms import CLEAN, MATCHING_ARMS, RECONSTRUCT_TARGET
+from sae_match.evaluation.plan import Pair, arms_of
+from sae_match.evaluation.statistics.bootstrap import ROWS
+from sae_match.evaluation.statistics.streaming import SPREAD_COLUMNS, DocumentVectors, PairActivity, Spread
+
+#: Where the loss without any stand-in is kept.
+_NO_PAIR = (-1, -1)
+
+ArmKey = tuple[Pair, str, str]
+"""Pair of layers, arm, dataset."""
+LayerKey = tuple[int, str]
+"""Layer, dataset."""
+_Name = tuple[str, int, int, str, str]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What is measured, which determines what is added up.
+
+    Attributes:
+        pairs: Pairs of layers.
+        arms: Arms of each pair, as far as it has them.
+        datasets: Names of the datasets.
+        d_in: Entries of a residual.
+        features: Features of the SAE of each layer.
+        twins: Arms that are another one by another name, with that one; both have the same sums.
+    """
+
+    pairs: Sequence[Pair]
+    arms: Sequence[str]
+    datasets: Sequence[str]
+    d_in: int
+    features: Mapping[int, int]
+    twins: Mapping[str, str] = field(default_factory=dict)
+
+    def layers(self) -> list[LayerKey]:
+        """Every layer that takes part, on every dataset."""
+        layers = sorted({layer for pair in self.pairs for layer in pair})
+        return [(layer, dataset) for layer in layers for dataset in self.datasets]
+
+    def runs(self) -> list[ArmKey]:
+        """Every pair and arm, on every dataset."""
+        return [
+            (pair, arm, dataset) for pair in self.pairs for arm in arms_of(pair, self.arms) for dataset in self.datasets
+        ]
+
+
+class Tally:
+    """Sums over the batches of a validation, with a row for each replicate of the bootstrap.
+
+    Args:
+        layout: What is added up.
+        references: For `residual` of each layer and `error` of each arm, the mean vector.
+    """
+
+    def __init__(self, layout: Layout, references: Mapping[_Name, Float64[Tensor, " d_in"]] | None = None) -> None:
+        self.layout = layout
+        self.references = dict(references or {})
+        self._sums: dict[_Name, Tensor] = dict(self._empty())
+
+    def add_clean(
+        self, dataset: str, losses: Float64[Tensor, "documents two"], weights: Float64[Tensor, "rows documents"]
+    ) -> None:
+        """Add the clean pass of a batch: total loss and number of predictions of each document."""
+        self._sums["documents", *_NO_PAIR, "", dataset] += losses.shape[0]
+        self._sums["loss", *_NO_PAIR, CLEAN, dataset] += weights @ losses
+
+    def add_layer(
+        self,
+        key: LayerKey,
+        residual: DocumentVectors,
+        active: Float64[Tensor, "documents two"],
+        by_feature: Int64[Tensor, " d_sae"],
+        weights: Float64[Tensor, "rows documents"],
+    ) -> None:
+        """Add a batch's true residuals of a layer, active features and tokens by document, and activity by feature."""
+        self._add_vectors(("residual", *_layer(key)), residual, weights)
+        self._sums["l0", *_layer(key)] += weights @ active
+        self._sums["active", *_layer(key)] += by_feature
+
+    def add_error(self, key: ArmKey, error: DocumentVectors, weights: Float64[Tensor, "rows documents"]) -> None:
+        """Add a batch's reconstruction error under an arm."""
+        self._add_vectors(("error", *self._arm(key)), error, weights)
+
+    def add_loss(
+        self, key: ArmKey, losses: Float64[Tensor, "documents two"], weights: Float64[Tensor, "rows documents"]
+    ) -> None:
+        """Add a batch's loss under an arm: total and number of predictions of each document."""
+        self._sums["loss", *self._arm(key)] += weights @ losses
+
+    def add_pairs(self, key: ArmKey, activity: PairActivity, weights: Float64[Tensor, "rows documents"]) -> None:
+        """Add how often both features of an arm's pairs were active on a batch."""
+        self._sums["together", *self._arm(key)] += weights @ activity.columns
+        self._sums["joint", *self._arm(key)] += activity.joint
+
+    def documents(self, dataset: str) -> int:
+        """Documents of a dataset that were added."""
+        return int(self._sums["documents", *_NO_PAIR, "", dataset])
+
+    def clean_loss(self, dataset: str) -> Float64[Tensor, "rows two"]:
+        """Total loss and number of predictions of the clean pass."""
+        return self._sums["loss", *_NO_PAIR, CLEAN, dataset]
+
+    def loss(self, key: ArmKey) -> Float64[Tensor, "rows two"]:
+        """Total loss and number of predictions under an arm."""
+        return self._sums["loss", *self._arm(key)]
+
+    def residual(self, key: LayerKey) -> Spread:
+        """Spread of the true residuals of a layer."""
+        return self._spread(("residual", *_layer(key)))
+
+    def error(self, key: ArmKey) -> Spread:
+        """Spread of an arm's reconstruction error."""
+        return self._spread(("error", *self._arm(key)))
+
+    def l0(self, key: LayerKey) -> Float64[Tensor, "rows two"]:
+        """Active features and tokens of a layer."""
+        return self._sums["l0", *_layer(key)]
+
+    def active(self, key: LayerKey) -> Float64[Tensor, " d_sae"]:
+        """Tokens on which each feature of a layer was active."""
+        return self._sums["active", *_layer(key)]
+
+    def together(self, key: ArmKey) -> Float64[Tensor, "rows three"]:
+        """Over all pairs: tokens on which both features were active, the source's, the target's."""
+        return self._sums["together", *self._arm(key)]
+
+    def joint(self, key: ArmKey) -> Float64[Tensor, " n_source"]:
+        """Tokens on which a source feature and its partner were both active."""
+        return self._sums["joint", *self._arm(key)]
+
+    def refer(self, references: Iterable[tuple[LayerKey | ArmKey, Tensor]]) -> None:
+        """Set the references of residuals (by layer) and of errors (by arm)."""
+        for key, vector in references:
+            name = ("residual", *_layer(key)) if len(key) == 2 else ("error", *self._arm(key))
+            self.references[name] = vector.double().cpu()
+
+    def reference(self, key: LayerKey | ArmKey) -> Float64[Tensor, " d_in"]:
+        """The reference of a layer's residuals or of an arm's errors."""
+        return self.references[("residual", *_layer(key)) if len(key) == 2 else ("error", *self._arm(key))]
+
+    def flat(self) -> Float64[Tensor, " entries"]:
+        """All sums in one vector, in an order that follows from the layout."""
+        return torch.cat([self._sums[name].flatten() for name in sorted(self._sums)])
+
+    def fill(self, flat: Float64[Tensor, " entries"]) -> None:
+        """Replace all sums by those that `flat` gave, here or elsewhere.
+
+        Raises:
+            ValueError: If they are of another layout.
+        """
+        names = sorted(self._sums)
+        sizes = [self._sums[name].numel() for name in names]
+        if sum(sizes) != len(flat):
+            raise ValueError(f"{len(flat)} sums do not fill a layout of {sum(sizes)}")
+        for name, part in zip(names, flat.split(sizes), strict=True):
+            self._sums[name] = part.reshape(self._sums[name].shape).clone()
+
+    def _empty(self) -> Iterator[tuple[_Name, Tensor]]:
+        layout = self.layout
+        for dataset in layout.datasets:
+            yield ("documents", *_NO_PAIR, "", dataset), _zeros(())
+            yield ("loss", *_NO_PAIR, CLEAN, dataset), _zeros((ROWS, 2))
+        for key in layout.layers():
+            yield ("residual", *_layer(key)), _zeros((ROWS * SPREAD_COLUMNS + layout.d_in,))
+            yield ("l0", *_layer(key)), _zeros((ROWS, 2))
+            yield ("active", *_layer(key)), _zeros((layout.features[key[0]],))
+        for run in layout.runs():
+            yield ("loss", *self._arm(run)), _zeros((ROWS, 2))
+            yield ("error", *self._arm(run)), _zeros((ROWS * SPREAD_COLUMNS + layout.d_in,))
+            if run[1] in MATCHING_ARMS:
+                yield ("together", *self._arm(run)), _zeros((ROWS, 3))
+                yield ("joint", *self._arm(run)), _zeros((layout.features[run[0][0]],))
+
+    def _add_vectors(self, name: _Name, vectors: DocumentVectors, weights: Float64[Tensor, "rows documents"]) -> None:
+        size = ROWS * SPREAD_COLUMNS
+        self._sums[name][:size] += vectors.weighted(weights).flatten()
+        self._sums[name][size:] += vectors.total
+
+    def _spread(self, name: _Name) -> Spread:
+        size = ROWS * SPREAD_COLUMNS
+        sums = self._sums[name]
+        return Spread(sums[:size].view(ROWS, SPREAD_COLUMNS), sums[size:], self.references[name])
+
+    def _arm(self, key: ArmKey) -> tuple[int, int, str, str]:
+        """Where an arm is kept: what does not depend on the source layer once a target, twins in one place."""
+        (source, target), arm, dataset = key
+        return (-1 if arm == RECONSTRUCT_TARGET else source), target, self.layout.twins.get(arm, arm), dataset
+
+
+def _zeros(shape: tuple[int, ...]) -> Tensor:
+    return torch.zeros(shape, dtype=torch.float64)
+
+
+def _layer(key: LayerKey) -> tuple[int, int, str, str]:
+    return key[0], key[0], "", key[1]

@@ -1,0 +1,127 @@
+"""From folders of runs to tables, pictures and a W&B run that compare them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.measure import Measurement
+
+from sae_match.report.comparison.comparison import Comparison, chosen, save_tables, tables
+from sae_match.report.comparison.joining import join
+from sae_match.report.comparison.naming import Naming, by_number, namings
+from sae_match.report.comparison.pictures import pictures
+from sae_match.report.pictures import Picture
+from sae_match.report.runs import Run, Unfinished, find_runs
+from sae_match.report.tracking.wandb_logging import LoggerSettings, log_comparison, open_logger, where_to_look
+
+# Columns of a terminal in which every table fits.
+_UNBOUNDED = 10_000
+_TABLES = ("comparison.csv", "comparison_by_layer.csv", "comparison.md")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A comparison that was written.
+
+    Attributes:
+        folder: Where it is.
+        comparison: The runs, and what of them is shown.
+        pictures: Saved in `folder/figures`.
+    """
+
+    folder: Path
+    comparison: Comparison
+    pictures: Sequence[Picture]
+
+
+def compare(
+    folders: Sequence[Path],
+    destination: Path,
+    console: Console,
+    logger: LoggerSettings,
+    *,
+    arms: Sequence[str] = (),
+    metrics: Sequence[str] = (),
+) -> list[Kept]:
+    """Join the finished runs below folders, write, print and log their comparison.
+
+    Args:
+        folders: Of runs, of sweeps, or of anything that holds some.
+        destination: Folder of the comparison; runs of several models or texts have a folder each in it.
+        console: Where tables go.
+        logger: Where the comparison is logged, in the group of the runs if they share one.
+        arms: Arms that are shown; `matched` if none is asked for, all of a single run.
+        metrics: Metrics that are shown; the ladder's if none is asked for.
+
+    Raises:
+        UserError: If there are no finished runs, or none has an arm or metric that is asked for.
+    """
+    runs, unfinished = find_runs(folders)
+    joined = join(runs)
+    compared = [chosen(one, arms, metrics) for one in joined]
+    places = [destination] if len(compared) == 1 else [destination / f"kind_{n}" for n in range(1, len(compared) + 1)]
+    _say(console, runs, unfinished, len(joined))
+    kept = [_keep(comparison, folder) for comparison, folder in zip(compared, places, strict=True)]
+    for one in kept:
+        _print(console, one, apart=len(kept) > 1)
+    console.print(f"\n[bold]Files[/bold] in {destination}", highlight=False, soft_wrap=True)
+    console.print(f"  {', '.join(_TABLES)}, figures/*.png", highlight=False)
+    _log(console, kept, runs, destination, logger)
+    return kept
+
+
+def _keep(comparison: Comparison, folder: Path) -> Kept:
+    save_tables(comparison, folder)
+    drawn = list(pictures(comparison))
+    for picture in drawn:
+        picture.save(folder / "figures")
+    return Kept(folder, comparison, drawn)
+
+
+def _say(console: Console, runs: Sequence[Run], unfinished: Sequence[Unfinished], kinds: int) -> None:
+    console.print(f"[bold]Comparison[/bold] of {len(runs)} finished run{'s' * (len(runs) > 1)}", highlight=False)
+    for one in unfinished:
+        console.print(f"  [red]left out[/red]  {one.folder}: {one.reason}", highlight=False, soft_wrap=True)
+    if kinds > 1:
+        console.print(
+            f"  [red]kept apart[/red]  they are of {kinds} models or texts: a comparison for each",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _print(console: Console, kept: Kept, *, apart: bool) -> None:
+    joined = kept.comparison.joined
+    if apart:
+        console.print(f"\n[bold]{kept.folder.name}[/bold]: {joined.about}", highlight=False, soft_wrap=True)
+    for note in joined.notes:
+        console.print(f"  {note}", highlight=False, soft_wrap=True)
+    console.print("\nMeans over pairs of layers, with 95 % intervals over documents", style="italic", highlight=False)
+    naming = next((one for one in namings(joined) if _fits(console, kept.comparison, one)), by_number(joined))
+    for line in naming.legend:
+        console.print(f"  {line}", highlight=False, soft_wrap=True)
+    for title, table in tables(kept.comparison, naming):
+        console.print(f"\n{title}", style="italic", highlight=False)
+        console.print(table)
+
+
+def _fits(console: Console, comparison: Comparison, naming: Naming) -> bool:
+    """Whether no cell has to be broken."""
+    unbounded = console.options.update(max_width=_UNBOUNDED)
+    return all(
+        Measurement.get(console, unbounded, table).maximum <= console.width for _, table in tables(comparison, naming)
+    )
+
+
+def _log(
+    console: Console, kept: Sequence[Kept], runs: Sequence[Run], destination: Path, settings: LoggerSettings
+) -> None:
+    groups = {run.group for run in runs}
+    shared = groups.pop() if len(groups) == 1 else None
+    settings = replace(settings, group=settings.group or shared, name=settings.name or "comparison", job_type="report")
+    with open_logger(settings, destination, {"runs": [str(run.folder) for run in runs]}) as logger:
+        for one in kept:
+            log_comparison(logger, one.pictures, one.folder, prefix="" if len(kept) == 1 else f"{one.folder.name}/")
+        if (line := where_to_look(logger)) is not None:
+            console.print(f"  W&B: {line}", highlight=False, soft_wrap=True)

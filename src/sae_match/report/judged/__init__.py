@@ -1,0 +1,1 @@
+"""What judges said, as tables, pictures and on the page."""

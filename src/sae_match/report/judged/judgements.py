@@ -1,0 +1,225 @@
+"""What a judge said, as tables and results."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from rich.table import Table
+
+from sae_match.evaluation.statistics.results import Result, SpanResult
+from sae_match.report.tables import plain_table
+from sae_match.semantics.judge import Described, Verdict
+from sae_match.semantics.questions import COMPOSED, IDENTICAL, MATCHED, NEAREST, RANDOM, Question
+from sae_match.semantics.scores import LABELS, Kappa, Score, score
+
+#: Arms in the order in which tables show them.
+ARMS = (IDENTICAL, MATCHED, NEAREST, COMPOSED, RANDOM)
+SCORE = "semantic_score"
+_QUANTILES = 5
+_COUNTED = ("different", "maybe", "same", "no label", "mean score")
+# Of a table by distance: lines of near and of far layers at most, and starting layers that it has room for.
+_NEAR, _FAR, _STARTS_ACROSS = 6, 6, 2
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A question, what the judge was shown, and what it said."""
+
+    question: Question
+    source: Described
+    target: Described
+    verdict: Verdict
+
+
+def scored(answers: Sequence[Answer]) -> Score:
+    """Mean score of answers, and their counts."""
+    return score(
+        [answer.verdict.score for answer in answers],
+        [answer.verdict.label for answer in answers],
+        [answer.question.path for answer in answers],
+    )
+
+
+def of_neighbours(answers: Sequence[Answer], arm: str) -> list[Answer]:
+    """Answers about steps of paths, or about the controls that go with them."""
+    furthest = 0 if arm == IDENTICAL else _step(answers)
+    return [answer for answer in answers if answer.question.arm == arm and answer.question.distance == furthest]
+
+
+def by_pair(answers: Sequence[Answer]) -> Iterator[tuple[tuple[str, int, int], Score]]:
+    """Score of each arm and pair of layers."""
+    groups: dict[tuple[str, int, int], list[Answer]] = {}
+    for answer in answers:
+        question = answer.question
+        groups.setdefault((question.arm, question.source_layer, question.target_layer), []).append(answer)
+    for key in sorted(groups, key=lambda key: (ARMS.index(key[0]), key[1:])):
+        yield key, scored(groups[key])
+
+
+def by_cost(answers: Sequence[Answer]) -> list[tuple[int, Score]]:
+    """Score by quantile of pair cost, ranked within each pair of layers: costs of other layers have other scales."""
+    groups: list[list[Answer]] = [[] for _ in range(_QUANTILES)]
+    for steps in _by_layers(answers).values():
+        ranked = sorted(steps, key=lambda step: step.question.cost)
+        for rank, step in enumerate(ranked):
+            # The middle of a rank: a lone pair is neither cheap nor dear.
+            groups[(2 * rank + 1) * _QUANTILES // (2 * len(ranked))].append(step)
+    return [(number, scored(group)) for number, group in enumerate(groups) if group]
+
+
+def relative_costs(answers: Sequence[Answer]) -> dict[int, list[float]]:
+    """Costs of steps by label, in medians of the same two layers: costs of other layers have other scales."""
+    found: dict[int, list[float]] = {label: [] for label in LABELS}
+    for steps in _by_layers(answers).values():
+        middle = median(step.question.cost for step in steps)
+        for step in steps:
+            # Pairs that cost nothing at all have no scale.
+            if step.verdict.label is not None and middle > 0:
+                found[step.verdict.label].append(step.question.cost / middle)
+    return found
+
+
+def _by_layers(answers: Sequence[Answer]) -> dict[tuple[int, int], list[Answer]]:
+    """Steps of paths whose cost is known, by pair of layers."""
+    groups: dict[tuple[int, int], list[Answer]] = {}
+    for step in of_neighbours(answers, MATCHED):
+        if math.isfinite(step.question.cost):
+            groups.setdefault((step.question.source_layer, step.question.target_layer), []).append(step)
+    return groups
+
+
+def by_distance(answers: Sequence[Answer]) -> list[tuple[tuple[str, int, int], Score]]:
+    """Of `by_pair`, what is about descendants: exact and composed matchings from each starting layer."""
+    found = [(key, result) for key, result in by_pair(answers) if key[0] in (MATCHED, COMPOSED)]
+    starts = {source for (arm, source, _), _ in found if arm == COMPOSED}
+    return [(key, result) for key, result in found if key[1] in starts]
+
+
+def results_of(answers: Sequence[Answer], judge: str) -> Iterator[Result]:
+    """Scores and shares of labels of each arm and pair of layers, as results of the dataset `judge`."""
+    for (arm, source, target), found in by_pair(answers):
+        labelled = sum(found.counts[:3])
+        at = (source, target, arm, judge)
+        yield Result(*at, SCORE, found.value, found.low, found.high, labelled, found.paths)
+        for label, count in zip(LABELS, found.counts[:3], strict=True):
+            share = count / labelled if labelled else math.nan
+            yield Result(*at, f"semantic_share_{label}", share, None, None, labelled, found.paths)
+
+
+def spans_of(answers: Sequence[Answer], judge: str) -> Iterator[SpanResult]:
+    """Scores of each arm over all pairs of layers at the same distance, and by fifth of the cost of neighbours."""
+    for arm, span in sorted({(answer.question.arm, answer.question.distance) for answer in answers}, key=_place):
+        several = [answer for answer in answers if (answer.question.arm, answer.question.distance) == (arm, span)]
+        layers = {(answer.question.source_layer, answer.question.target_layer) for answer in several}
+        yield _span(span, arm, judge, SCORE, scored(several), len(layers))
+    steps = of_neighbours(answers, MATCHED)
+    layers = {(step.question.source_layer, step.question.target_layer) for step in steps}
+    for number, found in by_cost(answers):
+        yield _span(_step(answers), MATCHED, judge, f"{SCORE}_fifth_{number + 1}", found, len(layers))
+
+
+def _span(span: int, arm: str, judge: str, metric: str, found: Score, pairs: int) -> SpanResult:
+    return SpanResult(span, arm, judge, metric, found.value, found.low, found.high, pairs)
+
+
+def _place(group: tuple[str, int]) -> tuple[int, int]:
+    return ARMS.index(group[0]), group[1]
+
+
+def summary(answers: Sequence[Answer]) -> dict[str, float]:
+    """Mean score of each arm between neighbouring layers, with its interval."""
+    found: dict[str, float] = {}
+    for arm in ARMS:
+        if several := of_neighbours(answers, arm):
+            result = scored(several)
+            ends = {f"{SCORE}/{arm}/low": result.low, f"{SCORE}/{arm}/high": result.high}
+            found |= {f"{SCORE}/{arm}": result.value, **{name: end for name, end in ends.items() if end is not None}}
+    return found
+
+
+def rows_of(answers: Sequence[Answer]) -> list[dict[str, object]]:
+    """Every answer, with what the judge was shown."""
+    return [
+        {
+            **vars(answer.question),
+            "label": answer.verdict.label,
+            "score": answer.verdict.score,
+            "similarity": answer.verdict.detail,
+            "reason": answer.verdict.reason,
+            "source_description": answer.source.text,
+            "target_description": answer.target.text,
+        }
+        for answer in answers
+    ]
+
+
+def score_table(answers: Sequence[Answer]) -> Table:
+    """One line an arm, between neighbouring layers: counts and mean score with its interval."""
+    table = plain_table("arm", *_COUNTED)
+    for arm in ARMS:
+        if found := of_neighbours(answers, arm):
+            table.add_row(arm, *_counted(scored(found)), style="bold" if arm == MATCHED else None)
+    return table
+
+
+def cost_table(answers: Sequence[Answer]) -> Table:
+    """One line a fifth of matched neighbours, the cheapest first: counts and mean score with its interval."""
+    table = plain_table("fifth of cost", *_COUNTED)
+    for number, found in by_cost(answers):
+        ends = {0: "1 (cheapest)", _QUANTILES - 1: f"{_QUANTILES} (dearest)"}
+        table.add_row(ends.get(number, str(number + 1)), *_counted(found))
+    return table
+
+
+def distance_tables(answers: Sequence[Answer]) -> Iterator[Table]:
+    """One line a distance, near ones all and far ones some; a column for exact and composed from each start.
+
+    A table has two starts at most, as there is no room for more.
+    """
+    found = {
+        (source, arm, target - source): _with_interval(result) for (arm, source, target), result in by_distance(answers)
+    }
+    starts = sorted({start for start, _, _ in found})
+    for at in range(0, len(starts), _STARTS_ACROSS):
+        columns = [(start, arm) for start in starts[at : at + _STARTS_ACROSS] for arm in (MATCHED, COMPOSED)]
+        names = (f"from {start}, {'exact' if arm == MATCHED else arm}" for start, arm in columns)
+        table = plain_table("distance", *names)
+        for distance in shown_distances(distance for start, arm, distance in found if (start, arm) in columns):
+            table.add_row(str(distance), *(found.get((*column, distance), "") for column in columns))
+        yield table
+
+
+def shown_distances(distances: Iterable[int]) -> list[int]:
+    """The first ones all, since meaning fades fast; of the others every so many, back from the last."""
+    ordered = sorted(set(distances))
+    near, far = ordered[:_NEAR], ordered[_NEAR:]
+    step = max(1, math.ceil(len(far) / _FAR))
+    return near + far[::-step][::-1]
+
+
+def kappa_table(kappas: Mapping[str, Kappa]) -> Table:
+    """One line a comparison of labels."""
+    table = plain_table("agreement of", "pairs", "equal labels", "Cohen's kappa")
+    for name, found in kappas.items():
+        equal = "-" if math.isnan(found.agreement) else f"{found.agreement:.0%}"
+        table.add_row(name, f"{found.questions:,}", equal, _with_interval(found))
+    return table
+
+
+def _counted(found: Score) -> Iterator[str]:
+    yield from (f"{count:,}" for count in found.counts)
+    yield _with_interval(found)
+
+
+def _with_interval(found: Score | Kappa) -> str:
+    if math.isnan(found.value):
+        return "-"
+    if found.low is None or found.high is None:
+        return f"{found.value:.2f}"
+    return f"{found.value:.2f} [dim]{found.low:.2f}…{found.high:.2f}[/dim]"
+
+
+def _step(answers: Sequence[Answer]) -> int:
+    """Distance of neighbouring layers."""
+    return min((answer.question.distance for answer in answers if answer.question.distance), default=1)

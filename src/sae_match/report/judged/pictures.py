@@ -1,0 +1,131 @@
+"""Pictures of what a judge said (Figs. 4, 6, 7 left, 8)."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from sae_match.report.drawing import BLUE, GREY, ORANGE, Point, add_legend, draw_line, look, panels, set_ticks
+from sae_match.report.judged.judgements import ARMS, Answer, by_cost, by_distance, of_neighbours, relative_costs, scored
+from sae_match.report.pictures import Picture
+from sae_match.semantics.questions import COMPOSED, MATCHED, RANDOM
+from sae_match.semantics.scores import LABELS, Score
+
+_NAMES = {1: "different", 2: "maybe", 3: "same"}
+_COLOURS = {1: GREY, 2: ORANGE, 3: BLUE}
+_SCORE = "mean score (1 different, 3 same)"
+_BINS, _FEWEST_BINS = 30, 6
+
+
+def pictures(answers: Sequence[Answer]) -> Iterator[Picture]:
+    """Every picture that there are answers for."""
+    if of_neighbours(answers, MATCHED):
+        yield semantic_counts(answers)
+        yield semantic_arms(answers)
+        yield semantic_by_cost(answers)
+    if by_distance(answers):
+        yield semantic_by_distance(answers)
+
+
+def semantic_counts(answers: Sequence[Answer]) -> Picture:
+    """How many steps of paths mean the same, by target layer (Fig. 7, left)."""
+    steps = of_neighbours(answers, MATCHED)
+    layers = sorted({step.question.target_layer for step in steps})
+    found = {layer: scored([step for step in steps if step.question.target_layer == layer]) for layer in layers}
+    figure, (counts, means) = panels(2, sharey=False)
+    bottom = [0] * len(layers)
+    for label in reversed(LABELS):
+        heights = [found[layer].counts[label - 1] for layer in layers]
+        counts.bar(layers, heights, bottom=bottom, color=_COLOURS[label], label=_NAMES[label], width=0.8)
+        bottom = [low + height for low, height in zip(bottom, heights, strict=True)]
+    counts.set(xlabel="target layer", ylabel="steps of paths")
+    draw_line(means, [_point(layer, found[layer]) for layer in layers], "", (BLUE, "o", "-"), 2.0)
+    means.set(xlabel="target layer", ylabel=_SCORE, ylim=(0.9, 3.1))
+    for panel in (counts, means):
+        set_ticks(panel, layers)
+    add_legend(figure, counts)
+    return Picture("semantic_counts", figure, [{"target_layer": layer, **_row(found[layer])} for layer in layers])
+
+
+def semantic_arms(answers: Sequence[Answer]) -> Picture:
+    """Matched features beside their controls: nearest, random, the feature itself (Fig. 4)."""
+    found = {arm: scored(several) for arm in ARMS if (several := of_neighbours(answers, arm))}
+    figure, (panel,) = panels(1, width=5.5)
+    for at, (arm, result) in enumerate(found.items()):
+        low, high = (result.value if end is None else end for end in (result.low, result.high))
+        panel.errorbar(
+            at,
+            result.value,
+            [[result.value - low], [high - result.value]],
+            fmt="o",
+            color=BLUE if arm == MATCHED else GREY,
+            capsize=4,
+        )
+    panel.set_xticks(range(len(found)), list(found))
+    panel.set(ylabel=_SCORE, ylim=(0.9, 3.1), xlim=(-0.5, len(found) - 0.5))
+    return Picture("semantic_arms", figure, [{"arm": arm, **_row(result)} for arm, result in found.items()])
+
+
+def semantic_by_cost(answers: Sequence[Answer]) -> Picture:
+    """Do cheap pairs mean the same? Score by quantile of cost, and costs by label (Fig. 6)."""
+    found = by_cost(answers)
+    figure, (scores, costs) = panels(2, sharey=False)
+    draw_line(scores, [_point(number + 1, result) for number, result in found], "", (BLUE, "o", "-"), 2.0)
+    set_ticks(scores, [number + 1 for number, _ in found])
+    scores.set(xlabel="fifth of the pairs of two layers, cheapest first", ylabel=_SCORE, ylim=(0.9, 3.1))
+    by_label = relative_costs(answers)
+    given = [label for label in LABELS if by_label[label]]
+    if given:
+        costs.hist(
+            [by_label[label] for label in given],
+            bins=_bins(by_label),
+            color=[_COLOURS[label] for label in given],
+            label=[_NAMES[label] for label in given],
+            density=True,
+            histtype="step",
+            linewidth=1.8,
+        )
+        costs.legend(frameon=False)
+    costs.set(xlabel="cost of a pair, in medians of its two layers", ylabel="density")
+    rows = [{"fifth": number + 1, **_row(result)} for number, result in found]
+    drawn = [{"label": label, "relative_cost": cost} for label in given for cost in sorted(by_label[label])]
+    return Picture("semantic_by_cost", figure, rows, {"costs": drawn} if drawn else {})
+
+
+def _bins(by_label: Mapping[int, Sequence[float]]) -> int:
+    """Fewer where a label has few costs: five of them to a bin, on average."""
+    fewest = min(len(costs) for costs in by_label.values() if costs)
+    return min(_BINS, max(_FEWEST_BINS, fewest // 5))
+
+
+def semantic_by_distance(answers: Sequence[Answer]) -> Picture:
+    """How long does a feature mean the same? Exact and composed matchings by distance (Fig. 8)."""
+    rows = by_distance(answers)
+    starts = sorted({source for (_, source, _), _ in rows})
+    figure, (panel,) = panels(1, width=6.0)
+    for number, start in enumerate(starts):
+        colour, marker = look(number)
+        for arm, dashes, name in ((MATCHED, "-", "exact"), (COMPOSED, "--", "composed")):
+            points = [
+                _point(target - source, found)
+                for (of, source, target), found in rows
+                if source == start and (of == arm or target - source == 1)
+            ]
+            draw_line(panel, sorted(points), f"from layer {start}, {name}", (colour, marker, dashes), 1.6)
+    if by_chance := of_neighbours(answers, RANDOM):
+        panel.axhline(scored(by_chance).value, color=GREY, linestyle=":", label="random, neighbours")
+    set_ticks(panel, {target - source for (_, source, target), _ in rows})
+    panel.set(xlabel="distance in layers", ylabel=_SCORE, ylim=(0.9, 3.1))
+    add_legend(figure, panel)
+    table = [
+        {"arm": arm, "source_layer": source, "target_layer": target, **_row(found)}
+        for (arm, source, target), found in rows
+    ]
+    return Picture("semantic_by_distance", figure, table)
+
+
+def _point(at: int, found: Score) -> Point:
+    return Point(at, found.value, found.low, found.high)
+
+
+def _row(found: Score) -> dict[str, object]:
+    different, maybe, same, unknown = found.counts
+    counts = {"different": different, "maybe": maybe, "same": same, "no_label": unknown}
+    return {"score": found.value, "low": found.low, "high": found.high, **counts, "paths": found.paths}

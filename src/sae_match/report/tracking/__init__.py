@@ -1,0 +1,1 @@
+"""Weights & Biases: the logger, what is logged, and a workspace."""

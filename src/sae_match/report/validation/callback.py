@@ -1,0 +1,75 @@
+"""Lightning callback that turns a finished validation into files, tables and W&B charts."""
+
+from pathlib import Path
+
+import lightning as L
+from rich.console import Console
+
+from sae_match.evaluation.statistics.results import save_spans
+from sae_match.evaluation.validation import MatchValidation
+from sae_match.report.console import facts, print_plan, print_results, short_name
+from sae_match.report.tracking.wandb_logging import log_files, log_validation
+from sae_match.report.validation.exploring import write_page
+from sae_match.report.validation.outcome import Outcome
+from sae_match.report.validation.pairs import save_tables
+from sae_match.report.validation.questions import pictures
+from sae_match.semantics.contexts import Contexts
+from sae_match.semantics.descriptions import Descriptions
+from sae_match.semantics.passages import Passages
+from sae_match.text.batches import TextData
+
+
+class ValidationReport(L.Callback):
+    """Prints the plan before anything is matched; writes and logs the results when validation is.
+
+    Args:
+        console: Where the plan and the tables go.
+        folder: Run folder.
+        data: The text that is validated on.
+        model_source: What the plan calls the model.
+        contexts: Where features fire, where the validation collects it.
+        described: Published descriptions of features, and their pages, where they have any.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        folder: Path,
+        data: TextData,
+        model_source: str,
+        contexts: Contexts | None = None,
+        described: Descriptions | None = None,
+    ) -> None:
+        self.console, self.folder, self.data, self.model_source = console, folder, data, model_source
+        self.contexts, self.described = contexts, described
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        if trainer.is_global_zero:
+            device = trainer.strategy.root_device
+            print_plan(self.console, _validation(pl_module), self.data, self.model_source, device)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        outcome = Outcome.of(_validation(pl_module), self._passages())
+        outcome.everything().save(self.folder / "results.csv")
+        save_spans(outcome.spans, self.folder / "spans.csv")
+        save_tables(outcome.tables, self.folder / "pairs")
+        drawn = list(pictures(outcome))
+        for picture in drawn:
+            picture.save(self.folder / "figures")
+        module = _validation(pl_module)
+        title = f"{short_name(self.model_source)}, {short_name(module.collection.source)}"
+        write_page(outcome, self.folder, title, facts(module, self.data, self.model_source), self.described)
+        log_validation(trainer.logger, outcome.results, outcome.spans, outcome.tables, drawn, self.folder / "figures")
+        log_files(trainer.logger, self.folder)
+        print_results(self.console, outcome.results, outcome.spans, self.folder, trainer.logger)
+
+    def _passages(self) -> Passages | None:
+        return None if self.contexts is None else Passages(self.contexts, self.data.batches, self.data.tokenizer)
+
+
+def _validation(module: L.LightningModule) -> MatchValidation:
+    if not isinstance(module, MatchValidation):
+        raise TypeError(f"ValidationReport reports on MatchValidation, got {type(module).__name__}")
+    return module

@@ -1,0 +1,92 @@
+"""The explorer page of a finished validation."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from sae_match.evaluation.arms import MATCHED
+from sae_match.evaluation.plan import Pair
+from sae_match.report.explorer.data import Context, ExplorerData, LayerData, StepData
+from sae_match.report.explorer.writing import write_explorer
+from sae_match.report.validation.outcome import LayerFacts, Outcome
+from sae_match.semantics.descriptions import Descriptions
+from sae_match.semantics.passages import Passages
+
+
+def write_page(
+    outcome: Outcome, folder: Path, title: str, facts: Mapping[str, str], described: Descriptions | None = None
+) -> Path | None:
+    """Write `report.html` and what lies beside it; none where there is no matching to explore.
+
+    Args:
+        outcome: What was found.
+        folder: Run folder.
+        title: What model and SAEs are called.
+        facts: Shown at the top of the page.
+        described: Published descriptions, and where features have pages; none for neither.
+    """
+    if not outcome.tables:
+        return None
+    layers = [
+        _layer(layer, facts_of, outcome.passages, described) for layer, facts_of in sorted(outcome.layers.items())
+    ]
+    pairs = zip(sorted(outcome.layers), sorted(outcome.layers)[1:], strict=False)
+    steps = [_step(pair, outcome) for pair in pairs if pair in outcome.tables]
+    return write_explorer(ExplorerData(title, layers, steps, facts), folder)
+
+
+def _layer(layer: int, facts: LayerFacts, passages: Passages | None, described: Descriptions | None) -> LayerData:
+    return LayerData(
+        layer=layer,
+        tokens=facts.tokens,
+        active=facts.active,
+        mean_activation=facts.mean_activation,
+        labels=[_label(layer, feature, passages, described) for feature in range(len(facts.active))],
+        contexts=_contexts(layer, passages),
+        links=lambda feature: None if described is None else described.link(layer, feature),
+    )
+
+
+def _label(layer: int, feature: int, passages: Passages | None, described: Descriptions | None) -> str:
+    """Its description, else what it fires on."""
+    if described is not None and (text := described.of(layer, feature)):
+        return text
+    return "" if passages is None else passages.label(layer, feature)
+
+
+def _contexts(layer: int, passages: Passages | None) -> Callable[[int], Sequence[Context]]:
+    def strongest(feature: int) -> Sequence[Context]:
+        if passages is None:
+            return []
+        return [
+            Context(found.tokens, found.position, found.place.value, found.place.dataset, found.place.document)
+            for found in passages.strongest(layer, feature)
+        ]
+
+    return strongest
+
+
+def _step(pair: Pair, outcome: Outcome) -> StepData:
+    found = outcome.matchings[pair]
+    matching = found.matchings[MATCHED]
+    return StepData(
+        source_layer=pair[0],
+        target_layer=pair[1],
+        permutation=matching.permutation,
+        cost=matching.pair_cost,
+        encoder_cosine=found.encoder_cosine,
+        decoder_cosine=found.decoder_cosine,
+        both=_together(outcome.tables[pair], len(matching.permutation)),
+    )
+
+
+def _together(table: pa.Table, features: int) -> Int64[Tensor, " n_source"]:
+    """Tokens on which both features of each pair were active, on all datasets."""
+    both = np.zeros(features, dtype=np.int64)
+    np.add.at(both, table["source_feature"].to_numpy(), table["both_active"].to_numpy())
+    return torch.from_numpy(both)

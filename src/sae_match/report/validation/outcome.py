@@ -1,0 +1,117 @@
+"""What a finished validation has found, as what its pictures and pages are made of."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from sae_match.evaluation.arms import MATCHED
+from sae_match.evaluation.matchings import PairMatchings
+from sae_match.evaluation.plan import Pair
+from sae_match.evaluation.statistics.results import Result, Results, SpanResult
+from sae_match.evaluation.validation import MatchValidation
+from sae_match.matching.cost import Term
+from sae_match.matching.errors import folded, matching_errors
+from sae_match.report.validation.pairs import pair_table
+from sae_match.semantics.passages import Passages
+
+#: What `results.csv` calls the dataset of numbers that follow from weights alone.
+WEIGHTS = "weights"
+
+
+@dataclass(frozen=True)
+class LayerFacts:
+    """What is known of the features of a layer.
+
+    Attributes:
+        threshold: Of each feature; none where the SAE has no thresholds.
+        decoder_norm: Norm of each feature's decoder row.
+        active: Tokens on which each feature was active, of all datasets.
+        mean_activation: Mean value of each feature where it is active; nan where it never was.
+        tokens: Tokens in all.
+    """
+
+    threshold: Float64[Tensor, " d_sae"] | None
+    decoder_norm: Float64[Tensor, " d_sae"]
+    active: Int64[Tensor, " d_sae"]
+    mean_activation: Float64[Tensor, " d_sae"]
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finished validation has found.
+
+    Attributes:
+        results: Every metric of every pair, arm and dataset.
+        spans: Their means over pairs of layers at the same distance.
+        matchings: Of each pair of layers, under each arm.
+        tables: Table of matched features of each pair of layers; empty without the arm `matched`.
+        layers: Facts by layer.
+        errors: Matching error of each pair of neighbours and arm, by term.
+        passages: Where features fire; none where that was not collected.
+    """
+
+    results: Results
+    spans: Sequence[SpanResult]
+    matchings: Mapping[Pair, PairMatchings]
+    tables: Mapping[Pair, pa.Table]
+    layers: Mapping[int, LayerFacts]
+    errors: Mapping[tuple[Pair, str], Mapping[Term, float]]
+    passages: Passages | None = None
+
+    @classmethod
+    def of(cls, module: MatchValidation, passages: Passages | None = None) -> "Outcome":
+        """What a module has found that was validated; its SAEs are opened once more, two at a time."""
+        tables = {
+            pair: pair_table(pair, found, module.tally)
+            for pair, found in module.matchings.items()
+            if MATCHED in module.arms
+        }
+        layers = {layer: _facts(module, layer) for layer in module.layers}
+        errors = dict(_errors(module, _neighbours(module.matchings)))
+        return cls(module.results, module.spans, module.matchings, tables, layers, errors, passages)
+
+    def neighbours(self) -> list[Pair]:
+        """Pairs of layers at the shortest distance that was measured."""
+        return _neighbours(self.matchings)
+
+    def everything(self) -> Results:
+        """The results, and the numbers that follow from weights alone, as results of the dataset `WEIGHTS`."""
+        return Results([*self.results, *self._of_weights()])
+
+    def _of_weights(self) -> Iterator[Result]:
+        for (pair, arm), terms in self.errors.items():
+            for term, value in terms.items():
+                yield Result(*pair, arm, WEIGHTS, f"mse_{term}", value, None, None, 0, 0)
+
+
+def _facts(module: MatchValidation, layer: int) -> LayerFacts:
+    sae, tally = module.open_sae(layer), module.tally
+    keys = [(layer, dataset) for dataset in tally.layout.datasets]
+    tokens = [float(tally.l0(key)[0, 1]) for key in keys]
+    active = torch.stack([tally.active(key) for key in keys]).sum(0)
+    total = torch.stack([module.survey.mean_features(key) * count for key, count in zip(keys, tokens, strict=True)])
+    return LayerFacts(
+        threshold=None if sae.threshold is None else sae.threshold.double().cpu(),
+        decoder_norm=sae.W_dec.double().norm(dim=1).cpu(),
+        active=active.long(),
+        mean_activation=torch.where(active > 0, total.sum(0) / active, torch.nan),
+        tokens=int(sum(tokens)),
+    )
+
+
+def _errors(module: MatchValidation, pairs: Sequence[Pair]) -> Iterator[tuple[tuple[Pair, str], Mapping[Term, float]]]:
+    for pair in pairs:
+        source, target = (folded(module.open_sae(layer)) for layer in pair)
+        for arm, matching in module.matchings[pair].matchings.items():
+            yield (pair, arm), matching_errors(source, target, matching)
+
+
+def _neighbours(pairs: Iterable[Pair]) -> list[Pair]:
+    every = list(pairs)
+    shortest = min(target - source for source, target in every)
+    return sorted(pair for pair in every if pair[1] - pair[0] == shortest)

@@ -1,0 +1,1 @@
+"""Descriptions from Neuronpedia: its API, its bulk files, and how it is asked."""

@@ -1,0 +1,174 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from sae_match.evaluation.arms import CLEAN
+from sae_match.evaluation.statistics.bootstrap import document_weights
+from sae_match.evaluation.statistics.measures import results_of, spans_of
+from sae_match.evaluation.statistics.results import Results
+from sae_match.evaluation.statistics.streaming import DocumentVectors, PairActivity
+from sae_match.evaluation.statistics.tally import Layout, Tally
+
+PAIR = (0, 1)
+
+
+def doubles(values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def empty(pairs=(PAIR,), arms=("layer_drop", "matched"), datasets=("prose",), d_in=2):
+    layout = Layout(list(pairs), list(arms), list(datasets), d_in, dict.fromkeys(range(4), 2))
+    tally = Tally(layout)
+    tally.refer((key, torch.zeros(d_in)) for key in [*layout.layers(), *layout.runs()])
+    return tally
+
+
+def spread(vectors):
+    """Sums of vectors, as many a document."""
+    documents, tokens, d_in = vectors.shape
+    position = torch.arange(documents).repeat_interleave(tokens)
+    return DocumentVectors.of(vectors.flatten(0, 1), position, documents, doubles([0.0] * d_in))
+
+
+@pytest.fixture(scope="module")
+def by_hand():
+    """Two documents of two tokens."""
+    tally, weights = empty(), document_weights("prose", [0, 1], 0)
+    tally.add_clean("prose", doubles([[2, 2], [6, 2]]), weights)
+    x = doubles([[[1, 0], [-1, 0]], [[0, 2], [0, -2]]])
+    tally.add_layer((0, "prose"), spread(x), doubles([[2, 2], [2, 2]]), torch.tensor([3, 1]), weights)
+    tally.add_layer((1, "prose"), spread(x), doubles([[1, 2], [4, 2]]), torch.tensor([2, 3]), weights)
+    dropped, matched = ((PAIR, arm, "prose") for arm in ("layer_drop", "matched"))
+    tally.add_error(dropped, spread(doubles([[[0, 1], [0, -1]], [[0, 0], [0, 0]]])), weights)
+    tally.add_error(matched, spread(doubles([[[1, 1], [1, 1]], [[1, 1], [1, 1]]])), weights)
+    tally.add_loss(dropped, doubles([[5, 2], [9, 2]]), weights)
+    tally.add_loss(matched, doubles([[4, 2], [6, 2]]), weights)
+    tally.add_pairs(matched, PairActivity(doubles([[1, 2, 1], [2, 2, 4]]), torch.tensor([2, 1])), weights)
+    return tally
+
+
+def test_results_by_hand(by_hand):
+    expected = {
+        (CLEAN, "loss"): 8 / 4,
+        ("reconstruct_source", "l0"): 4 / 4,
+        ("reconstruct_source", "residual_norm"): (10 / 4) ** 0.5,
+        ("reconstruct_target", "l0"): 5 / 4,
+        ("reconstruct_target", "residual_norm"): (10 / 4) ** 0.5,
+        # The residual varies by (1 + 1 + 4 + 4) / 4.
+        ("layer_drop", "delta_loss"): (14 - 8) / 4,
+        ("layer_drop", "explained_variance"): 1 - 0.5 / 2.5,
+        ("layer_drop", "explained_variance_mse"): 1 - 0.5 / 2.5,
+        ("matched", "delta_loss"): (10 - 8) / 4,
+        ("matched", "explained_variance"): 1,
+        ("matched", "explained_variance_mse"): 1 - 2 / 2.5,
+        ("matched", "matching_score"): 3 / 4,
+        ("matched", "necessity"): 3 / 5,
+        ("matched", "jaccard"): 3 / (4 + 5 - 3),
+        ("matched", "matching_score_macro"): (2 / 3 + 1) / 2,
+    }
+    found = list(results_of(by_hand))
+    assert [(row.arm, row.metric) for row in found] == list(expected)
+    assert [row.value for row in found] == pytest.approx(list(expected.values()))
+    assert {(row.source_layer, row.target_layer, row.dataset) for row in found} == {(0, 1, "prose")}
+    assert {(row.tokens, row.documents) for row in found} == {(4, 2)}
+
+
+def filled(documents, pairs=(PAIR,), arms=("layer_drop", "matched"), datasets=("prose",), seed=0):
+    """Sums of random documents and, for each pair, what each document adds to the loss."""
+    tally, generator = empty(pairs, arms, datasets, d_in=5), torch.Generator().manual_seed(seed)
+    weights = document_weights("prose", range(documents), 0)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    clean, added = torch.stack([20 + normal(documents), torch.full((documents,), 9).double()], 1), {}
+    tally.add_clean("prose", clean, weights)
+    for layer in {layer for pair in pairs for layer in pair}:
+        active = 4 + torch.stack([normal(documents).abs(), torch.full((documents,), 6).double()], 1)
+        tally.add_layer((layer, "prose"), spread(normal(documents, 10, 5) + 3), active, torch.tensor([5, 6]), weights)
+    for pair in pairs:
+        for arm in arms:
+            key, more = (pair, arm, "prose"), 3 + normal(documents)
+            added[pair, arm] = more.numpy()
+            tally.add_loss(key, clean + torch.stack([more, torch.zeros(documents)], 1), weights)
+            tally.add_error(key, spread(normal(documents, 10, 5) / 2), weights)
+            if arm == "matched":
+                together = 3 + torch.rand(documents, 1, generator=generator).double()
+                columns = together + torch.tensor([0, 2, 3])
+                tally.add_pairs(key, PairActivity(columns, torch.tensor([2, 1])), weights)
+    return tally, added
+
+
+def test_intervals_contain_the_value():
+    with_intervals = [row for row in results_of(filled(40)[0]) if row.metric != "matching_score_macro"]
+    assert len(with_intervals) == 14
+    assert all(row.low < row.value < row.high for row in with_intervals)
+
+
+def test_one_document_gives_no_interval():
+    assert all((row.low, row.high) == (None, None) for row in results_of(filled(1)[0]))
+    assert all((row.low, row.high) == (None, None) for row in spans_of(filled(1)[0]))
+
+
+def test_a_dataset_that_nothing_was_measured_on_has_no_results():
+    tally, _ = filled(3, datasets=("prose", "code"))
+    assert {row.dataset for row in results_of(tally)} == {row.dataset for row in spans_of(tally)} == {"prose"}
+    assert list(results_of(empty())) == list(spans_of(empty())) == []
+
+
+def test_where_nothing_is_active_there_is_no_score(by_hand):
+    tally = empty()
+    tally.fill(by_hand.flat())
+    for sums in (tally.together((PAIR, "matched", "prose")), tally.active((0, "prose"))):
+        sums.zero_()
+    found = Results(results_of(tally)).select(arm="matched")
+    for metric in ("matching_score", "necessity", "jaccard", "matching_score_macro"):
+        (row,) = found.select(metric=metric)
+        assert math.isnan(row.value)
+        assert (row.low, row.high) == (None, None)
+
+
+def test_spans_are_means_over_pairs_with_the_interval_of_the_mean():
+    """The replicates draw the same documents for all pairs."""
+    pairs = [(0, 1), (0, 2), (1, 2), (2, 3)]
+    tally, added = filled(30, pairs)
+    results, neighbours = Results(results_of(tally)), [(0, 1), (1, 2), (2, 3)]
+    found = {(row.span, row.arm, row.metric): row for row in spans_of(tally)}
+    for row in found.values():
+        same = [value for value in results.select(arm=row.arm, metric=row.metric) if _span(value) == row.span]
+        assert row.pairs == len(same) == (3 if row.span == 1 else 1)
+        assert row.value == pytest.approx(np.mean([value.value for value in same]))
+    weights = document_weights("prose", range(30), 0)[1:].numpy()
+    by_document = sum(added[pair, "matched"] for pair in neighbours) / 3
+    replicates = weights @ by_document / (weights.sum(1) * 9)
+    row = found[1, "matched", "delta_loss"]
+    assert (row.low, row.high) == pytest.approx(tuple(np.percentile(replicates, (2.5, 97.5))))
+    (alone,) = results.select(source_layer=0, target_layer=2, arm="matched", metric="jaccard")
+    one = found[2, "matched", "jaccard"]
+    assert (one.value, one.low, one.high) == (alone.value, alone.low, alone.high)
+
+
+def _span(row):
+    return row.target_layer - row.source_layer
+
+
+def test_rows_come_by_pair_and_spans_by_distance_with_arms_in_table_order():
+    arms = ("random", "quantile_0.5", "matched", "layer_drop")
+    pairs = [(0, 1), (0, 2), (1, 2)]
+    ordered = ["layer_drop", "matched", "quantile_0.5", "random"]
+    tally, _ = filled(3, pairs, arms)
+    rows = [row for row in results_of(tally) if row.metric == "delta_loss"]
+    expected = [(*pair, arm) for pair in pairs for arm in ordered]
+    assert [(row.source_layer, row.target_layer, row.arm) for row in rows] == expected
+    spans = [row for row in spans_of(tally) if row.metric == "delta_loss"]
+    assert [(row.span, row.arm) for row in spans] == [(span, arm) for span in (1, 2) for arm in ordered]
+
+
+def test_a_pair_without_a_score_is_not_counted_in_the_mean_of_a_span():
+    tally, _ = filled(10, [(0, 1), (1, 2)])
+    tally.together(((1, 2), "matched", "prose")).zero_()
+    (row,) = (row for row in spans_of(tally) if row.metric == "matching_score")
+    assert row.value == Results(results_of(tally)).value(source_layer=0, arm="matched", metric="matching_score")
+    assert row.pairs == 1

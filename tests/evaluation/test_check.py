@@ -1,0 +1,214 @@
+"""What a run would need, asked of a hub on this machine that describes Gemma 2 2B and holds nothing."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import ClassVar
+from urllib.parse import unquote
+
+import pytest
+import torch
+from transformers import Gemma2Config
+
+from sae_match import bundled
+from sae_match.evaluation.arms import ARMS
+from sae_match.evaluation.check import check
+from sae_match.matching.matching import MatcherSettings
+from sae_match.model.loading import ModelSettings
+from sae_match.saes.collection import SAECollection
+from sae_match.saes.formats import sae_lens
+from sae_match.text.batches import SourceSettings, TextSettings
+from tests.conftest import ROOT
+
+SAE_BYTES = 302_131_416
+SHARD = 5_000_000_000
+COMMIT = "b" * 40
+GEMMA = Gemma2Config(
+    architectures=["Gemma2ForCausalLM"],
+    vocab_size=256_000,
+    hidden_size=2304,
+    intermediate_size=9216,
+    num_hidden_layers=26,
+    num_attention_heads=8,
+    num_key_value_heads=4,
+    head_dim=256,
+)
+DATASETS = {
+    "Skylion007/openwebtext": "plain_text/train/0000.parquet",
+    "loubnabnl/github-small-near-dedup": "data/train-00000-of-00339.parquet",
+    "Salesforce/wikitext": "wikitext-103-raw-v1/train-00000-of-00002.parquet",
+}
+
+
+class Hub(BaseHTTPRequestHandler):
+    """Metadata of the paper's model, SAEs and text; one L0 of layer 3 is missing."""
+
+    downloaded: ClassVar[list[str]] = []
+
+    def do_HEAD(self):
+        path = unquote(self.path.split("?")[0])
+        if path.endswith("config.json") and "gemma-2-2b" in path:
+            self.answer(200, GEMMA.to_json_string().encode())
+        elif path.endswith("params.npz") and "average_l0_59" not in path:
+            self.downloaded += [path] if self.command == "GET" else []
+            self.answer(200, b"", size=SAE_BYTES)
+        else:
+            self.answer(404, b"", {"X-Error-Code": "EntryNotFound"})
+
+    def do_GET(self):
+        path = unquote(self.path.split("?")[0])
+        dataset = next((name for name in DATASETS if path.startswith(f"/api/datasets/{name}")), None)
+        if path.startswith("/api/models/google/gemma-2-2b"):
+            names = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+            files = [{"rfilename": name, "size": SHARD} for name in names]
+            self.answer(200, json.dumps({"id": "google/gemma-2-2b", "sha": COMMIT, "siblings": files}).encode())
+        elif dataset is not None:
+            files = [{"rfilename": DATASETS[dataset], "size": 10**9}]
+            self.answer(200, json.dumps({"id": dataset, "sha": COMMIT, "siblings": files}).encode())
+        elif path.endswith("/tree/main/layer_3/width_16k"):
+            folder = path.split("/main/")[1]
+            entries = [{"type": "directory", "oid": "0", "path": f"{folder}/average_l0_{l0}"} for l0 in (14, 28, 142)]
+            self.answer(200, json.dumps(entries).encode(), {"Content-Type": "application/json"})
+        else:
+            self.do_HEAD()
+
+    def answer(self, status, body, headers=None, size=None):
+        self.send_response(status)
+        length = len(body) if size is None else size
+        sent = {"X-Repo-Commit": COMMIT, "ETag": '"e"', "Content-Length": str(length), **(headers or {})}
+        for name, value in sent.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory):
+    """What the command prints, and its exit status."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    Thread(target=server.serve_forever, daemon=True).start()
+    folder = tmp_path_factory.mktemp("check")
+    endpoint = f"http://127.0.0.1:{server.server_port}"
+    environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(folder / "hub"), "COLUMNS": "200"}
+    program = [sys.executable, str(ROOT / "scripts" / "validate.py"), "experiment=gemma_2_2b", "check=true"]
+    command = [*program, f"hydra.run.dir={folder / 'run'}"]
+    done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=300)
+    server.shutdown()
+    server.server_close()
+    return done.stdout, done.returncode, done.stderr
+
+
+def test_the_plan_for_the_papers_model_is_that_of_its_metadata(said):
+    printed, _, errors = said
+    lines = {line.split()[0]: line for line in printed.splitlines() if line.startswith("  ")}
+    assert "26 layers, d = 2304, 2.61 billion parameters" in lines["model"], (printed, errors)
+    assert f"{2 * SHARD / 2**30:.3g} GB to download" in lines["model"]
+    assert f"{25 * SAE_BYTES / 2**30:.3g} GB" in lines["SAEs"]
+    # One layer's SAE is missing, and with it two of 25 pairs.
+    assert f"23, {23 * 14} arms of them in all" in lines["pairs"]
+    targets = [target for target in range(1, 26) if target not in (3, 4)]
+    # Between neighbours there is nothing to compose.
+    forwards = 2 * 26 + 14 * sum(25 - target for target in targets)
+    assert f"{forwards:,} layer-forwards and {1 + 14 * 23} heads" in lines["passes"]
+    assert "307,200 at most (100 documents of 1024 tokens of each dataset)" in lines["tokens"]
+    assert "model 4.87 GB" in lines["memory"]
+    assert "sparse solver" in lines["matching"]
+
+
+def test_what_is_missing_is_named_with_what_there_is_instead(said):
+    printed, status, _ = said
+    missing = [line for line in printed.splitlines() if "missing" in line]
+    assert status == 1
+    assert len(missing) == 1
+    assert "SAE of layer 3" in missing[0]
+    assert "average_l0_14, average_l0_28, average_l0_142; the nearest to average_l0_59 is average_l0_28" in missing[0]
+
+
+def test_nothing_but_metadata_is_downloaded(said):
+    assert said[0]
+    assert Hub.downloaded == []
+
+
+def test_a_run_that_has_everything_misses_nothing():
+    layers = {3: {"width": "1k", "l0": 6}, 4: {"width": "1k", "l0": 8}}
+    collection = SAECollection("gemma_scope", bundled.path("saes"), layers=layers)
+    text = TextSettings({"code": SourceSettings("stdlib")}, documents=2, max_tokens=60, batch=2)
+    found = check(ModelSettings(bundled.path("model")), collection, MatcherSettings(), text, ARMS)
+    assert found.missing == []
+    rows = dict(found.rows)
+    assert "on this machine" in rows["model"]
+    assert "2 layers" in rows["SAEs"]
+    # Layers 5 to 7 and the head, for each arm but `composed`.
+    assert rows["passes"] == f"{2 * 8 + 3 * 11} layer-forwards and {1 + 11} heads for each token"
+
+
+def test_an_arm_that_is_another_one_by_another_name_takes_nothing():
+    layers = {3: {"width": "1k", "l0": 6}, 4: {"width": "1k", "l0": 8}}
+    collection = SAECollection("gemma_scope", bundled.path("saes"), layers=layers)
+    text = TextSettings({"code": SourceSettings("stdlib")}, documents=2, max_tokens=60, batch=2)
+    arms = ["matched", "matched_unfolded", "random"]
+    found = check(ModelSettings(bundled.path("model")), collection, MatcherSettings(fold="none"), text, arms)
+    assert dict(found.rows)["pairs"] == "1, 2 arms of them in all"
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"layers": {3: {"width": "1k", "l0": 6}}}, "pairs: no two adjacent layers with an SAE in"),
+        ({"layers": {7: {"width": "1k", "l0": 10}, 8: {"width": "1k", "l0": 1}}}, "SAEs: SAE of layer 8: no file"),
+        ({"source": "/nowhere"}, "SAEs: SAE of layer 3: /nowhere is neither a folder nor a repository"),
+    ],
+)
+def test_each_thing_that_is_missing_has_its_line(changes, line):
+    given = {"source": bundled.path("saes"), "layers": {layer: {"width": "1k", "l0": 6} for layer in (3,)}} | changes
+    text = TextSettings({"code": SourceSettings("stdlib")})
+    found = check(
+        ModelSettings(bundled.path("model")), SAECollection("gemma_scope", **given), MatcherSettings(), text, ARMS
+    )
+    assert any(entry.startswith(line) for entry in found.missing), found.missing
+
+
+@pytest.fixture
+def unfit(tmp_path, make_sae):
+    """Findings about SAEs of width 64 in half precision and texts longer than the bundled model's positions."""
+    for layer in (0, 1):
+        sae_lens.save(
+            make_sae(layer, d_in=64, d_sae=96).to(dtype=torch.bfloat16),
+            tmp_path / str(layer),
+            model_name="m",
+            hook_name=f"blocks.{layer}.hook_resid_post",
+        )
+    collection = SAECollection("sae_lens", str(tmp_path), layers={layer: {"path": str(layer)} for layer in (0, 1)})
+    text = TextSettings({"code": SourceSettings("stdlib")}, max_tokens=1_000_000)
+    return check(ModelSettings(bundled.path("model")), collection, MatcherSettings(), text, ARMS)
+
+
+def test_what_does_not_fit_the_model_is_named(unfit):
+    assert any("text.max_tokens=1000000 is more than the model's" in line for line in unfit.missing)
+    for layer in (0, 1):
+        assert f"SAE of layer {layer} reads width 64, the model's residual has 128" in unfit.missing
+
+
+def test_a_tokenizer_that_says_it_has_no_bos_is_named(tmp_path):
+    shutil.copytree(bundled.path("model"), tmp_path / "model")
+    said = tmp_path / "model" / "tokenizer_config.json"
+    said.write_text(json.dumps({**json.loads(said.read_text()), "bos_token": None}))
+    collection = SAECollection("gemma_scope", bundled.path("saes"), layers={3: {"width": "1k", "l0": 6}})
+    text = TextSettings({"code": SourceSettings("stdlib")})
+    found = check(ModelSettings(str(tmp_path / "model")), collection, MatcherSettings(), text, ARMS)
+    assert any(line.startswith("text: the tokenizer has no BOS token") for line in found.missing)
+
+
+def test_a_model_that_is_not_there_has_its_line():
+    text = TextSettings({"mine": SourceSettings("text", path=str(Path("nowhere")))})
+    found = check(ModelSettings("/no/model"), SAECollection("gemma_scope", "/nowhere"), MatcherSettings(), text, ARMS)
+    assert [entry.split(":")[0] for entry in found.missing] == ["model", "pairs", "text mine"]

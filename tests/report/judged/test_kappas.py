@@ -1,0 +1,50 @@
+"""Agreement of judges, each pair of descriptions counted once."""
+
+import random
+
+import pytest
+
+from sae_match.report.judged.judgements import Answer
+from sae_match.report.judged.kappas import agreement_rows, agreements
+from sae_match.semantics.judge import Described, Verdict
+from sae_match.semantics.questions import Question
+from tests.report.test_judgements import answers
+
+
+def about(path, labels, texts=None, arm="matched"):
+    source, target = texts or (f"first {path}", f"second {path}")
+    return Answer(Question(arm, 0, path, 1, path, path), Described(source), Described(target), Verdict(labels))
+
+
+def test_judges_are_compared_with_themselves_and_each_other():
+    made = answers()
+    single = [Answer(one.question, one.source, one.target, Verdict(one.verdict.labels[1:])) for one in made]
+    found = agreements({"first": made, "second": single})
+    assert list(found) == ["first, both orders", "first and second"]
+    # Ten paths whose features have one description each: what is asked of both twice is counted once.
+    assert found["first, both orders"].questions == 10
+    # Where the orders differ, the first's label is the lower one, and the second's the higher.
+    assert found["first and second"].agreement == found["first, both orders"].agreement == 0.7
+    assert agreements({"alone": single}) == {}
+
+
+def test_what_must_be_the_same_and_what_is_asked_twice_is_no_agreement():
+    draw = random.Random(0)
+    told = [about(path, (draw.choice((1, 2, 3)), draw.choice((1, 2, 3)))) for path in range(200)]
+    by_chance = agreements({"judge": told})["judge, both orders"]
+    assert abs(by_chance.value) < 0.15
+    same = [about(path, (3, 3), ("first", "first"), "identical") for path in range(200)]
+    turned = [about(at, one.verdict.labels[::-1], (one.target.text, one.source.text)) for at, one in enumerate(told)]
+    assert agreements({"judge": [*told, *same, *turned]})["judge, both orders"] == by_chance
+
+
+def test_agreements_become_rows():
+    (row,) = agreement_rows(agreements({"judge": [about(path, (1 + path % 3,) * 2) for path in range(9)]}))
+    assert row == {
+        "agreement_of": "judge, both orders",
+        "kappa": 1.0,
+        "low": pytest.approx(1.0),
+        "high": pytest.approx(1.0),
+        "equal_labels": 1.0,
+        "pairs": 9,
+    }

@@ -1,0 +1,87 @@
+"""What a validation prints and leaves behind, with small SAEs in place of the bundled ones."""
+
+import io
+
+import pyarrow.parquet as pq
+import pytest
+from lightning import Trainer
+from rich.console import Console
+
+from sae_match.evaluation.settings import EvaluationSettings
+from sae_match.evaluation.statistics.results import Results
+from sae_match.evaluation.validation import MatchValidation
+from sae_match.matching.cache import MatchingCache
+from sae_match.matching.matching import MatcherSettings
+from sae_match.report.validation.callback import ValidationReport
+from sae_match.report.validation.outcome import WEIGHTS
+from sae_match.report.validation.progress import ValidationProgress
+from tests.evaluation.validating import TEXT, fitting_text, saved, text_of
+
+
+@pytest.fixture(scope="module")
+def data(bundled_model):
+    return text_of(bundled_model[1])
+
+
+@pytest.fixture
+def reported(bundled_model, data, make_sae, tmp_path):
+    def run(arms, spans=(1,), **matcher):
+        saes = saved({layer: make_sae(layer, d_in=128, d_sae=12) for layer in (2, 3, 4)}, tmp_path / "saes")
+        console = Console(file=io.StringIO(), width=80)
+        module = MatchValidation(
+            bundled_model[0],
+            saes,
+            MatcherSettings(**matcher),
+            EvaluationSettings(arms=arms, spans=list(spans)),
+            MatchingCache(tmp_path / "cache" / "matchings"),
+            tmp_path,
+            fitting=fitting_text(bundled_model[1], data),
+        )
+        report = ValidationReport(console, tmp_path, data, "my model")
+        trainer = Trainer(
+            accelerator="cpu",
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            default_root_dir=tmp_path,
+            callbacks=[report, ValidationProgress(console)],
+        )
+        trainer.validate(module, data, verbose=False)
+        return module, console.file.getvalue()
+
+    return run
+
+
+def test_a_run_leaves_its_tables_and_figures_and_prints_them(reported, tmp_path):
+    module, printed = reported(["layer_drop", "linear_map", "matched", "composed"], (1, 2))
+    found = Results.load(tmp_path / "results.csv")
+    assert [row for row in found if row.dataset != WEIGHTS] == list(module.results)
+    assert len((tmp_path / "spans.csv").read_text().splitlines()) == 1 + len(module.spans)
+    assert len(list((tmp_path / "figures").glob("*.png"))) == 6 + len({"threshold_scale", "pair_error", "persistence"})
+    assert {file.name for file in (tmp_path / "pairs").iterdir()} == {
+        f"L0{source}-L0{target}.parquet" for source, target in module.pairs
+    }
+    table = pq.read_table(tmp_path / "pairs" / "L02-L03.parquet")
+    assert table.num_rows == 12 * len(TEXT.datasets)
+    lines = {line.split()[0]: line for line in printed.splitlines() if line.startswith("  ")}
+    assert "my model (8 layers, d = 128, float32, on cpu)" in lines["model"]
+    assert "3: 2→3, 2→4, 3→4" in lines["pairs"]
+    assert "linear_map on" in lines["fitting"]
+    for part in ("2 pairs of neighbours", "1 pairs of layers 2 apart", "prose: clean loss", "code: clean loss"):
+        assert part in printed
+    assert printed.index("Plan") < printed.index("clean loss") < printed.index("Files")
+    assert max(len(line) for line in printed[printed.index("clean loss") : printed.index("Files")].splitlines()) <= 80
+
+
+def test_without_matched_there_is_no_table_of_pairs(reported, tmp_path):
+    _, printed = reported(["layer_drop", "quantile_0.5"])
+    assert not (tmp_path / "pairs").exists()
+    assert "quantile_0.5" in printed
+    assert "fitting" not in printed
+
+
+def test_a_run_in_which_every_pair_is_rejected_is_reported(reported, tmp_path):
+    module, printed = reported(["matched"], rejection_cost=1e-9)
+    assert (module.matchings[2, 3].matchings["matched"].permutation == -1).all()
+    assert "Files" in printed
+    assert (tmp_path / "results.csv").is_file()
