@@ -21,9 +21,9 @@ from sae_match.report.tracking.wandb_logging import open_logger, where_to_look
 from sae_match.settings.entry import entry_point
 from sae_match.settings.schema import TrainSettings
 from sae_match.text.batches import training_texts
-from sae_match.training.language_model import LanguageModelSettings
+from sae_match.training.language_model.recipe import train_language_model
+from sae_match.training.language_model.training import LanguageModelSettings
 from sae_match.training.progress import TrainingProgress
-from sae_match.training.recipes import train_language_model
 from sae_match.training.sae_recipe import SAERecipe
 from sae_match.training.sae_settings import SAETrainingSettings, settled
 from sae_match.training.tables import print_plan, print_results

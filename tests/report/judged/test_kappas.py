@@ -8,7 +8,7 @@ from sae_match.report.judged.judgements import Answer
 from sae_match.report.judged.kappas import agreement_rows, agreements
 from sae_match.semantics.judge import Described, Verdict
 from sae_match.semantics.questions import Question
-from tests.report.test_judgements import answers
+from tests.report.judged.test_judgements import answers
 
 
 def about(path, labels, texts=None, arm="matched"):

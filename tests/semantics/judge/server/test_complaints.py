@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from sae_match.semantics.judge.server.server import complaints
+from sae_match.semantics.judge.server import complaints
 from tests.semantics.judge.conftest import made_up
 from tests.semantics.judge.mini_server import refused, same_words
 

@@ -10,9 +10,9 @@ from torch.utils.data import DataLoader, IterableDataset
 from transformers import PreTrainedTokenizerBase
 
 from sae_match.training.crops import RandomCrops, tokenise
-from sae_match.training.language_model import LanguageModelSettings, LanguageModelTraining, gemma_2_config
+from sae_match.training.language_model.tokenizer import train_tokenizer
+from sae_match.training.language_model.training import LanguageModelSettings, LanguageModelTraining, gemma_2_config
 from sae_match.training.sae_settings import refuse_not_positive
-from sae_match.training.tokenizer import train_tokenizer
 
 log = logging.getLogger(__name__)
 Texts = Mapping[str, Sequence[str]]
