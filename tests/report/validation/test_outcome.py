@@ -5,7 +5,7 @@ import torch
 
 from sae_match.matching.errors import folded, matching_errors
 from sae_match.report.validation.outcome import WEIGHTS
-from tests.report.validation.questions.conftest import ARMS, module, outcome
+from tests.report.validation.pictures.conftest import ARMS, module, outcome
 
 __all__ = ["module", "outcome"]
 

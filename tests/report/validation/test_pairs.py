@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from sae_match import Matching
+from sae_match.bootstrap import bootstrap_weights
 from sae_match.evaluation.matchings import PairMatchings
-from sae_match.evaluation.statistics.bootstrap import document_weights
 from sae_match.evaluation.statistics.streaming import SPREAD_COLUMNS, DocumentVectors, PairActivity
 from sae_match.evaluation.statistics.tally import Layout, Tally
 from sae_match.report.validation import pairs
@@ -30,7 +30,7 @@ def tally():
     tally = Tally(Layout([(0, 1)], ["matched"], ["prose", "code"], 2, {0: 3, 1: 3}))
     nothing = DocumentVectors(torch.zeros(1, SPREAD_COLUMNS).double(), torch.zeros(2).double())
     for dataset, joint in JOINT.items():
-        weights = document_weights(dataset, [0], 0)
+        weights = bootstrap_weights(dataset, [0], 0)
         for layer in (0, 1):
             active = torch.tensor(ACTIVE[layer, dataset])
             tally.add_layer((layer, dataset), nothing, torch.tensor([[1.0, 9.0]]).double(), active, weights)

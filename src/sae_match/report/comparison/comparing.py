@@ -11,7 +11,7 @@ from sae_match.report.comparison.comparison import Comparison, chosen, save_tabl
 from sae_match.report.comparison.joining import join
 from sae_match.report.comparison.naming import Naming, by_number, namings
 from sae_match.report.comparison.pictures import pictures
-from sae_match.report.pictures import Picture
+from sae_match.report.picture import Picture
 from sae_match.report.runs import Run, Unfinished, find_runs
 from sae_match.report.tracking.wandb_logging import LoggerSettings, log_comparison, open_logger, where_to_look
 

@@ -26,7 +26,7 @@ from sae_match.report.judged.judgements import (
 from sae_match.report.judged.kappas import agreement_rows, agreements
 from sae_match.report.judged.page import JudgedPage
 from sae_match.report.judged.pictures import pictures
-from sae_match.report.pictures import write_rows
+from sae_match.report.picture import write_rows
 from sae_match.report.tracking.wandb_logging import log_judgements, where_to_look
 from sae_match.report.validation.progress import counting
 from sae_match.semantics import questions as asking

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from sae_match.report.drawing import BLUE, GREY, ORANGE, Point, add_legend, draw_line, look, panels, set_ticks
 from sae_match.report.judged.judgements import ARMS, Answer, by_cost, by_distance, of_neighbours, relative_costs, scored
-from sae_match.report.pictures import Picture
+from sae_match.report.picture import Picture
 from sae_match.semantics.questions import COMPOSED, MATCHED, RANDOM
 from sae_match.semantics.scores import LABELS, Score
 

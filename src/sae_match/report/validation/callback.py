@@ -12,7 +12,7 @@ from sae_match.report.tracking.wandb_logging import log_files, log_validation
 from sae_match.report.validation.exploring import write_page
 from sae_match.report.validation.outcome import Outcome
 from sae_match.report.validation.pairs import save_tables
-from sae_match.report.validation.questions import pictures
+from sae_match.report.validation.pictures import pictures
 from sae_match.semantics.contexts import Contexts
 from sae_match.semantics.descriptions import Descriptions
 from sae_match.semantics.passages import Passages

@@ -1,6 +1,5 @@
 """A picture of a run, with the numbers that it shows."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from sae_match.files import written_whole
+from sae_match.files import write_rows, written_whole
 
 _DPI = 150
 
@@ -40,15 +39,7 @@ class Picture:
             mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "sae-match"}),
         ):
             self.figure.savefig(temporary, metadata={"Date": None})
-        write_rows(self.rows, png.with_suffix(".csv"))
+        write_rows(png.with_suffix(".csv"), self.rows)
         for name, rows in self.more.items():
-            write_rows(rows, folder / f"{self.name}_{name}.csv")
+            write_rows(folder / f"{self.name}_{name}.csv", rows)
         return png
-
-
-def write_rows(rows: Sequence[Mapping[str, object]], file: Path) -> None:
-    """Write a table with at least one row as CSV; floats keep all their digits."""
-    with written_whole(file) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)

@@ -8,7 +8,7 @@ from sae_match.evaluation.arms import COMPOSED, MATCHED, RANDOM
 from sae_match.evaluation.statistics.results import Result
 from sae_match.matching.agreement import compare
 from sae_match.report.drawing import GREY, METRIC_LABELS, Point, add_legend, draw_line, look, panels, set_ticks
-from sae_match.report.pictures import Picture
+from sae_match.report.picture import Picture
 from sae_match.report.validation.outcome import WEIGHTS, Outcome
 
 # First layers that have a line of their own.

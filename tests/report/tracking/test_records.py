@@ -10,11 +10,6 @@ import lightning as L
 import pytest
 import torch
 import wandb
-
-from sae_match import Matching
-from sae_match.errors import UserError
-from sae_match.evaluation.statistics.results import save_spans
-from sae_match.report.tables import charts, summary
 from sae_match.report.tracking.wandb_logging import (
     LoggerSettings,
     log_files,
@@ -22,8 +17,13 @@ from sae_match.report.tracking.wandb_logging import (
     open_logger,
     where_to_look,
 )
-from sae_match.report.validation.figures import pictures
+
+from sae_match import Matching
+from sae_match.errors import UserError
+from sae_match.evaluation.statistics.results import save_spans
+from sae_match.report.tables import charts, summary
 from sae_match.report.validation.pairs import sampled, save_tables
+from sae_match.report.validation.pictures.metrics import pictures
 from tests.report.made_up import pair_tables, results, spans
 from tests.report.offline import about, artifacts, only_run, read_back
 

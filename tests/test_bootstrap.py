@@ -2,24 +2,24 @@ import numpy as np
 import pytest
 import torch
 
-from sae_match.evaluation.statistics.bootstrap import REPLICATES, ROWS, document_weights, interval
+from sae_match.bootstrap import REPLICATES, ROWS, bootstrap_weights, interval
 
 
 def test_weights_follow_from_seed_dataset_and_document_only():
-    weights = document_weights("prose", [3, 7, 11], 0)
+    weights = bootstrap_weights("prose", [3, 7, 11], 0)
     assert weights.shape == (ROWS, 3)
-    assert torch.equal(document_weights("prose", (11, 3), 0), weights[:, [2, 0]])
-    for others in (document_weights("prose", [3, 7, 11], 1), document_weights("code", [3, 7, 11], 0)):
+    assert torch.equal(bootstrap_weights("prose", (11, 3), 0), weights[:, [2, 0]])
+    for others in (bootstrap_weights("prose", [3, 7, 11], 1), bootstrap_weights("code", [3, 7, 11], 0)):
         assert not (others[1:] == weights[1:]).all(0).any()
     assert not torch.equal(weights[:, 0], weights[:, 1])
 
 
 def test_the_sample_counts_every_document_once():
-    assert (document_weights("prose", range(5), 0)[0] == 1).all()
+    assert (bootstrap_weights("prose", range(5), 0)[0] == 1).all()
 
 
 def test_replicates_count_documents_as_poisson_variables_of_mean_one():
-    weights = document_weights("prose", range(200), 4)[1:]
+    weights = bootstrap_weights("prose", range(200), 4)[1:]
     assert torch.equal(weights, weights.round())
     # 200,000 draws: five standard deviations are 0.011 for the mean and 0.02 for the variance.
     assert weights.mean().item() == pytest.approx(1, abs=0.011)
@@ -30,7 +30,7 @@ def test_replicates_count_documents_as_poisson_variables_of_mean_one():
 
 
 def test_no_documents_have_no_weights():
-    assert document_weights("prose", [], 0).shape == (ROWS, 0)
+    assert bootstrap_weights("prose", [], 0).shape == (ROWS, 0)
 
 
 def test_the_interval_of_a_mean_is_that_of_drawing_documents_with_replacement():
@@ -38,7 +38,7 @@ def test_the_interval_of_a_mean_is_that_of_drawing_documents_with_replacement():
     generator = np.random.default_rng(0)
     lengths = generator.integers(20, 200, 60)
     totals = lengths * generator.standard_normal(60)
-    weights = document_weights("prose", range(60), 0).numpy()
+    weights = bootstrap_weights("prose", range(60), 0).numpy()
     low, high = interval(torch.from_numpy(weights @ totals / (weights @ lengths)))
     drawn = generator.integers(0, 60, (20_000, 60))
     expected_low, expected_high = np.percentile(totals[drawn].sum(1) / lengths[drawn].sum(1), (2.5, 97.5))

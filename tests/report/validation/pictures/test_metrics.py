@@ -1,6 +1,6 @@
 import numpy as np
 
-from sae_match.report.validation.figures import by_layer, by_span, pictures
+from sae_match.report.validation.pictures.metrics import by_layer, by_span, pictures
 from tests.report.made_up import METRICS, PAIRS, VALUES, results, spans
 
 DRAWN = set(VALUES) - {"quantile_0.5"}

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from sae_match.evaluation.plan import Pair
 from sae_match.report.drawing import BLUE, ORANGE, panels
-from sae_match.report.pictures import Picture
+from sae_match.report.picture import Picture
 from sae_match.report.validation.outcome import Outcome
 
 _BINS = 40

@@ -17,7 +17,7 @@ from sae_match.report.drawing import (
     panels,
     set_ticks,
 )
-from sae_match.report.pictures import Picture
+from sae_match.report.picture import Picture
 
 _Lines = Mapping[str, Sequence[Point]]
 

@@ -2,7 +2,7 @@ import csv
 
 from matplotlib.figure import Figure
 
-from sae_match.report.pictures import Picture
+from sae_match.report.picture import Picture
 
 
 def picture():

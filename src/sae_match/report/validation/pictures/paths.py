@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from sae_match.evaluation.arms import MATCHED
 from sae_match.evaluation.plan import Pair
 from sae_match.matching.composition import feature_paths
-from sae_match.report.pictures import Picture
+from sae_match.report.picture import Picture
 from sae_match.report.validation.outcome import Outcome
 
 _PATHS, _LAYERS = 8, 8

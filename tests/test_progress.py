@@ -1,7 +1,6 @@
 import io
 
 from rich.console import Console
-
 from sae_match.text.progress import reading_shown
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from sae_match.evaluation.arms import ARMS, IDENTITY, MATCHED, MATCHED_UNFOLDED
 from sae_match.matching.cost import Term
 from sae_match.report.drawing import ARM_STYLES, Point, add_legend, draw_line, panels, set_log, set_ticks
-from sae_match.report.pictures import Picture
+from sae_match.report.picture import Picture
 from sae_match.report.validation.outcome import Outcome
 
 _TERMS: tuple[Term, ...] = ("W_dec", "W_enc", "b_enc")

@@ -21,7 +21,7 @@ from sae_match.errors import UserError
 from sae_match.evaluation.plan import Pair
 from sae_match.evaluation.statistics.results import Results, SpanResult
 from sae_match.matching.result import Matching
-from sae_match.report.pictures import Picture
+from sae_match.report.picture import Picture
 from sae_match.report.tables import charts, summary
 from sae_match.report.validation.pairs import sampled
 

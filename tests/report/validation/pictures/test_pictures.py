@@ -9,13 +9,13 @@ from scipy.stats import spearmanr
 
 from sae_match.matching.agreement import compare
 from sae_match.report.validation.outcome import LayerFacts
-from sae_match.report.validation.questions import QUESTIONS, pictures
-from sae_match.report.validation.questions.costs import pair_error
-from sae_match.report.validation.questions.folding import folding_error
-from sae_match.report.validation.questions.paths import paths
-from sae_match.report.validation.questions.persistence import persistence
-from sae_match.report.validation.questions.quantiles import quantiles
-from sae_match.report.validation.questions.scales import threshold_scale, tracking
+from sae_match.report.validation.pictures import QUESTIONS, pictures
+from sae_match.report.validation.pictures.costs import pair_error
+from sae_match.report.validation.pictures.folding import folding_error
+from sae_match.report.validation.pictures.paths import paths
+from sae_match.report.validation.pictures.persistence import persistence
+from sae_match.report.validation.pictures.quantiles import quantiles
+from sae_match.report.validation.pictures.scales import threshold_scale, tracking
 
 NAMES = {"threshold_scale", "folding_error", "pair_error", "quantiles", "persistence", "paths"}
 

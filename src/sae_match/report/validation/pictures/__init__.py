@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Iterator
 
-from sae_match.report.pictures import Picture
+from sae_match.report.picture import Picture
 from sae_match.report.validation import figures
 from sae_match.report.validation.outcome import Outcome
-from sae_match.report.validation.questions.costs import pair_error
-from sae_match.report.validation.questions.folding import folding_error
-from sae_match.report.validation.questions.paths import paths
-from sae_match.report.validation.questions.persistence import persistence
-from sae_match.report.validation.questions.quantiles import quantiles
-from sae_match.report.validation.questions.scales import threshold_scale
+from sae_match.report.validation.pictures.costs import pair_error
+from sae_match.report.validation.pictures.folding import folding_error
+from sae_match.report.validation.pictures.paths import paths
+from sae_match.report.validation.pictures.persistence import persistence
+from sae_match.report.validation.pictures.quantiles import quantiles
+from sae_match.report.validation.pictures.scales import threshold_scale
 
 #: Each gives the pictures that a run has the numbers for.
 QUESTIONS: tuple[Callable[[Outcome], Iterator[Picture]], ...] = (

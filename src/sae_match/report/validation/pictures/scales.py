@@ -13,7 +13,7 @@ from torch import Tensor
 from sae_match.evaluation.arms import RECONSTRUCT_SOURCE, RECONSTRUCT_TARGET
 from sae_match.evaluation.statistics.results import Results
 from sae_match.report.drawing import BLACK, BLUE, GREY, Point, draw_line, look, panels, set_log, set_ticks
-from sae_match.report.pictures import Picture
+from sae_match.report.picture import Picture
 from sae_match.report.validation.outcome import LayerFacts, Outcome
 
 # Features drawn of a layer; more hide each other.
