@@ -9,7 +9,7 @@ from sae_match.errors import UserError
 from sae_match.matching.matching import MatcherSettings
 from sae_match.report.judged.judging import JudgeReport, named, warn_of_obstacles
 from sae_match.semantics.judge import Described, JudgeSettings, open_judge
-from sae_match.semantics.questions import Path, Question
+from sae_match.semantics.questions import FeaturePath, Question
 from sae_match.semantics.study import StudySettings
 from tests.semantics.judge.mini_server import MiniServer, same_words
 
@@ -58,7 +58,7 @@ def test_the_plan_is_what_is_known_beforehand_and_the_questions_follow(tmp_path)
         "  judge    openai m, then token_overlap",
     ]
     questions = [Question(arm, 4, 1, 5, 2, 0) for arm in ("matched", "random", "random")]
-    report.print_questions([Path(0, (1, 2))], questions, {4: torch.tensor([True, False, True])})
+    report.print_questions([FeaturePath(0, (1, 2))], questions, {4: torch.tensor([True, False, True])})
     assert console.file.getvalue().splitlines()[6:] == [
         "Questions",
         "  paths    1 from any features of layer 4, drawn uniformly without replacement, seed 7; 2 could be drawn",

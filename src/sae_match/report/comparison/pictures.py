@@ -25,7 +25,7 @@ _Measured = Result | SpanResult
 _Draw = Callable[[Axes, str], None]
 
 
-def pictures(comparison: Comparison) -> Iterator[Picture]:
+def comparison_pictures(comparison: Comparison) -> Iterator[Picture]:
     """For each metric the means by run, its course over layers, and a map where two settings form a grid."""
     for metric in comparison.metrics:
         for draw in (by_run, by_run_and_layer, grid):

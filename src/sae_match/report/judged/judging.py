@@ -1,112 +1,35 @@
 """What a study of meanings prints and leaves behind."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar, runtime_checkable
 
-from lightning.pytorch.loggers import Logger
 from rich.console import Console
 from rich.table import Table
 
-from sae_match.evaluation.statistics.results import Results, save_spans
+from sae_match.files import write_rows
 from sae_match.matching.matching import MatcherSettings
 from sae_match.report.console import matcher_line, print_rows
 from sae_match.report.judged.judgements import (
-    Answer,
     cost_table,
     distance_tables,
     kappa_table,
-    results_of,
     rows_of,
     score_table,
-    spans_of,
     summary,
 )
-from sae_match.report.judged.kappas import agreement_rows, agreements
+from sae_match.report.judged.kappas import kappa_rows, kappas
 from sae_match.report.judged.page import JudgedPage
-from sae_match.report.judged.pictures import pictures
-from sae_match.report.picture import write_rows
-from sae_match.report.tracking.wandb_logging import log_judgements, where_to_look
-from sae_match.report.validation.progress import counting
-from sae_match.semantics import questions as asking
-from sae_match.semantics.evidence import Evidence
-from sae_match.semantics.judge import Judge
-from sae_match.semantics.judge.server.budget import Account
-from sae_match.semantics.questions import Eligible, Question
+from sae_match.report.judged.pictures import judgement_pictures
+from sae_match.report.judged.results import save_results
+from sae_match.report.tracking.logger import Logger, where_to_look
+from sae_match.report.tracking.records import Rows, log_judgements
+from sae_match.semantics.answers import Answer
+from sae_match.semantics.questions import Eligible, FeaturePath, Question
 from sae_match.semantics.scores import Kappa
 from sae_match.semantics.study import StudySettings
 
 log = logging.getLogger(__name__)
-
-Row = TypeVar("Row")
-Rows = Sequence[Mapping[str, object]]
-
-
-@runtime_checkable
-class Accounted(Protocol):
-    """A judge that keeps an account of its calls."""
-
-    @property
-    def account(self) -> Account:
-        """What it did so far."""
-
-
-def asked(
-    judge: Judge, questions: Sequence[Question], evidence: Evidence, console: Console, bars: Console | None
-) -> list[Answer]:
-    """What a judge says to every question.
-
-    Args:
-        judge: Who is asked.
-        questions: About pairs of features.
-        evidence: What the judge is shown of each.
-        console: Where the estimate, before anybody is asked, and the account are told.
-        bars: Where progress is shown; none for nowhere.
-    """
-    pairs = [
-        (
-            evidence.of(question.source_layer, question.source_feature),
-            evidence.of(question.target_layer, question.target_feature),
-        )
-        for question in questions
-    ]
-    estimate = judge.estimate(pairs)
-    if estimate.calls:
-        console.print(f"  {judge.name}: {estimate}", highlight=False, soft_wrap=True)
-    with counting(bars, f"asking {judge.name}") as advance:
-        verdicts = judge.judge(pairs, advance)
-    if isinstance(judge, Accounted):
-        console.print(f"  {judge.name}: {_spent(judge.account)}", highlight=False, soft_wrap=True)
-    return [
-        Answer(question, *pair, verdict) for question, pair, verdict in zip(questions, pairs, verdicts, strict=True)
-    ]
-
-
-def _spent(account: Account) -> str:
-    price = "at a price that is not known" if account.cost is None else f"${account.cost:.4f}"
-    tokens = f"{account.tokens_in:,} tokens in and {account.tokens_out:,} out"
-    return f"{account.calls:,} calls tried, {account.cached:,} answered before; {tokens}, {price}"
-
-
-def named(judges: Sequence[Judge]) -> dict[str, Judge]:
-    """Judges by name; where several have one name (another server, prompt or round), they are numbered."""
-    found: dict[str, Judge] = {}
-    for judge in judges:
-        same = sum(other.name == judge.name for other in found.values())
-        found[f"{judge.name} ({same + 1})" if same else judge.name] = judge
-    return found
-
-
-def warn_of_obstacles(judges: Mapping[str, Judge]) -> None:
-    """Say now what would end the run later, when questions have been prepared for minutes or hours.
-
-    Raises:
-        UserError: If a judge cannot say anything, not even what it has said before.
-    """
-    for name, judge in judges.items():
-        if (obstacle := judge.obstacle()) is not None:
-            log.warning("%s: %s; the run goes well only if all it asks has been answered before", name, obstacle)
 
 
 class JudgeReport:
@@ -152,7 +75,7 @@ class JudgeReport:
         }
         print_rows(self.console, "Plan", rows)
 
-    def print_questions(self, paths: Sequence[asking.Path], questions: Sequence[Question], eligible: Eligible) -> None:
+    def print_questions(self, paths: Sequence[FeaturePath], questions: Sequence[Question], eligible: Eligible) -> None:
         """What is going to be asked, which follows from the matchings and from what there is evidence for."""
         arms = {arm: sum(question.arm == arm for question in questions) for arm in _arms(questions)}
         drawn = f"features of layer {self.layers[0]}, drawn uniformly without replacement, seed {self.study.seed}"
@@ -166,17 +89,17 @@ class JudgeReport:
     def finish(self, said: Mapping[str, Sequence[Answer]], logger: Logger | None) -> None:
         """Write and log what each judge said, by name, the first one's in pictures; print the tables."""
         answers, *others = said.values()
-        agreed = agreements(said)
-        tables = _tables(said, agreed)
+        agreement = kappas(said)
+        tables = _tables(said, agreement)
         self._write(said, tables)
-        drawn = list(pictures(answers))
+        drawn = list(judgement_pictures(answers))
         for picture in drawn:
             picture.save(self.folder / "figures")
         scores = summary(answers)
         for number, several in enumerate(others):
             scores |= {f"judge_{number + 2}/{name}": value for name, value in summary(several).items()}
         log_judgements(logger, scores, tables, drawn, self.folder / "figures")
-        self._print(said, agreed)
+        self._print(said, agreement)
         for name, several in said.items():
             if not any(answer.verdict.labels for answer in several):
                 log.warning("%s has given no label at all; judgements.csv says of each pair why", name)
@@ -187,10 +110,9 @@ class JudgeReport:
         self._print_files(tables, logger)
 
     def _write(self, said: Mapping[str, Sequence[Answer]], tables: Mapping[str, Rows]) -> None:
-        Results(list(_of_each(results_of, said))).save(self.folder / "results.csv")
-        save_spans(_of_each(spans_of, said), self.folder / "spans.csv")
+        save_results(said, self.folder)
         for name, rows in tables.items():
-            write_rows(rows, self.folder / f"{name}.csv")
+            write_rows(self.folder / f"{name}.csv", rows)
 
     def _print_files(self, tables: Mapping[str, Rows], logger: Logger | None) -> None:
         files = ", ".join(["results.csv", "spans.csv", *(f"{name}.csv" for name in tables), "figures/*", ".hydra/"])
@@ -202,7 +124,7 @@ class JudgeReport:
         for line in lines:
             self.console.print(line, highlight=False, soft_wrap=True)
 
-    def _print(self, said: Mapping[str, Sequence[Answer]], kappas: Mapping[str, Kappa]) -> None:
+    def _print(self, said: Mapping[str, Sequence[Answer]], agreement: Mapping[str, Kappa]) -> None:
         over = "with 95 % intervals over"
         for judge, answers in said.items():
             self._print_table(f"What {judge} says of neighbouring layers, {over} paths", score_table(answers))
@@ -219,8 +141,8 @@ class JudgeReport:
         )
         for table in distance_tables(answers):
             self._print_table(f"Mean score of descendants, {over} paths", table)
-        if kappas:
-            self._print_table(f"Agreement, {over} paths", kappa_table(kappas))
+        if agreement:
+            self._print_table(f"Agreement, {over} paths", kappa_table(agreement))
 
     def _print_table(self, title: str, table: Table) -> None:
         if not table.row_count:
@@ -229,18 +151,11 @@ class JudgeReport:
         self.console.print(table)
 
 
-def _of_each(
-    rows_of_one: Callable[[Sequence[Answer], str], Iterable[Row]], said: Mapping[str, Sequence[Answer]]
-) -> Iterator[Row]:
-    for judge, answers in said.items():
-        yield from rows_of_one(answers, judge)
-
-
-def _tables(said: Mapping[str, Sequence[Answer]], agreed: Mapping[str, Kappa]) -> dict[str, Rows]:
+def _tables(said: Mapping[str, Sequence[Answer]], agreement: Mapping[str, Kappa]) -> dict[str, Rows]:
     """Every judge's answers, and how far they agree where there is anything to compare, by name."""
     names = ["judgements", *(f"judgements_{number}" for number in range(2, len(said) + 1))]
     tables: dict[str, Rows] = {name: rows_of(answers) for name, answers in zip(names, said.values(), strict=True)}
-    return {**tables, "agreement": agreement_rows(agreed)} if agreed else tables
+    return {**tables, "agreement": kappa_rows(agreement)} if agreement else tables
 
 
 def _arms(questions: Sequence[Question]) -> list[str]:

@@ -22,7 +22,7 @@ from sae_match.report.picture import Picture
 _Lines = Mapping[str, Sequence[Point]]
 
 
-def pictures(results: Results, spans: Sequence[SpanResult]) -> Iterator[Picture]:
+def metric_pictures(results: Results, spans: Sequence[SpanResult]) -> Iterator[Picture]:
     """One a metric, and one for distances where there are several."""
     for metric in METRIC_LABELS:
         if len(results.select(metric=metric)):

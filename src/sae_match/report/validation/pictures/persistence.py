@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from matplotlib.axes import Axes
 
 from sae_match.evaluation.arms import COMPOSED, MATCHED, RANDOM
-from sae_match.evaluation.statistics.results import Result
+from sae_match.evaluation.statistics.results import WEIGHTS, Result
 from sae_match.matching.agreement import compare
 from sae_match.report.drawing import GREY, METRIC_LABELS, Point, add_legend, draw_line, look, panels, set_ticks
 from sae_match.report.picture import Picture
-from sae_match.report.validation.outcome import WEIGHTS, Outcome
+from sae_match.report.validation.outcome import Outcome
 
 # First layers that have a line of their own.
 _STARTS = 4
