@@ -17,8 +17,8 @@ from sae_match.matching.cache import MatchingCache
 from sae_match.matching.layers import LayerMatcher, unwatched
 from sae_match.progress import counting
 from sae_match.report.judged.evidence_lines import contexts_line, descriptions_line
-from sae_match.report.judged.judging import JudgeReport
 from sae_match.report.judged.page import JudgedPage
+from sae_match.report.judged.reporting import JudgeReport
 from sae_match.report.matching_progress import MatchingProgress
 from sae_match.report.tracking.logger import open_logger
 from sae_match.saes.collection import SAECollection

@@ -2,28 +2,24 @@
 
 import json
 import math
-import os
-import subprocess
-import sys
 
 import lightning as L
+import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 import wandb
-from sae_match.report.tracking.wandb_logging import (
-    LoggerSettings,
-    log_files,
-    log_validation,
-    open_logger,
-    where_to_look,
-)
 
 from sae_match import Matching
-from sae_match.errors import UserError
 from sae_match.evaluation.statistics.results import save_spans
 from sae_match.report.tables import charts, summary
-from sae_match.report.validation.pairs import sampled, save_tables
-from sae_match.report.validation.pictures.metrics import pictures
+from sae_match.report.tracking import records
+from sae_match.report.tracking.logger import open_logger, where_to_look
+from sae_match.report.tracking.records import log_files, log_validation, sampled
+from sae_match.report.tracking.settings import LoggerSettings
+from sae_match.report.validation.pairs import save_tables
+from sae_match.report.validation.pictures.metrics import metric_pictures
+from sae_match.report.validation.recording import record_of
 from tests.report.made_up import pair_tables, results, spans
 from tests.report.offline import about, artifacts, only_run, read_back
 
@@ -32,7 +28,7 @@ from tests.report.offline import about, artifacts, only_run, read_back
 def logged(tmp_path_factory):
     """Folder of an offline run, and its records."""
     folder = tmp_path_factory.mktemp("logged")
-    drawn = list(pictures(results(), spans()))
+    drawn = list(metric_pictures(results(), spans()))
     for picture in drawn:
         picture.save(folder / "figures")
     with pytest.MonkeyPatch.context() as environment:
@@ -40,7 +36,7 @@ def logged(tmp_path_factory):
         environment.delenv("WANDB_MODE", raising=False)
         settings = LoggerSettings(mode="offline", group="tests")
         with open_logger(settings, folder, {"matcher": {"fold": "none"}}) as logger:
-            log_validation(logger, results(), spans(), pair_tables(), drawn, folder / "figures")
+            log_validation(logger, record_of(results(), spans(), pair_tables()), drawn, folder / "figures")
             assert "wandb sync" in where_to_look(logger)
     assert wandb.run is None
     (run,) = folder.glob("wandb/offline-run-*")
@@ -96,7 +92,7 @@ def saved_run(folder):
     results().save(folder / "results.csv")
     save_spans(spans(), folder / "spans.csv")
     save_tables(pair_tables(), folder / "pairs")
-    for picture in pictures(results(), spans()):
+    for picture in metric_pictures(results(), spans()):
         picture.save(folder / "figures")
 
 
@@ -141,77 +137,36 @@ def test_figures_and_settings_are_logged(logged):
     assert run["run_group"] == "tests"
 
 
-@pytest.mark.parametrize(
-    ("key", "variable", "mode", "expected"),
-    [
-        (None, None, "auto", "offline"),
-        ("0" * 40, None, "auto", "online"),
-        ("0" * 40, "offline", "auto", "offline"),
-        (None, None, "online", "online"),
-        (None, "disabled", "online", "disabled"),
-    ],
-)
-def test_wandb_is_online_where_there_is_a_key_unless_told_otherwise(key, variable, mode, expected, tmp_path):
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
-    environment |= {"HOME": str(tmp_path), "NETRC": str(tmp_path / "netrc")}
-    environment |= {"WANDB_API_KEY": key} if key else {}
-    environment |= {"WANDB_MODE": variable} if variable else {}
-    statement = (
-        f"from sae_match.report.tracking.wandb_logging import *; print(chosen_mode(LoggerSettings(mode={mode!r})))"
-    )
-    command = [sys.executable, "-c", statement]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.split()[-1] == expected
-
-
 def test_a_disabled_run_is_logged_to_nowhere(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disabled")
     with open_logger(LoggerSettings(), tmp_path, {}) as logger:
-        log_validation(logger, results(), spans(), {}, [], tmp_path)
+        log_validation(logger, record_of(results(), spans(), {}), [], tmp_path)
         assert where_to_look(logger) == "disabled"
     assert list(tmp_path.glob("wandb/*run-*")) == []
-
-
-def test_an_online_run_without_credentials_says_what_to_do(tmp_path):
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
-    environment |= {"HOME": str(tmp_path), "NETRC": str(tmp_path / "netrc")}
-    statement = (
-        "from pathlib import Path; from sae_match.report.tracking.wandb_logging import *\n"
-        "with open_logger(LoggerSettings(mode='online'), Path('.'), {}): pass"
-    )
-    command = [sys.executable, "-c", statement]
-    done = subprocess.run(
-        command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
-    )
-    assert "UserError: W&B cannot start" in done.stderr
-
-
-def test_the_run_is_closed_when_the_validation_fails(tmp_path):
-    def fail(logger):
-        assert logger.experiment is wandb.run is not None
-        raise RuntimeError
-
-    opened = open_logger(LoggerSettings(mode="offline"), tmp_path, {})
-    with pytest.raises(RuntimeError), opened as logger:
-        fail(logger)
-    assert wandb.run is None
 
 
 def test_the_csv_logger_keeps_the_summary(tmp_path):
     with open_logger(LoggerSettings(kind="csv"), tmp_path, {}) as logger:
         assert isinstance(logger, L.pytorch.loggers.CSVLogger)
-        log_validation(logger, results(), spans(), {}, [], tmp_path)
+        log_validation(logger, record_of(results(), spans(), {}), [], tmp_path)
     header = (tmp_path / "csv" / "metrics.csv").read_text().splitlines()[0].split(",")
     assert {"delta_loss/code/matched", "delta_loss/code/matched/low", "delta_loss/code/matched/span_2"} <= set(header)
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        (LoggerSettings(kind="tensorboard"), "logger.kind must be one of"),
-        (LoggerSettings(mode="maybe"), "logger.mode must"),
-    ],
-)
-def test_unknown_loggers_are_refused(settings, message, tmp_path):
-    with pytest.raises(UserError, match=message), open_logger(settings, tmp_path, {}):
-        pass
+def numbered(*starts):
+    """Tables of four rows each, numbered on from these."""
+    return [pa.table({"number": np.arange(4) + start}) for start in starts]
+
+
+def test_few_pairs_are_all_kept():
+    assert sampled(numbered(0, 4)).num_rows == 8
+
+
+def test_too_many_pairs_are_sampled_in_order(monkeypatch):
+    monkeypatch.setattr(records, "MOST_PAIRS", 5)
+    chosen = [sampled(numbered(0, 4), seed)["number"].to_pylist() for seed in (0, 0, 1, 2)]
+    for numbers in chosen:
+        assert numbers == sorted(set(numbers))
+        assert len(numbers) == 5
+    assert chosen[0] == chosen[1]
+    assert len(set(map(tuple, chosen))) > 1

@@ -1,7 +1,6 @@
 import dataclasses
 import math
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -11,8 +10,7 @@ from sae_match.bootstrap import bootstrap_weights
 from sae_match.evaluation.matchings import PairMatchings
 from sae_match.evaluation.statistics.streaming import SPREAD_COLUMNS, DocumentVectors, PairActivity
 from sae_match.evaluation.statistics.tally import Layout, Tally
-from sae_match.report.validation import pairs
-from sae_match.report.validation.pairs import pair_table, sampled, save_tables
+from sae_match.report.validation.pairs import pair_table, save_tables
 
 ACTIVE = {(0, "prose"): [4, 5, 0], (1, "prose"): [6, 7, 8], (0, "code"): [1, 1, 1], (1, "code"): [0, 2, 1]}
 JOINT = {"prose": [3, 0, 0], "code": [1, 0, 0]}
@@ -63,21 +61,6 @@ def test_tables_are_read_back_as_they_were(table, tmp_path):
     assert file == tmp_path / "pairs" / "L00-L01.parquet"
     assert pq.read_table(file).equals(table)
     assert [one.name for one in (tmp_path / "pairs").iterdir()] == [file.name]
-
-
-def test_few_pairs_are_all_kept(table):
-    assert sampled([table, table]).num_rows == 8
-
-
-def test_too_many_pairs_are_sampled_in_order(table, monkeypatch):
-    monkeypatch.setattr(pairs, "MOST_PAIRS", 5)
-    numbered = [table.append_column("number", [np.arange(4) + start]) for start in (0, 4)]
-    chosen = [sampled(numbered, seed)["number"].to_pylist() for seed in (0, 0, 1, 2)]
-    for numbers in chosen:
-        assert numbers == sorted(set(numbers))
-        assert len(numbers) == 5
-    assert chosen[0] == chosen[1]
-    assert len(set(map(tuple, chosen))) > 1
 
 
 def test_layers_of_which_no_pair_survives_have_an_empty_table(tally, tmp_path):

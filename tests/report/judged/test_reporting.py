@@ -7,7 +7,7 @@ from rich.console import Console
 
 from sae_match.errors import UserError
 from sae_match.matching.matching import MatcherSettings
-from sae_match.report.judged.judging import JudgeReport, named, warn_of_obstacles
+from sae_match.report.judged.reporting import JudgeReport, named, warn_of_obstacles
 from sae_match.semantics.judge import Described, JudgeSettings, open_judge
 from sae_match.semantics.questions import FeaturePath, Question
 from sae_match.semantics.study import StudySettings
