@@ -15,7 +15,7 @@ def module(bundled_model, tmp_path_factory):
     data, contexts = text_of(bundled_model[1]), Contexts()
     module = validated(
         bundled_model,
-        tmp_path_factory.mktemp("questions"),
+        tmp_path_factory.mktemp("pictures"),
         collection_of(2, 3, 4),
         data,
         observers=[contexts],

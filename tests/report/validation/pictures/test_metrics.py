@@ -1,6 +1,6 @@
 import numpy as np
 
-from sae_match.report.validation.pictures.metrics import by_layer, by_span, pictures
+from sae_match.report.validation.pictures.metrics import by_layer, by_span, metric_pictures
 from tests.report.made_up import METRICS, PAIRS, VALUES, results, spans
 
 DRAWN = set(VALUES) - {"quantile_0.5"}
@@ -13,17 +13,17 @@ def lines(picture, panel=0):
 
 
 def test_there_is_a_picture_for_each_metric():
-    assert {picture.name for picture in pictures(results(NEIGHBOURS), spans([1]))} == set(METRICS)
+    assert {picture.name for picture in metric_pictures(results(NEIGHBOURS), spans([1]))} == set(METRICS)
 
 
 def test_several_distances_have_pictures_of_their_own():
     expected = {f"{metric}{ending}" for metric in METRICS for ending in ("", "_by_distance")}
-    assert {picture.name for picture in pictures(results(), spans([1, 2]))} == expected
+    assert {picture.name for picture in metric_pictures(results(), spans([1, 2]))} == expected
 
 
 def test_a_metric_that_was_not_measured_has_no_picture():
     some = type(results())(row for row in results(NEIGHBOURS) if row.metric != "matching_score")
-    assert {picture.name for picture in pictures(some, spans([1]))} == {"delta_loss", "explained_variance"}
+    assert {picture.name for picture in metric_pictures(some, spans([1]))} == {"delta_loss", "explained_variance"}
 
 
 def test_a_picture_has_the_numbers_that_it_shows():

@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 
 from sae_match.matching.agreement import compare
 from sae_match.report.validation.outcome import LayerFacts
-from sae_match.report.validation.pictures import QUESTIONS, pictures
+from sae_match.report.validation.pictures import PICTURES, all_pictures
 from sae_match.report.validation.pictures.costs import pair_error
 from sae_match.report.validation.pictures.folding import folding_error
 from sae_match.report.validation.pictures.paths import paths
@@ -20,8 +20,8 @@ from sae_match.report.validation.pictures.scales import threshold_scale, trackin
 NAMES = {"threshold_scale", "folding_error", "pair_error", "quantiles", "persistence", "paths"}
 
 
-def only(question, outcome):
-    (picture,) = question(outcome)
+def only(draw, outcome):
+    (picture,) = draw(outcome)
     return picture
 
 
@@ -30,7 +30,7 @@ def drawn(panel):
 
 
 def test_a_run_with_every_number_has_every_picture(outcome, tmp_path):
-    found = list(pictures(outcome))
+    found = list(all_pictures(outcome))
     assert {picture.name for picture in found} >= NAMES
     assert len({picture.name for picture in found}) == len(found)
     for picture in found:
@@ -49,7 +49,7 @@ def test_a_run_without_the_numbers_has_no_picture(outcome):
         errors={},
         passages=None,
     )
-    assert [picture.name for question in QUESTIONS for picture in question(poor)] == []
+    assert [picture.name for draw in PICTURES for picture in draw(poor)] == []
 
 
 def test_thresholds_and_norms_are_shown_by_layer(outcome):
