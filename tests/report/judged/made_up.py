@@ -13,7 +13,7 @@ def answer(arm, source, target, labels, path=0, cost=math.nan):
 
 
 def answers():
-    """Ten paths from layer 2 to 5: cheap steps are the same, dear ones differ; random ones always differ."""
+    """Ten paths from layer 2 to 5: cheap steps are the same, expensive ones differ; random ones always differ."""
     made = []
     for path in range(10):
         label = (3, 3) if path < 4 else (2, 3) if path < 7 else (1, 1)

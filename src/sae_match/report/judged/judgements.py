@@ -51,7 +51,7 @@ def by_cost(answers: Sequence[Answer]) -> list[tuple[int, Score]]:
     for steps in _by_layers(answers).values():
         ranked = sorted(steps, key=lambda step: step.question.cost)
         for rank, step in enumerate(ranked):
-            # The middle of a rank: a lone pair is neither cheap nor dear.
+            # The middle of a rank: a lone pair is neither cheap nor expensive.
             groups[(2 * rank + 1) * _QUANTILES // (2 * len(ranked))].append(step)
     return [(number, scored(group)) for number, group in enumerate(groups) if group]
 
