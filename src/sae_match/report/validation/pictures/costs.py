@@ -1,4 +1,4 @@
-"""Are cheap pairs alike, and expensive ones not? The distribution of pair costs, with examples from both ends (Fig. 5)."""
+"""Are cheap pairs alike, and expensive ones not? The distribution of costs, with examples from both ends (Fig. 5)."""
 
 import math
 from collections.abc import Iterator, Mapping

@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import ROOT
 
 REPORT = ROOT / "src" / "sae_match" / "report"
-ROOMS = ("comparison", "explorer", "judged", "tracking", "validation")
+FOLDERS = ("comparison", "explorer", "judged", "tracking", "validation")
 # Besides what lies directly in `report`.
 MAY_USE = {
     "comparison": {"tracking"},
@@ -32,30 +32,30 @@ def imported(text: str, *, at_the_top: bool = False) -> list[str]:
     return names
 
 
-def rooms_used(files: list[Path]) -> set[str]:
+def folders_used(files: list[Path]) -> set[str]:
     names = [name.split(".") for file in files for name in imported(file.read_text(encoding="utf-8"))]
-    return {parts[2] for parts in names if parts[:2] == ["sae_match", "report"] and len(parts) > 2} & set(ROOMS)
+    return {parts[2] for parts in names if parts[:2] == ["sae_match", "report"] and len(parts) > 2} & set(FOLDERS)
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_room_uses_only_what_lies_below_it(room):
-    files = list((REPORT / room).rglob("*.py"))
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_folder_uses_only_what_lies_below_it(folder):
+    files = list((REPORT / folder).rglob("*.py"))
     assert files
-    assert rooms_used(files) - {room} <= MAY_USE[room]
+    assert folders_used(files) - {folder} <= MAY_USE[folder]
 
 
-def test_what_all_rooms_share_uses_none_of_them():
-    assert rooms_used(list(REPORT.glob("*.py"))) == set()
+def test_what_all_folders_share_uses_none_of_them():
+    assert folders_used(list(REPORT.glob("*.py"))) == set()
 
 
 def test_nothing_below_uses_report():
-    for room in ("saes", "matching", "model", "text", "evaluation", "semantics", "training"):
-        for file in (REPORT.parent / room).rglob("*.py"):
+    for folder in ("saes", "matching", "model", "text", "evaluation", "semantics", "training"):
+        for file in (REPORT.parent / folder).rglob("*.py"):
             names = imported(file.read_text(encoding="utf-8"))
             assert not any(name.startswith("sae_match.report") for name in names), file
 
 
-def test_wandb_is_imported_in_one_room_and_only_where_it_is_used():
+def test_wandb_is_imported_in_one_folder_and_only_where_it_is_used():
     for file in REPORT.parent.rglob("*.py"):
         text = file.read_text(encoding="utf-8")
         roots = {name.split(".")[0] for name in imported(text)}
