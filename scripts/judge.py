@@ -15,13 +15,14 @@ from rich.console import Console
 from sae_match.files import writable
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.layers import LayerMatcher, unwatched
+from sae_match.progress import counting
 from sae_match.report.judged.evidence_lines import contexts_line, descriptions_line
-from sae_match.report.judged.judging import JudgeReport, asked, named, warn_of_obstacles
 from sae_match.report.judged.page import JudgedPage
+from sae_match.report.judged.reporting import JudgeReport
 from sae_match.report.matching_progress import MatchingProgress
-from sae_match.report.tracking.wandb_logging import open_logger
-from sae_match.report.validation.progress import counting
+from sae_match.report.tracking.logger import open_logger
 from sae_match.saes.collection import SAECollection
+from sae_match.semantics.answers import asked, named, warn_of_obstacles
 from sae_match.semantics.descriptions import Descriptions, open_descriptions
 from sae_match.semantics.judge import open_judges
 from sae_match.semantics.sources import EvidenceSource, PublishedDescriptions, TextToRead

@@ -17,7 +17,7 @@ from rich.console import Console
 from sae_match.errors import UserError
 from sae_match.files import make_writable
 from sae_match.model.loading import load_model
-from sae_match.report.tracking.wandb_logging import open_logger, where_to_look
+from sae_match.report.tracking.logger import open_logger, where_to_look
 from sae_match.settings.entry import entry_point
 from sae_match.settings.schema import TrainSettings
 from sae_match.text.batches import training_texts

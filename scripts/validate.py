@@ -21,7 +21,7 @@ from sae_match.files import writable
 from sae_match.matching.cache import MatchingCache
 from sae_match.model.loading import load_model, refuse_longer_text
 from sae_match.report.matching_progress import MatchingProgress
-from sae_match.report.tracking.wandb_logging import open_logger
+from sae_match.report.tracking.logger import open_logger
 from sae_match.report.validation.callback import ValidationReport
 from sae_match.report.validation.progress import MatchingBar, ValidationProgress
 from sae_match.semantics.descriptions import open_pages

@@ -1,8 +1,9 @@
 """Files that are whole or absent, never half-written."""
 
+import csv
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -31,6 +32,24 @@ def written_whole(path: Path) -> Iterator[Path]:
         if temporary is not None:
             with suppress(FileNotFoundError):
                 temporary.unlink()
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, object]], columns: Sequence[str] = ()) -> None:
+    """Write a table as CSV in UTF-8: floats keep all their digits, and cells without a value are empty.
+
+    Args:
+        path: The file.
+        rows: All with the same columns.
+        columns: Their names, in order; those of the first row if none are given, so that there has to be one.
+
+    Raises:
+        UserError: If the folder cannot be written or the disk is full.
+    """
+    table = list(rows)
+    with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(columns or table[0]))
+        writer.writeheader()
+        writer.writerows(table)
 
 
 def remove_leftovers(path: Path) -> None:

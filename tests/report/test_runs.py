@@ -1,9 +1,12 @@
 import re
 
 import pytest
+from omegaconf import OmegaConf
 
 from sae_match.errors import UserError
+from sae_match.report.judged.results import save_results
 from sae_match.report.runs import find_runs
+from tests.report.judged.made_up import answers
 from tests.report.made_up import results, spans
 from tests.report.run_folders import NEIGHBOURS, run_folder
 
@@ -82,6 +85,18 @@ def test_other_programs_and_checks_are_passed_over(tmp_path):
     (tmp_path / "match" / ".hydra" / "config.yaml").write_text("matcher: {fold: none}\n")
     runs, unfinished = find_runs([tmp_path])
     assert (len(runs), unfinished) == (1, [])
+
+
+def test_a_judges_run_is_no_validation_though_its_files_have_the_same_names(tmp_path):
+    run_folder(tmp_path / "0")
+    judged = run_folder(tmp_path / "judged")
+    save_results({"me": answers()}, judged)
+    config = OmegaConf.load(judged / ".hydra" / "config.yaml")
+    del config["evaluation"]
+    config.judge, config.study = {"kind": "token_overlap"}, {"paths": 10}
+    OmegaConf.save(config, judged / ".hydra" / "config.yaml")
+    runs, unfinished = find_runs([tmp_path])
+    assert ([run.folder.name for run in runs], unfinished) == (["0"], [])
 
 
 def test_folders_without_a_run_are_refused(tmp_path):

@@ -50,7 +50,7 @@ def test_matched_features_mean_the_same_more_often_than_random_ones(tmp_path):
     assert sum(scores) / len(scores) == pytest.approx(arms["random"]["score"])
     results = rows_of(out / "results.csv")
     assert {row["metric"] for row in results} == {"semantic_score", *(f"semantic_share_{label}" for label in (1, 2, 3))}
-    assert {row["dataset"] for row in results} == {"token_overlap"}
+    assert {row["judge"] for row in results} == {"token_overlap"}
     assert "contexts: bundled/model (float32, on " in done.stdout
     assert "100 from live features of layer 0" in done.stdout
     assert "1 (cheapest)" in done.stdout

@@ -5,7 +5,7 @@ import torch
 
 from sae_match import Matching
 from sae_match.errors import UserError
-from sae_match.semantics.questions import Path, all_eligible, along, controls, descendants, draw_paths
+from sae_match.semantics.questions import FeaturePath, all_eligible, along, controls, descendants, draw_paths
 
 LAYERS = [3, 4, 6]
 
@@ -53,7 +53,7 @@ def test_no_path_at_all_is_refused():
 
 
 def test_every_step_is_asked_about_with_its_cost():
-    (first, second) = along([Path(7, (0, 2, 1))], LAYERS, MATCHINGS)
+    (first, second) = along([FeaturePath(7, (0, 2, 1))], LAYERS, MATCHINGS)
     assert (first.source_layer, first.source_feature, first.target_layer, first.target_feature) == (3, 0, 4, 2)
     assert (second.source_layer, second.source_feature, second.target_layer, second.target_feature) == (4, 2, 6, 1)
     assert (first.cost, second.cost, second.path, second.distance) == (12.0, 11.0, 7, 2)
@@ -64,19 +64,19 @@ def test_descendants_are_under_each_arm_and_at_each_distance():
         "matched": {(3, 4): MATCHINGS[3, 4], (3, 6): matching(3, 2, 1, 0)},
         "composed": {(3, 6): matching(1, -1, -1, 3)},
     }
-    asked = list(descendants([Path(0, (0, 2, 1)), Path(1, (1, 0))], LAYERS, 3, arms, eligible(L6=2)))
+    asked = list(descendants([FeaturePath(0, (0, 2, 1)), FeaturePath(1, (1, 0))], LAYERS, 3, arms, eligible(L6=2)))
     assert [(q.arm, q.path, q.target_layer, q.target_feature) for q in asked] == [
         ("matched", 0, 4, 2),
         ("matched", 0, 6, 3),
         ("composed", 0, 6, 1),
         ("matched", 1, 4, 0),
     ]
-    later = list(descendants([Path(0, (0, 2, 1)), Path(1, (1, 0))], LAYERS, 6, arms, eligible()))
+    later = list(descendants([FeaturePath(0, (0, 2, 1)), FeaturePath(1, (1, 0))], LAYERS, 6, arms, eligible()))
     assert later == []
 
 
 def test_controls_go_with_every_step():
-    steps = list(along([Path(0, (0, 2, 1)), Path(1, (3, 1, 3))], LAYERS, MATCHINGS))
+    steps = list(along([FeaturePath(0, (0, 2, 1)), FeaturePath(1, (3, 1, 3))], LAYERS, MATCHINGS))
     nearest = {(3, 4): matching(0, 0, 0, 0, one_to_one=False), (4, 6): matching(1, 1, 1, 1, one_to_one=False)}
     asked = list(controls(steps, nearest, eligible(), seed=0))
     for step in steps:
@@ -93,7 +93,7 @@ def test_controls_go_with_every_step():
 
 
 def test_random_features_are_eligible():
-    steps = list(along([Path(0, (0, 2, 1))], LAYERS, MATCHINGS))[:1]
+    steps = list(along([FeaturePath(0, (0, 2, 1))], LAYERS, MATCHINGS))[:1]
     masks = {**eligible(), 4: torch.tensor([False, True, True, False])}
     drawn = {q.target_feature for seed in range(20) for q in controls(steps, {}, masks, seed) if q.arm == "random"}
     assert drawn == {1}

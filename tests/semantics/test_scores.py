@@ -22,6 +22,11 @@ def test_nothing_is_said_without_labels_and_no_interval_of_one_path():
     assert score([1.0, 2.0], [1, 2], [4, 4]).low is None
 
 
+def test_there_is_no_interval_where_other_paths_would_change_nothing():
+    same = score([3.0] * 5, [3] * 5, range(5))
+    assert (same.value, same.low, same.high, same.paths) == (3.0, None, None, 5)
+
+
 def test_questions_of_one_path_count_as_one_draw():
     """Ten equal questions a path: as wide an interval as with one, not a third of it."""
     values = [float(random.Random(seed).choice((1, 2, 3))) for seed in range(60)]

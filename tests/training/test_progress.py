@@ -5,6 +5,7 @@ import pytest
 from lightning import Trainer
 from rich.console import Console
 
+import sae_match.progress
 from sae_match.training import progress as module
 from sae_match.training.progress import TrainingProgress
 from tests.training.test_sae_training import Draws, planted, untrained
@@ -51,7 +52,7 @@ def test_the_table_is_drawn_in_place_and_stands_once_at_the_end():
 
 @pytest.mark.parametrize(("silence", "lines"), [(0.0, 12), (1000.0, 0)])
 def test_without_a_terminal_a_line_is_logged_now_and_then(monkeypatch, caplog, silence, lines):
-    monkeypatch.setattr(module, "_SILENCE", silence)
+    monkeypatch.setattr(sae_match.progress, "SILENCE", silence)
     with caplog.at_level(logging.INFO, logger="sae_match"):
         _, printed = shown(terminal=False)
     found = [record.getMessage() for record in caplog.records if record.name == module.__name__]

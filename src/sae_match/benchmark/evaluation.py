@@ -17,6 +17,7 @@ import torch
 from sae_match import bundled
 from sae_match.benchmark import naive
 from sae_match.benchmark.measuring import Case, Figure, in_own_process, peak_gigabytes
+from sae_match.bootstrap import bootstrap_weights
 from sae_match.errors import UserError
 from sae_match.evaluation.arms import (
     COMPOSED,
@@ -31,7 +32,6 @@ from sae_match.evaluation.arms import (
 from sae_match.evaluation.measuring import Subject, measure_batch
 from sae_match.evaluation.plan import Pair, PassPlan
 from sae_match.evaluation.settings import EvaluationSettings
-from sae_match.evaluation.statistics.bootstrap import document_weights
 from sae_match.evaluation.statistics.results import Results
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.cache import MatchingCache
@@ -155,7 +155,7 @@ def _measured_again(module: MatchValidation, data: TextData) -> float:
     start = time.perf_counter()
     tally = module.empty_tally(data)
     for batch in data.batches:
-        weights = document_weights(batch.dataset, batch.documents, 0)
+        weights = bootstrap_weights(batch.dataset, batch.documents, 0)
         measure_batch(module.subject, batch, [module.pairs], tally, weights)
     return time.perf_counter() - start
 

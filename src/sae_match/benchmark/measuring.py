@@ -1,6 +1,5 @@
 """Figures with what they should reach, and cases measured in processes of their own."""
 
-import csv
 import math
 import multiprocessing as mp
 import os
@@ -20,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sae_match.errors import UserError
-from sae_match.files import written_whole
+from sae_match.files import write_rows, written_whole
 
 _BLOCK = (2048, 4096)
 _SAMPLED_BLOCKS = 16
@@ -154,10 +153,7 @@ def table(figures: Iterable[Figure]) -> Table:
 def write_csv(figures: Iterable[Figure], file: Path) -> None:
     """One row a figure."""
     columns = [*(field.name for field in fields(Figure)), "reached"]
-    with written_whole(file) as temporary, temporary.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, columns)
-        writer.writeheader()
-        writer.writerows({**asdict(figure), "reached": figure.reached} for figure in figures)
+    write_rows(file, ({**asdict(figure), "reached": figure.reached} for figure in figures), columns)
 
 
 def write_markdown(figures: Iterable[Figure], file: Path) -> None:

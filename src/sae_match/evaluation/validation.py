@@ -14,6 +14,7 @@ import lightning as L
 import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from sae_match.bootstrap import bootstrap_weights
 from sae_match.errors import UserError
 from sae_match.evaluation.arms import COACTIVATION, FITTED_ARMS, LINEAR_MAP, LINEAR_MAP_SAE, MATCHED, checked_arms
 from sae_match.evaluation.fitting import refuse_common_documents, refuse_too_few
@@ -23,7 +24,6 @@ from sae_match.evaluation.measuring import Subject, measure_batch
 from sae_match.evaluation.plan import Pair, PassPlan, in_memory, pairs_at, refuse_broken_chains, twins_among
 from sae_match.evaluation.resuming import Unfinished
 from sae_match.evaluation.settings import EvaluationSettings, refuse_impossible
-from sae_match.evaluation.statistics.bootstrap import document_weights
 from sae_match.evaluation.statistics.measures import results_of, spans_of
 from sae_match.evaluation.statistics.results import Results, SpanResult
 from sae_match.evaluation.statistics.tally import Layout, Tally
@@ -179,7 +179,7 @@ class MatchValidation(L.LightningModule):
         if self.trainer.received_sigterm:
             # A trainer heeds it by itself while it trains only. What is finished is kept.
             raise SIGTERMException
-        weights = document_weights(batch.dataset, batch.documents, self.settings.seed)
+        weights = bootstrap_weights(batch.dataset, batch.documents, self.settings.seed)
         pairs = len(self.pairs)
         start, total = batch_idx * pairs, len(cast(Sized, self.trainer.val_dataloaders)) * pairs
         self.watch("validating", start, total)

@@ -3,7 +3,6 @@
 import logging
 import math
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,11 +11,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from sae_match.matching.layers import Pair
 from sae_match.matching.solving import Status
+from sae_match.progress import NowAndThen
 
 log = logging.getLogger(__name__)
-
-#: Seconds between log lines about a solution where there is no terminal to draw on.
-_SILENCE = 30.0
 
 
 class MatchingProgress:
@@ -39,7 +36,7 @@ class MatchingProgress:
         self.task = self.progress.add_task("", total=1.0, standing="")
         self.pairs, self.finished = pairs, 0
         self._pair: Pair | None = None
-        self._spoke = time.monotonic()
+        self._lines = NowAndThen()
 
     @contextmanager
     def shown(self) -> Iterator[None]:
@@ -59,11 +56,10 @@ class MatchingProgress:
             description = f"layers {pair[0]} → {pair[1]}{self._count()}"
             self.progress.update(self.task, description=description, completed=status.done, standing=standing)
             return
-        now = time.monotonic()
         if pair != self._pair:
-            self._pair, self._spoke = pair, now
-        elif now - self._spoke >= _SILENCE:
-            self._spoke = now
+            self._pair = pair
+            self._lines.restart()
+        elif self._lines.is_due():
             log.info("layers %d and %d%s: %s", *pair, self._count(), standing)
 
     def done(self) -> None:

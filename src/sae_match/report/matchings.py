@@ -1,13 +1,12 @@
 """Matchings of pairs of layers as CSV files and as tables for the terminal."""
 
-import csv
 from collections.abc import Sequence
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.table import Table
 
-from sae_match.files import written_whole
+from sae_match.files import write_rows
 from sae_match.matching.agreement import Agreement
 from sae_match.matching.layers import Pair
 from sae_match.matching.result import Matching
@@ -92,10 +91,7 @@ class CompositionRow:
 
 def save_rows(rows: Sequence[MatchingRow] | Sequence[CompositionRow], path: Path) -> None:
     """Write as CSV; floats keep all their digits."""
-    with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(field.name for field in fields(rows[0]))
-        writer.writerows(map(astuple, rows))
+    write_rows(path, map(asdict, rows))
 
 
 def matching_table(rows: Sequence[MatchingRow]) -> Table:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from rich.table import Table
 
 from sae_match.evaluation.arms import CLEAN, MATCHED, order_of
-from sae_match.evaluation.statistics.results import Result, Results, SpanResult
+from sae_match.evaluation.statistics.results import Results, SpanResult
 
 #: Metrics of the ladder, and what its columns call them.
 LADDER = {
@@ -19,14 +19,20 @@ def charts(results: Results) -> Iterator[tuple[int, dict[str, float]]]:
     """For each target layer, every number as `metric/dataset/arm`; with `/span_2` and so on beyond neighbours."""
     for layer in results.distinct("target_layer"):
         rows = results.select(target_layer=layer)
-        yield layer, {_name(row, row.target_layer - row.source_layer): row.value for row in rows}
+        yield (
+            layer,
+            {
+                metric_name(row.metric, row.dataset, row.arm, row.target_layer - row.source_layer): row.value
+                for row in rows
+            },
+        )
 
 
 def summary(spans: Iterable[SpanResult]) -> dict[str, float]:
     """Mean over the pairs of layers of every metric, named as in `charts`, with its interval."""
     found: dict[str, float] = {}
     for row in spans:
-        name = _name(row, row.span)
+        name = metric_name(row.metric, row.dataset, row.arm, row.span)
         found[name] = row.value
         if row.low is not None and row.high is not None:
             found[f"{name}/low"], found[f"{name}/high"] = row.low, row.high
@@ -92,6 +98,7 @@ def _short(value: float) -> str:
     return f"{value:.3f}" if abs(value) < 9.9 else f"{value:.1f}"
 
 
-def _name(row: Result | SpanResult, span: int) -> str:
-    name = f"{row.metric}/{row.dataset}/{row.arm}"
+def metric_name(metric: str, dataset: str, arm: str, span: int) -> str:
+    """What charts and summaries call a number: `explained_variance/prose/matched`, `…/span_2` beyond neighbours."""
+    name = f"{metric}/{dataset}/{arm}"
     return name if span == 1 else f"{name}/span_{span}"

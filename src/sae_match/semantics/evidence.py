@@ -29,8 +29,8 @@ class Evidence(Protocol):
 
 
 @runtime_checkable
-class Descriptions(Protocol):
-    """Published descriptions of features."""
+class DescriptionLookup(Protocol):
+    """Where published descriptions of features are looked up."""
 
     def known(self, layer: int, features: int) -> list[bool]:
         """Of each feature of a layer, whether it has, or may have, a description."""
@@ -78,7 +78,7 @@ class Published:
         widths: Features of each layer.
     """
 
-    def __init__(self, descriptions: Descriptions, widths: Mapping[int, int]) -> None:
+    def __init__(self, descriptions: DescriptionLookup, widths: Mapping[int, int]) -> None:
         self.descriptions, self.widths = descriptions, widths
 
     def fetch(self, questions: Iterable[Question], watch: Callable[[int, int], None]) -> None:

@@ -49,7 +49,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Path:
+class FeaturePath:
     """A feature and its partners, layer by layer, as far as they are matched and eligible.
 
     Attributes:
@@ -63,7 +63,7 @@ class Path:
 
 def draw_paths(
     layers: Sequence[int], matchings: Mapping[Pair, Matching], eligible: Eligible, count: int, seed: int
-) -> list[Path]:
+) -> list[FeaturePath]:
     """Paths from features of the first layer, drawn uniformly without replacement.
 
     A path that reaches an unmatched or ineligible feature ends before it. It counts if it has two features at least.
@@ -79,11 +79,11 @@ def draw_paths(
         UserError: If there is none.
     """
     starts = eligible[layers[0]].nonzero()[:, 0].tolist()
-    paths: list[Path] = []
+    paths: list[FeaturePath] = []
     for start in random.Random(seed).sample(starts, len(starts)):
         features = tuple(_followed(start, layers, matchings, eligible))
         if len(features) > 1:
-            paths.append(Path(len(paths), features))
+            paths.append(FeaturePath(len(paths), features))
         if len(paths) == count:
             return paths
     if not paths:
@@ -94,7 +94,9 @@ def draw_paths(
     return paths
 
 
-def along(paths: Sequence[Path], layers: Sequence[int], matchings: Mapping[Pair, Matching]) -> Iterator[Question]:
+def along(
+    paths: Sequence[FeaturePath], layers: Sequence[int], matchings: Mapping[Pair, Matching]
+) -> Iterator[Question]:
     """Every step of every path."""
     for path in paths:
         for at in range(len(path.features) - 1):
@@ -104,7 +106,7 @@ def along(paths: Sequence[Path], layers: Sequence[int], matchings: Mapping[Pair,
 
 
 def descendants(
-    paths: Sequence[Path],
+    paths: Sequence[FeaturePath],
     layers: Sequence[int],
     start: int,
     arms: Mapping[str, Mapping[Pair, Matching]],

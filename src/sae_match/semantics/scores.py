@@ -5,11 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from jaxtyping import Float64
+
+from sae_match.bootstrap import bootstrap_weights, interval
 
 #: 1 not comparable, 2 partly or unclear, 3 about the same thing.
 LABELS = (1, 2, 3)
-_REPLICATES = 1000
-_PERCENTILES = (2.5, 97.5)
+# What paths belong to, for the bootstrap.
+_PATHS = "paths"
 
 
 @dataclass(frozen=True)
@@ -18,7 +22,7 @@ class Score:
 
     Attributes:
         value: Mean, from 1 to 3; nan without any label.
-        low, high: Ends of the interval; none where there is one path only.
+        low, high: Ends of the interval; none where there is one path only, or no other paths would change the mean.
         counts: Questions with label 1, 2 and 3, and without one.
         paths: Paths that the labelled questions come from.
     """
@@ -36,7 +40,7 @@ def score(scores: Sequence[float], labels: Sequence[int | None], paths: Sequence
     Args:
         scores: Of each question; nan where a judge gave no label.
         labels: Of each question.
-        paths: Which path each question is about. Paths are drawn with replacement, with all their questions.
+        paths: Number of the path that each question is about. The bootstrap draws whole paths.
         seed: Of the draws.
     """
     several = [sum(label == wanted for label in labels) for wanted in (*LABELS, None)]
@@ -45,14 +49,13 @@ def score(scores: Sequence[float], labels: Sequence[int | None], paths: Sequence
     known = np.isfinite(values)
     if not known.any():
         return Score(math.nan, None, None, counts, 0)
-    _, path = np.unique(np.asarray(paths)[known], return_inverse=True)
+    numbers, path = np.unique(np.asarray(paths)[known], return_inverse=True)
     sums, sizes = np.bincount(path, values[known]), np.bincount(path).astype(float)
-    mean = float(sums.sum() / sizes.sum())
-    if len(sums) < 2:
-        return Score(mean, None, None, counts, len(sums))
-    weights = _draws(len(sums), seed)
-    low, high = np.percentile((weights @ sums) / (weights @ sizes), _PERCENTILES)
-    return Score(mean, float(low), float(high), counts, len(sums))
+    weights = _weights(numbers, seed)
+    with np.errstate(invalid="ignore"):
+        means = (weights @ sums) / (weights @ sizes)
+    low, high = _ends(means, len(numbers))
+    return Score(float(means[0]), low, high, counts, len(numbers))
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Kappa:
 
     Attributes:
         value: 1 for agreement throughout, 0 for as much as by chance; nan where chance leaves nothing to explain.
-        low, high: Ends of the interval; none where there is none, or one path only.
+        low, high: Ends of the interval; none where there is none, one path only, or nothing that paths would change.
         agreement: Share of questions with equal labels.
         questions: Those that both have labelled.
     """
@@ -79,33 +82,37 @@ def kappa(first: Sequence[int | None], second: Sequence[int | None], paths: Sequ
     Args:
         first: Labels of one, a question each.
         second: Labels of the other.
-        paths: Which path each question is about. Paths are drawn with replacement, with all their questions.
+        paths: Number of the path that each question is about. The bootstrap draws whole paths.
         seed: Of the draws.
     """
     both = [(a, b, path) for a, b, path in zip(first, second, paths, strict=True) if a is not None and b is not None]
     if not both:
         return Kappa(math.nan, None, None, math.nan, 0)
-    _, path = np.unique([path for _, _, path in both], return_inverse=True)
-    tables = np.zeros((path.max() + 1, 3, 3))
+    numbers, path = np.unique([path for _, _, path in both], return_inverse=True)
+    tables = np.zeros((len(numbers), 3, 3))
     for (a, b, _), number in zip(both, path, strict=True):
         tables[number, a - 1, b - 1] += 1
-    table = tables.sum(0)
-    value, agreement = _kappa(table), float(np.trace(table) / table.sum())
-    weights = _draws(len(tables), seed)
-    replicates = np.asarray([_kappa(np.tensordot(drawn, tables, 1)) for drawn in weights])
-    replicates = replicates[np.isfinite(replicates)]
-    if not math.isfinite(value) or len(tables) < 2 or len(replicates) < _REPLICATES // 2:
-        return Kappa(value, None, None, agreement, len(both))
-    low, high = np.percentile(replicates, _PERCENTILES)
-    return Kappa(value, float(low), float(high), agreement, len(both))
+    kappas = _kappas(np.tensordot(_weights(numbers, seed), tables, 1))
+    value, agreement = float(kappas[0]), float(np.trace(tables.sum(0)) / len(both))
+    low, high = _ends(kappas, len(numbers)) if math.isfinite(value) else (None, None)
+    return Kappa(value, low, high, agreement, len(both))
 
 
-def _draws(paths: int, seed: int) -> np.ndarray:
-    """How often each path is drawn, in each replicate."""
-    return np.random.default_rng(seed).multinomial(paths, np.full(paths, 1 / paths), _REPLICATES)
+def _weights(paths: np.ndarray, seed: int) -> Float64[np.ndarray, "rows paths"]:
+    """How often each path counts, in the sample and in each replicate."""
+    return bootstrap_weights(_PATHS, paths.tolist(), seed).numpy()
 
 
-def _kappa(table: np.ndarray) -> float:
-    total = table.sum()
-    observed, expected = np.trace(table) / total, float(table.sum(0) @ table.sum(1)) / total**2
-    return math.nan if expected == 1 else float((observed - expected) / (1 - expected))
+def _ends(values: Float64[np.ndarray, " rows"], paths: int) -> tuple[float, float] | tuple[None, None]:
+    """Ends of the interval of a number, of which there is none over a single path."""
+    found = interval(torch.from_numpy(values)) if paths > 1 else None
+    return (None, None) if found is None else found
+
+
+def _kappas(tables: Float64[np.ndarray, "rows 3 3"]) -> Float64[np.ndarray, " rows"]:
+    """Kappa of each table; nan where it is empty, or chance leaves nothing to explain."""
+    total = tables.sum((1, 2))
+    with np.errstate(invalid="ignore"):
+        observed = np.trace(tables, axis1=1, axis2=2) / total
+        expected = (tables.sum(1) * tables.sum(2)).sum(1) / total**2
+        return np.where(expected == 1, math.nan, (observed - expected) / (1 - expected))

@@ -13,7 +13,7 @@ from sae_match.saes.shelf import SAEShelf
 from sae_match.saes.sites import checked_site
 from sae_match.semantics.collecting import collect
 from sae_match.semantics.contexts import Contexts
-from sae_match.semantics.evidence import Descriptions, Evidence, Published, WhereItFires
+from sae_match.semantics.evidence import DescriptionLookup, Evidence, Published, WhereItFires
 from sae_match.semantics.passages import Passages
 from sae_match.text.batches import TextData, TextSettings
 
@@ -51,7 +51,7 @@ class PublishedDescriptions:
 
     work = "descriptions"
 
-    def __init__(self, descriptions: Descriptions) -> None:
+    def __init__(self, descriptions: DescriptionLookup) -> None:
         self._descriptions = descriptions
 
     def gather(self, features: Mapping[int, int], watch: Watch) -> Published:

@@ -20,8 +20,8 @@ from sae_match.semantics.questions import (
     COMPOSED,
     MATCHED,
     Eligible,
+    FeaturePath,
     Pair,
-    Path,
     Question,
     all_eligible,
     along,
@@ -129,7 +129,7 @@ def questions_of(
     matchings: Matchings,
     eligible: Eligible,
     matcher: LayerMatcher,
-) -> tuple[list[Path], list[Question]]:
+) -> tuple[list[FeaturePath], list[Question]]:
     """Paths, and all questions about them and their controls, each once."""
     paths = draw_paths(layers, matchings.neighbours, eligible, settings.paths, settings.seed)
     steps = list(along(paths, layers, matchings.neighbours))

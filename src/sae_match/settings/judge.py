@@ -7,7 +7,7 @@ import torch
 from sae_match.errors import UserError
 from sae_match.matching.matching import MatcherSettings
 from sae_match.model.loading import ModelSettings
-from sae_match.report.tracking.wandb_logging import LoggerSettings
+from sae_match.report.tracking.settings import LoggerSettings
 from sae_match.semantics.descriptions import DescriptionSettings
 from sae_match.semantics.judge import JudgeSettings
 from sae_match.semantics.study import StudySettings

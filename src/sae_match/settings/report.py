@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sae_match.errors import UserError
-from sae_match.report.tracking.wandb_logging import LoggerSettings
+from sae_match.report.tracking.settings import LoggerSettings
 
 
 @dataclass

@@ -10,7 +10,7 @@ from sae_match.errors import UserError
 from sae_match.evaluation.settings import EvaluationSettings
 from sae_match.matching.matching import MatcherSettings
 from sae_match.model.loading import ModelSettings
-from sae_match.report.tracking.wandb_logging import LoggerSettings
+from sae_match.report.tracking.settings import LoggerSettings
 from sae_match.semantics.contexts import Contexts
 from sae_match.semantics.descriptions import DescriptionSettings
 from sae_match.settings.saes import MISSING, SAESettings

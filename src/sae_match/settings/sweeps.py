@@ -11,7 +11,7 @@ from rich.console import Console
 from sae_match.errors import UserError
 from sae_match.report.comparison.comparing import compare
 from sae_match.report.sweeps import COMPARISON
-from sae_match.report.tracking.wandb_logging import LoggerSettings
+from sae_match.report.tracking.settings import LoggerSettings
 
 
 class SweepComparison(Callback):

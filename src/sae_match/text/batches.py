@@ -10,15 +10,16 @@ from typing import NamedTuple, cast
 import lightning as L
 import torch
 from jaxtyping import Bool, Int
+from rich.console import Console
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedTokenizerBase
 
 from sae_match.errors import UserError
+from sae_match.progress import counting
 from sae_match.text.documents import Document, Part
 from sae_match.text.drawing import in_seeded_order, works_of_part
 from sae_match.text.packing import packed
-from sae_match.text.progress import reading_shown
 from sae_match.text.sources import SourceSettings, refuse_impossible
 
 __all__ = [
@@ -199,10 +200,11 @@ def draw_documents(
 
     drawn = packed(long_enough(), settings.max_tokens) if settings.packing else long_enough()
     rows: list[list[int]] = []
-    with reading_shown(dataset, settings.documents, shown=source.kind == "hub") as advance:
+    # On standard error, as it may come before anything is printed; what lies on this machine is read in no time.
+    with counting(Console(stderr=True) if source.kind == "hub" else None, f"reading {dataset}") as advance:
         for row in islice(drawn, settings.documents):
             rows.append(row)
-            advance()
+            advance(len(rows), settings.documents)
     if len(rows) == settings.documents:
         return rows, works
     unit = f"rows of {settings.max_tokens} tokens from documents" if settings.packing else "documents"

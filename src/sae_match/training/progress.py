@@ -1,7 +1,6 @@
 """Progress of a training of SAEs: a table that is drawn in place, or a log line now and then."""
 
 import logging
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,12 +12,11 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from sae_match.progress import NowAndThen
 from sae_match.training.sae_settings import SAETrainingSettings
 
 log = logging.getLogger(__name__)
 
-#: Seconds between log lines where there is no terminal to draw on.
-_SILENCE = 30.0
 _METRICS = ("l0", "explained_variance", "dead")
 
 
@@ -52,7 +50,7 @@ class TrainingProgress(L.Callback):
         self.task = self.bar.add_task("", total=settings.steps, doing="reading text")
         self.standing: dict[int, Standing] = {}
         self.live = Live(get_renderable=self._drawn, console=console, refresh_per_second=4)
-        self._spoke = time.monotonic()
+        self._lines = NowAndThen()
 
     @contextmanager
     def shown(self, wanted: bool = True) -> Iterator[None]:
@@ -79,8 +77,7 @@ class TrainingProgress(L.Callback):
             logged = trainer.callback_metrics
             for layer in self.settings.layers:
                 self.standing[layer] = Standing(*(float(logged[f"{name}/{layer}"]) for name in _METRICS))
-        if not self.console.is_terminal and time.monotonic() - self._spoke >= _SILENCE:
-            self._spoke = time.monotonic()
+        if not self.console.is_terminal and self._lines.is_due():
             log.info("step %d of %d%s", trainer.global_step, self.settings.steps, self._means())
 
     def _means(self) -> str:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from sae_match.bootstrap import bootstrap_weights
 from sae_match.evaluation.arms import CLEAN
-from sae_match.evaluation.statistics.bootstrap import document_weights
 from sae_match.evaluation.statistics.measures import results_of, spans_of
 from sae_match.evaluation.statistics.results import Results
 from sae_match.evaluation.statistics.streaming import DocumentVectors, PairActivity
@@ -35,7 +35,7 @@ def spread(vectors):
 @pytest.fixture(scope="module")
 def by_hand():
     """Two documents of two tokens."""
-    tally, weights = empty(), document_weights("prose", [0, 1], 0)
+    tally, weights = empty(), bootstrap_weights("prose", [0, 1], 0)
     tally.add_clean("prose", doubles([[2, 2], [6, 2]]), weights)
     x = doubles([[[1, 0], [-1, 0]], [[0, 2], [0, -2]]])
     tally.add_layer((0, "prose"), spread(x), doubles([[2, 2], [2, 2]]), torch.tensor([3, 1]), weights)
@@ -78,7 +78,7 @@ def test_results_by_hand(by_hand):
 def filled(documents, pairs=(PAIR,), arms=("layer_drop", "matched"), datasets=("prose",), seed=0):
     """Sums of random documents and, for each pair, what each document adds to the loss."""
     tally, generator = empty(pairs, arms, datasets, d_in=5), torch.Generator().manual_seed(seed)
-    weights = document_weights("prose", range(documents), 0)
+    weights = bootstrap_weights("prose", range(documents), 0)
 
     def normal(*shape):
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
@@ -140,7 +140,7 @@ def test_spans_are_means_over_pairs_with_the_interval_of_the_mean():
         same = [value for value in results.select(arm=row.arm, metric=row.metric) if _span(value) == row.span]
         assert row.pairs == len(same) == (3 if row.span == 1 else 1)
         assert row.value == pytest.approx(np.mean([value.value for value in same]))
-    weights = document_weights("prose", range(30), 0)[1:].numpy()
+    weights = bootstrap_weights("prose", range(30), 0)[1:].numpy()
     by_document = sum(added[pair, "matched"] for pair in neighbours) / 3
     replicates = weights @ by_document / (weights.sum(1) * 9)
     row = found[1, "matched", "delta_loss"]

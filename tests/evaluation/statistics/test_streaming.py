@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from sae_match.evaluation.statistics.bootstrap import document_weights
+from sae_match.bootstrap import bootstrap_weights
 from sae_match.evaluation.statistics.streaming import (
     Active,
     DocumentVectors,
@@ -85,7 +85,7 @@ def test_replicates_are_those_of_the_documents_drawn(document, d_in):
     # Documents differ in their mean as well as in their spread, as texts do.
     scale, shift = generator.uniform(0.7, 1.3, (N_DOCUMENTS, 1)), generator.standard_normal((N_DOCUMENTS, d_in))
     x = generator.standard_normal((500, d_in)) * scale[document] + 0.3 * shift[document] + 100
-    weights = document_weights("prose", range(N_DOCUMENTS), 0)
+    weights = bootstrap_weights("prose", range(N_DOCUMENTS), 0)
     found = spread(x, document, x.mean(0), weights, division=[5, 3, 4])
     assert found.variance[0].item() == pytest.approx(x.var(axis=0).sum(), rel=1e-9)
     exact = []

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from sae_match.evaluation.statistics.bootstrap import ROWS, document_weights
+from sae_match.bootstrap import ROWS, bootstrap_weights
 from sae_match.evaluation.statistics.streaming import DocumentVectors, PairActivity
 from sae_match.evaluation.statistics.tally import Layout, Tally
 
@@ -36,7 +36,7 @@ def vectors(document, key):
 
 def added(tally, dataset, documents):
     """Add a batch of made-up documents, each of the numbers that follow from its own."""
-    weights = document_weights(dataset, documents, seed=0)
+    weights = bootstrap_weights(dataset, documents, seed=0)
     generators = [made_up(document, dataset) for document in documents]
     positions = torch.arange(len(documents)).repeat_interleave(TOKENS)
 
@@ -135,7 +135,7 @@ def test_residuals_and_errors_are_summed_about_their_references():
 def test_the_first_row_is_the_plain_sum_and_the_others_are_weighted():
     tally = empty()
     losses = torch.tensor([[2.0, 1.0], [3.0, 4.0]], dtype=torch.float64)
-    weights = document_weights("prose", [8, 9], 0)
+    weights = bootstrap_weights("prose", [8, 9], 0)
     tally.add_loss(((0, 2), "matched", "prose"), losses, weights)
     assert tally.loss(((0, 2), "matched", "prose"))[0].tolist() == [5, 5]
     assert torch.equal(tally.loss(((0, 2), "matched", "prose")), weights @ losses)

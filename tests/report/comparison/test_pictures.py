@@ -5,7 +5,7 @@ import pytest
 
 from sae_match.report.comparison.comparison import chosen
 from sae_match.report.comparison.joining import join
-from sae_match.report.comparison.pictures import by_run, by_run_and_layer, grid, pictures
+from sae_match.report.comparison.pictures import by_run, by_run_and_layer, comparison_pictures, grid
 from sae_match.report.runs import find_runs
 from tests.report.made_up import METRICS
 from tests.report.run_folders import NEIGHBOURS, run_folder
@@ -71,7 +71,7 @@ def test_lines_by_layer_have_gaps_where_results_are_missing(compared):
 def test_a_single_pair_of_layers_has_no_lines_over_layers(compared):
     told = [{"matcher": matcher, "pairs": NEIGHBOURS[:1]} for matcher in MATCHERS]
     comparison = compared(*told)
-    assert {one.name for one in pictures(comparison)} == {f"{metric}_by_run" for metric in METRICS}
+    assert {one.name for one in comparison_pictures(comparison)} == {f"{metric}_by_run" for metric in METRICS}
 
 
 def test_two_settings_that_form_a_grid_are_a_map(compared):
@@ -84,7 +84,7 @@ def test_two_settings_that_form_a_grid_are_a_map(compared):
     assert [tick.get_text() for tick in panel.get_xticklabels()] == ["1", "3", "7"]
     assert (panel.get_ylabel(), panel.get_xlabel()) == ("matcher", "text.seed")
     expected = {f"{metric}_{kind}" for metric in METRICS for kind in ("by_run", "by_run_and_layer", "grid")}
-    assert {one.name for one in pictures(comparison)} == expected
+    assert {one.name for one in comparison_pictures(comparison)} == expected
 
 
 def test_a_cell_without_a_run_is_empty(compared):

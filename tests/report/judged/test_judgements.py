@@ -1,13 +1,9 @@
-import csv
 import io
-import math
-import warnings
 
 import pytest
 from rich.console import Console
 
 from sae_match.report.judged.judgements import (
-    Answer,
     by_cost,
     by_distance,
     by_pair,
@@ -16,38 +12,12 @@ from sae_match.report.judged.judgements import (
     kappa_table,
     of_neighbours,
     relative_costs,
-    results_of,
     rows_of,
     score_table,
-    scored,
     shown_distances,
-    spans_of,
 )
-from sae_match.report.judged.pictures import pictures
-from sae_match.semantics.judge import Described, Verdict
-from sae_match.semantics.questions import Question
 from sae_match.semantics.scores import kappa
-
-
-def answer(arm, source, target, labels, path=0, cost=math.nan):
-    question = Question(arm, source, path, target, path + 1, path, cost)
-    return Answer(question, Described(f"first {path}"), Described(f"second {path}"), Verdict(labels))
-
-
-def answers():
-    """Ten paths from layer 2 to 5: cheap steps are the same, dear ones differ; random ones always differ."""
-    made = []
-    for path in range(10):
-        label = (3, 3) if path < 4 else (2, 3) if path < 7 else (1, 1)
-        for layer in (2, 3, 4):
-            made.append(answer("matched", layer, layer + 1, label, path, cost=float(path + 10 * layer)))
-            made.append(answer("random", layer, layer + 1, (1, 1), path))
-            made.append(answer("identical", layer, layer, (3, 3), path, 0.0))
-        for target in (4, 5):
-            made.append(answer("matched", 2, target, (2, 2), path))
-            made.append(answer("composed", 2, target, (1, 2), path))
-    made.append(answer("nearest", 2, 3, (), 0))
-    return made
+from tests.report.judged.made_up import answer, answers
 
 
 def test_answers_are_scored_by_arm_and_pair_of_layers():
@@ -72,15 +42,6 @@ def test_costs_are_ranked_within_a_pair_of_layers():
     assert [number for number, _ in fifths] == [0, 1, 2, 3, 4]
     assert [found.value for _, found in fifths] == [3.0, 3.0, 2.5, pytest.approx(1.75), 1.0]
     assert all(sum(found.counts) == 6 for _, found in fifths)
-
-
-def test_results_have_scores_and_shares():
-    rows = {(row.arm, row.source_layer, row.target_layer, row.metric): row for row in results_of(answers(), "me")}
-    row = rows["matched", 2, 3, "semantic_score"]
-    assert (row.dataset, row.tokens, row.documents) == ("me", 10, 10)
-    assert row.low < row.value < row.high
-    assert rows["matched", 2, 3, "semantic_share_3"].value == 0.4
-    assert math.isnan(rows["nearest", 2, 3, "semantic_share_1"].value)
 
 
 def test_every_answer_is_kept_with_what_was_shown():
@@ -122,16 +83,6 @@ def test_costs_are_told_in_medians_of_their_layers():
     assert relative_costs(steps) == {1: [0.5, 1.0, 1.5], 2: [0.5, 1.0, 1.5], 3: []}
 
 
-def test_spans_have_what_tables_and_pictures_show():
-    rows = {(row.span, row.arm, row.metric): row for row in spans_of(answers(), "me")}
-    for arm, span in (("matched", 1), ("random", 1), ("identical", 0)):
-        found = scored(of_neighbours(answers(), arm))
-        row = rows[span, arm, "semantic_score"]
-        assert (row.value, row.low, row.high, row.dataset, row.pairs) == (found.value, found.low, found.high, "me", 3)
-    assert rows[3, "composed", "semantic_score"].value == 1.5
-    assert rows[1, "matched", "semantic_score_fifth_5"].value == 1
-
-
 def test_fifths_of_cost_are_shown_cheapest_first():
     lines = printed(cost_table(answers())).splitlines()
     assert max(map(len, lines)) <= 80
@@ -152,7 +103,8 @@ def test_distances_are_of_layers_that_descendants_are_followed_from():
     assert "from 2, composed" in head
     # The matching of neighbours is composed of nothing.
     assert [line.split()[:2] for line in lines] == [["1", "2.25"], ["2", "2.00"], ["3", "2.00"]]
-    assert [line.count("…") for line in lines] == [1, 2, 2]
+    # Further away every path says the same: no interval.
+    assert [line.count("…") for line in lines] == [1, 0, 0]
     assert list(distance_tables([answer("matched", 2, 3, (3, 3))])) == []
 
 
@@ -183,30 +135,3 @@ def test_tables_by_distance_fit_a_terminal_for_sixteen_layers_and_any_starts():
 )
 def test_near_distances_are_shown_and_some_of_the_far_ones(furthest, shown):
     assert shown_distances(range(1, furthest + 1)) == shown
-
-
-def test_there_is_a_picture_for_each_of_the_papers(tmp_path):
-    drawn = {picture.name: picture for picture in pictures(answers())}
-    assert set(drawn) == {"semantic_counts", "semantic_arms", "semantic_by_cost", "semantic_by_distance"}
-    for picture in drawn.values():
-        picture.save(tmp_path)
-    with (tmp_path / "semantic_arms.csv").open(newline="") as file:
-        rows = {row["arm"]: row for row in csv.DictReader(file)}
-    assert float(rows["random"]["score"]) == 1
-    assert list(rows) == ["identical", "matched", "nearest", "random"]
-    steps = drawn["semantic_counts"].rows
-    assert [(row["target_layer"], row["same"]) for row in steps] == [(3, 4), (4, 4), (5, 4)]
-    lines = {
-        line.get_label(): line.get_xydata().tolist() for line in drawn["semantic_by_distance"].figure.axes[0].lines
-    }
-    assert [at for at, _ in lines["from layer 2, composed"]] == [1, 2, 3]
-    assert lines["from layer 2, exact"][1] == [2, 2.0]
-
-
-def test_a_judge_that_always_says_the_same_is_drawn_without_a_warning():
-    alike = [answer("matched", 2, 3, (2, 2), path, cost=float(path)) for path in range(10)]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert {picture.name for picture in pictures(alike)} == {"semantic_counts", "semantic_arms", "semantic_by_cost"}
-    silent = [answer("matched", 2, 3, (), path, cost=float(path)) for path in range(3)]
-    assert len(list(pictures(silent))) == 3

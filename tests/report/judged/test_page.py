@@ -12,7 +12,7 @@ from sae_match.report.explorer.writing import write_explorer
 from sae_match.report.judged import page as judged_page
 from sae_match.report.judged.page import JudgedPage, judgements_of
 from tests.report.explorer.made_up import SHIFTS, explorer_data, step_data, unpacked
-from tests.report.judged.test_judgements import answers
+from tests.report.judged.made_up import answers
 
 
 def matching(permutation):

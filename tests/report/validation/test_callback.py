@@ -8,12 +8,11 @@ from lightning import Trainer
 from rich.console import Console
 
 from sae_match.evaluation.settings import EvaluationSettings
-from sae_match.evaluation.statistics.results import Results
+from sae_match.evaluation.statistics.results import WEIGHTS, Results
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.matching import MatcherSettings
 from sae_match.report.validation.callback import ValidationReport
-from sae_match.report.validation.outcome import WEIGHTS
 from sae_match.report.validation.progress import ValidationProgress
 from tests.evaluation.validating import TEXT, fitting_text, saved, text_of
 

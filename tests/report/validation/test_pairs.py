@@ -1,18 +1,16 @@
 import dataclasses
 import math
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
 
 from sae_match import Matching
+from sae_match.bootstrap import bootstrap_weights
 from sae_match.evaluation.matchings import PairMatchings
-from sae_match.evaluation.statistics.bootstrap import document_weights
 from sae_match.evaluation.statistics.streaming import SPREAD_COLUMNS, DocumentVectors, PairActivity
 from sae_match.evaluation.statistics.tally import Layout, Tally
-from sae_match.report.validation import pairs
-from sae_match.report.validation.pairs import pair_table, sampled, save_tables
+from sae_match.report.validation.pairs import pair_table, save_tables
 
 ACTIVE = {(0, "prose"): [4, 5, 0], (1, "prose"): [6, 7, 8], (0, "code"): [1, 1, 1], (1, "code"): [0, 2, 1]}
 JOINT = {"prose": [3, 0, 0], "code": [1, 0, 0]}
@@ -30,7 +28,7 @@ def tally():
     tally = Tally(Layout([(0, 1)], ["matched"], ["prose", "code"], 2, {0: 3, 1: 3}))
     nothing = DocumentVectors(torch.zeros(1, SPREAD_COLUMNS).double(), torch.zeros(2).double())
     for dataset, joint in JOINT.items():
-        weights = document_weights(dataset, [0], 0)
+        weights = bootstrap_weights(dataset, [0], 0)
         for layer in (0, 1):
             active = torch.tensor(ACTIVE[layer, dataset])
             tally.add_layer((layer, dataset), nothing, torch.tensor([[1.0, 9.0]]).double(), active, weights)
@@ -63,21 +61,6 @@ def test_tables_are_read_back_as_they_were(table, tmp_path):
     assert file == tmp_path / "pairs" / "L00-L01.parquet"
     assert pq.read_table(file).equals(table)
     assert [one.name for one in (tmp_path / "pairs").iterdir()] == [file.name]
-
-
-def test_few_pairs_are_all_kept(table):
-    assert sampled([table, table]).num_rows == 8
-
-
-def test_too_many_pairs_are_sampled_in_order(table, monkeypatch):
-    monkeypatch.setattr(pairs, "MOST_PAIRS", 5)
-    numbered = [table.append_column("number", [np.arange(4) + start]) for start in (0, 4)]
-    chosen = [sampled(numbered, seed)["number"].to_pylist() for seed in (0, 0, 1, 2)]
-    for numbers in chosen:
-        assert numbers == sorted(set(numbers))
-        assert len(numbers) == 5
-    assert chosen[0] == chosen[1]
-    assert len(set(map(tuple, chosen))) > 1
 
 
 def test_layers_of_which_no_pair_survives_have_an_empty_table(tally, tmp_path):

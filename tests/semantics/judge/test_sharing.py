@@ -159,15 +159,15 @@ def test_one_that_waits_takes_over_from_another_that_gives_up(serve, ask, tmp_pa
     """The other holds claims, and fails."""
     server = serve()
     other = open_judge(settings_for(server), tmp_path / "judge")
-    questions = other._questions(PAIRS)
+    orders = other._all_orders(PAIRS)
     with other._store.alive():
-        assert other._store.claim(questions[0]) == "mine"
+        assert other._store.claim(orders[0]) == "mine"
         told = []
 
         def watch(done, total):
             told.append(done)
             if done == total - 1:
-                other._store.release(questions[0])
+                other._store.release(orders[0])
 
         verdicts = ask(server).judge(PAIRS, watch)
     assert [verdict.labels for verdict in verdicts] == [(3, 3), (2, 2), (1, 1)]

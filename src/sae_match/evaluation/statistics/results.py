@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from sae_match.errors import UserError
-from sae_match.files import written_whole
+from sae_match.files import write_rows
+
+#: What the column `dataset` says of numbers that follow from weights alone.
+WEIGHTS = "weights"
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ Row = TypeVar("Row", Result, SpanResult)
 
 def save_spans(spans: Iterable[SpanResult], path: Path) -> None:
     """Write as CSV; floats keep all their digits."""
-    _write(path, [field.name for field in fields(SpanResult)], (asdict(row) for row in spans))
+    write_rows(path, map(asdict, spans), [field.name for field in fields(SpanResult)])
 
 
 def load_spans(path: Path) -> list[SpanResult]:
@@ -107,7 +110,7 @@ class Results:
 
     def save(self, path: Path) -> None:
         """Write as CSV; floats keep all their digits."""
-        _write(path, [field.name for field in fields(Result)], (asdict(row) for row in self.rows))
+        write_rows(path, map(asdict, self.rows), [field.name for field in fields(Result)])
 
     @classmethod
     def load(cls, path: Path) -> "Results":
@@ -117,13 +120,6 @@ class Results:
             UserError: If the file is missing, lacks a column or has a cell that is no number.
         """
         return cls(_parse(Result, row, path) for row in _read(path))
-
-
-def _write(path: Path, columns: list[str], rows: Iterable[dict[str, Any]]) -> None:
-    with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def _read(path: Path) -> list[dict[str, str]]:

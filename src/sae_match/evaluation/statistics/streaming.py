@@ -1,7 +1,7 @@
 """Streaming statistics: sums in float64 that can be added in any order, and what follows from them.
 
 Every sum has a row for the sample and one for each replicate of the bootstrap
-(`sae_match.evaluation.statistics.bootstrap`). Sums of two batches, or of two processes, are added entry by entry.
+(`sae_match.bootstrap`). Sums of two batches, or of two processes, are added entry by entry.
 """
 
 from dataclasses import dataclass

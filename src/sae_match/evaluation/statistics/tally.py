@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
+from sae_match.bootstrap import ROWS
 from sae_match.evaluation.arms import CLEAN, MATCHING_ARMS, RECONSTRUCT_TARGET
 from sae_match.evaluation.plan import Pair, arms_of
-from sae_match.evaluation.statistics.bootstrap import ROWS
 from sae_match.evaluation.statistics.streaming import SPREAD_COLUMNS, DocumentVectors, PairActivity, Spread
 
 #: Where the loss without any stand-in is kept.

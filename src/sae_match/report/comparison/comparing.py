@@ -10,10 +10,12 @@ from rich.measure import Measurement
 from sae_match.report.comparison.comparison import Comparison, chosen, save_tables, tables
 from sae_match.report.comparison.joining import join
 from sae_match.report.comparison.naming import Naming, by_number, namings
-from sae_match.report.comparison.pictures import pictures
-from sae_match.report.pictures import Picture
+from sae_match.report.comparison.pictures import comparison_pictures
+from sae_match.report.picture import Picture
 from sae_match.report.runs import Run, Unfinished, find_runs
-from sae_match.report.tracking.wandb_logging import LoggerSettings, log_comparison, open_logger, where_to_look
+from sae_match.report.tracking.logger import open_logger, where_to_look
+from sae_match.report.tracking.records import log_comparison
+from sae_match.report.tracking.settings import LoggerSettings
 
 # Columns of a terminal in which every table fits.
 _UNBOUNDED = 10_000
@@ -73,7 +75,7 @@ def compare(
 
 def _keep(comparison: Comparison, folder: Path) -> Kept:
     save_tables(comparison, folder)
-    drawn = list(pictures(comparison))
+    drawn = list(comparison_pictures(comparison))
     for picture in drawn:
         picture.save(folder / "figures")
     return Kept(folder, comparison, drawn)

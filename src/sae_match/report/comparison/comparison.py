@@ -1,6 +1,5 @@
 """Runs side by side as tables: long ones for other programs, short ones for people."""
 
-import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
@@ -11,7 +10,7 @@ from rich.table import Table
 from sae_match.errors import UserError
 from sae_match.evaluation.arms import CLEAN, MATCHED, order_of
 from sae_match.evaluation.statistics.results import Result, SpanResult
-from sae_match.files import written_whole
+from sae_match.files import write_rows, written_whole
 from sae_match.report.comparison.joining import Joined
 from sae_match.report.comparison.naming import Naming, in_full
 from sae_match.report.runs import Run
@@ -88,8 +87,8 @@ def save_tables(comparison: Comparison, folder: Path) -> None:
     """Write `comparison.csv` and `comparison_by_layer.csv`, which hold everything, and `comparison.md`."""
     joined = comparison.joined
     runs = list(enumerate(joined.runs))
-    _write(folder / "comparison.csv", [told(joined, number, row) for number, run in runs for row in run.spans])
-    _write(
+    write_rows(folder / "comparison.csv", [told(joined, number, row) for number, run in runs for row in run.spans])
+    write_rows(
         folder / "comparison_by_layer.csv", [told(joined, number, row) for number, run in runs for row in run.results]
     )
     with written_whole(folder / "comparison.md") as temporary:
@@ -173,10 +172,3 @@ def _plain(row: SpanResult) -> str:
 
 def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
-
-
-def _write(path: Path, rows: Sequence[Row]) -> None:
-    with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)

@@ -15,7 +15,7 @@ from sae_match.evaluation.statistics.results import Result, SpanResult
 from sae_match.report.comparison.comparison import Comparison, Row, title_of, told
 from sae_match.report.comparison.wording import shown
 from sae_match.report.drawing import CYCLE, METRIC_LABELS, PALE, Point, draw_line, set_ticks
-from sae_match.report.pictures import Picture
+from sae_match.report.picture import Picture
 from sae_match.report.runs import Setting
 
 _DASHES = ("-", "--", "-.", ":")
@@ -25,7 +25,7 @@ _Measured = Result | SpanResult
 _Draw = Callable[[Axes, str], None]
 
 
-def pictures(comparison: Comparison) -> Iterator[Picture]:
+def comparison_pictures(comparison: Comparison) -> Iterator[Picture]:
     """For each metric the means by run, its course over layers, and a map where two settings form a grid."""
     for metric in comparison.metrics:
         for draw in (by_run, by_run_and_layer, grid):

@@ -1,16 +1,14 @@
-"""What a judge said, as tables and results."""
+"""What a judge said, summed up: by arm and pair of layers, by cost, by distance; as tables for the terminal."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from statistics import median
 
 from rich.table import Table
 
-from sae_match.evaluation.statistics.results import Result, SpanResult
 from sae_match.report.tables import plain_table
-from sae_match.semantics.judge import Described, Verdict
-from sae_match.semantics.questions import COMPOSED, IDENTICAL, MATCHED, NEAREST, RANDOM, Question
+from sae_match.semantics.answers import Answer
+from sae_match.semantics.questions import COMPOSED, IDENTICAL, MATCHED, NEAREST, RANDOM
 from sae_match.semantics.scores import LABELS, Kappa, Score, score
 
 #: Arms in the order in which tables show them.
@@ -20,16 +18,6 @@ _QUANTILES = 5
 _COUNTED = ("different", "maybe", "same", "no label", "mean score")
 # Of a table by distance: lines of near and of far layers at most, and starting layers that it has room for.
 _NEAR, _FAR, _STARTS_ACROSS = 6, 6, 2
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A question, what the judge was shown, and what it said."""
-
-    question: Question
-    source: Described
-    target: Described
-    verdict: Verdict
 
 
 def scored(answers: Sequence[Answer]) -> Score:
@@ -43,7 +31,7 @@ def scored(answers: Sequence[Answer]) -> Score:
 
 def of_neighbours(answers: Sequence[Answer], arm: str) -> list[Answer]:
     """Answers about steps of paths, or about the controls that go with them."""
-    furthest = 0 if arm == IDENTICAL else _step(answers)
+    furthest = 0 if arm == IDENTICAL else step_of(answers)
     return [answer for answer in answers if answer.question.arm == arm and answer.question.distance == furthest]
 
 
@@ -63,7 +51,7 @@ def by_cost(answers: Sequence[Answer]) -> list[tuple[int, Score]]:
     for steps in _by_layers(answers).values():
         ranked = sorted(steps, key=lambda step: step.question.cost)
         for rank, step in enumerate(ranked):
-            # The middle of a rank: a lone pair is neither cheap nor dear.
+            # The middle of a rank: a lone pair is neither cheap nor expensive.
             groups[(2 * rank + 1) * _QUANTILES // (2 * len(ranked))].append(step)
     return [(number, scored(group)) for number, group in enumerate(groups) if group]
 
@@ -94,37 +82,6 @@ def by_distance(answers: Sequence[Answer]) -> list[tuple[tuple[str, int, int], S
     found = [(key, result) for key, result in by_pair(answers) if key[0] in (MATCHED, COMPOSED)]
     starts = {source for (arm, source, _), _ in found if arm == COMPOSED}
     return [(key, result) for key, result in found if key[1] in starts]
-
-
-def results_of(answers: Sequence[Answer], judge: str) -> Iterator[Result]:
-    """Scores and shares of labels of each arm and pair of layers, as results of the dataset `judge`."""
-    for (arm, source, target), found in by_pair(answers):
-        labelled = sum(found.counts[:3])
-        at = (source, target, arm, judge)
-        yield Result(*at, SCORE, found.value, found.low, found.high, labelled, found.paths)
-        for label, count in zip(LABELS, found.counts[:3], strict=True):
-            share = count / labelled if labelled else math.nan
-            yield Result(*at, f"semantic_share_{label}", share, None, None, labelled, found.paths)
-
-
-def spans_of(answers: Sequence[Answer], judge: str) -> Iterator[SpanResult]:
-    """Scores of each arm over all pairs of layers at the same distance, and by fifth of the cost of neighbours."""
-    for arm, span in sorted({(answer.question.arm, answer.question.distance) for answer in answers}, key=_place):
-        several = [answer for answer in answers if (answer.question.arm, answer.question.distance) == (arm, span)]
-        layers = {(answer.question.source_layer, answer.question.target_layer) for answer in several}
-        yield _span(span, arm, judge, SCORE, scored(several), len(layers))
-    steps = of_neighbours(answers, MATCHED)
-    layers = {(step.question.source_layer, step.question.target_layer) for step in steps}
-    for number, found in by_cost(answers):
-        yield _span(_step(answers), MATCHED, judge, f"{SCORE}_fifth_{number + 1}", found, len(layers))
-
-
-def _span(span: int, arm: str, judge: str, metric: str, found: Score, pairs: int) -> SpanResult:
-    return SpanResult(span, arm, judge, metric, found.value, found.low, found.high, pairs)
-
-
-def _place(group: tuple[str, int]) -> tuple[int, int]:
-    return ARMS.index(group[0]), group[1]
 
 
 def summary(answers: Sequence[Answer]) -> dict[str, float]:
@@ -220,6 +177,6 @@ def _with_interval(found: Score | Kappa) -> str:
     return f"{found.value:.2f} [dim]{found.low:.2f}…{found.high:.2f}[/dim]"
 
 
-def _step(answers: Sequence[Answer]) -> int:
+def step_of(answers: Sequence[Answer]) -> int:
     """Distance of neighbouring layers."""
     return min((answer.question.distance for answer in answers if answer.question.distance), default=1)

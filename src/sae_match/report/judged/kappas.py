@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from sae_match.report.judged.judgements import Answer
+from sae_match.semantics.answers import Answer
 from sae_match.semantics.scores import Kappa, kappa
 
 
-def agreements(said: Mapping[str, Sequence[Answer]]) -> dict[str, Kappa]:
-    """Agreement of each judge with itself, over the two orders of a pair, and of the first with the others.
+def kappas(said: Mapping[str, Sequence[Answer]]) -> dict[str, Kappa]:
+    """Cohen's kappa of each judge with itself, over the two orders of a pair, and of the first with the others.
 
     Every pair of descriptions counts once, whichever questions it answers: what is said of it is said once. Equal
     descriptions do not count, of which only a broken judge would say anything but "the same".
@@ -26,18 +26,18 @@ def agreements(said: Mapping[str, Sequence[Answer]]) -> dict[str, Kappa]:
     return found
 
 
-def agreement_rows(agreed: Mapping[str, Kappa]) -> list[dict[str, object]]:
-    """Agreements as rows of a table."""
+def kappa_rows(found: Mapping[str, Kappa]) -> list[dict[str, object]]:
+    """Kappas as rows of a table, by name."""
     return [
         {
             "agreement_of": name,
-            "kappa": found.value,
-            "low": found.low,
-            "high": found.high,
-            "equal_labels": found.agreement,
-            "pairs": found.questions,
+            "kappa": one.value,
+            "low": one.low,
+            "high": one.high,
+            "equal_labels": one.agreement,
+            "pairs": one.questions,
         }
-        for name, found in agreed.items()
+        for name, one in found.items()
     ]
 
 

@@ -9,7 +9,8 @@ from sae_match.matching.layers import matching_file
 from sae_match.matching.result import Matching
 from sae_match.report.explorer.judged import Feature, JudgedPair, Judgements, write_judgements
 from sae_match.report.explorer.writing import judgements_of_page
-from sae_match.report.judged.judgements import ARMS, Answer, of_neighbours, scored
+from sae_match.report.judged.judgements import ARMS, of_neighbours, scored
+from sae_match.semantics.answers import Answer
 from sae_match.semantics.questions import COMPOSED, MATCHED, Pair
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from sae_match.report.drawing import BLUE, GREY, ORANGE, Point, add_legend, draw_line, look, panels, set_ticks
-from sae_match.report.judged.judgements import ARMS, Answer, by_cost, by_distance, of_neighbours, relative_costs, scored
-from sae_match.report.pictures import Picture
+from sae_match.report.judged.judgements import ARMS, by_cost, by_distance, of_neighbours, relative_costs, scored
+from sae_match.report.picture import Picture
+from sae_match.semantics.answers import Answer
 from sae_match.semantics.questions import COMPOSED, MATCHED, RANDOM
 from sae_match.semantics.scores import LABELS, Score
 
@@ -14,7 +15,7 @@ _SCORE = "mean score (1 different, 3 same)"
 _BINS, _FEWEST_BINS = 30, 6
 
 
-def pictures(answers: Sequence[Answer]) -> Iterator[Picture]:
+def judgement_pictures(answers: Sequence[Answer]) -> Iterator[Picture]:
     """Every picture that there are answers for."""
     if of_neighbours(answers, MATCHED):
         yield semantic_counts(answers)

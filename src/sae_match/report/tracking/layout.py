@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sae_match.evaluation.arms import CLEAN, COMPOSED, MATCHED, MATCHED_UNFOLDED, order_of
+from sae_match.evaluation.statistics.results import WEIGHTS
 from sae_match.report.runs import Run
-from sae_match.report.tables import LADDER
-from sae_match.report.validation.outcome import WEIGHTS
+from sae_match.report.tables import LADDER, metric_name
 
 Kind = Literal["lines", "bars", "picture", "table", "histogram", "settings", "note"]
 
@@ -77,22 +77,22 @@ class Logged:
             arms=sorted({row.arm for row in spans if row.arm != CLEAN}, key=order_of),
             spans=sorted({row.span for row in spans}),
             layers=frozenset(
-                _name(row.metric, row.dataset, row.arm, row.target_layer - row.source_layer) for row in results
+                metric_name(row.metric, row.dataset, row.arm, row.target_layer - row.source_layer) for row in results
             ),
-            means=frozenset(_name(row.metric, row.dataset, row.arm, row.span) for row in spans),
+            means=frozenset(metric_name(row.metric, row.dataset, row.arm, row.span) for row in spans),
             pictures=_stems(runs, "figures/*.png"),
             pairs=_stems(runs, "pairs/*.parquet"),
         )
 
     def lines(self, metric: str, dataset: str, arms: Iterable[str]) -> tuple[str, ...]:
         """Charts by layer of these arms, as far as there are some."""
-        names = (_name(metric, dataset, arm, self.spans[0]) for arm in arms)
+        names = (metric_name(metric, dataset, arm, self.spans[0]) for arm in arms)
         return tuple(f"by_layer/{name}" for name in names if name in self.layers)
 
     def bars(self, metric: str, datasets: Iterable[str], arms: Iterable[str], spans: Iterable[int]) -> tuple[str, ...]:
         """Means of these, as far as there are some."""
         told = [(dataset, arm, span) for dataset in datasets for arm in arms for span in spans]
-        names = (_name(metric, *one) for one in told)
+        names = (metric_name(metric, *one) for one in told)
         return tuple(name for name in names if name in self.means)
 
 
@@ -163,12 +163,6 @@ def _drawn(logged: Logged, section: str) -> Iterator[Panel]:
     for name in logged.pictures:
         if name in _PICTURES.get(section, ()) or (section == "overview" and name not in elsewhere):
             yield Panel("picture", name.replace("_", " "), (f"figures/{name}",))
-
-
-def _name(metric: str, dataset: str, arm: str, span: int) -> str:
-    """What charts and summaries call a number."""
-    name = f"{metric}/{dataset}/{arm}"
-    return name if span == 1 else f"{name}/span_{span}"
 
 
 def _stems(runs: Sequence[Run], pattern: str) -> list[str]:

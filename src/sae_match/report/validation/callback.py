@@ -7,12 +7,14 @@ from rich.console import Console
 
 from sae_match.evaluation.statistics.results import save_spans
 from sae_match.evaluation.validation import MatchValidation
-from sae_match.report.console import facts, print_plan, print_results, short_name
-from sae_match.report.tracking.wandb_logging import log_files, log_validation
+from sae_match.report.console import short_name
+from sae_match.report.tracking.records import log_files, log_validation
+from sae_match.report.validation.console import facts, print_plan, print_results
 from sae_match.report.validation.exploring import write_page
 from sae_match.report.validation.outcome import Outcome
 from sae_match.report.validation.pairs import save_tables
-from sae_match.report.validation.questions import pictures
+from sae_match.report.validation.pictures import all_pictures
+from sae_match.report.validation.recording import record_of
 from sae_match.semantics.contexts import Contexts
 from sae_match.semantics.descriptions import Descriptions
 from sae_match.semantics.passages import Passages
@@ -55,13 +57,14 @@ class ValidationReport(L.Callback):
         outcome.everything().save(self.folder / "results.csv")
         save_spans(outcome.spans, self.folder / "spans.csv")
         save_tables(outcome.tables, self.folder / "pairs")
-        drawn = list(pictures(outcome))
+        drawn = list(all_pictures(outcome))
         for picture in drawn:
             picture.save(self.folder / "figures")
         module = _validation(pl_module)
         title = f"{short_name(self.model_source)}, {short_name(module.collection.source)}"
         write_page(outcome, self.folder, title, facts(module, self.data, self.model_source), self.described)
-        log_validation(trainer.logger, outcome.results, outcome.spans, outcome.tables, drawn, self.folder / "figures")
+        record = record_of(outcome.results, outcome.spans, outcome.tables)
+        log_validation(trainer.logger, record, drawn, self.folder / "figures")
         log_files(trainer.logger, self.folder)
         print_results(self.console, outcome.results, outcome.spans, self.folder, trainer.logger)
 

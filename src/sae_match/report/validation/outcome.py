@@ -11,15 +11,12 @@ from torch import Tensor
 from sae_match.evaluation.arms import MATCHED
 from sae_match.evaluation.matchings import PairMatchings
 from sae_match.evaluation.plan import Pair
-from sae_match.evaluation.statistics.results import Result, Results, SpanResult
+from sae_match.evaluation.statistics.results import WEIGHTS, Result, Results, SpanResult
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.cost import Term
 from sae_match.matching.errors import folded, matching_errors
 from sae_match.report.validation.pairs import pair_table
 from sae_match.semantics.passages import Passages
-
-#: What `results.csv` calls the dataset of numbers that follow from weights alone.
-WEIGHTS = "weights"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Tables of matched features, one row a pair of features and dataset."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,6 @@ from sae_match.evaluation.matchings import PairMatchings
 from sae_match.evaluation.plan import Pair
 from sae_match.evaluation.statistics.tally import Tally
 from sae_match.files import written_whole
-
-#: Most rows of a table that a dashboard is sent; larger tables are sampled.
-MOST_PAIRS = 10_000
 
 
 def pair_table(pair: Pair, found: PairMatchings, tally: Tally) -> pa.Table:
@@ -63,14 +60,6 @@ def save_tables(tables: Mapping[Pair, pa.Table], folder: Path) -> list[Path]:
             pq.write_table(table, temporary)
         files.append(file)
     return files
-
-
-def sampled(tables: Iterable[pa.Table], seed: int = 0) -> pa.Table:
-    """All rows, or `MOST_PAIRS` of them drawn with `seed`, in order."""
-    whole = pa.concat_tables(tables)
-    if len(whole) <= MOST_PAIRS:
-        return whole
-    return whole.take(np.sort(np.random.default_rng(seed).choice(len(whole), MOST_PAIRS, replace=False)))
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> pa.Array:

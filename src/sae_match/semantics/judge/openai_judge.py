@@ -15,7 +15,7 @@ from sae_match.semantics.judge.server.connection import obstacle, refuse_no_way
 from sae_match.semantics.judge.server.failures import UnansweredError
 from sae_match.semantics.judge.server.reading import Reply, Usage, reason_in
 from sae_match.semantics.judge.server.server import Server
-from sae_match.semantics.judge.server.store import Origin, Question, Store
+from sae_match.semantics.judge.server.store import OrderedPair, Origin, Store
 from sae_match.semantics.judge.settings import JudgeSettings, address, is_openais
 from sae_match.semantics.judge.verdicts import DescribedPair, Estimate, Verdict, Watch, silent
 
@@ -66,9 +66,9 @@ class OpenAIJudge:
 
     def estimate(self, pairs: Sequence[DescribedPair]) -> Estimate:
         """What judging these pairs would take; asks nobody and needs no key."""
-        questions = self._questions(pairs)
-        found = self._store.find(questions)
-        missing = [question for question in questions if question not in found]
+        orders = self._all_orders(pairs)
+        found = self._store.find(orders)
+        missing = [order for order in orders if order not in found]
         tokens_in = sum(map(self._tokens, missing))
         usage = Usage(tokens_in, len(missing) * self._settings.max_tokens)
         prices = self._budget.prices
@@ -80,46 +80,46 @@ class OpenAIJudge:
 
         Args:
             pairs: Of descriptions; without a label where one is empty.
-            watch: Told how many questions are answered, and of how many.
+            watch: Told how many ordered pairs are answered, and of how many.
 
         Raises:
             UserError: If there is no key or a wrong one, the server or the model cannot answer, or the
                 spending limit is reached. All answers are kept, also after an interruption.
         """
-        questions = self._questions(pairs)
-        outcomes: dict[Question, Outcome] = dict(self._store.find(questions))
+        orders = self._all_orders(pairs)
+        outcomes: dict[OrderedPair, Outcome] = dict(self._store.find(orders))
         self._budget.found(len(outcomes))
-        missing = [question for question in questions if question not in outcomes]
-        watch(len(outcomes), len(questions))
+        missing = [order for order in orders if order not in outcomes]
+        watch(len(outcomes), len(orders))
         patience = Patience(worked=bool(outcomes))
 
-        def told(question: Question, outcome: Outcome, elsewhere: bool) -> None:
+        def told(order: OrderedPair, outcome: Outcome, elsewhere: bool) -> None:
             self._budget.found(int(elsewhere))
             patience.hear(outcome)
-            outcomes[question] = outcome
-            watch(len(outcomes), len(questions))
+            outcomes[order] = outcome
+            watch(len(outcomes), len(orders))
 
         if missing:
             self._server = self._server or Server(self._settings, self._budget)
             ask_all(missing, self._ask, self._store, self._settings.concurrency, told)
             patience.end()
-        return [_verdict([outcomes[question] for question in self._orders(pair)]) for pair in pairs]
+        return [_verdict([outcomes[order] for order in self._orders(pair)]) for pair in pairs]
 
-    def _ask(self, question: Question, stop: Event) -> Reply:
+    def _ask(self, order: OrderedPair, stop: Event) -> Reply:
         assert self._server is not None
-        return self._server.ask(self._rubric, question.first, question.second, stop)
+        return self._server.ask(self._rubric, order.first, order.second, stop)
 
-    def _questions(self, pairs: Sequence[DescribedPair]) -> list[Question]:
-        """Different questions, in the order of the pairs."""
+    def _all_orders(self, pairs: Sequence[DescribedPair]) -> list[OrderedPair]:
+        """Different ordered pairs, in the sequence of the pairs."""
         return list(dict.fromkeys(chain.from_iterable(map(self._orders, pairs))))
 
-    def _orders(self, pair: DescribedPair) -> list[Question]:
+    def _orders(self, pair: DescribedPair) -> list[OrderedPair]:
         first, second = (cleaned(side.text) for side in pair)
         orders = [(first, second), (second, first)] if first and second else []
-        return [Question(*self._origin, *order) for order in orders]
+        return [OrderedPair(*self._origin, *order) for order in orders]
 
-    def _tokens(self, question: Question) -> int:
-        messages = self._rubric.messages(question.first, question.second, structured=True)
+    def _tokens(self, order: OrderedPair) -> int:
+        messages = self._rubric.messages(order.first, order.second, structured=True)
         characters = len(json.dumps(SCHEMA)) + sum(len(message["content"]) for message in messages)
         return math.ceil(characters / _CHARACTERS_A_TOKEN)
 

@@ -25,9 +25,9 @@ class JudgeSettings:
             if none is given.
         key_variable: Environment variable that holds the key.
         prompt: File with a prompt to use in place of our own (`rubric.read_rubric` says how it is written).
-        again: A further round of the same questions, answered anew and kept apart: how far does a judge
+        again: A further round over the same pairs, answered anew and kept apart: how far does a judge
             agree with itself?
-        concurrency: Questions that are asked at the same time.
+        concurrency: Ordered pairs that are asked about at the same time.
         timeout: Seconds without a byte until a call is given up.
         retries: How often a call that failed is made again.
         backoff: Seconds until the first of these, on average; twice as long for each further one.

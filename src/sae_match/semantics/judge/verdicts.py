@@ -53,11 +53,11 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What judging will take if every question is answered at the first try; a further try counts again.
+    """What judging will take if every ordered pair gets its answer at the first try; a further try counts again.
 
     Attributes:
-        calls: Questions to a server that are not answered yet.
-        cached: Questions that are.
+        calls: Ordered pairs that a server has not answered yet.
+        cached: Those that it has.
         tokens_in: Tokens that will be sent, at four characters a token.
         tokens_out: Tokens that will come back if every answer is as long as it may be.
         cost: Dollars for these tokens; none where prices are not known.
@@ -98,7 +98,7 @@ class Judge(Protocol):
     def obstacle(self) -> str | None:
         """What keeps it from judging what it has not judged before; none where nothing does.
 
-        Found at once and without judging, so that nobody prepares questions for long that cannot be asked.
+        Found at once and without judging, so that nobody prepares pairs for long that nobody can be asked about.
 
         Raises:
             UserError: If it has judged nothing before, so that it cannot judge at all.

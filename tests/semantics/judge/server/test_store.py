@@ -6,26 +6,26 @@ import pytest
 
 from sae_match.errors import UserError
 from sae_match.semantics.judge.server.reading import Reply, Usage
-from sae_match.semantics.judge.server.store import FILE, Origin, Question, Store
+from sae_match.semantics.judge.server.store import FILE, OrderedPair, Origin, Store
 from tests.semantics.judge.conftest import spent_in_all
 
-QUESTION = Question("openai", "m", "http://a", "v1", 0, "red", "green")
+ORDER = OrderedPair("openai", "m", "http://a", "v1", 0, "red", "green")
 
 
 def test_an_answer_is_found_by_everything_that_it_depends_on(tmp_path):
-    Store(tmp_path).keep(QUESTION, Reply(3))
+    Store(tmp_path).keep(ORDER, Reply(3))
     others = [
-        replace(QUESTION, **{name: 1 if name == "again" else "other"})
+        replace(ORDER, **{name: 1 if name == "again" else "other"})
         for name in ("kind", "model", "base_url", "prompt", "again", "first", "second")
     ]
-    others.append(replace(QUESTION, first="green", second="red"))
+    others.append(replace(ORDER, first="green", second="red"))
     store = Store(tmp_path)
-    assert store.find([QUESTION, *others]) == {QUESTION: Reply(3)}
-    assert store.claim(QUESTION) == Reply(3)
+    assert store.find([ORDER, *others]) == {ORDER: Reply(3)}
+    assert store.claim(ORDER) == Reply(3)
 
 
 def test_what_the_model_said_can_be_looked_up(tmp_path):
-    Store(tmp_path).keep(QUESTION, Reply(3, said="Both are fruit.\nLabel: 3"))
+    Store(tmp_path).keep(ORDER, Reply(3, said="Both are fruit.\nLabel: 3"))
     with sqlite3.connect(tmp_path / FILE) as database:
         rows = database.execute("select first, second, label, said from answers").fetchall()
     database.close()
@@ -35,7 +35,7 @@ def test_what_the_model_said_can_be_looked_up(tmp_path):
 def test_whether_any_question_of_an_origin_is_answered(tmp_path):
     origin = Origin("openai", "m", "http://a", "v1", 0)
     assert not Store(tmp_path).holds_any(origin)
-    Store(tmp_path).keep(QUESTION, Reply(3))
+    Store(tmp_path).keep(ORDER, Reply(3))
     assert Store(tmp_path).holds_any(origin)
     for name in origin._fields:
         assert not Store(tmp_path).holds_any(origin._replace(**{name: 1 if name == "again" else "other"}))
@@ -43,47 +43,47 @@ def test_whether_any_question_of_an_origin_is_answered(tmp_path):
 
 def test_a_refusal_is_an_answer(tmp_path):
     refusal = Reply(None, "refused: 'no'", refused=True)
-    Store(tmp_path).keep(QUESTION, refusal)
-    assert Store(tmp_path).find([QUESTION]) == {QUESTION: refusal}
+    Store(tmp_path).keep(ORDER, refusal)
+    assert Store(tmp_path).find([ORDER]) == {ORDER: refusal}
 
 
 def test_many_answers_are_found_at_once(tmp_path):
     store = Store(tmp_path)
-    questions = [replace(QUESTION, first=f"thing {index}") for index in range(1200)]
-    for question in questions[::2]:
-        store.keep(question, Reply(1))
-    assert list(store.find(questions)) != questions
-    assert set(store.find(questions)) == set(questions[::2])
+    orders = [replace(ORDER, first=f"thing {index}") for index in range(1200)]
+    for order in orders[::2]:
+        store.keep(order, Reply(1))
+    assert list(store.find(orders)) != orders
+    assert set(store.find(orders)) == set(orders[::2])
 
 
 def test_one_process_asks_at_a_time(tmp_path):
     one, other = Store(tmp_path), Store(tmp_path)
-    assert one.claim(QUESTION) == "mine"
-    assert one.claim(QUESTION) == "mine"
-    assert other.claim(QUESTION) == "busy"
-    assert other.claim(replace(QUESTION, again=1)) == "mine"
-    one.release(QUESTION)
-    assert other.claim(QUESTION) == "mine"
-    other.keep(QUESTION, Reply(2))
-    assert one.claim(QUESTION) == Reply(2)
+    assert one.claim(ORDER) == "mine"
+    assert one.claim(ORDER) == "mine"
+    assert other.claim(ORDER) == "busy"
+    assert other.claim(replace(ORDER, again=1)) == "mine"
+    one.release(ORDER)
+    assert other.claim(ORDER) == "mine"
+    other.keep(ORDER, Reply(2))
+    assert one.claim(ORDER) == Reply(2)
 
 
 def test_the_claim_of_a_process_that_died_expires(tmp_path):
     dead, other = Store(tmp_path, lease=0.2), Store(tmp_path)
-    dead.claim(QUESTION)
-    assert other.claim(QUESTION) == "busy"
+    dead.claim(ORDER)
+    assert other.claim(ORDER) == "busy"
     time.sleep(0.3)
-    assert other.claim(QUESTION) == "mine"
-    assert dead.claim(QUESTION) == "busy"
+    assert other.claim(ORDER) == "mine"
+    assert dead.claim(ORDER) == "busy"
 
 
 def test_the_claim_of_a_process_that_lives_lasts_and_ends_with_it(tmp_path):
     one, other = Store(tmp_path, lease=1.2), Store(tmp_path)
     with one.alive():
-        one.claim(QUESTION)
+        one.claim(ORDER)
         time.sleep(2.0)
-        assert other.claim(QUESTION) == "busy"
-    assert other.claim(QUESTION) == "mine"
+        assert other.claim(ORDER) == "busy"
+    assert other.claim(ORDER) == "mine"
 
 
 def test_what_was_spent_is_summed_over_runs_for_each_model(tmp_path):

@@ -1,4 +1,4 @@
-"""Many questions, some at a time, each asked once by all processes together."""
+"""Many ordered pairs, some at a time, each asked about once by all processes together."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -9,13 +9,13 @@ from typing import Literal
 from sae_match.errors import UserError
 from sae_match.semantics.judge.server.failures import StoppedError, UnansweredError
 from sae_match.semantics.judge.server.reading import Reply
-from sae_match.semantics.judge.server.store import Question, Store
+from sae_match.semantics.judge.server.store import OrderedPair, Store
 
 log = logging.getLogger(__name__)
 
 # Seconds until one looks again whether another process has an answer.
 _POLL = 0.2
-# Questions in a row that fail after all tries, that a server refuses at once, or whose answers say nothing, until
+# Ordered pairs in a row that fail after all tries, that a server refuses at once, or whose answers say nothing, until
 # something is wrong with more than these. Of one description that a server will not read there are several in a row.
 _FAILED, _REFUSED, _SAID_NOTHING = 3, 20, 20
 _KEPT = "all answers are kept, and the same command goes on from them"
@@ -25,41 +25,41 @@ Asked = tuple[Outcome, bool]
 
 
 def ask_all(
-    questions: Sequence[Question],
-    ask: Callable[[Question, Event], Reply],
+    orders: Sequence[OrderedPair],
+    ask: Callable[[OrderedPair, Event], Reply],
     store: Store,
     concurrency: int,
-    told: Callable[[Question, Outcome, bool], None],
+    told: Callable[[OrderedPair, Outcome, bool], None],
 ) -> None:
     """Ask what is not answered yet.
 
     Whatever ends it early, calls that are under way are waited for and what they bring is kept.
 
     Args:
-        questions: Different ones.
+        orders: Different ones.
         ask: Asks one; no further call should be made once the event is set.
         store: Where answers go at once, and where other processes' come from.
-        concurrency: Questions that are asked at the same time.
-        told: In this thread, of each question, its outcome, and whether somebody else had asked it.
+        concurrency: Ordered pairs that are asked about at the same time.
+        told: In this thread, of each ordered pair, its outcome, and whether somebody else had asked about it.
 
     Raises:
         UserError: If `ask` or `told` does.
     """
     stop = Event()
 
-    def one(question: Question) -> Asked | Literal["busy"]:
+    def one(order: OrderedPair) -> Asked | Literal["busy"]:
         if stop.is_set():
             return StoppedError(), False
-        claimed = store.claim(question)
+        claimed = store.claim(order)
         if not isinstance(claimed, str):
             return claimed, True
-        return "busy" if claimed == "busy" else (_asked(question, ask, store, stop), False)
+        return "busy" if claimed == "busy" else (_asked(order, ask, store, stop), False)
 
     with store.alive(), ThreadPoolExecutor(concurrency, thread_name_prefix="judge") as pool:
         try:
-            waiting, said = list(questions), False
+            waiting, said = list(orders), False
             while waiting:
-                futures = {pool.submit(one, question): question for question in waiting}
+                futures = {pool.submit(one, order): order for order in waiting}
                 waiting = []
                 for future in as_completed(futures):
                     result = future.result()
@@ -78,13 +78,13 @@ def ask_all(
             raise
 
 
-def _asked(question: Question, ask: Callable[[Question, Event], Reply], store: Store, stop: Event) -> Outcome:
-    """Ask a question that is ours to ask, and keep what the model said."""
+def _asked(order: OrderedPair, ask: Callable[[OrderedPair, Event], Reply], store: Store, stop: Event) -> Outcome:
+    """Ask about an ordered pair that is ours to ask about, and keep what the model said."""
     kept = False
     try:
-        reply = ask(question, stop)
+        reply = ask(order, stop)
         if reply.label is not None or reply.refused:
-            store.keep(question, reply)
+            store.keep(order, reply)
             kept = True
         return reply
     except UnansweredError as error:
@@ -92,19 +92,19 @@ def _asked(question: Question, ask: Callable[[Question, Event], Reply], store: S
             stop.set()
         return error
     except BaseException:
-        # At once: until the main thread hears of it, another question would be asked in vain.
+        # At once: until the main thread hears of it, another call would be made in vain.
         stop.set()
         raise
     finally:
         if not kept:
-            store.release(question)
+            store.release(order)
 
 
 class Patience:
-    """Tells a question that cannot be answered from a server or a model that cannot answer.
+    """Tells an ordered pair that cannot be answered from a server or a model that cannot answer.
 
     Args:
-        worked: Whether such questions have been answered before.
+        worked: Whether such ordered pairs have been answered before.
     """
 
     def __init__(self, *, worked: bool) -> None:
@@ -113,7 +113,7 @@ class Patience:
         self._last: UnansweredError | None = None
 
     def hear(self, outcome: Outcome) -> None:
-        """Learn how a question went.
+        """Learn how an ordered pair went.
 
         Raises:
             UserError: If there is no point in going on.
@@ -135,7 +135,7 @@ class Patience:
             self._failed = self._refused = self._said_nothing = 0
 
     def end(self) -> None:
-        """Learn that all questions have been asked.
+        """Learn that all ordered pairs have been asked about.
 
         Raises:
             UserError: If none of them was answered, and some failed.

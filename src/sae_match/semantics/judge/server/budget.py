@@ -55,7 +55,7 @@ class Account:
 
     Attributes:
         calls: That were tried, among them those that reached no server.
-        cached: Questions that were answered before, or by another process meanwhile.
+        cached: Ordered pairs that were answered before, or by another process meanwhile.
         tokens_in: Sent.
         tokens_out: That came back.
         cost: Dollars; none where prices are not known.
@@ -195,7 +195,7 @@ class Budget:
         if self.limit is not None:
             self.limit.free(aside)
 
-    def found(self, questions: int = 1) -> None:
-        """Count questions that needed no call."""
+    def found(self, answers: int = 1) -> None:
+        """Count answers that needed no call."""
         with self._alone:
-            self.account.cached += questions
+            self.account.cached += answers

@@ -21,11 +21,11 @@ _ON_THE_WAY = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, h
 
 
 class UnansweredError(Exception):
-    """A question got no answer.
+    """An ordered pair got no answer.
 
     Args:
         reason: Why.
-        all: Whether other questions would fare the same.
+        all: Whether others would fare the same.
         refused: Whether the server refused this one at once, and there was no further try.
     """
 
@@ -35,7 +35,7 @@ class UnansweredError(Exception):
 
 
 class StoppedError(UnansweredError):
-    """A question was not asked, or not again, because the run ends."""
+    """An ordered pair was not asked about, or not again, because the run ends."""
 
     def __init__(self) -> None:
         super().__init__("stopped", all=False)
@@ -102,7 +102,7 @@ def is_passing(error: Failure) -> bool:
 
 
 def concerns_all(error: Failure) -> bool:
-    """Whether it lies with the server or the way to it, whatever the question is."""
+    """Whether it lies with the server or the way to it, whatever it is asked about."""
     if isinstance(error, APIStatusError):
         return error.status_code == 429
     return isinstance(error, APIConnectionError) and not isinstance(error, APITimeoutError)

@@ -1,4 +1,4 @@
-"""One model behind a server that speaks OpenAI's protocol: a question in, an answer out, whatever lies between."""
+"""One model behind a server that speaks OpenAI's protocol: an ordered pair in, an answer out, whatever lies between."""
 
 import json
 import logging
@@ -29,14 +29,14 @@ from sae_match.semantics.judge.settings import JudgeSettings
 
 log = logging.getLogger(__name__)
 
-# How often a question is asked whose answer says nothing, each time with another seed.
+# How often an ordered pair is asked about whose answer says nothing, each time with another seed.
 _ASKED = 3
 # Tokens around messages that no text shows.
 _FRAME = 64
 
 
 class Server:
-    """Asks one model questions; any number of threads may.
+    """Asks one model about ordered pairs; any number of threads may.
 
     Args:
         settings: Of the judge; with a model.

@@ -40,8 +40,8 @@ _AT_ONCE = 500
 
 
 @dataclass(frozen=True)
-class Question:
-    """What makes an answer that answer.
+class OrderedPair:
+    """Two descriptions in the order in which a model is shown them, and what else its answer depends on.
 
     Attributes:
         kind: Of judge.
@@ -68,7 +68,7 @@ class Question:
 
 
 class Origin(NamedTuple):
-    """All of a question but the descriptions: what many have in common; see `Question`."""
+    """All of an ordered pair but the descriptions: what many have in common; see `OrderedPair`."""
 
     kind: str
     model: str
@@ -102,11 +102,11 @@ class Store:
         with self._errors(), FileLock(self.file.with_suffix(".lock")):
             self._open()
 
-    def find(self, questions: Sequence[Question]) -> dict[Question, Reply]:
+    def find(self, orders: Sequence[OrderedPair]) -> dict[OrderedPair, Reply]:
         """The answers that are there."""
-        by_key = {question.key: question for question in questions}
+        by_key = {order.key: order for order in orders}
         keys = list(by_key)
-        found: dict[Question, Reply] = {}
+        found: dict[OrderedPair, Reply] = {}
         for start in range(0, len(keys), _AT_ONCE):
             some = keys[start : start + _AT_ONCE]
             places = ", ".join("?" * len(some))
@@ -116,37 +116,37 @@ class Store:
         return found
 
     def holds_any(self, origin: Origin) -> bool:
-        """Whether any question of an origin is answered."""
+        """Whether any ordered pair of an origin is answered."""
         same = " and ".join(f"{name} = ?" for name in origin._fields)
         with self._transaction("deferred") as database:
             return database.execute(f"select 1 from answers where {same} limit 1", origin).fetchone() is not None
 
-    def claim(self, question: Question) -> Reply | Literal["mine", "busy"]:
+    def claim(self, order: OrderedPair) -> Reply | Literal["mine", "busy"]:
         """The answer if there is one; else the right to ask for it, unless another process has it."""
         now = time.time()
         with self._transaction() as database:
-            row = database.execute("select label, reason, said from answers where key = ?", [question.key]).fetchone()
+            row = database.execute("select label, reason, said from answers where key = ?", [order.key]).fetchone()
             if row is not None:
                 return _reply(*row)
             other = "select 1 from claims where key = ? and owner != ? and until > ?"
-            if database.execute(other, [question.key, self._owner, now]).fetchone():
+            if database.execute(other, [order.key, self._owner, now]).fetchone():
                 return "busy"
-            claim = [question.key, self._owner, now + self._lease]
+            claim = [order.key, self._owner, now + self._lease]
             database.execute("insert or replace into claims values (?, ?, ?)", claim)
         return "mine"
 
-    def release(self, question: Question) -> None:
+    def release(self, order: OrderedPair) -> None:
         """Give the right to ask back, unanswered."""
         with self._transaction() as database:
-            database.execute("delete from claims where key = ? and owner = ?", [question.key, self._owner])
+            database.execute("delete from claims where key = ? and owner = ?", [order.key, self._owner])
 
-    def keep(self, question: Question, reply: Reply) -> None:
+    def keep(self, order: OrderedPair, reply: Reply) -> None:
         """Keep an answer; whoever waits for it finds it."""
-        values = [question.key, *asdict(question).values(), reply.label, reply.reason, reply.said, time.time()]
+        values = [order.key, *asdict(order).values(), reply.label, reply.reason, reply.said, time.time()]
         with self._transaction() as database:
             places = ", ".join("?" * len(values))
             database.execute(f"insert or replace into answers values ({places})", values)
-            database.execute("delete from claims where key = ? and owner = ?", [question.key, self._owner])
+            database.execute("delete from claims where key = ? and owner = ?", [order.key, self._owner])
 
     def record(self, model: str, base_url: str, usage: Usage, cost: float | None) -> None:
         """Keep what a call took, whether or not its answer could be used."""

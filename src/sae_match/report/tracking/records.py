@@ -1,0 +1,185 @@
+"""What is logged of a validation, a comparison and judgements: plain data, which their rooms prepare."""
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float64
+
+from sae_match.evaluation.plan import Pair
+from sae_match.matching.result import Matching
+from sae_match.report.picture import Picture
+from sae_match.report.tracking.logger import Logger, wandb_run
+
+Rows = Sequence[Mapping[str, object]]
+
+#: Most rows of a table that a dashboard is sent; larger tables are sampled.
+MOST_PAIRS = 10_000
+_LAYER = "layer"
+
+
+@dataclass(frozen=True)
+class ValidationRecord:
+    """Numbers of a validation as they are logged.
+
+    Attributes:
+        by_layer: For each target layer, every number by name.
+        means: Means over pairs of layers and the ends of their intervals, by name.
+        pairs: Matched features, with a row for each pair and dataset; none without any.
+        costs: Costs of the pairs of two layers, each pair once.
+    """
+
+    by_layer: Mapping[int, Mapping[str, float]]
+    means: Mapping[str, float]
+    pairs: pa.Table | None = None
+    costs: Mapping[Pair, Float64[np.ndarray, " pairs"]] = field(default_factory=dict)
+
+
+def sampled(tables: Iterable[pa.Table], seed: int = 0) -> pa.Table:
+    """All rows, or `MOST_PAIRS` of them drawn with `seed`, in order."""
+    whole = pa.concat_tables(tables)
+    if len(whole) <= MOST_PAIRS:
+        return whole
+    return whole.take(np.sort(np.random.default_rng(seed).choice(len(whole), MOST_PAIRS, replace=False)))
+
+
+def log_validation(logger: Logger | None, record: ValidationRecord, pictures: Sequence[Picture], folder: Path) -> None:
+    """Log per-layer charts, a summary, the table of pairs, histograms of their costs, and pictures with their numbers.
+
+    Args:
+        logger: Of the run.
+        record: Its numbers.
+        pictures: Already saved.
+        folder: Where they are.
+    """
+    run = _run_or_csv(logger, record.means)
+    if run is None:
+        return
+    import wandb
+
+    run.define_metric(_LAYER)
+    # The last layer's number would stand among the means.
+    run.define_metric("by_layer/*", step_metric=_LAYER, summary="none")
+    for layer, values in record.by_layer.items():
+        run.log({_LAYER: layer, **{f"by_layer/{name}": value for name, value in values.items()}})
+    if record.pairs is not None:
+        data = [list(row) for row in zip(*(column.to_pylist() for column in record.pairs.columns), strict=True)]
+        run.log({"pairs": wandb.Table(columns=record.pairs.column_names, data=data)})
+    for (source, target), costs in record.costs.items():
+        if np.isfinite(costs).any():
+            run.log({f"pair_cost/L{source:02d}-L{target:02d}": wandb.Histogram(costs[np.isfinite(costs)])})
+    for picture in pictures:
+        _log_picture(run, picture, folder)
+    run.summary.update(dict(record.means))
+
+
+def log_files(logger: Logger | None, folder: Path) -> None:
+    """Log what a finished validation has left as artifacts: its matchings with their provenance, and its results.
+
+    The artifact of type `matching` is called by its content, so that runs with the same matchings share one.
+    That of type `results` holds the tables and pictures as files; what is logged otherwise is left out.
+
+    Args:
+        logger: Of the run.
+        folder: Of the run.
+    """
+    if (run := wandb_run(logger)) is None:
+        return
+    matchings = sorted((folder / "matchings").glob("*.safetensors"))
+    if matchings:
+        content = hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in matchings))
+        pairs = {file.stem: _provenance(file) for file in matchings}
+        _log_artifact(run, f"matchings-{content.hexdigest()[:12]}", "matching", matchings, folder, {"pairs": pairs})
+    tables = [folder / "results.csv", folder / "spans.csv", *sorted((folder / "pairs").glob("*.parquet"))]
+    files = [*tables, *sorted((folder / "figures").glob("*.svg"))]
+    _log_artifact(run, f"results-{run.id}", "results", files, folder, {})
+
+
+def log_judgements(
+    logger: Logger | None,
+    scores: Mapping[str, float],
+    tables: Mapping[str, Rows],
+    pictures: Sequence[Picture],
+    folder: Path,
+) -> None:
+    """Log what judges said: mean scores as the summary, every answer in tables, pictures with their numbers.
+
+    Args:
+        logger: Of the run.
+        scores: Mean scores by name.
+        tables: Every answer of each judge, and how far they agree, by name.
+        pictures: Already saved.
+        folder: Where they are.
+    """
+    run = _run_or_csv(logger, scores)
+    if run is None:
+        return
+    run.log({name: _table(rows) for name, rows in tables.items()})
+    for picture in pictures:
+        _log_picture(run, picture, folder)
+    run.summary.update(dict(scores))
+
+
+def log_comparison(logger: Logger | None, pictures: Sequence[Picture], folder: Path, prefix: str = "") -> None:
+    """Log pictures of runs side by side with their numbers, and the tables as an artifact of type `comparison`.
+
+    Args:
+        logger: Of the comparison.
+        pictures: Already saved in `folder/figures`.
+        folder: Of the comparison.
+        prefix: What their names begin with, where several comparisons are logged.
+    """
+    if (run := wandb_run(logger)) is None:
+        return
+    for picture in pictures:
+        _log_picture(run, picture, folder / "figures", prefix)
+    files = [*sorted(folder.glob("comparison*.*")), *sorted((folder / "figures").glob("*.svg"))]
+    _log_artifact(run, f"comparison-{prefix.replace('/', '-')}{run.id}", "comparison", files, folder, {})
+
+
+def _run_or_csv(logger: Logger | None, numbers: Mapping[str, float]) -> Any:
+    """The W&B run to log to; where numbers go into a CSV file instead, they are written, and there is none."""
+    if logger is None:
+        return None
+    from lightning.pytorch.loggers import CSVLogger
+
+    if isinstance(logger, CSVLogger):
+        logger.log_metrics(dict(numbers))
+        logger.save()
+    return wandb_run(logger)
+
+
+def _log_picture(run: Any, picture: Picture, folder: Path, prefix: str = "") -> None:
+    import wandb
+
+    image = wandb.Image(str(folder / f"{picture.name}.png"))
+    run.log({f"figures/{prefix}{picture.name}": image, f"numbers/{prefix}{picture.name}": _table(picture.rows)})
+
+
+def _table(rows: Rows) -> Any:
+    import wandb
+
+    return wandb.Table(columns=list(rows[0]), data=[list(row.values()) for row in rows])
+
+
+def _log_artifact(
+    run: Any, name: str, kind: str, files: Sequence[Path], folder: Path, metadata: dict[str, Any]
+) -> None:
+    import wandb
+
+    artifact = wandb.Artifact(name, kind, metadata=metadata)
+    for file in files:
+        # Not copied: an offline run is uploaded from where the files are.
+        artifact.add_file(str(file), file.relative_to(folder).as_posix(), policy="immutable")
+    run.log_artifact(artifact)
+
+
+def _provenance(file: Path) -> dict[str, object]:
+    matching = Matching.load(file)
+    proven = {"cost": matching.cost, "lower_bound": matching.lower_bound}
+    return {**matching.provenance, **{name: value if math.isfinite(value) else None for name, value in proven.items()}}

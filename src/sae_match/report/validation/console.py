@@ -1,0 +1,97 @@
+"""What a validation prints: its plan before it starts, its results and files at the end."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from lightning.pytorch.loggers import Logger
+from rich.console import Console
+
+from sae_match.evaluation.arms import CLEAN, COACTIVATION
+from sae_match.evaluation.statistics.results import Results, SpanResult
+from sae_match.evaluation.validation import MatchValidation
+from sae_match.matching.planning import GIGABYTE
+from sae_match.report.console import matcher_line, print_rows, short_name
+from sae_match.report.tables import by_pair, clean_loss, ladder
+from sae_match.report.tracking.logger import where_to_look
+from sae_match.text.batches import TextData
+
+# What a validation leaves, most of it only where there is something to put into it.
+_FILES = ("report.html", "results.csv", "spans.csv", "figures/*", "pairs/*.parquet", "matchings/*.safetensors")
+# Width of a table's first column, and of the others.
+_ARM, _PAIR = 20, 8
+
+
+def print_plan(
+    console: Console, module: MatchValidation, data: TextData, model_source: str, device: torch.device
+) -> None:
+    """Model, SAEs, pairs, arms and text of the validation that is about to run, and what it takes."""
+    stream, pairs, plan = module.stream, module.pairs, module.plan()
+    sae = module.collection.open(pairs[0][0])
+    dtype = str(next(stream.parameters()).dtype).removeprefix("torch.")
+    tokens = ", ".join(f"{count:,} of {name}" for name, count in data.tokens().items())
+    rows = {
+        "model": f"{model_source} ({stream.n_layers} layers, d = {stream.d_in}, {dtype}, on {device})",
+        "SAEs": f"{module.collection.source} ({len(module.layers)} layers, {sae.d_sae:,} features, {sae.activation})",
+        "pairs": f"{len(pairs)}: {', '.join(f'{source}→{target}' for source, target in pairs)}",
+        "matcher": matcher_line(module.matcher),
+        "arms": ", ".join((CLEAN, *dict.fromkeys(arm for _, arm in plan.runs()))) + _twins(module),
+        "tokens": f"{tokens} ({data.settings.documents} documents each)",
+        "passes": f"{plan.layer_forwards:,} layer-forwards and {plan.heads:,} heads for each token",
+    }
+    if alone := sorted(set(module.collection.layers) - set(module.layers)):
+        rows["left out"] = f"layers {', '.join(map(str, alone))}: no other layer at these distances has an SAE"
+    if module.fitting is not None and module.needs_fitting:
+        fitted = sum(module.fitting.tokens().values())
+        rows["fitting"] = (
+            f"{', '.join(module.fitted_arms)} on {fitted:,} other tokens, one clean pass{_held(module, sae.d_sae)}"
+        )
+    print_rows(console, "Plan", rows)
+
+
+def facts(module: MatchValidation, data: TextData, model_source: str) -> dict[str, str]:
+    """What a finished run was of, in a few words."""
+    tokens = ", ".join(f"{count:,} of {name}" for name, count in data.tokens().items())
+    return {
+        "model": short_name(model_source),
+        "SAEs": f"{short_name(module.collection.source)}, {len(module.layers)} layers",
+        "matcher": matcher_line(module.matcher),
+        "text": f"{tokens} tokens",
+    }
+
+
+def print_results(
+    console: Console, results: Results, spans: Sequence[SpanResult], folder: Path, logger: Logger | None
+) -> None:
+    """The ladder of each dataset, explained variance by pair of layers, and where the files are."""
+    for dataset in results.distinct("dataset"):
+        console.print(f"\n[bold]{dataset}[/bold]: clean loss {clean_loss(results, dataset):.3f} nats per token")
+        for span in sorted({row.span for row in spans}):
+            chosen = [row for row in spans if row.dataset == dataset and row.span == span]
+            far = "neighbours" if span == 1 else f"layers {span} apart"
+            console.print(
+                f"\nMeans over {max(row.pairs for row in chosen)} pairs of {far}, with 95 % intervals over documents",
+                style="italic",
+                highlight=False,
+            )
+            console.print(ladder(chosen))
+        console.print(f"\nexplained_variance on {dataset} by pair of layers", style="italic", highlight=False)
+        for table in by_pair(results, "explained_variance", dataset, max(1, (console.width - _ARM) // _PAIR)):
+            console.print(table)
+    console.print(f"\n[bold]Files[/bold] in {folder}", highlight=False, soft_wrap=True)
+    files = (pattern for pattern in _FILES if any(folder.glob(pattern)))
+    console.print(f"  {', '.join(files)}, .hydra/", highlight=False, soft_wrap=True)
+    if (line := where_to_look(logger)) is not None:
+        console.print(f"  W&B: {line}", highlight=False, soft_wrap=True)
+
+
+def _held(module: MatchValidation, features: int) -> str:
+    """Memory for the co-activations of a pair of layers, at most, where they are counted."""
+    if COACTIVATION not in module.arms:
+        return ""
+    return f"; co-activations of a pair, kept sparse, take {8 * features**2 / GIGABYTE:.2g} GB at most"
+
+
+def _twins(module: MatchValidation) -> str:
+    """Arms that are measured under another name."""
+    return "".join(f"; {arm} is {twin}, as the matcher does not fold" for arm, twin in module.twins.items())

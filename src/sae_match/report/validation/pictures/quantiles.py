@@ -1,0 +1,54 @@
+"""Are cheap pairs good pairs? Arms in which only the cheapest are matched (App. B, Figs. 16, 17)."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+
+import matplotlib as mpl
+
+from sae_match.evaluation.arms import MATCHED, RECONSTRUCT_SOURCE, quantile_of
+from sae_match.report.drawing import ARM_STYLES, GREY, METRIC_LABELS, Point, add_legend, draw_line, panels, set_ticks
+from sae_match.report.picture import Picture
+from sae_match.report.validation.outcome import Outcome
+
+_METRICS = ("explained_variance", "delta_loss")
+_MARKERS = ("v", "^", "D", "s", "P", "X")
+
+
+def quantiles(outcome: Outcome) -> Iterator[Picture]:
+    """Explained variance and delta loss by target layer, a line for each quantile. None without such arms."""
+    neighbours = set(outcome.neighbours())
+    rows = [
+        row
+        for row in outcome.results
+        if row.metric in _METRICS
+        and (row.source_layer, row.target_layer) in neighbours
+        and (quantile_of(row.arm) is not None or row.arm in (MATCHED, RECONSTRUCT_SOURCE))
+    ]
+    shares = sorted({share for row in rows if (share := quantile_of(row.arm)) is not None})
+    if not shares:
+        return
+    datasets = list(dict.fromkeys(row.dataset for row in rows))
+    figure, drawn = panels(len(datasets), len(_METRICS), height=3.6)
+    colours = mpl.colormaps["viridis"]
+    styles = {
+        f"quantile_{share:g}": (mpl.colors.to_hex(colours(0.9 - 0.8 * share)), _MARKERS[at % len(_MARKERS)], "-")
+        for at, share in enumerate(shares)
+    }
+    styles = {RECONSTRUCT_SOURCE: (GREY, "x", "--"), **styles, MATCHED: ARM_STYLES[MATCHED]}
+    labels = {arm: f"cheapest {quantile_of(arm):.0%}" for arm in styles if quantile_of(arm) is not None}
+    labels |= {MATCHED: "all pairs (matched)", RECONSTRUCT_SOURCE: "none (source SAE)"}
+    for panel, (metric, dataset) in zip(drawn, ((m, d) for m in _METRICS for d in datasets), strict=True):
+        for arm, style in styles.items():
+            points = [
+                Point(row.target_layer, row.value, row.low, row.high)
+                for row in sorted(rows, key=lambda row: row.target_layer)
+                if (row.arm, row.metric, row.dataset) == (arm, metric, dataset)
+            ]
+            if points:
+                draw_line(panel, points, labels[arm], style, 2.5 if arm == MATCHED else 1.2)
+                set_ticks(panel, (point.at for point in points))
+        panel.set(title=dataset, xlabel="target layer")
+        if dataset == datasets[0]:
+            panel.set_ylabel(METRIC_LABELS[metric].replace(" (", "\n("))
+    add_legend(figure, drawn[0])
+    yield Picture("quantiles", figure, [asdict(row) for row in rows])
