@@ -25,8 +25,9 @@ import torch
 from transformers import Gemma2Config, Gemma2ForCausalLM
 
 from sae_match import SAE, bundled
-from sae_match.model.loading import ModelSettings, load_model
+from sae_match.model.loading import load_model
 from sae_match.model.residual_stream import ResidualStream
+from sae_match.model.settings import ModelSettings
 
 
 def random_sae(seed: int, d_in: int = 6, d_sae: int = 10, dtype: torch.dtype = torch.float32) -> SAE:

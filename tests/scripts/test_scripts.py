@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from sae_match import Matching
-from sae_match.evaluation.arms import ARMS
+from sae_match.evaluation.arm_names import ARMS
 from sae_match.evaluation.statistics.results import Results
 from tests.conftest import ROOT
 

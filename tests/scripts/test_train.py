@@ -23,7 +23,8 @@ from transformers import (
 from sae_match import bundled
 from sae_match.evaluation.statistics.results import Results
 from sae_match.text.documents import in_part
-from sae_match.text.sources import SourceSettings, open_source
+from sae_match.text.settings import SourceSettings
+from sae_match.text.sources import open_source
 from tests.conftest import ROOT
 from tests.scripts.test_scripts import FAST, assert_refused, run
 

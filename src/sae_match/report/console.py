@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from sae_match.matching.matching import MatcherSettings
+from sae_match.matching.settings import MatcherSettings
 
 
 def print_rows(console: Console, title: str, rows: Mapping[str, str]) -> None:

@@ -9,9 +9,8 @@ import torch
 from jaxtyping import Float64
 
 from sae_match.bootstrap import bootstrap_weights, interval
+from sae_match.semantics.judge.verdicts import LABELS
 
-#: 1 not comparable, 2 partly or unclear, 3 about the same thing.
-LABELS = (1, 2, 3)
 # What paths belong to, for the bootstrap.
 _PATHS = "paths"
 

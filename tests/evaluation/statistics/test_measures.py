@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sae_match.bootstrap import bootstrap_weights
-from sae_match.evaluation.arms import CLEAN
+from sae_match.evaluation.arm_names import CLEAN
 from sae_match.evaluation.statistics.measures import results_of, spans_of
 from sae_match.evaluation.statistics.results import Results
 from sae_match.evaluation.statistics.streaming import DocumentVectors, PairActivity

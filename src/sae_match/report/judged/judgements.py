@@ -8,8 +8,9 @@ from rich.table import Table
 
 from sae_match.report.tables import plain_table
 from sae_match.semantics.answers import Answer
+from sae_match.semantics.judge.verdicts import LABELS
 from sae_match.semantics.questions import COMPOSED, IDENTICAL, MATCHED, NEAREST, RANDOM
-from sae_match.semantics.scores import LABELS, Kappa, Score, score
+from sae_match.semantics.scores import Kappa, Score, score
 
 #: Arms in the order in which tables show them.
 ARMS = (IDENTICAL, MATCHED, NEAREST, COMPOSED, RANDOM)

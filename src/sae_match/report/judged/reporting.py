@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sae_match.files import write_rows
-from sae_match.matching.matching import MatcherSettings
+from sae_match.matching.settings import MatcherSettings
 from sae_match.report.console import matcher_line, print_rows
 from sae_match.report.judged.judgements import (
     cost_table,
@@ -27,7 +27,7 @@ from sae_match.report.tracking.records import Rows, log_judgements
 from sae_match.semantics.answers import Answer
 from sae_match.semantics.questions import Eligible, FeaturePath, Question
 from sae_match.semantics.scores import Kappa
-from sae_match.semantics.study import StudySettings
+from sae_match.semantics.settings import StudySettings
 
 log = logging.getLogger(__name__)
 

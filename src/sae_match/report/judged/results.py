@@ -8,8 +8,9 @@ from pathlib import Path
 from sae_match.files import write_rows
 from sae_match.report.judged.judgements import ARMS, SCORE, by_cost, by_pair, of_neighbours, scored, step_of
 from sae_match.semantics.answers import Answer
+from sae_match.semantics.judge.verdicts import LABELS
 from sae_match.semantics.questions import MATCHED
-from sae_match.semantics.scores import LABELS, Score
+from sae_match.semantics.scores import Score
 
 
 @dataclass(frozen=True)

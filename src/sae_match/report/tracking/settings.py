@@ -1,11 +1,11 @@
-"""Where a run's metrics go. Settings alone: nothing heavy is imported, so that programs start quickly."""
+"""Where a run's metrics go besides its folder, as settings."""
 
 from dataclasses import dataclass, field
 
 from sae_match.errors import UserError
 
-KINDS = ("wandb", "csv", "none")
-MODES = ("auto", "online", "offline")
+_KINDS = ("wandb", "csv", "none")
+_MODES = ("auto", "online", "offline")
 
 
 @dataclass
@@ -17,9 +17,6 @@ class LoggerSettings:
         mode: `online`, `offline`, or `auto`: online where W&B has credentials, offline otherwise;
             the environment variable `WANDB_MODE` decides before it.
         project, entity, group, name, job_type, tags: As in `wandb.init`.
-
-    Raises:
-        UserError: If the kind or the mode does not exist.
     """
 
     kind: str = "wandb"
@@ -32,7 +29,16 @@ class LoggerSettings:
     tags: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise UserError(f"logger.kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
-        if self.mode not in MODES:
-            raise UserError(f"logger.mode must be one of {', '.join(MODES)}, got {self.mode!r}")
+        refuse_unknown_logger(self)
+
+
+def refuse_unknown_logger(settings: LoggerSettings) -> None:
+    """Refuse a kind or a mode that there is not.
+
+    Raises:
+        UserError: If it is one.
+    """
+    if settings.kind not in _KINDS:
+        raise UserError(f"logger.kind must be one of {', '.join(_KINDS)}, got {settings.kind!r}")
+    if settings.mode not in _MODES:
+        raise UserError(f"logger.mode must be one of {', '.join(_MODES)}, got {settings.mode!r}")

@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch.loggers import Logger
 from rich.console import Console
 
-from sae_match.evaluation.arms import CLEAN, COACTIVATION
+from sae_match.evaluation.arm_names import CLEAN, COACTIVATION
 from sae_match.evaluation.statistics.results import Results, SpanResult
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.planning import GIGABYTE
