@@ -11,8 +11,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from sae_match.matching.agreement import Chains, compare
 from sae_match.matching.cache import MatchingCache
+from sae_match.matching.composition import Chains, compare
 from sae_match.matching.layers import LayerMatcher, Pair, by_target, save_matching, unwatched
 from sae_match.matching.result import Matching
 from sae_match.report.matching_progress import MatchingProgress

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from sae_match.errors import UserError
-from sae_match.matching.dense import DensePricer
 from sae_match.matching.planning import GIGABYTE, fast_precision, free_memory, planned
+from sae_match.matching.pricing import DensePricer
 from sae_match.matching.sparse import SparsePricer
 from tests.matching.problems import normal, plain
 

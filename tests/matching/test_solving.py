@@ -7,8 +7,9 @@ import torch
 
 from sae_match import SAE, match
 from sae_match.errors import UserError
-from sae_match.matching import passes, solving, storage
+from sae_match.matching import passes, solving
 from sae_match.matching.planning import Plan
+from sae_match.matching.result import load_tensors
 from sae_match.matching.solving import solve
 from sae_match.matching.sparse import SparsePricer
 from tests.matching.problems import naive_costs, normal, optimum, plain
@@ -138,11 +139,11 @@ def test_a_checkpoint_that_cannot_be_written_is_done_without(problem, tmp_path, 
 def test_a_checkpoint_is_a_file_of_this_format(problem, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         solved(problem, watch=interrupt_in(2), checkpoint=tmp_path / "m")
-    tensors, numbers = storage.load(tmp_path / "m", ("partner", "u", "v"))
+    tensors, numbers = load_tensors(tmp_path / "m", ("partner", "u", "v"))
     assert len(tensors["partner"]) == 300
     assert numbers["rounds"] == "1"
     with pytest.raises(UserError, match="not a sound matching file"):
-        storage.load(tmp_path / "m", ("permutation",))
+        load_tensors(tmp_path / "m", ("permutation",))
 
 
 @pytest.mark.parametrize(("rounds", "reached"), [(1, "after 1 rounds the gap is"), (2, "after 2 rounds the gap is")])

@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 
 from sae_match import Matching, match
-from sae_match.matching.agreement import Agreement
+from sae_match.matching.composition import Agreement
 from sae_match.matching.solving import Status
 from sae_match.report import matching_progress
 from sae_match.report.matching_progress import MatchingProgress

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from sae_match.matching.errors import folded, matching_errors
+from sae_match.matching.matching_error import folded, matching_errors
 from sae_match.report.outcome import WEIGHTS
 from tests.report.questions.conftest import ARMS, module, outcome
 

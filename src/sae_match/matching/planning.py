@@ -12,8 +12,7 @@ import torch
 
 from sae_match.errors import UserError
 from sae_match.matching.cost import FeatureVectors
-from sae_match.matching.dense import DensePricer
-from sae_match.matching.pricing import Pricer
+from sae_match.matching.pricing import DensePricer, Pricer
 from sae_match.matching.sparse import SparsePricer
 
 Solver = Literal["auto", "dense", "sparse"]

@@ -15,14 +15,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from sae_match.matching.assignment import SparseAssignment
-from sae_match.matching.candidates import CandidatePairs
+from sae_match.matching.assignment import CandidatePairs, SparseAssignment
 from sae_match.matching.centre import gamma
 from sae_match.matching.certificate import lower_bound
 from sae_match.matching.cost import UNIT, FeatureVectors
-from sae_match.matching.exact_costs import ExactCosts
+from sae_match.matching.pair_costs import ExactCosts
 from sae_match.matching.passes import Found, Passes
 from sae_match.matching.pricing import Hits, Pricer, Progress
+from sae_match.matching.result import relative_gap
 from sae_match.matching.starting import duals_by_length, partners_by_length
 
 # Cosine that partners are taken to have before anything is known.
@@ -68,13 +68,6 @@ class Solution:
     def gap(self) -> float:
         """Relative distance of objective and bound."""
         return relative_gap(self.objective, self.lower_bound)
-
-
-def relative_gap(cost: float, lower_bound: float) -> float:
-    """`(cost - lower_bound) / |cost|`; zero where both are equal, infinite where only the cost is zero."""
-    if cost == lower_bound:
-        return 0.0
-    return (cost - lower_bound) / abs(cost) if cost else math.inf
 
 
 class Rounds:

@@ -16,37 +16,16 @@ import torch
 from jaxtyping import Int64
 
 from sae_match.errors import UserError
-from sae_match.matching import storage
-from sae_match.matching.candidates import CandidatePairs
+from sae_match.matching.assignment import CandidatePairs
 from sae_match.matching.cost import FeatureVectors
 from sae_match.matching.planning import Plan
+from sae_match.matching.result import Evidence, load_tensors, save_tensors
 from sae_match.matching.rounds import Rounds, Solution
 
 log = logging.getLogger(__name__)
 
 MOST_ROUNDS = 40
 _TENSORS = ("partner", "u", "v", "rows", "columns", "cost", "radius")
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What a solution took.
-
-    Attributes:
-        solver: `dense` or `sparse`.
-        reason: Why that one.
-        rounds: Passes over pairs.
-        pairs_priced: Pairs looked at in them; a pass over all counts each once.
-        seconds: Of the wall clock, interrupted runs that were resumed included.
-        peak_memory: Most bytes that were resident in this process until the end of the solution.
-    """
-
-    solver: str
-    reason: str
-    rounds: int
-    pairs_priced: int
-    seconds: float
-    peak_memory: int
 
 
 @dataclass(frozen=True)
@@ -177,7 +156,7 @@ def _save(solution: Solution, file: Path, seconds: float, problem: str) -> None:
         "seconds": seconds,
     }
     try:
-        storage.save(
+        save_tensors(
             file,
             {name: torch.from_numpy(array) for name, array in arrays.items()},
             {"problem": problem, **{name: repr(number) for name, number in numbers.items()}},
@@ -191,7 +170,7 @@ def _resumed(file: Path | None, rounds: Rounds, problem: str) -> tuple[Solution 
     if file is None or not file.is_file():
         return None, 0.0
     try:
-        tensors, numbers = storage.load(file, _TENSORS)
+        tensors, numbers = load_tensors(file, _TENSORS)
         solution = Solution(
             **{name: tensors[name].numpy() for name in ("partner", "u", "v")},
             objective=float(numbers["objective"]),

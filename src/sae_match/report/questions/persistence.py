@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 
 from sae_match.evaluation.arms import COMPOSED, MATCHED, RANDOM
 from sae_match.evaluation.results import Result
-from sae_match.matching.agreement import compare
+from sae_match.matching.composition import compare
 from sae_match.report.drawing import GREY, METRIC_LABELS, Point, add_legend, draw_line, look, panels, set_ticks
 from sae_match.report.outcome import WEIGHTS, Outcome
 from sae_match.report.pictures import Picture
