@@ -22,7 +22,7 @@ def random_pairs(seed, n_rows, n_columns, *, each=4, integer=False):
 
 
 def solved(pairs, n_rows):
-    assignment = SparseAssignment.unstarted(pairs, np.full(n_rows, 0.3))
+    assignment = SparseAssignment.unstarted(pairs, n_rows)
     assignment.solve(pairs)
     return assignment
 
@@ -61,24 +61,24 @@ def test_the_optimum_is_scipys_and_the_duals_prove_it(seed, n_rows, n_columns, i
 
 @pytest.mark.parametrize(("n_rows", "n_columns"), SHAPES)
 @pytest.mark.parametrize("seed", range(4))
-def test_centred_duals_prove_it_as_well(seed, n_rows, n_columns):
+def test_stabilised_duals_prove_it_as_well(seed, n_rows, n_columns):
     pairs = random_pairs(seed, n_rows, n_columns)
     assignment = solved(pairs, n_rows)
     before = assignment.partner.copy()
     start = np.random.default_rng(seed).standard_normal(n_columns)
-    assignment.centre(pairs, np.minimum(start, 0) if n_rows < n_columns else start)
+    assignment.stabilise(pairs, np.minimum(start, 0) if n_rows < n_columns else start)
     assert np.array_equal(assignment.partner, before)
     assert_proven(pairs, assignment)
 
 
-def test_centred_duals_have_room_on_both_sides():
+def test_stabilised_duals_have_room_on_both_sides():
     """Two rows and columns: prices may differ by -4 to 2, and start at a difference of 10."""
     cost = np.array([1.0, 3.0, 5.0, 1.0])
     pairs = CandidatePairs(np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1]), cost, np.zeros(4), 2)
     assignment = solved(pairs, 2)
-    assignment.centre(pairs, np.array([0.0, 10.0]))
+    assignment.stabilise(pairs, np.array([0.0, 10.0]))
     assert assignment.v.tolist() == pytest.approx([4, 6])
-    assignment.centre(pairs, np.array([0.0, 1.0]))
+    assignment.stabilise(pairs, np.array([0.0, 1.0]))
     assert assignment.v.tolist() == pytest.approx([0, 1])
 
 
@@ -87,7 +87,7 @@ def test_centred_duals_have_room_on_both_sides():
 def test_a_warm_start_after_more_pairs_is_as_good_as_a_cold_one(seed, n_rows, n_columns):
     few = random_pairs(seed, n_rows, n_columns)
     assignment = solved(few, n_rows)
-    assignment.centre(few, assignment.v.copy())
+    assignment.stabilise(few, assignment.v.copy())
     others = random_pairs(seed + 100, n_rows, n_columns)
     both = (
         np.concatenate([getattr(side, name) for side in (few, others)])

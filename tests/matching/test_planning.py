@@ -7,6 +7,7 @@ from sae_match.errors import UserError
 from sae_match.matching.planning import GIGABYTE, fast_precision, free_memory, planned
 from sae_match.matching.pricing import DensePricer
 from sae_match.matching.sparse import SparsePricer
+from sae_match.matching.tuning import TUNING
 from tests.matching.problems import normal, plain
 
 CPU = torch.device("cpu")
@@ -69,7 +70,7 @@ def test_a_plan_makes_its_pricers():
 
 def test_blocks_shrink_to_fit():
     roomy = plan(solver="sparse")
-    least = 0.01 + (SparsePricer.bytes(1000, 1000, 64, torch.float32) + 20_000 * 2000) / GIGABYTE
+    least = 0.01 + (SparsePricer.bytes(1000, 1000, 64, torch.float32) + TUNING.feature_bytes * 2000) / GIGABYTE
     tight = plan(solver="sparse", memory=least)
     assert tight.block[0] < roomy.block[0]
     assert tight.block[1] < roomy.block[1]

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from sae_match.matching.pricing import GROUPS, CrowdedError, DensePricer, Hits
+from sae_match.matching.pricing import CrowdedError, DensePricer, Hits
 from sae_match.matching.sparse import SparsePricer
+from sae_match.matching.tuning import TUNING
 from tests.matching.problems import PRECISIONS, naive_costs, normal, plain, rounding
 
 PRICERS = {"dense": DensePricer} | {
@@ -121,7 +122,7 @@ def test_a_first_pass_brings_every_row_and_column_several_pairs_apart(make_price
     hits = make_pricer(*pair).scan(*duals(pair), -10.0, minima=True)
     found = np.zeros((150, 210), dtype=bool)
     found[hits.rows, hits.columns] = True
-    for part in np.array_split(found, GROUPS // 4, axis=1):
+    for part in np.array_split(found, TUNING.groups // 4, axis=1):
         assert part.any(1).all()
     assert found.any(0).all()
 

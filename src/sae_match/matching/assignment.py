@@ -7,9 +7,7 @@ from jaxtyping import Bool, Float64, Int64
 
 from sae_match.errors import UserError
 from sae_match.matching import kernels
-
-# Bids a row before the rest is left to shortest paths: bids are cheap, and leave few rows over.
-_BIDS = 40
+from sae_match.matching.tuning import TUNING
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,20 +106,19 @@ class SparseAssignment:
         self.u = np.zeros(len(partner))
 
     @classmethod
-    def unstarted(cls, pairs: CandidatePairs, row_bias: Float64[np.ndarray, " n_rows"]) -> "SparseAssignment":
+    def unstarted(cls, pairs: CandidatePairs, n_rows: int) -> "SparseAssignment":
         """No row has a column, and every column has the highest price that one of its pairs would pay.
 
         Args:
             pairs: Those that will be chosen from.
-            row_bias: Added to the costs of a row to make prices higher still: a price that is too high
-                soon falls, one that is too low makes all others fall to meet it.
+            n_rows: Rows that there are.
         """
-        v = np.full(pairs.n_columns, np.inf)
-        np.minimum.at(v, pairs.columns, pairs.cost + row_bias[pairs.rows])
-        v[~np.isfinite(v)] = 0
-        if len(row_bias) < pairs.n_columns:
-            v[:] = 0
-        return cls(np.full(len(row_bias), -1), v)
+        v = np.zeros(pairs.n_columns)
+        if n_rows == pairs.n_columns:
+            v[:] = np.inf
+            np.minimum.at(v, pairs.columns, pairs.cost)
+            v[~np.isfinite(v)] = 0
+        return cls(np.full(n_rows, -1), v)
 
     def solve(self, pairs: CandidatePairs) -> None:
         """The cheapest assignment among the pairs.
@@ -135,13 +132,13 @@ class SparseAssignment:
         n_rows = len(self.partner)
         starts = pairs.row_starts(n_rows)
         owner = self._released(pairs, starts)
-        kernels.bid(starts, pairs.columns, pairs.cost, self.v, self.partner, owner, _BIDS * n_rows)
+        kernels.bid(starts, pairs.columns, pairs.cost, self.v, self.partner, owner, TUNING.bids * n_rows)
         stuck = kernels.augment(starts, pairs.columns, pairs.cost, self.v, self.partner, owner)
         if stuck >= 0:
             raise UserError(f"row {stuck} has no column left among {len(pairs)} pairs")
         self.u = _row_duals(pairs, starts, self.v)
 
-    def centre(self, pairs: CandidatePairs, start: Float64[np.ndarray, " n_columns"]) -> None:
+    def stabilise(self, pairs: CandidatePairs, start: Float64[np.ndarray, " n_columns"]) -> None:
         """Move the duals half-way between the extremes, around `start`, that prove the assignment.
 
         Complementary slackness leaves `v[j] - v[p(i)] <= c[i, j] - c[i, p(i)]`, a system of difference

@@ -16,15 +16,15 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from sae_match.errors import UserError
+from sae_match.matching.arithmetic import blocks
 from sae_match.matching.assignment import CandidatePairs, SparseAssignment
 from sae_match.matching.centre import about_centre
 from sae_match.matching.cost import TERMS, FeatureVectors, Metric, feature_vectors, term_weights
 from sae_match.matching.pair_costs import pair_costs
 from sae_match.matching.result import Matching
+from sae_match.matching.tuning import TUNING
 from sae_match.saes.folding import Fold
 from sae_match.saes.sae import SAE
-
-_ROWS_PER_BLOCK = 512
 
 
 def identity(source: SAE) -> Matching:
@@ -128,8 +128,8 @@ def _nearest_columns(source: FeatureVectors, target: FeatureVectors) -> Int64[Te
     """Index of each source vector's nearest target vector, in blocks of float64 products."""
     left, right = about_centre(source, target)
     columns, found = right.rows(slice(None)), []
-    for start in range(0, len(source), _ROWS_PER_BLOCK):
-        rows = left.rows(slice(start, start + _ROWS_PER_BLOCK))
+    for block in blocks(len(source), TUNING.vector_rows):
+        rows = left.rows(block)
         found.append(torch.addmm(right.squares, rows, columns.T, alpha=-2).argmin(1))
     return torch.cat(found)
 
@@ -149,7 +149,7 @@ def _best_partners(counts: csr_array) -> np.ndarray:
         np.zeros(counts.nnz + n_source),
         n_target + n_source,
     )
-    assignment = SparseAssignment.unstarted(pairs, np.zeros(n_source))
+    assignment = SparseAssignment.unstarted(pairs, n_source)
     assignment.solve(pairs)
     return np.where(assignment.partner < n_target, assignment.partner, -1)
 

@@ -12,24 +12,10 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from sae_match.matching.pricing import CrowdedError, Hits, Pricer, Progress
+from sae_match.matching.tuning import TUNING, Tuning
 
-# Pairs a row, on average, that the first pass is to bring, and the most that any pass may.
-_FIRST_PAIRS = 12
-_MOST_PAIRS = 256
-# Wider dictionaries have more near neighbours: up to so many times as many pairs, more would be memory's limit.
-_USUAL_WIDTH, _GROWTH, _MOST_GROWTH = 16_384, 0.4, 1.75
-# Share by which a threshold is raised above the quantile.
-_ABOVE = 0.01
-# Pairs that there is room for on every machine, however many of a row's they are.
-_ROOM = 8_000_000
-# A pass over a part of the pairs is worth its while up to this share of them.
-_PART = 0.6
-
-_BINS = 128
 # Share of a threshold that is kept: what is proven is then proven with room for rounding.
 _SPARE = 0.01
-# Shares of the columns that are tried as the part of the columns; the rows follow from it.
-_SHARES = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +72,7 @@ class Reference:
         columns = _Rise(rise_v + move, self.column_lengths)
         order = np.argsort(-columns.most_with(rows))
         best: Part | None = None
-        for share in _SHARES:
+        for share in TUNING.part_shares:
             taken = int(np.ceil(share * len(v)))
             left = order[taken:]
             unproven = rows.most_with(columns.of(left)) > self.threshold - self.spare
@@ -117,7 +103,7 @@ class _Rise:
         if len(others.rise) == 0:
             return np.full(len(own), -np.inf)
         order = np.argsort(others.lengths)
-        starts = np.unique(np.linspace(0, len(order), _BINS, endpoint=False).astype(np.int64))
+        starts = np.unique(np.linspace(0, len(order), TUNING.length_groups, endpoint=False).astype(np.int64))
         inverse = 1 / others.lengths[order]
         greatest = np.maximum.reduceat(others.rise[order] * inverse, starts)
         longest, shortest = np.minimum.reduceat(inverse, starts), np.maximum.reduceat(inverse, starts)
@@ -151,9 +137,11 @@ class Passes:
     Args:
         pricers: Make what knows the costs, the coarsest first; the next, finer one is made when more
             pairs are within the rounding error of contradicting the duals than there is room for.
+        tuning: How many pairs a pass brings.
     """
 
-    def __init__(self, pricers: Sequence[Callable[[], Pricer]]) -> None:
+    def __init__(self, pricers: Sequence[Callable[[], Pricer]], *, tuning: Tuning = TUNING) -> None:
+        self._tuning = tuning
         self._pricer, self._finer = pricers[0](), list(pricers[1:])
         self.row_lengths, self.column_lengths = self._pricer.source_lengths, self._pricer.target_lengths
         self._reference: Reference | None = None
@@ -170,7 +158,7 @@ class Passes:
     ) -> Found:
         """All pairs that could contradict the duals."""
         part = None if self._reference is None else self._reference.unproven(u, v)
-        if self._reference is None or part is None or part.share(len(u), len(v)) > _PART:
+        if self._reference is None or part is None or part.share(len(u), len(v)) > self._tuning.largest_part:
             return self._whole(u, v, progress, first=False)
         return self._over(part, self._reference.spare, u, v, progress)
 
@@ -182,16 +170,17 @@ class Passes:
         *,
         first: bool,
     ) -> Found:
-        more = min(_MOST_GROWTH, max(1.0, (len(v) / _USUAL_WIDTH) ** _GROWTH))
-        wanted = _FIRST_PAIRS if first else round(more * self._pricer.pairs_wanted)
+        tuning = self._tuning
+        more = min(tuning.most_growth, max(1.0, (len(v) / tuning.usual_width) ** tuning.growth))
+        wanted = tuning.first_pairs if first else round(more * self._pricer.pairs_wanted)
         quantile, margin = self._pricer.sampled_quantile(u, v, wanted)
         crowded = not first and abs(quantile) < margin
         # A little above the quantile: pairs that tie there must not all be left out.
-        threshold = quantile + _ABOVE * abs(quantile) - margin
+        threshold = quantile + tuning.above * abs(quantile) - margin
         if crowded and self._was_crowded:
             # Once may be the duals; twice it is how close costs are. More pairs than usual, or finer ones.
             threshold = 0.0
-        minima, limit, hits = first, _MOST_PAIRS * len(u), None
+        minima, limit, hits = first, tuning.most_pairs * len(u), None
         while hits is None:
             try:
                 hits = self._pricer.scan(u, v, threshold, minima=minima, limit=limit, progress=progress)
@@ -199,8 +188,8 @@ class Passes:
                 if not first and self._finer:
                     self._refine()
                     return self._whole(u, v, progress, first=first)
-                if not first and limit < _ROOM:
-                    limit = _ROOM
+                if not first and limit < tuning.room:
+                    limit = tuning.room
                     continue
                 # Ties without end: no pair of a group is better than the others.
                 minima, threshold = False, threshold - max(2 * margin, abs(quantile), 1e-12)

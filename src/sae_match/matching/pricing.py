@@ -14,16 +14,10 @@ from torch import Tensor
 
 from sae_match.matching.centre import about_centre, cost_matrix, rounding_margin, unit_lengths
 from sae_match.matching.cost import UNIT, FeatureVectors
+from sae_match.matching.tuning import TUNING, Tuning
 
 Progress = Callable[[float], None]
 """Told the fraction of a pass that is done."""
-
-GROUPS = 16
-"""Groups of the other side within which a first pass finds every feature's best pair."""
-
-# Of a block, reduced costs should stay in a processor's cache until they have been looked at.
-_ENTRIES_PER_BLOCK = {"cpu": 2**18, "cuda": 2**24}
-_SAMPLED_ROWS = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,8 +114,8 @@ class Pricer(Protocol):
 
 
 def group_size(n: int) -> int:
-    """Features of a group."""
-    return max(1, -(-n // GROUPS))
+    """Features of each of the groups of a side within which a first pass finds the best pairs of the other."""
+    return max(1, -(-n // TUNING.groups))
 
 
 class DensePricer:
@@ -130,6 +124,7 @@ class DensePricer:
     Args:
         source: Vectors of the side that is matched whole.
         target: Vectors of the other side, on the same device.
+        tuning: Its sizes.
 
     Attributes:
         source_lengths: See `unit_lengths`.
@@ -137,9 +132,8 @@ class DensePricer:
         pairs_wanted: See `Pricer`.
     """
 
-    pairs_wanted = 24
-
-    def __init__(self, source: FeatureVectors, target: FeatureVectors) -> None:
+    def __init__(self, source: FeatureVectors, target: FeatureVectors, *, tuning: Tuning = TUNING) -> None:
+        self.pairs_wanted, self._tuning = tuning.dense_pairs, tuning
         left, right = about_centre(source, target)
         units = unit_lengths(left, right)
         self.source_lengths, self.target_lengths = (side.cpu().numpy() for side in units)
@@ -159,7 +153,7 @@ class DensePricer:
     ) -> tuple[float, float]:
         """See `Pricer`."""
         generator = torch.Generator().manual_seed(0)
-        sample = torch.randperm(len(u), generator=generator)[:_SAMPLED_ROWS].to(self._costs.device)
+        sample = torch.randperm(len(u), generator=generator)[: self._tuning.sampled_rows].to(self._costs.device)
         left, right = self._taken_off(u, v, 0.0)
         reduced = self._costs[sample].addmm_(left[sample], right, alpha=-1).flatten()
         rank = min(max(1, round(pairs * len(sample))), len(reduced))
@@ -190,7 +184,7 @@ class DensePricer:
             some_rows = torch.from_numpy(rows).to(costs.device)
             costs, left = costs[some_rows], left[some_rows]
         n_rows, n_columns = costs.shape
-        step = group_size(n_rows) if minima else max(1, _ENTRIES_PER_BLOCK[costs.device.type] // n_columns)
+        step = group_size(n_rows) if minima else max(1, self._tuning.dense_entries.on(costs.device) // n_columns)
         block = torch.empty(min(step, n_rows), n_columns, dtype=torch.float64, device=costs.device)
         found: list[tuple[Tensor, Tensor, Tensor]] = []
         count = 0

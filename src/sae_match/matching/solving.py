@@ -21,10 +21,10 @@ from sae_match.matching.cost import FeatureVectors
 from sae_match.matching.planning import Plan
 from sae_match.matching.result import Evidence, load_tensors, save_tensors
 from sae_match.matching.rounds import Rounds, Solution
+from sae_match.matching.tuning import TUNING, Tuning
 
 log = logging.getLogger(__name__)
 
-MOST_ROUNDS = 40
 _TENSORS = ("partner", "u", "v", "rows", "columns", "cost", "radius")
 
 
@@ -64,11 +64,6 @@ class Solved:
     lower_bound: float
     evidence: Evidence
 
-    @property
-    def slack(self) -> float:
-        """How far, at most, the objective is above the optimum."""
-        return self.objective - self.lower_bound
-
 
 def solve(
     source: FeatureVectors,
@@ -80,6 +75,7 @@ def solve(
     watch: Watch,
     checkpoint: Path | None,
     problem: str = "",
+    tuning: Tuning = TUNING,
 ) -> Solved:
     """Rounds until the relative gap is at most `tolerance`.
 
@@ -93,17 +89,19 @@ def solve(
         checkpoint: File that holds the last finished round until the solution is complete. What it
             holds of the same problem is where the solution goes on.
         problem: Names the problem in the checkpoint: another one's is not gone on with.
+        tuning: How many pairs passes bring, how many rounds are made, and the like.
     """
     # Small problems are over before anyone has read of them.
     level = logging.INFO if plan.solver == "sparse" else logging.DEBUG
     log.log(level, "%d x %d features by the %s solver: %s", len(source), len(target), plan.solver, plan.reason)
     start, turned = time.perf_counter(), len(source) > len(target)
     rows, columns = (target, source) if turned else (source, target)
-    rounds = Rounds(rows, columns, pricers=plan.pricers(rows, columns), rejection_cost=rejection_cost)
+    pricers = plan.pricers(rows, columns, tuning)
+    rounds = Rounds(rows, columns, pricers=pricers, rejection_cost=rejection_cost, tuning=tuning)
     solution, before = _resumed(checkpoint, rounds, problem)
     if solution is None:
         solution = rounds.first(lambda done: watch(Status(1, done, math.inf)))
-    while not _good_enough(solution, rounds, tolerance) and solution.rounds < MOST_ROUNDS:
+    while not _good_enough(solution, rounds, tolerance) and solution.rounds < tuning.most_rounds:
         if checkpoint is not None:
             _save(solution, checkpoint, before + time.perf_counter() - start, problem)
         solution = rounds.next(solution, partial(_report, watch, solution))
