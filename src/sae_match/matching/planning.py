@@ -78,13 +78,13 @@ def planned(
     refuse_unknown_means(solver, precision, memory)
     budget = TUNING.memory_share * free_memory(device) if memory is None else memory * GIGABYTE
     dense_bytes = DensePricer.bytes(n_source, n_target, width)
-    small = n_source * n_target <= TUNING.dense_most
     size = f"{n_source} x {n_target} costs"
-    if solver == "dense" or (solver == "auto" and small and dense_bytes <= budget):
+    faster = solver == "auto" and _dense_is_faster(n_source * n_target, width, precision, device)
+    if solver == "dense" or (faster and dense_bytes <= budget):
         if dense_bytes > budget:
             raise UserError(f"{_needs('dense', dense_bytes, budget)}; use solver=sparse")
         return Plan("dense", (), (0, 0), "as asked" if solver == "dense" else f"{size} fit the processor")
-    first = fast_precision(device.type) if precision == "auto" else PRECISIONS[precision]
+    first = _first_precision(precision, device)
     finer = [dtype for dtype in PRECISIONS.values() if dtype.itemsize > first.itemsize]
     height = TUNING.block_rows.on(device)
     block = (height, 2 * height)
@@ -93,7 +93,9 @@ def planned(
         block = (block[0] // 2, block[1] // 2)
     if fixed + _block_bytes(block, first) > budget:
         raise UserError(_needs("sparse", fixed + _block_bytes(block, first), budget))
-    why = "as asked" if solver == "sparse" else f"a matrix of {size} takes {dense_bytes / GIGABYTE:.2g} GB"
+    matrix = f"a matrix of {size} takes {dense_bytes / GIGABYTE:.2g} GB"
+    small = n_source * n_target <= TUNING.dense_most and dense_bytes <= budget
+    why = "as asked" if solver == "sparse" else f"{size} are found faster in passes" if small else matrix
     return Plan("sparse", (first, *finer), block, f"{why}; passes in {str(first).removeprefix('torch.')}")
 
 
@@ -141,6 +143,18 @@ def fast_precision(device_type: str) -> torch.dtype:
             runs.append(time.perf_counter() - start)
         seconds[dtype] = min(runs)
     return torch.bfloat16 if TUNING.bfloat16_gain * seconds[torch.bfloat16] < seconds[torch.float32] else torch.float32
+
+
+def _first_precision(name: str, device: torch.device) -> torch.dtype:
+    return fast_precision(device.type) if name == "auto" else PRECISIONS[name]
+
+
+def _dense_is_faster(pairs: int, width: int, precision: str, device: torch.device) -> bool:
+    """Whether one float64 product over all pairs is quicker than the sparse solver's passes."""
+    if pairs > TUNING.dense_most:
+        return False
+    # Asked last: what is fast on a machine is measured.
+    return pairs * width <= TUNING.dense_products or _first_precision(precision, device) != torch.bfloat16
 
 
 def _block_bytes(block: tuple[int, int], precision: torch.dtype) -> int:

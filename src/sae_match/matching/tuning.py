@@ -23,7 +23,8 @@ class Tuning:
 
     memory_share: float = 0.8
     feature_bytes: int = 20_000
-    dense_most: int = 2048**2
+    dense_most: int = 4096**2
+    dense_products: int = 10**9
     bfloat16_gain: float = 1.5
     block_rows: ByDevice = ByDevice(2048, 8192)
     smallest_block: int = 64
