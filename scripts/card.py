@@ -15,7 +15,8 @@ from torch import Tensor
 from sae_match import SAE, bundled, match
 from sae_match.evaluation.statistics.moments import Activity, Moments, explained_variance
 from sae_match.files import written_whole
-from sae_match.matching.similarity import decoder_cosine, rotated
+from sae_match.matching.baselines import rotated
+from sae_match.matching.matching_error import decoder_cosine
 from sae_match.model.loading import load_model
 from sae_match.model.residual_stream import ResidualStream
 from sae_match.model.settings import ModelSettings

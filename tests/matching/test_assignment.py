@@ -5,8 +5,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
 from sae_match.errors import UserError
-from sae_match.matching.assignment import SparseAssignment
-from sae_match.matching.candidates import CandidatePairs
+from sae_match.matching.assignment import CandidatePairs, SparseAssignment
 
 SHAPES = [(1, 1), (2, 2), (60, 60), (300, 300), (1, 9), (50, 51), (40, 300)]
 
@@ -23,7 +22,7 @@ def random_pairs(seed, n_rows, n_columns, *, each=4, integer=False):
 
 
 def solved(pairs, n_rows):
-    assignment = SparseAssignment.unstarted(pairs, np.full(n_rows, 0.3))
+    assignment = SparseAssignment.unstarted(pairs, n_rows)
     assignment.solve(pairs)
     return assignment
 
@@ -62,24 +61,24 @@ def test_the_optimum_is_scipys_and_the_duals_prove_it(seed, n_rows, n_columns, i
 
 @pytest.mark.parametrize(("n_rows", "n_columns"), SHAPES)
 @pytest.mark.parametrize("seed", range(4))
-def test_centred_duals_prove_it_as_well(seed, n_rows, n_columns):
+def test_stabilised_duals_prove_it_as_well(seed, n_rows, n_columns):
     pairs = random_pairs(seed, n_rows, n_columns)
     assignment = solved(pairs, n_rows)
     before = assignment.partner.copy()
     start = np.random.default_rng(seed).standard_normal(n_columns)
-    assignment.centre(pairs, np.minimum(start, 0) if n_rows < n_columns else start)
+    assignment.stabilise(pairs, np.minimum(start, 0) if n_rows < n_columns else start)
     assert np.array_equal(assignment.partner, before)
     assert_proven(pairs, assignment)
 
 
-def test_centred_duals_have_room_on_both_sides():
+def test_stabilised_duals_have_room_on_both_sides():
     """Two rows and columns: prices may differ by -4 to 2, and start at a difference of 10."""
     cost = np.array([1.0, 3.0, 5.0, 1.0])
     pairs = CandidatePairs(np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1]), cost, np.zeros(4), 2)
     assignment = solved(pairs, 2)
-    assignment.centre(pairs, np.array([0.0, 10.0]))
+    assignment.stabilise(pairs, np.array([0.0, 10.0]))
     assert assignment.v.tolist() == pytest.approx([4, 6])
-    assignment.centre(pairs, np.array([0.0, 1.0]))
+    assignment.stabilise(pairs, np.array([0.0, 1.0]))
     assert assignment.v.tolist() == pytest.approx([0, 1])
 
 
@@ -88,7 +87,7 @@ def test_centred_duals_have_room_on_both_sides():
 def test_a_warm_start_after_more_pairs_is_as_good_as_a_cold_one(seed, n_rows, n_columns):
     few = random_pairs(seed, n_rows, n_columns)
     assignment = solved(few, n_rows)
-    assignment.centre(few, assignment.v.copy())
+    assignment.stabilise(few, assignment.v.copy())
     others = random_pairs(seed + 100, n_rows, n_columns)
     both = (
         np.concatenate([getattr(side, name) for side in (few, others)])
@@ -132,3 +131,52 @@ def test_what_it_starts_from_is_left_untouched():
     SparseAssignment(partner, v).solve(pairs)
     assert (partner == -1).all()
     assert (v == 0).all()
+
+
+def pairs(*listed):
+    """Pairs given as row, column, cost, radius."""
+    rows, columns, cost, radius = zip(*listed, strict=True)
+    return CandidatePairs.collected(np.array(rows), np.array(columns), np.array(cost), np.array(radius), n_columns=3)
+
+
+def listed(some):
+    return list(zip(some.rows, some.columns, some.cost, some.radius, strict=True))
+
+
+def test_pairs_come_in_the_order_of_rows_then_columns():
+    some = pairs((1, 2, 5.0, 0.0), (0, 1, 4.0, 0.0), (1, 0, 3.0, 0.0))
+    assert listed(some) == [(0, 1, 4, 0), (1, 0, 3, 0), (1, 2, 5, 0)]
+
+
+def test_of_a_pair_listed_several_times_the_best_cost_is_kept():
+    rough, exact = (0, 1, 4.1, 0.2), (0, 1, 4.0, 0.0)
+    assert listed(pairs(rough, exact)) == [exact]
+    assert listed(pairs(exact, rough)) == [exact]
+    assert listed(pairs((1, 1, 2.0, 0.0), rough, (0, 1, 4.2, 0.3), exact)) == [exact, (1, 1, 2.0, 0.0)]
+
+
+def test_better_costs_leave_the_pairs_before_as_they_were():
+    some = pairs((0, 0, 1.0, 0.5), (0, 1, 2.0, 0.5))
+    better = some.with_costs(np.array([1]), np.array([2.2]), np.array([0.1]))
+    assert listed(better) == [(0, 0, 1.0, 0.5), (0, 1, 2.2, 0.1)]
+    assert listed(some) == [(0, 0, 1.0, 0.5), (0, 1, 2.0, 0.5)]
+
+
+def test_pairs_are_found_where_they_stand():
+    some = pairs((0, 1, 4.0, 0.0), (1, 0, 3.0, 0.0), (1, 2, 5.0, 0.0))
+    assert some.positions(np.array([1, 0]), np.array([2, 1])).tolist() == [2, 0]
+
+
+def test_rows_without_pairs_are_empty_ranges():
+    assert pairs((0, 1, 4.0, 0.0), (2, 0, 3.0, 0.0)).row_starts(4).tolist() == [0, 1, 1, 2, 2]
+
+
+def test_reduced_costs_by_hand():
+    some = pairs((0, 1, 4.0, 0.0), (1, 2, 5.0, 0.0))
+    assert some.reduced(np.array([1.0, 2.0]), np.array([0.0, 0.5, -1.0])).tolist() == [2.5, 4.0]
+
+
+def test_chosen_pairs_keep_their_order():
+    some = pairs((0, 1, 4.0, 0.0), (1, 0, 3.0, 0.0), (1, 2, 5.0, 0.0))
+    assert listed(some.chosen(np.array([True, False, True]))) == [(0, 1, 4, 0), (1, 2, 5, 0)]
+    assert len(some) == 3

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sae_match.matching.candidates import CandidatePairs
+from sae_match.matching.assignment import CandidatePairs
 from sae_match.matching.certificate import lower_bound
 from tests.matching.problems import optimum
 

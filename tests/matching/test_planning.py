@@ -4,9 +4,11 @@ import pytest
 import torch
 
 from sae_match.errors import UserError
-from sae_match.matching.dense import DensePricer
+from sae_match.matching import planning
 from sae_match.matching.planning import GIGABYTE, fast_precision, free_memory, planned
+from sae_match.matching.pricing import DensePricer
 from sae_match.matching.sparse import SparsePricer
+from sae_match.matching.tuning import TUNING
 from tests.matching.problems import normal, plain
 
 CPU = torch.device("cpu")
@@ -26,6 +28,25 @@ def test_a_large_problem_is_sparse_whatever_the_memory():
     assert chosen.solver == "sparse"
     gigabytes = DensePricer.bytes(16384, 16384, 4609) / GIGABYTE
     assert chosen.reason == f"a matrix of 16384 x 16384 costs takes {gigabytes:.2g} GB; passes in float32"
+
+
+@pytest.mark.parametrize(("n", "width", "solver"), [(2048, 129, "dense"), (1024, 257, "dense"), (2048, 4609, "sparse")])
+def test_with_fast_passes_a_wide_problem_is_sparse_however_few_its_features(n, width, solver):
+    assert plan(n, n, width, precision="bfloat16").solver == solver
+    assert plan(n, n, width, precision="float32").solver == "dense"
+
+
+def test_a_problem_that_is_sparse_although_its_matrix_would_fit_says_why():
+    assert plan(2048, 2048, 4609, precision="bfloat16").reason == (
+        "2048 x 2048 costs are found faster in passes; passes in bfloat16"
+    )
+
+
+def test_where_products_are_few_the_choice_does_not_depend_on_the_machine(monkeypatch):
+    for fast in (torch.bfloat16, torch.float32):
+        monkeypatch.setattr(planning, "fast_precision", lambda _, fast=fast: fast)
+        assert plan(precision="auto").solver == "dense"
+        assert plan(4096, 4097, precision="auto").solver == "sparse"
 
 
 def test_a_small_problem_that_does_not_fit_dense_is_sparse():
@@ -69,7 +90,7 @@ def test_a_plan_makes_its_pricers():
 
 def test_blocks_shrink_to_fit():
     roomy = plan(solver="sparse")
-    least = 0.01 + (SparsePricer.bytes(1000, 1000, 64, torch.float32) + 20_000 * 2000) / GIGABYTE
+    least = 0.01 + (SparsePricer.bytes(1000, 1000, 64, torch.float32) + TUNING.feature_bytes * 2000) / GIGABYTE
     tight = plan(solver="sparse", memory=least)
     assert tight.block[0] < roomy.block[0]
     assert tight.block[1] < roomy.block[1]

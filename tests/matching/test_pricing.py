@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from sae_match.matching.dense import DensePricer
-from sae_match.matching.pricing import GROUPS, CrowdedError, Hits
+from sae_match.matching.pricing import CrowdedError, DensePricer, Hits
 from sae_match.matching.sparse import SparsePricer
+from sae_match.matching.tuning import TUNING
 from tests.matching.problems import PRECISIONS, naive_costs, normal, plain, rounding
 
 PRICERS = {"dense": DensePricer} | {
@@ -122,7 +122,7 @@ def test_a_first_pass_brings_every_row_and_column_several_pairs_apart(make_price
     hits = make_pricer(*pair).scan(*duals(pair), -10.0, minima=True)
     found = np.zeros((150, 210), dtype=bool)
     found[hits.rows, hits.columns] = True
-    for part in np.array_split(found, GROUPS // 4, axis=1):
+    for part in np.array_split(found, TUNING.groups // 4, axis=1):
         assert part.any(1).all()
     assert found.any(0).all()
 
@@ -155,3 +155,25 @@ def test_the_quantile_is_where_the_smallest_reduced_costs_end(make_pricer):
 def test_hits_of_no_pass_are_no_hits():
     none = Hits.joined([])
     assert [len(part) for part in (none.rows, none.columns, none.reduced, none.radius)] == [0, 0, 0, 0]
+
+
+def test_reduced_costs_are_those_of_a_naive_loop():
+    a, b = plain(normal(0, 30, 4)), plain(normal(1, 40, 4))
+    pricer = DensePricer(a, b)
+    u, v = np.linspace(0, 2, 30), np.linspace(-1, 1, 40)
+    hits = pricer.scan(u, v, 100.0)
+    assert len(hits.rows) == 30 * 40
+    unit = pricer.source_lengths[hits.rows] * pricer.target_lengths[hits.columns]
+    naive = naive_costs(a, b)[hits.rows, hits.columns] - u[hits.rows] - v[hits.columns]
+    assert hits.reduced * unit == pytest.approx(naive.astype(float), abs=1e-12)
+
+
+def test_a_pass_leaves_the_costs_as_they_are():
+    pricer = DensePricer(plain(normal(0, 30, 4)), plain(normal(1, 40, 4)))
+    first, second = (pricer.scan(np.ones(30), np.ones(40), 0.5) for _ in range(2))
+    assert np.array_equal(first.reduced, second.reduced)
+
+
+def test_its_memory_is_that_of_the_matrix_and_the_vectors():
+    assert DensePricer.bytes(1000, 2000, 0) == 8 * 1000 * 2000
+    assert DensePricer.bytes(1000, 2000, 10) > DensePricer.bytes(1000, 2000, 0) + 8 * 3000 * 10

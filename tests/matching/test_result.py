@@ -7,7 +7,7 @@ import torch
 
 from sae_match import Matching, match
 from sae_match.errors import UserError
-from sae_match.matching import storage
+from sae_match.matching.result import relative_gap, save_tensors
 
 
 def test_saving_and_loading_keeps_everything(make_sae, tmp_path):
@@ -48,7 +48,7 @@ def test_files_that_are_no_matching_are_refused(make_sae, tmp_path):
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path):
-    storage.save(tmp_path / "m", {"permutation": torch.arange(2), "pair_cost": torch.zeros(2)}, {})
+    save_tensors(tmp_path / "m", {"permutation": torch.arange(2), "pair_cost": torch.zeros(2)}, {})
     with pytest.raises(UserError, match=re.escape("was not written by Matching.save: KeyError('lower_bound')")):
         Matching.load(tmp_path / "m")
 
@@ -56,7 +56,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
 def test_evidence_that_cannot_be_read_is_refused(tmp_path):
     tensors = {"permutation": torch.arange(2), "pair_cost": torch.zeros(2, dtype=torch.float64)}
     notes = {"lower_bound": "0.0", "one_to_one": "true", "evidence": '{"solver": "guess"}'}
-    storage.save(tmp_path / "m", tensors, notes)
+    save_tensors(tmp_path / "m", tensors, notes)
     with pytest.raises(UserError, match=r"was not written by Matching\.save"):
         Matching.load(tmp_path / "m")
 
@@ -117,3 +117,10 @@ def test_the_same_matching_is_the_same_file(tmp_path):
     loaded = Matching.load(tmp_path / "first")
     assert loaded.provenance.items() >= notes.items()
     assert loaded.pair_cost.tolist() == [0.5, 0.25]
+
+
+def test_the_relative_gap_by_hand():
+    assert relative_gap(4.0, 3.0) == 0.25
+    assert relative_gap(0.0, 0.0) == 0
+    assert relative_gap(0.0, -1.0) == math.inf
+    assert relative_gap(-2.0, -3.0) == 0.5

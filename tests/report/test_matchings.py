@@ -7,7 +7,7 @@ import torch
 from rich.console import Console
 
 from sae_match import Matching, match
-from sae_match.matching.agreement import Agreement
+from sae_match.matching.composition import Agreement
 from sae_match.report.matchings import CompositionRow, MatchingRow, agreement_table, matching_table, save_rows
 
 

@@ -11,12 +11,12 @@ from scipy.optimize import linear_sum_assignment
 
 from sae_match import bundled
 from sae_match.benchmark.measuring import Case, Figure, float32_pass_seconds, peak_gigabytes
+from sae_match.benchmark.planted import planted_saes
 from sae_match.matching.centre import about_centre, cost_matrix
 from sae_match.matching.cost import TERMS, FeatureVectors, feature_vectors, term_weights
-from sae_match.matching.dense import DensePricer
 from sae_match.matching.matching import match
-from sae_match.matching.planning import Solver
-from sae_match.matching.planted import planted_saes
+from sae_match.matching.planning import Solver, planned
+from sae_match.matching.pricing import DensePricer
 from sae_match.matching.result import Matching
 from sae_match.matching.rounds import Rounds
 from sae_match.saes.formats import gemma_scope
@@ -25,7 +25,12 @@ from sae_match.saes.sae import SAE
 _SOLVERS: tuple[Solver, ...] = ("dense", "sparse")
 _BUNDLED_LAYERS = 8
 _GAP = 1e-6
+# Most that the choice between dense and sparse may cost.
+_CHOICE = 1.5
 _SIZES = (64, 256, 1024, 4096)
+# Where dense and sparse are compared: widths of activations, and features of both sides.
+_SMALL_D_IN, _SMALL = (64, 512, 2304), (256, 512, 1024, 2048, 4096)
+_REPEATS = 5
 _GROWTH, _GROWTH_D_IN = {"16k": 16_384, "32k": 32_768, "65k": 65_536, "131k": 131_072}, 512
 # Close to two and one: the assignment among candidates grows a little faster than their number.
 _QUADRATIC, _LINEAR = 2.1, 1.1
@@ -37,6 +42,7 @@ def cases(seed: int) -> dict[str, Case]:
         "exact": partial(exactness, seed),
         "scipy_8k": partial(against_scipy, 8192, 2304, 100, seed),
         "bundled": bundled_pairs,
+        "small": partial(dense_against_sparse, seed),
         "16k": partial(planted, 16_384, 2304, ratio=1.5, memory=3, seconds=2, seed=seed),
         "65k": partial(planted, 65_536, 2304, ratio=2, memory=12, seconds=15, seed=seed),
         **{
@@ -104,6 +110,25 @@ def bundled_pairs() -> list[Figure]:
     return figures
 
 
+def dense_against_sparse(seed: int) -> list[Figure]:
+    """Time of the dense solver over that of the sparse one, and how far the choice between them is from the faster."""
+    _compile()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    figures, worst = [], 1.0
+    for d_in in _SMALL_D_IN:
+        for size in _SMALL:
+            source, target, _ = planted_saes(d_in, size, seed=seed)
+            seconds = _fastest(source, target)
+            case = f"{size:,} x {size:,}, d = {d_in:,}"
+            figures.append(Figure(case, "dense / sparse, whole match()", seconds["dense"] / seconds["sparse"], "x"))
+            chosen = planned(
+                size, size, 2 * d_in + 1, solver="auto", precision="auto", memory=None, device=device
+            ).solver
+            worst = max(worst, seconds[chosen] / min(seconds.values()))
+    case = f"{_SMALL[0]:,} to {_SMALL[-1]:,} features"
+    return [*figures, Figure(case, "chosen solver / faster solver, at worst", worst, "x", _CHOICE)]
+
+
 def planted(
     d_sae: int, d_in: int, *, ratio: float = math.nan, memory: float = math.nan, seconds: float = math.nan, seed: int
 ) -> list[Figure]:
@@ -151,6 +176,17 @@ def _evidence(case: str, found: Matching, d_sae: int, relative: torch.Tensor) ->
     recovered = (found.permutation == relative)[has_relative].float().mean()
     yield Figure(case, "passes, counted by pairs priced", found.evidence.pairs_priced / d_sae**2, "")
     yield Figure(case, "planted pairs found again", float(recovered), "")
+
+
+def _fastest(source: SAE, target: SAE) -> dict[str, float]:
+    """Shortest time of each solver; they take turns, so that what slows one slows the other."""
+    seconds: dict[str, float] = dict.fromkeys(_SOLVERS, math.inf)
+    for _ in range(_REPEATS):
+        for solver in _SOLVERS:
+            start = time.perf_counter()
+            match(source, target, solver=solver)
+            seconds[solver] = min(seconds[solver], time.perf_counter() - start)
+    return seconds
 
 
 def _off_from_scipy(rows: int, columns: int, solver: Solver, seed: int) -> float:

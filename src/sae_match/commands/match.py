@@ -7,8 +7,8 @@ from typing import Any
 from rich.console import Console
 
 from sae_match.errors import UserError
-from sae_match.matching.agreement import Chains, compare
 from sae_match.matching.cache import MatchingCache
+from sae_match.matching.composition import Chains, compare
 from sae_match.matching.layers import LayerMatcher, Pair, by_target, save_matching, unwatched
 from sae_match.matching.result import Matching
 from sae_match.report.matching_progress import MatchingProgress

@@ -9,7 +9,7 @@ from sae_match.evaluation.arm_names import COACTIVATION, LINEAR_MAP, LINEAR_MAP_
 from sae_match.evaluation.fitting import ActivityRecord, LeastSquares, LinearMap
 from sae_match.evaluation.measuring import BatchMeasurement, Subject
 from sae_match.evaluation.plan import Pair
-from sae_match.matching.coactivation import coactivations, match_by_coactivation
+from sae_match.matching.baselines import coactivations, match_by_coactivation
 from sae_match.matching.result import Matching
 from sae_match.text.batches import TokenBatch
 

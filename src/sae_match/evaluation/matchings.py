@@ -25,9 +25,8 @@ from sae_match.evaluation.arm_names import (
 from sae_match.evaluation.plan import Pair, arms_of
 from sae_match.evaluation.transport import Transport, cheapest
 from sae_match.matching import baselines
-from sae_match.matching.agreement import priced
 from sae_match.matching.cache import MatchingCache
-from sae_match.matching.composition import compose
+from sae_match.matching.composition import compose, priced
 from sae_match.matching.cost import Metric
 from sae_match.matching.layers import PairWatch, by_target, match_layers
 from sae_match.matching.result import Matching

@@ -4,15 +4,16 @@ A float64 copy of the parameters would be the largest thing in memory, and makin
 slower than everything that is then done with it: the loops convert each number where they use it.
 """
 
+from collections.abc import Iterator
+
 import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from sae_match.matching import vector_kernels
+from sae_match.matching.tuning import TUNING
 
 _COMPILED_DTYPES = {torch.float32, torch.float64}
-# Few enough rows that a block of float64 numbers stays near the processor; a GPU wants to be kept busy.
-_ROWS_PER_BLOCK = {"cpu": 32, "cuda": 8192}
 
 
 def squares_of_rows(
@@ -23,7 +24,7 @@ def squares_of_rows(
     if _is_compiled(part):
         vector_kernels.add_squares(part.numpy(), factor.numpy(), centre.numpy(), squares.numpy())
         return squares
-    for rows in _blocks(len(part), part.device):
+    for rows in blocks(len(part), TUNING.parameter_rows.on(part.device)):
         squares[rows] = centred_rows(part[rows], factor[rows], centre, torch.ones_like(factor[rows])).square_().sum(1)
     return squares
 
@@ -71,7 +72,7 @@ def round_rows(
             moved.numpy(),
         )
         return moved
-    for rows in _blocks(len(part), part.device):
+    for rows in blocks(len(part), TUNING.parameter_rows.on(part.device)):
         unit = centred_rows(part[rows], factor[rows], centre, lengths[rows])
         rounded = unit.to(out.dtype)
         out[rows] = rounded * scale
@@ -92,17 +93,17 @@ def squared_distances(
         arrays = (tensor.numpy() for tensor in (x, x_factor, y, y_factor, rows, columns, distances))
         vector_kernels.add_distances(*arrays)
         return distances
-    for some in _blocks(len(rows), x.device):
+    for some in blocks(len(rows), TUNING.parameter_rows.on(x.device)):
         i, j = rows[some], columns[some]
         difference = x[i].double() * x_factor[i, None] - y[j].double() * y_factor[j, None]
         distances[some] = difference.square_().sum(1)
     return distances
 
 
+def blocks(n: int, step: int) -> Iterator[slice]:
+    """All of `n` rows, so many at a time."""
+    return (slice(start, min(start + step, n)) for start in range(0, n, step))
+
+
 def _is_compiled(part: Tensor) -> bool:
     return part.device.type == "cpu" and part.dtype in _COMPILED_DTYPES
-
-
-def _blocks(n: int, device: torch.device) -> list[slice]:
-    step = _ROWS_PER_BLOCK.get(device.type, 1024)
-    return [slice(start, min(start + step, n)) for start in range(0, n, step)]

@@ -1,14 +1,88 @@
-"""Cheapest assignment among listed pairs, and dual variables in the middle of all that prove it."""
+"""Candidate pairs, the cheapest assignment among them, and dual variables in the middle of all that prove it."""
+
+from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 
 from sae_match.errors import UserError
 from sae_match.matching import kernels
-from sae_match.matching.candidates import CandidatePairs
+from sae_match.matching.tuning import TUNING
 
-# Bids a row before the rest is left to shortest paths: bids are cheap, and leave few rows over.
-_BIDS = 40
+
+@dataclass(frozen=True, eq=False)
+class CandidatePairs:
+    """Distinct pairs in the order of their rows, then of their columns.
+
+    Attributes:
+        rows: Row of each pair.
+        columns: Column of each pair.
+        cost: Cost of each pair, as far as it is known.
+        radius: How far, at most, the cost is off.
+        n_columns: Columns that there are.
+    """
+
+    rows: Int64[np.ndarray, " pairs"]
+    columns: Int64[np.ndarray, " pairs"]
+    cost: Float64[np.ndarray, " pairs"]
+    radius: Float64[np.ndarray, " pairs"]
+    n_columns: int
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @classmethod
+    def collected(
+        cls,
+        rows: Int64[np.ndarray, " pairs"],
+        columns: Int64[np.ndarray, " pairs"],
+        cost: Float64[np.ndarray, " pairs"],
+        radius: Float64[np.ndarray, " pairs"],
+        n_columns: int,
+    ) -> "CandidatePairs":
+        """Pairs in any order; of a pair that is listed more than once, what is known best is kept."""
+        keys = rows * n_columns + columns
+        # Mostly runs that are in order already: a sort that merges them is quickest.
+        order = np.argsort(keys, kind="stable")
+        keys = keys[order]
+        order = order[: kernels.keep_best(keys, order, radius)]
+        return cls(rows[order], columns[order], cost[order], radius[order], n_columns)
+
+    def chosen(self, mask: Bool[np.ndarray, " pairs"]) -> "CandidatePairs":
+        """Some of the pairs."""
+        return CandidatePairs(self.rows[mask], self.columns[mask], self.cost[mask], self.radius[mask], self.n_columns)
+
+    def with_costs(
+        self,
+        at: Int64[np.ndarray, " some_pairs"],
+        cost: Float64[np.ndarray, " some_pairs"],
+        radius: Float64[np.ndarray, " some_pairs"],
+    ) -> "CandidatePairs":
+        """The same pairs, the costs of some of them now known better."""
+        costs, radii = self.cost.copy(), self.radius.copy()
+        costs[at], radii[at] = cost, radius
+        return CandidatePairs(self.rows, self.columns, costs, radii, self.n_columns)
+
+    def positions(
+        self, rows: Int64[np.ndarray, " some_pairs"], columns: Int64[np.ndarray, " some_pairs"]
+    ) -> Int64[np.ndarray, " some_pairs"]:
+        """Where pairs that are known to be listed stand."""
+        keys = self.rows * self.n_columns + self.columns
+        at: Int64[np.ndarray, " some_pairs"] = np.searchsorted(keys, rows * self.n_columns + columns)
+        return at
+
+    def reduced(
+        self, u: Float64[np.ndarray, " n_rows"], v: Float64[np.ndarray, " n_columns"]
+    ) -> Float64[np.ndarray, " pairs"]:
+        """Reduced costs under dual variables."""
+        reduced: Float64[np.ndarray, " pairs"] = self.cost - u[self.rows]
+        reduced -= v[self.columns]
+        return reduced
+
+    def row_starts(self, n_rows: int) -> Int64[np.ndarray, " n_rows_and_one"]:
+        """Where each row's pairs begin, and the end of the last's."""
+        starts: Int64[np.ndarray, " n_rows_and_one"] = np.searchsorted(self.rows, np.arange(n_rows + 1))
+        return starts
 
 
 class SparseAssignment:
@@ -32,20 +106,19 @@ class SparseAssignment:
         self.u = np.zeros(len(partner))
 
     @classmethod
-    def unstarted(cls, pairs: CandidatePairs, row_bias: Float64[np.ndarray, " n_rows"]) -> "SparseAssignment":
+    def unstarted(cls, pairs: CandidatePairs, n_rows: int) -> "SparseAssignment":
         """No row has a column, and every column has the highest price that one of its pairs would pay.
 
         Args:
             pairs: Those that will be chosen from.
-            row_bias: Added to the costs of a row to make prices higher still: a price that is too high
-                soon falls, one that is too low makes all others fall to meet it.
+            n_rows: Rows that there are.
         """
-        v = np.full(pairs.n_columns, np.inf)
-        np.minimum.at(v, pairs.columns, pairs.cost + row_bias[pairs.rows])
-        v[~np.isfinite(v)] = 0
-        if len(row_bias) < pairs.n_columns:
-            v[:] = 0
-        return cls(np.full(len(row_bias), -1), v)
+        v = np.zeros(pairs.n_columns)
+        if n_rows == pairs.n_columns:
+            v[:] = np.inf
+            np.minimum.at(v, pairs.columns, pairs.cost)
+            v[~np.isfinite(v)] = 0
+        return cls(np.full(n_rows, -1), v)
 
     def solve(self, pairs: CandidatePairs) -> None:
         """The cheapest assignment among the pairs.
@@ -59,13 +132,13 @@ class SparseAssignment:
         n_rows = len(self.partner)
         starts = pairs.row_starts(n_rows)
         owner = self._released(pairs, starts)
-        kernels.bid(starts, pairs.columns, pairs.cost, self.v, self.partner, owner, _BIDS * n_rows)
+        kernels.bid(starts, pairs.columns, pairs.cost, self.v, self.partner, owner, TUNING.bids * n_rows)
         stuck = kernels.augment(starts, pairs.columns, pairs.cost, self.v, self.partner, owner)
         if stuck >= 0:
             raise UserError(f"row {stuck} has no column left among {len(pairs)} pairs")
         self.u = _row_duals(pairs, starts, self.v)
 
-    def centre(self, pairs: CandidatePairs, start: Float64[np.ndarray, " n_columns"]) -> None:
+    def stabilise(self, pairs: CandidatePairs, start: Float64[np.ndarray, " n_columns"]) -> None:
         """Move the duals half-way between the extremes, around `start`, that prove the assignment.
 
         Complementary slackness leaves `v[j] - v[p(i)] <= c[i, j] - c[i, p(i)]`, a system of difference

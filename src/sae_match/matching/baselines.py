@@ -1,27 +1,30 @@
-"""Matchings to compare with: by position, by chance, and by distance without one-to-one."""
+"""What a matching is compared with: what needs no search, what chance gives, and what text gives.
+
+By position, by chance, by distance without one-to-one; the same dictionary rotated, which shares
+nothing but its shape; and the one-to-one matching that maximises co-activation on given text, a
+data-driven rival of matching by weights.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+import numpy as np
 import torch
 from jaxtyping import Int64
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from sae_match.errors import UserError
+from sae_match.matching.arithmetic import blocks
+from sae_match.matching.assignment import CandidatePairs, SparseAssignment
 from sae_match.matching.centre import about_centre
-from sae_match.matching.cost import (
-    TERMS,
-    FeatureVectors,
-    Metric,
-    feature_vectors,
-    term_weights,
-)
+from sae_match.matching.cost import TERMS, FeatureVectors, Metric, feature_vectors, term_weights
 from sae_match.matching.pair_costs import pair_costs
 from sae_match.matching.result import Matching
+from sae_match.matching.tuning import TUNING
 from sae_match.saes.folding import Fold
 from sae_match.saes.sae import SAE
-
-_ROWS_PER_BLOCK = 512
 
 
 def identity(source: SAE) -> Matching:
@@ -33,6 +36,20 @@ def random(source: SAE, *, seed: int) -> Matching:
     """A permutation drawn uniformly."""
     generator = torch.Generator().manual_seed(seed)
     return _without_cost(torch.randperm(source.d_sae, generator=generator), f"random, seed {seed}")
+
+
+def rotated(sae: SAE, seed: int) -> SAE:
+    """The same dictionary in a randomly rotated activation space: the null of a matching.
+
+    Every angle and distance within the dictionary stays, everything that it shares with another is
+    lost. Matching against it shows what the search for partners alone brings.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    gaussian = torch.randn(sae.d_in, sae.d_in, generator=generator, dtype=torch.float64)
+    q, r = torch.linalg.qr(gaussian)
+    # The signs make the rotation uniform (Haar); QR alone favours some.
+    rotation = (q * r.diagonal().sign()).to(sae.W_dec)
+    return replace(sae, W_enc=rotation.T @ sae.W_enc, W_dec=sae.W_dec @ rotation, b_dec=sae.b_dec @ rotation)
 
 
 def nearest(
@@ -71,14 +88,70 @@ def nearest(
     )
 
 
+def coactivations(source: csr_array, target: csr_array) -> csr_array:
+    """Tokens on which a source feature and a target feature were both active, for all pairs that ever were.
+
+    Args:
+        source: `[tokens, n_source]`, one where a feature was active.
+        target: `[tokens, n_target]`, the same tokens.
+
+    Returns:
+        `[n_source, n_target]`, int32, sparse: 8 bytes for each pair that was ever active together.
+    """
+    if source.shape[0] != target.shape[0]:
+        raise UserError(f"activity on {source.shape[0]} and on {target.shape[0]} tokens cannot be joined")
+    counts = csr_array(source.T.astype(np.int32) @ target.astype(np.int32))
+    counts.sort_indices()
+    return counts
+
+
+def match_by_coactivation(counts: csr_array) -> Matching:
+    """The matching with the largest sum of co-activations; features that share no token are matched in order.
+
+    The cost of a pair is its number of common tokens, negated.
+
+    Args:
+        counts: `[n_source, n_target]`, as `coactivations` gives them.
+    """
+    n_source, n_target = counts.shape
+    partner = _best_partners(counts)
+    left, free = np.flatnonzero(partner < 0), np.setdiff1d(np.arange(n_target), partner)
+    together = min(len(left), len(free))
+    partner[left[:together]] = free[:together]
+    paired = partner >= 0
+    cost = np.full(n_source, np.nan)
+    cost[paired] = -counts[np.flatnonzero(paired), partner[paired]].astype(np.float64)
+    return Matching(torch.from_numpy(partner), torch.from_numpy(cost), provenance={"solver": "coactivation"})
+
+
 def _nearest_columns(source: FeatureVectors, target: FeatureVectors) -> Int64[Tensor, " n_source"]:
     """Index of each source vector's nearest target vector, in blocks of float64 products."""
     left, right = about_centre(source, target)
     columns, found = right.rows(slice(None)), []
-    for start in range(0, len(source), _ROWS_PER_BLOCK):
-        rows = left.rows(slice(start, start + _ROWS_PER_BLOCK))
+    for block in blocks(len(source), TUNING.vector_rows):
+        rows = left.rows(block)
         found.append(torch.addmm(right.squares, rows, columns.T, alpha=-2).argmin(1))
     return torch.cat(found)
+
+
+def _best_partners(counts: csr_array) -> np.ndarray:
+    """Partner of each source feature in the heaviest matching, -1 where the best is to have none.
+
+    Every source feature has a column of its own besides, at no cost, which stands for no partner.
+    """
+    n_source, n_target = counts.shape
+    rows = np.repeat(np.arange(n_source), np.diff(counts.indptr))
+    own = np.arange(n_source)
+    pairs = CandidatePairs.collected(
+        np.concatenate([rows, own]),
+        np.concatenate([counts.indices.astype(np.int64), n_target + own]),
+        np.concatenate([-counts.data.astype(np.float64), np.zeros(n_source)]),
+        np.zeros(counts.nnz + n_source),
+        n_target + n_source,
+    )
+    assignment = SparseAssignment.unstarted(pairs, n_source)
+    assignment.solve(pairs)
+    return np.where(assignment.partner < n_target, assignment.partner, -1)
 
 
 def _without_cost(permutation: Tensor, solver: str) -> Matching:

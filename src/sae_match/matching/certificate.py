@@ -5,7 +5,7 @@ import math
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from sae_match.matching.candidates import CandidatePairs
+from sae_match.matching.assignment import CandidatePairs
 from sae_match.matching.cost import UNIT
 
 # Floating-point operations that make a number here, and some to spare.

@@ -10,8 +10,9 @@ from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from sae_match.errors import UserError
-from sae_match.matching.arithmetic import squares_of_rows
+from sae_match.matching.arithmetic import blocks, squares_of_rows
 from sae_match.matching.settings import TERMS, Metric, Term, refuse_unknown_metric, term_weights
+from sae_match.matching.tuning import TUNING
 from sae_match.saes.folding import Fold, folding_scale
 from sae_match.saes.sae import SAE
 
@@ -19,9 +20,6 @@ __all__ = ["TERMS", "UNIT", "FeatureVectors", "Metric", "Term", "feature_vectors
 
 UNIT = torch.finfo(torch.float64).eps / 2
 """Unit roundoff of float64."""
-
-# Few enough rows that a block of float64 vectors stays near the processor.
-_ROWS_PER_BLOCK = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +70,7 @@ class FeatureVectors:
 
     def row_slices(self) -> Iterator[slice]:
         """All features, a block of few at a time."""
-        return (slice(start, min(start + _ROWS_PER_BLOCK, len(self))) for start in range(0, len(self), _ROWS_PER_BLOCK))
+        return blocks(len(self), TUNING.vector_rows)
 
     def selected(self, keep: Bool[Tensor, " n"]) -> "FeatureVectors":
         """The features that are kept, in their order."""

@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from sae_match.errors import UserError
-from sae_match.matching.agreement import priced
 from sae_match.matching.cache import MatchingCache
+from sae_match.matching.composition import priced
 from sae_match.matching.result import Matching
 from sae_match.matching.settings import MatcherSettings
 from sae_match.matching.solving import Status

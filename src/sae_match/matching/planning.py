@@ -11,10 +11,10 @@ import torch
 
 from sae_match.errors import UserError
 from sae_match.matching.cost import FeatureVectors
-from sae_match.matching.dense import DensePricer
-from sae_match.matching.pricing import Pricer
+from sae_match.matching.pricing import DensePricer, Pricer
 from sae_match.matching.settings import PRECISION_NAMES, Solver, refuse_unknown_means
 from sae_match.matching.sparse import SparsePricer
+from sae_match.matching.tuning import TUNING, Tuning
 
 __all__ = [
     "GIGABYTE",
@@ -30,13 +30,6 @@ __all__ = [
 PRECISIONS: dict[str, torch.dtype] = {name: getattr(torch, name) for name in PRECISION_NAMES}
 
 GIGABYTE = 2**30
-# Up to so many pairs a float64 matrix is made faster than the sparse solver has set out.
-_DENSE_PAIRS = 2048**2
-_SHARE_OF_FREE = 0.8
-# Candidate pairs, their sorting and the assignment among them, measured a row and column.
-_BYTES_PER_FEATURE = 20_000
-_BLOCKS = {"cpu": (2048, 4096), "cuda": (8192, 16384)}
-_SMALLEST_BLOCK = (64, 256)
 
 
 @dataclass(frozen=True)
@@ -55,12 +48,14 @@ class Plan:
     block: tuple[int, int]
     reason: str
 
-    def pricers(self, source: FeatureVectors, target: FeatureVectors) -> list[Callable[[], Pricer]]:
+    def pricers(
+        self, source: FeatureVectors, target: FeatureVectors, tuning: Tuning = TUNING
+    ) -> list[Callable[[], Pricer]]:
         """Make what the rounds ask about all pairs, the coarsest first."""
         if self.solver == "dense":
-            return [partial(DensePricer, source, target)]
+            return [partial(DensePricer, source, target, tuning=tuning)]
         return [
-            partial(SparsePricer, source, target, precision=precision, block=self.block)
+            partial(SparsePricer, source, target, precision=precision, block=self.block, tuning=tuning)
             for precision in self.precisions
         ]
 
@@ -91,23 +86,26 @@ def planned(
         UserError: If a choice is unknown or nothing fits the budget.
     """
     refuse_unknown_means(solver, precision, memory)
-    budget = _SHARE_OF_FREE * free_memory(device) if memory is None else memory * GIGABYTE
+    budget = TUNING.memory_share * free_memory(device) if memory is None else memory * GIGABYTE
     dense_bytes = DensePricer.bytes(n_source, n_target, width)
-    small = n_source * n_target <= _DENSE_PAIRS
     size = f"{n_source} x {n_target} costs"
-    if solver == "dense" or (solver == "auto" and small and dense_bytes <= budget):
+    faster = solver == "auto" and _dense_is_faster(n_source * n_target, width, precision, device)
+    if solver == "dense" or (faster and dense_bytes <= budget):
         if dense_bytes > budget:
             raise UserError(f"{_needs('dense', dense_bytes, budget)}; use solver=sparse")
         return Plan("dense", (), (0, 0), "as asked" if solver == "dense" else f"{size} fit the processor")
-    first = fast_precision(device.type) if precision == "auto" else PRECISIONS[precision]
+    first = _first_precision(precision, device)
     finer = [dtype for dtype in PRECISIONS.values() if dtype.itemsize > first.itemsize]
-    block = _BLOCKS.get(device.type, _BLOCKS["cpu"])
-    fixed = SparsePricer.bytes(n_source, n_target, width, first) + _BYTES_PER_FEATURE * (n_source + n_target)
-    while fixed + _block_bytes(block, first) > budget and block[0] > _SMALLEST_BLOCK[0]:
+    height = TUNING.block_rows.on(device)
+    block = (height, 2 * height)
+    fixed = SparsePricer.bytes(n_source, n_target, width, first) + TUNING.feature_bytes * (n_source + n_target)
+    while fixed + _block_bytes(block, first) > budget and block[0] > TUNING.smallest_block:
         block = (block[0] // 2, block[1] // 2)
     if fixed + _block_bytes(block, first) > budget:
         raise UserError(_needs("sparse", fixed + _block_bytes(block, first), budget))
-    why = "as asked" if solver == "sparse" else f"a matrix of {size} takes {dense_bytes / GIGABYTE:.2g} GB"
+    matrix = f"a matrix of {size} takes {dense_bytes / GIGABYTE:.2g} GB"
+    small = n_source * n_target <= TUNING.dense_most and dense_bytes <= budget
+    why = "as asked" if solver == "sparse" else f"{size} are found faster in passes" if small else matrix
     return Plan("sparse", (first, *finer), block, f"{why}; passes in {str(first).removeprefix('torch.')}")
 
 
@@ -140,7 +138,19 @@ def fast_precision(device_type: str) -> torch.dtype:
             left @ left.T
             runs.append(time.perf_counter() - start)
         seconds[dtype] = min(runs)
-    return torch.bfloat16 if 1.5 * seconds[torch.bfloat16] < seconds[torch.float32] else torch.float32
+    return torch.bfloat16 if TUNING.bfloat16_gain * seconds[torch.bfloat16] < seconds[torch.float32] else torch.float32
+
+
+def _first_precision(name: str, device: torch.device) -> torch.dtype:
+    return fast_precision(device.type) if name == "auto" else PRECISIONS[name]
+
+
+def _dense_is_faster(pairs: int, width: int, precision: str, device: torch.device) -> bool:
+    """Whether one float64 product over all pairs is quicker than the sparse solver's passes."""
+    if pairs > TUNING.dense_most:
+        return False
+    # Asked last: what is fast on a machine is measured.
+    return pairs * width <= TUNING.dense_products or _first_precision(precision, device) != torch.bfloat16
 
 
 def _block_bytes(block: tuple[int, int], precision: torch.dtype) -> int:

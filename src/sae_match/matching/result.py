@@ -1,18 +1,45 @@
-"""`Matching`: the result, with what is proven about it."""
+"""`Matching`: the result, with what is proven about it and what that took; and the files that hold it."""
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from jaxtyping import Float64, Int64
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from sae_match.errors import UserError
-from sae_match.matching import storage
-from sae_match.matching.rounds import relative_gap
-from sae_match.matching.solving import Evidence
+from sae_match.files import written_whole
+
+FORMAT_VERSION = "2"
+# Bytes of the number that a file begins with, the size of its header.
+_SIZE = 8
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a solution took.
+
+    Attributes:
+        solver: `dense` or `sparse`.
+        reason: Why that one.
+        rounds: Passes over pairs.
+        pairs_priced: Pairs looked at in them; a pass over all counts each once.
+        seconds: Of the wall clock, interrupted runs that were resumed included.
+        peak_memory: Most bytes that were resident in this process until the end of the solution.
+    """
+
+    solver: str
+    reason: str
+    rounds: int
+    pairs_priced: int
+    seconds: float
+    peak_memory: int
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -76,7 +103,7 @@ class Matching:
         notes = {"lower_bound": repr(self.lower_bound), "one_to_one": json.dumps(self.one_to_one)}
         if self.evidence is not None:
             notes["evidence"] = json.dumps(asdict(self.evidence))
-        storage.save(Path(path), tensors, {**self.provenance, **notes})
+        save_tensors(Path(path), tensors, {**self.provenance, **notes})
 
     @classmethod
     def load(cls, path: str | Path) -> "Matching":
@@ -85,7 +112,7 @@ class Matching:
         Raises:
             UserError: If the file is missing, damaged or of another format version.
         """
-        tensors, provenance = storage.load(Path(path), ("permutation", "pair_cost"))
+        tensors, provenance = load_tensors(Path(path), ("permutation", "pair_cost"))
         try:
             bound = float(provenance.pop("lower_bound"))
             one_to_one = bool(json.loads(provenance.pop("one_to_one")))
@@ -93,3 +120,49 @@ class Matching:
         except (KeyError, ValueError, TypeError) as error:
             raise UserError(f"{path} was not written by Matching.save: {error!r} in its metadata") from error
         return cls(tensors["permutation"], tensors["pair_cost"], bound, provenance, evidence, one_to_one)
+
+
+def relative_gap(cost: float, lower_bound: float) -> float:
+    """`(cost - lower_bound) / |cost|`; zero where both are equal, infinite where only the cost is zero."""
+    if cost == lower_bound:
+        return 0.0
+    return (cost - lower_bound) / abs(cost) if cost else math.inf
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a file that says which version of the format and the package made it; the same content, the same bytes."""
+    stamped = {**metadata, "format_version": FORMAT_VERSION, "package_version": version("sae-match")}
+    with written_whole(path) as temporary:
+        data = to_bytes({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata=stamped)
+        temporary.write_bytes(_in_order(data))
+
+
+def load_tensors(path: Path, names: tuple[str, ...]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors of the given names, and the metadata without the format version.
+
+    Raises:
+        UserError: If the file is missing, damaged, lacks a tensor or is of another format version.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no file {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata: dict[str, str] = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in names}
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is not a sound matching file: {error}") from error
+    found = metadata.pop("format_version", "none")
+    if found != FORMAT_VERSION:
+        raise UserError(f"{path} has format version {found}, this version reads {FORMAT_VERSION}")
+    return tensors, metadata
+
+
+def _in_order(data: bytes) -> bytes:
+    """A file whose metadata are in alphabetical order: the library writes them in a new order each time."""
+    size = int.from_bytes(data[:_SIZE], "little")
+    header = json.loads(data[_SIZE : _SIZE + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    # Tensors begin at multiples of eight bytes.
+    text = text.ljust(-(-len(text) // _SIZE) * _SIZE)
+    return len(text).to_bytes(_SIZE, "little") + text + data[_SIZE + size :]

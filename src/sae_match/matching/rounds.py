@@ -15,29 +15,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from sae_match.matching.assignment import SparseAssignment
-from sae_match.matching.candidates import CandidatePairs
+from sae_match.matching.assignment import CandidatePairs, SparseAssignment
 from sae_match.matching.centre import gamma
 from sae_match.matching.certificate import lower_bound
 from sae_match.matching.cost import UNIT, FeatureVectors
-from sae_match.matching.exact_costs import ExactCosts
+from sae_match.matching.pair_costs import ExactCosts
 from sae_match.matching.passes import Found, Passes
 from sae_match.matching.pricing import Hits, Pricer, Progress
-from sae_match.matching.starting import duals_by_length, partners_by_length
-
-# Cosine that partners are taken to have before anything is known.
-_TYPICAL_COSINE = 0.5
-# Times the squared length: see `SparseAssignment.unstarted`.
-_ROW_BIAS = 0.25
-# Reduced costs this small are made exact before they matter: in units of the vectors' lengths, and
-# of how far they may be off.
-_NEARLY_TIGHT, _NEARLY_TIGHT_RADII = 0.01, 4
-# How far costs may be off without it being of any matter, in units of the mean cost of a pair.
-_KNOWN = 1e-10
-# Pairs a row whose exact costs are worth their while.
-_EXACT_PAIRS = 6
-# Gap, relative to the cost of pairs, at which there is nothing left to improve.
-_CLOSED = 1e-9
+from sae_match.matching.result import relative_gap
+from sae_match.matching.tuning import TUNING, Tuning
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,13 +56,6 @@ class Solution:
         return relative_gap(self.objective, self.lower_bound)
 
 
-def relative_gap(cost: float, lower_bound: float) -> float:
-    """`(cost - lower_bound) / |cost|`; zero where both are equal, infinite where only the cost is zero."""
-    if cost == lower_bound:
-        return 0.0
-    return (cost - lower_bound) / abs(cost) if cost else math.inf
-
-
 class Rounds:
     """Rounds of one problem: every row gets a column of its own, or is left alone at a price.
 
@@ -86,6 +65,7 @@ class Rounds:
         pricers: Make what looks at all pairs, the coarsest first; the next, finer one is made when more
             pairs are within the rounding error of contradicting than there is room for.
         rejection_cost: What it costs to leave a row alone; infinite where that is not allowed.
+        tuning: How many pairs passes bring, and which costs are made exact.
     """
 
     def __init__(
@@ -95,13 +75,14 @@ class Rounds:
         *,
         pricers: Sequence[Callable[[], Pricer]],
         rejection_cost: float = math.inf,
+        tuning: Tuning = TUNING,
     ) -> None:
         self.n_rows, self.n_targets = len(source), len(target)
         self.rejection_cost = rejection_cost
         # Where rows may be left alone, each has a column of its own for that.
         self.n_columns = self.n_targets + (self.n_rows if math.isfinite(rejection_cost) else 0)
         self._exact, self._gamma = ExactCosts(source, target, rejection_cost), gamma(source.width)
-        self._passes = Passes(pricers)
+        self._passes, self._tuning = Passes(pricers, tuning=tuning), tuning
         self._row_lengths, lengths = self._passes.row_lengths, self._passes.column_lengths
         self._column_lengths = np.pad(lengths, (0, self.n_columns - self.n_targets), constant_values=lengths.mean())
         # Pairs of the first pass: the best within groups, for every row and column. They stay, so that no
@@ -139,7 +120,7 @@ class Rounds:
         doubtful = self._doubtful(pairs, u, v, before)
         # However many they are: where a pass brings nothing further, only exact costs do.
         stalled = before.rounds > 2 and self._proven(pairs, before, found) <= before.lower_bound
-        exact = len(doubtful) <= _EXACT_PAIRS * self.n_rows or stalled
+        exact = len(doubtful) <= self._tuning.exact_pairs * self.n_rows or stalled
         if exact:
             pairs = self._made_exact(pairs, doubtful)
         bound = self._proven(pairs, before, found)
@@ -151,7 +132,7 @@ class Rounds:
             pairs_priced=before.pairs_priced + found.priced,
         )
         known = replace(known, objective=self._objective(pairs, known.partner))
-        closed = max(_CLOSED * self.cost_of_pairs(known), self.resolution(known))
+        closed = max(self._tuning.closed * self.cost_of_pairs(known), self.resolution(known))
         if known.objective - known.lower_bound <= closed:
             return known
         return self._improved(known, pairs, exact=exact)
@@ -171,16 +152,16 @@ class Rounds:
 
     def _improved(self, known: Solution, pairs: CandidatePairs, *, exact: bool) -> Solution:
         """The cheapest assignment among the pairs, with duals that no pair contradicts."""
-        rounding = _KNOWN * known.objective / self.n_rows if math.isfinite(known.objective) else 0.0
+        rounding = self._tuning.known * known.objective / self.n_rows if math.isfinite(known.objective) else 0.0
         contradicting = np.count_nonzero(pairs.reduced(known.u, known.v) < -rounding)
         if contradicting > self.n_rows or known.objective == math.inf:
-            assignment = SparseAssignment.unstarted(pairs, _ROW_BIAS * np.square(self._row_lengths))
+            assignment = SparseAssignment.unstarted(pairs, self.n_rows)
         else:
             assignment = SparseAssignment(known.partner, known.v)
         start = known.v
         while True:
             assignment.solve(pairs)
-            assignment.centre(pairs, start)
+            assignment.stabilise(pairs, start)
             if not exact:
                 break
             doubtful = self._doubtful(pairs, assignment.u, assignment.v, known)
@@ -229,7 +210,7 @@ class Rounds:
         return partners_by_length(self._row_lengths, self._column_lengths[: self.n_targets])
 
     def _starting_duals(self) -> tuple[Float64[np.ndarray, " n_rows"], Float64[np.ndarray, " n_columns"]]:
-        u, v = duals_by_length(self._row_lengths, self._column_lengths[: self.n_targets], _TYPICAL_COSINE)
+        u, v = duals_by_length(self._row_lengths, self._column_lengths[: self.n_targets], self._tuning.cosine)
         return u, np.pad(v, (0, self.n_columns - self.n_targets))
 
     def _kept(self, before: Solution, *, all_found: bool) -> list[CandidatePairs]:
@@ -253,13 +234,13 @@ class Rounds:
     ) -> Int64[np.ndarray, " doubtful"]:
         """Pairs that would contradict the duals if their costs were off, and with them those next to these."""
         loose = pairs.reduced(u, v) - pairs.radius
-        enough = _KNOWN * self.cost_of_pairs(known) / self.n_rows if math.isfinite(known.objective) else 0.0
+        enough = self._tuning.known * self.cost_of_pairs(known) / self.n_rows if math.isfinite(known.objective) else 0.0
         rough = pairs.radius > enough
         if not (rough & (loose < 0)).any():
             return np.empty(0, dtype=np.int64)
         rough[self._exact.among(pairs)] = False
         units = self._row_lengths[pairs.rows] * self._column_lengths[pairs.columns]
-        near = np.minimum(_NEARLY_TIGHT * units, _NEARLY_TIGHT_RADII * pairs.radius)
+        near = np.minimum(self._tuning.near * units, self._tuning.near_radii * pairs.radius)
         return np.flatnonzero(rough & (loose < near))
 
     def _made_exact(self, pairs: CandidatePairs, at: Int64[np.ndarray, " some"]) -> CandidatePairs:
@@ -274,3 +255,40 @@ class Rounds:
         shortest, longest = self._column_lengths.min(), self._column_lengths.max()
         unlisted = found.threshold * self._row_lengths * (shortest if found.threshold > 0 else longest)
         return lower_bound(pairs, before.partner, before.u, before.v, unlisted)
+
+
+def partners_by_length(
+    row_lengths: Float64[np.ndarray, " n_rows"], column_lengths: Float64[np.ndarray, " n_columns"]
+) -> Int64[np.ndarray, " n_rows"]:
+    """The shortest row gets the shortest column, and so on; where columns are left over, evenly spread."""
+    n_rows, n_columns = len(row_lengths), len(column_lengths)
+    partner = np.empty(n_rows, dtype=np.int64)
+    partner[np.argsort(row_lengths)] = np.argsort(column_lengths)[np.arange(n_rows) * n_columns // n_rows]
+    return partner
+
+
+def duals_by_length(
+    row_lengths: Float64[np.ndarray, " n_rows"], column_lengths: Float64[np.ndarray, " n_columns"], cosine: float
+) -> tuple[Float64[np.ndarray, " n_rows"], Float64[np.ndarray, " n_columns"]]:
+    """Duals that would be optimal if all pairs had the same cosine.
+
+    Costs `x² + y² - 2 cos x y` are then matched by length, as in one-dimensional optimal transport:
+    the potential of a length `x` that goes to `T(x)` has the derivative `2 x - 2 cos T(x)`. Where
+    columns are left over, each row takes the length that suits it, and no column has a price.
+    """
+    if len(row_lengths) < len(column_lengths):
+        return (1 - cosine**2) * np.square(row_lengths), np.zeros(len(column_lengths))
+    return _potential(row_lengths, column_lengths, cosine), _potential(column_lengths, row_lengths, cosine)
+
+
+def _potential(
+    lengths: Float64[np.ndarray, " n"], others: Float64[np.ndarray, " n"], cosine: float
+) -> Float64[np.ndarray, " n"]:
+    order = np.argsort(lengths)
+    x, t = lengths[order], np.sort(others)
+    steps = np.diff(x) * (x[1:] + x[:-1] - cosine * (t[1:] + t[:-1]))
+    # Of the two potentials together, the shortest pair pays its own cost.
+    start = x[0] ** 2 - cosine * x[0] * t[0]
+    potential = np.empty_like(lengths)
+    potential[order] = start + np.concatenate([[0.0], np.cumsum(steps)])
+    return potential

@@ -16,37 +16,16 @@ import torch
 from jaxtyping import Int64
 
 from sae_match.errors import UserError
-from sae_match.matching import storage
-from sae_match.matching.candidates import CandidatePairs
+from sae_match.matching.assignment import CandidatePairs
 from sae_match.matching.cost import FeatureVectors
 from sae_match.matching.planning import Plan
+from sae_match.matching.result import Evidence, load_tensors, save_tensors
 from sae_match.matching.rounds import Rounds, Solution
+from sae_match.matching.tuning import TUNING, Tuning
 
 log = logging.getLogger(__name__)
 
-MOST_ROUNDS = 40
 _TENSORS = ("partner", "u", "v", "rows", "columns", "cost", "radius")
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What a solution took.
-
-    Attributes:
-        solver: `dense` or `sparse`.
-        reason: Why that one.
-        rounds: Passes over pairs.
-        pairs_priced: Pairs looked at in them; a pass over all counts each once.
-        seconds: Of the wall clock, interrupted runs that were resumed included.
-        peak_memory: Most bytes that were resident in this process until the end of the solution.
-    """
-
-    solver: str
-    reason: str
-    rounds: int
-    pairs_priced: int
-    seconds: float
-    peak_memory: int
 
 
 @dataclass(frozen=True)
@@ -85,11 +64,6 @@ class Solved:
     lower_bound: float
     evidence: Evidence
 
-    @property
-    def slack(self) -> float:
-        """How far, at most, the objective is above the optimum."""
-        return self.objective - self.lower_bound
-
 
 def solve(
     source: FeatureVectors,
@@ -101,6 +75,7 @@ def solve(
     watch: Watch,
     checkpoint: Path | None,
     problem: str = "",
+    tuning: Tuning = TUNING,
 ) -> Solved:
     """Rounds until the relative gap is at most `tolerance`.
 
@@ -114,17 +89,19 @@ def solve(
         checkpoint: File that holds the last finished round until the solution is complete. What it
             holds of the same problem is where the solution goes on.
         problem: Names the problem in the checkpoint: another one's is not gone on with.
+        tuning: How many pairs passes bring, how many rounds are made, and the like.
     """
     # Small problems are over before anyone has read of them.
     level = logging.INFO if plan.solver == "sparse" else logging.DEBUG
     log.log(level, "%d x %d features by the %s solver: %s", len(source), len(target), plan.solver, plan.reason)
     start, turned = time.perf_counter(), len(source) > len(target)
     rows, columns = (target, source) if turned else (source, target)
-    rounds = Rounds(rows, columns, pricers=plan.pricers(rows, columns), rejection_cost=rejection_cost)
+    pricers = plan.pricers(rows, columns, tuning)
+    rounds = Rounds(rows, columns, pricers=pricers, rejection_cost=rejection_cost, tuning=tuning)
     solution, before = _resumed(checkpoint, rounds, problem)
     if solution is None:
         solution = rounds.first(lambda done: watch(Status(1, done, math.inf)))
-    while not _good_enough(solution, rounds, tolerance) and solution.rounds < MOST_ROUNDS:
+    while not _good_enough(solution, rounds, tolerance) and solution.rounds < tuning.most_rounds:
         if checkpoint is not None:
             _save(solution, checkpoint, before + time.perf_counter() - start, problem)
         solution = rounds.next(solution, partial(_report, watch, solution))
@@ -177,7 +154,7 @@ def _save(solution: Solution, file: Path, seconds: float, problem: str) -> None:
         "seconds": seconds,
     }
     try:
-        storage.save(
+        save_tensors(
             file,
             {name: torch.from_numpy(array) for name, array in arrays.items()},
             {"problem": problem, **{name: repr(number) for name, number in numbers.items()}},
@@ -191,7 +168,7 @@ def _resumed(file: Path | None, rounds: Rounds, problem: str) -> tuple[Solution 
     if file is None or not file.is_file():
         return None, 0.0
     try:
-        tensors, numbers = storage.load(file, _TENSORS)
+        tensors, numbers = load_tensors(file, _TENSORS)
         solution = Solution(
             **{name: tensors[name].numpy() for name in ("partner", "u", "v")},
             objective=float(numbers["objective"]),

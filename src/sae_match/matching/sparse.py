@@ -20,13 +20,13 @@ from sae_match.matching.arithmetic import round_rows
 from sae_match.matching.centre import Centred, about_centre, rounding_margin, unit_lengths
 from sae_match.matching.cost import UNIT, FeatureVectors
 from sae_match.matching.pricing import CrowdedError, Hits, Progress, group_size
+from sae_match.matching.tuning import TUNING, Tuning
 
 # Of a number split into three, products of the leading parts; what is left out is below rounding.
 _SPLIT_PRODUCTS = ((0, 0), (0, 1), (1, 0), (1, 1), (0, 2), (2, 0))
 _EXTRA = 2 * len(_SPLIT_PRODUCTS) + 1
 _ALIGNMENT = 64
 _SIGN_BITS = {2: -0x7FFF7FFF7FFF8000, 4: -0x7FFFFFFF80000000, 8: -0x8000000000000000}
-_SAMPLED_ROWS = 256
 
 
 class SparsePricer:
@@ -38,6 +38,7 @@ class SparsePricer:
         precision: Of the copies: `bfloat16`, `float32` or `float64`. Products are summed in float32
             at least.
         block: Rows and columns of a block of reduced costs.
+        tuning: Its other sizes.
 
     Attributes:
         source_lengths: What each source vector was divided by; see `unit_lengths`.
@@ -45,12 +46,17 @@ class SparsePricer:
         pairs_wanted: See `Pricer`.
     """
 
-    pairs_wanted = 64
-
     def __init__(
-        self, source: FeatureVectors, target: FeatureVectors, *, precision: torch.dtype, block: tuple[int, int]
+        self,
+        source: FeatureVectors,
+        target: FeatureVectors,
+        *,
+        precision: torch.dtype,
+        block: tuple[int, int],
+        tuning: Tuning = TUNING,
     ) -> None:
         self.precision, self.block = precision, block
+        self.pairs_wanted, self._tuning = tuning.sparse_pairs, tuning
         self.n_source, self.n_target, self.width = len(source), len(target), source.width
         left, right = about_centre(source, target)
         self._source_squares, self._target_squares = left.squares, right.squares
@@ -77,7 +83,7 @@ class SparsePricer:
         """See `Pricer`."""
         shift, margin = self._set_duals(u, v, 0.0)
         generator = torch.Generator().manual_seed(0)
-        sample = torch.randperm(self.n_source, generator=generator)[:_SAMPLED_ROWS].to(self._x.device)
+        sample = torch.randperm(self.n_source, generator=generator)[: self._tuning.sampled_rows].to(self._x.device)
         with _full_precision():
             reduced = (self._x[sample] @ self._y.T)[:, : self.n_target].flatten()
         rank = min(max(1, round(pairs * len(sample))), len(reduced))

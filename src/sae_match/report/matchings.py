@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.table import Table
 
 from sae_match.files import write_rows
-from sae_match.matching.agreement import Agreement
+from sae_match.matching.composition import Agreement
 from sae_match.matching.layers import Pair
 from sae_match.matching.result import Matching
 from sae_match.report.tables import plain_table

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sae_match.evaluation.statistics.results import WEIGHTS
-from sae_match.matching.errors import folded, matching_errors
+from sae_match.matching.matching_error import folded, matching_errors
 from tests.report.validation.pictures.conftest import ARMS, module, outcome
 
 __all__ = ["module", "outcome"]

@@ -14,7 +14,7 @@ from sae_match.evaluation.plan import Pair
 from sae_match.evaluation.statistics.results import WEIGHTS, Result, Results, SpanResult
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.cost import Term
-from sae_match.matching.errors import folded, matching_errors
+from sae_match.matching.matching_error import folded, matching_errors
 from sae_match.report.validation.pairs import pair_table
 from sae_match.semantics.passages import Passages
 

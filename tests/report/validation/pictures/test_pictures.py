@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from sae_match.matching.agreement import compare
+from sae_match.matching.composition import compare
 from sae_match.report.validation.outcome import LayerFacts
 from sae_match.report.validation.pictures import PICTURES, all_pictures
 from sae_match.report.validation.pictures.costs import pair_error

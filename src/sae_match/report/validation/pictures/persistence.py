@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 
 from sae_match.evaluation.arm_names import COMPOSED, MATCHED, RANDOM
 from sae_match.evaluation.statistics.results import WEIGHTS, Result
-from sae_match.matching.agreement import compare
+from sae_match.matching.composition import compare
 from sae_match.report.drawing import GREY, METRIC_LABELS, Point, add_legend, draw_line, look, panels, set_ticks
 from sae_match.report.picture import Picture
 from sae_match.report.validation.outcome import Outcome

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from sae_match import match
-from sae_match.matching.planted import planted_saes
+from sae_match.benchmark.planted import planted_saes
 
 
 def test_a_seed_always_makes_the_same_dictionaries():

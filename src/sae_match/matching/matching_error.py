@@ -1,5 +1,6 @@
-"""The matching error: how far apart the folded parameters of matched features are (Fig. 3)."""
+"""The matching error: how far apart the parameters of matched features are, folded (Fig. 3) or as directions."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -29,6 +30,13 @@ def matching_errors(source: SAE, target: SAE, matching: Matching) -> dict[Term, 
         term: float((before[term][paired] - after[term][permutation[paired]]).double().square().mean())
         for term in TERMS
     }
+
+
+def decoder_cosine(source: SAE, target: SAE, matching: Matching) -> Float[Tensor, " n_source"]:
+    """Cosine between the decoder rows of each matched pair, float64; nan where there is no pair."""
+    partner = matching.permutation.clamp_min(0)
+    cosine = torch.nn.functional.cosine_similarity(source.W_dec.double(), target.W_dec.double()[partner])
+    return torch.where(matching.permutation >= 0, cosine, torch.nan)
 
 
 def _by_feature(sae: SAE) -> dict[Term, Float[Tensor, "d_sae _"]]:
