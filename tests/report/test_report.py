@@ -2,9 +2,6 @@
 
 import json
 import math
-import os
-import subprocess
-import sys
 
 import lightning as L
 import pytest
@@ -24,6 +21,7 @@ from sae_match.report.tracking.wandb_logging import (
 )
 from sae_match.report.validation.figures import pictures
 from sae_match.report.validation.pairs import sampled, save_tables
+from tests import programs
 from tests.report.made_up import pair_tables, results, spans
 from tests.report.offline import about, artifacts, only_run, read_back
 
@@ -141,6 +139,11 @@ def test_figures_and_settings_are_logged(logged):
     assert run["run_group"] == "tests"
 
 
+def nobodys_environment(home, **more):
+    """One without an account at W&B."""
+    return programs.quiet_environment(HOME=str(home), NETRC=str(home / "netrc"), **more)
+
+
 @pytest.mark.parametrize(
     ("key", "variable", "mode", "expected"),
     [
@@ -152,15 +155,12 @@ def test_figures_and_settings_are_logged(logged):
     ],
 )
 def test_wandb_is_online_where_there_is_a_key_unless_told_otherwise(key, variable, mode, expected, tmp_path):
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
-    environment |= {"HOME": str(tmp_path), "NETRC": str(tmp_path / "netrc")}
-    environment |= {"WANDB_API_KEY": key} if key else {}
-    environment |= {"WANDB_MODE": variable} if variable else {}
+    told = {"WANDB_API_KEY": key, "WANDB_MODE": variable}
+    environment = nobodys_environment(tmp_path, **{name: value for name, value in told.items() if value})
     statement = (
         f"from sae_match.report.tracking.wandb_logging import *; print(chosen_mode(LoggerSettings(mode={mode!r})))"
     )
-    command = [sys.executable, "-c", statement]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    done = programs.run("-c", statement, environment=environment)
     assert done.stdout.split()[-1] == expected
 
 
@@ -173,16 +173,11 @@ def test_a_disabled_run_is_logged_to_nowhere(tmp_path, monkeypatch):
 
 
 def test_an_online_run_without_credentials_says_what_to_do(tmp_path):
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
-    environment |= {"HOME": str(tmp_path), "NETRC": str(tmp_path / "netrc")}
     statement = (
         "from pathlib import Path; from sae_match.report.tracking.wandb_logging import *\n"
         "with open_logger(LoggerSettings(mode='online'), Path('.'), {}): pass"
     )
-    command = [sys.executable, "-c", statement]
-    done = subprocess.run(
-        command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
-    )
+    done = programs.run("-c", statement, folder=tmp_path, environment=nobodys_environment(tmp_path))
     assert "UserError: W&B cannot start" in done.stderr
 
 

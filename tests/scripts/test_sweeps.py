@@ -9,7 +9,7 @@ from sae_match.report.runs import find_runs
 from sae_match.report.tracking.layout import layout
 from tests.report.made_up import METRICS
 from tests.report.offline import about, history_names, only_run, summary_names
-from tests.scripts.test_scripts import FAST, assert_refused, run
+from tests.scripts.as_a_user import FAST, assert_refused, run
 
 ARMS = "evaluation.arms=[matched,matched_unfolded]"
 PICTURES = {f"{metric}_{kind}" for metric in METRICS for kind in ("by_run", "by_run_and_layer", "grid")}

@@ -1,10 +1,8 @@
 """What W&B says on its own, in a program of its own: it says things once a process."""
 
-import os
-import subprocess
-import sys
-
 import pytest
+
+from tests import programs
 
 PROGRAM = """
 import os, sys
@@ -20,11 +18,9 @@ print(os.environ.get("WANDB_DISABLE_WEAVE"))
 
 @pytest.mark.parametrize(("switch", "advertised"), [(None, False), ("true", False), ("false", True)])
 def test_another_product_is_not_advertised_unless_the_user_asks_for_it(switch, advertised, tmp_path):
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("WANDB")}
-    if switch is not None:
-        environment["WANDB_DISABLE_WEAVE"] = switch
-    command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    told = {} if switch is None else {"WANDB_DISABLE_WEAVE": switch}
+    done = programs.run("-c", PROGRAM, tmp_path, environment=programs.quiet_environment(**told))
+    assert done.returncode == 0, done.stderr
     assert ("Detected [openai] in use" in done.stderr) is advertised
     assert ("Weave" in done.stderr) is advertised
     assert "anything else" in done.stderr
