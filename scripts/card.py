@@ -16,10 +16,12 @@ from sae_match import SAE, bundled, match
 from sae_match.evaluation.statistics.moments import Activity, Moments, explained_variance
 from sae_match.files import written_whole
 from sae_match.matching.similarity import decoder_cosine, rotated
-from sae_match.model.loading import ModelSettings, load_model
+from sae_match.model.loading import load_model
 from sae_match.model.residual_stream import ResidualStream
+from sae_match.model.settings import ModelSettings
 from sae_match.saes.formats import gemma_scope
-from sae_match.text.batches import SourceSettings, training_texts
+from sae_match.text.batches import training_texts
+from sae_match.text.settings import SourceSettings
 from sae_match.training.activations import collect_residuals
 from sae_match.training.crops import RandomCrops, tokenise
 

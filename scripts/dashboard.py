@@ -4,26 +4,9 @@ python scripts/dashboard.py runs=outputs/validate       # online where W&B has c
 python scripts/dashboard.py runs=DIR logger.entity=NAME logger.project=NAME
 """
 
-from pathlib import Path
+from sae_match.commands import program
 
-from rich.console import Console
-
-from sae_match.report.runs import find_runs
-from sae_match.report.tracking.layout import layout
-from sae_match.report.tracking.workspace import lay_out
-from sae_match.settings.entry import entry_point
-from sae_match.settings.report import DashboardSettings
-
-
-@entry_point(Path(__file__).parents[1] / "conf" / "dashboard.yaml", DashboardSettings)
-def main(settings: DashboardSettings) -> None:
-    runs, _ = find_runs(settings.folders)
-    sections, console = layout(runs), Console()
-    for section in sections:
-        console.print(f"  {section.name:<12} {len(section.panels)} panels", highlight=False)
-    where = lay_out(sections, settings.logger, settings.name, Path(settings.output_dir))
-    console.print(where, highlight=False, soft_wrap=True)
-
+main = program("dashboard")
 
 if __name__ == "__main__":
     main()

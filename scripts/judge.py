@@ -6,86 +6,9 @@ python scripts/judge.py judge=openai judge.base_url=http://localhost:8000/v1 jud
 python scripts/judge.py sae=gemma_scope_2b_canonical judge=openai            # published descriptions, no text is read
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
+from sae_match.commands import program
 
-from rich.console import Console
-
-from sae_match.files import writable
-from sae_match.matching.cache import MatchingCache
-from sae_match.matching.layers import LayerMatcher, unwatched
-from sae_match.report.judged.evidence_lines import contexts_line, descriptions_line
-from sae_match.report.judged.judging import JudgeReport, asked, named, warn_of_obstacles
-from sae_match.report.judged.page import JudgedPage
-from sae_match.report.matching_progress import MatchingProgress
-from sae_match.report.tracking.wandb_logging import open_logger
-from sae_match.report.validation.progress import counting
-from sae_match.saes.collection import SAECollection
-from sae_match.semantics.descriptions import Descriptions, open_descriptions
-from sae_match.semantics.judge import open_judges
-from sae_match.semantics.sources import EvidenceSource, PublishedDescriptions, TextToRead
-from sae_match.semantics.study import chosen_layers, eligible_of, matchings_of, questions_of, starting_layers
-from sae_match.settings.entry import entry_point, heeding_sigterm
-from sae_match.settings.judge import JudgeStudySettings
-
-
-@entry_point(Path(__file__).parents[1] / "conf" / "judge.yaml", JudgeStudySettings)
-def main(settings: JudgeStudySettings) -> None:
-    console, folder, collection = Console(), writable(Path(settings.output_dir)), settings.sae.collection()
-    bars = console if settings.progress else None
-    cache = MatchingCache(Path(settings.cache_dir).expanduser() if settings.cache_dir else None)
-    layers = chosen_layers(settings.study, list(collection.layers))
-    starts = starting_layers(settings.study, layers)
-    page = None if settings.page is None else JudgedPage(Path(settings.page).expanduser())
-    judges = named(open_judges(settings.judges(), cache.folder.parent / "answers"))
-    published = _published(settings, collection, cache.folder.parent)
-    report = JudgeReport(console, folder, layers, settings.study, _shown(settings, published, layers), page)
-    report.print_plan(collection.source, starts, settings.matcher, list(judges))
-    warn_of_obstacles(judges)
-    # Opened first: what cannot be read had better be known before hours of matching.
-    source = _source(settings, published, collection, layers)
-    progress = MatchingProgress(console)
-    matcher = LayerMatcher(collection, settings.matcher, cache, progress.watch if settings.progress else unwatched)
-    with progress.shown():
-        matchings = matchings_of(matcher, layers, starts)
-    if page is not None:
-        page.refuse_other_matchings(matchings.neighbours)
-    with counting(bars, source.work) as advance:
-        evidence = source.gather(matchings.widths, advance)
-    eligible = eligible_of({layer: evidence.known(layer) for layer in layers}, matchings.widths, settings.study.live)
-    paths, questions = questions_of(settings.study, layers, starts, matchings, eligible, matcher)
-    report.print_questions(paths, questions, eligible)
-    with counting(bars, source.work) as advance:
-        evidence.fetch(questions, advance)
-    with open_logger(settings.logger, folder, asdict(settings)) as logger:
-        with heeding_sigterm():
-            said = {name: asked(judge, questions, evidence, console, bars) for name, judge in judges.items()}
-        report.finish(said, logger)
-
-
-def _published(settings: JudgeStudySettings, collection: SAECollection, caches: Path) -> Descriptions | None:
-    """Published descriptions, if they are what judges are shown."""
-    descriptions = open_descriptions(settings.descriptions.kept_in(caches), collection)
-    return None if settings.shows_contexts(published=descriptions is not None) else descriptions
-
-
-def _shown(settings: JudgeStudySettings, published: Descriptions | None, layers: Sequence[int]) -> str:
-    """What judges are shown, for the plan."""
-    if published is None:
-        return contexts_line(settings.model, settings.text, settings.device_name())
-    return descriptions_line(published, settings.descriptions, layers)
-
-
-def _source(
-    settings: JudgeStudySettings, published: Descriptions | None, collection: SAECollection, layers: Sequence[int]
-) -> EvidenceSource:
-    if published is not None:
-        return PublishedDescriptions(published)
-    return TextToRead(
-        settings.model, settings.text, settings.device_name(), collection, layers, seed=settings.study.seed
-    )
-
+main = program("judge")
 
 if __name__ == "__main__":
     main()

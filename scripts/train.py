@@ -5,94 +5,9 @@ python scripts/train.py training=saes destination=DIR                   # the bu
 python scripts/train.py training=language_model model.source=none destination=DIR
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
+from sae_match.commands import program
 
-import lightning as L
-from lightning.pytorch.callbacks import RichProgressBar
-from lightning.pytorch.loggers import Logger
-from rich.console import Console
-
-from sae_match.errors import UserError
-from sae_match.files import make_writable
-from sae_match.model.loading import load_model
-from sae_match.report.tracking.wandb_logging import open_logger, where_to_look
-from sae_match.settings.entry import entry_point
-from sae_match.settings.schema import TrainSettings
-from sae_match.text.batches import training_texts
-from sae_match.training.language_model.recipe import train_language_model
-from sae_match.training.language_model.training import LanguageModelSettings
-from sae_match.training.progress import TrainingProgress
-from sae_match.training.sae_recipe import SAERecipe
-from sae_match.training.sae_settings import SAETrainingSettings, settled
-from sae_match.training.tables import print_plan, print_results
-
-
-@entry_point(
-    Path(__file__).parents[1] / "conf" / "train.yaml",
-    TrainSettings,
-    language_model=LanguageModelSettings,
-    saes=SAETrainingSettings,
-)
-def main(settings: TrainSettings) -> None:
-    destination = Path(settings.destination)
-    try:
-        make_writable(destination)
-    except OSError as error:
-        raise UserError(f"cannot write the destination {destination}: {error.strerror or error}") from error
-    if isinstance(settings.training, SAETrainingSettings):
-        _train_saes(settings, settings.training, destination)
-    else:
-        _train_language_model(settings, settings.training, destination)
-
-
-def _train_language_model(settings: TrainSettings, training: LanguageModelSettings, destination: Path) -> None:
-    texts = training_texts(settings.text.datasets, "training")
-    held_out = training_texts(settings.text.datasets, "fitting")
-    bars = [RichProgressBar()] if settings.trainer.progress else []
-    with open_logger(settings.logger, Path(settings.output_dir), asdict(settings)) as logger:
-        trainer = _trainer(
-            settings,
-            training.steps,
-            logger,
-            bars,
-            val_check_interval=max(1, training.steps // 10),
-            gradient_clip_val=1.0,
-            enable_progress_bar=settings.trainer.progress,
-        )
-        train_language_model(training, texts, held_out, trainer, destination)
-
-
-def _train_saes(settings: TrainSettings, training: SAETrainingSettings, destination: Path) -> None:
-    console = Console()
-    stream, tokenizer = load_model(settings.model)
-    chosen = settled(training, stream.n_layers, stream.d_in)
-    recipe = SAERecipe(chosen, stream, tokenizer, settings.text, destination, settings.model.source)
-    checkpoints, progress = recipe.checkpoints(), TrainingProgress(console, chosen)
-    callbacks: list[L.Callback] = [checkpoints, *([progress] if settings.trainer.progress else [])]
-    with open_logger(settings.logger, Path(settings.output_dir), asdict(settings)) as logger:
-        trainer = _trainer(settings, chosen.steps, logger, callbacks, enable_progress_bar=False)
-        print_plan(console, recipe, trainer.strategy.root_device)
-        with progress.shown(settings.trainer.progress):
-            measured, files = recipe.run(trainer, checkpoints, progress.filling)
-        print_results(console, recipe, measured, files, where_to_look(logger))
-
-
-def _trainer(
-    settings: TrainSettings, steps: int, logger: Logger | None, callbacks: Sequence[L.Callback], **arguments: object
-) -> L.Trainer:
-    return settings.trainer.trainer(
-        logger=logger or False,
-        callbacks=list(callbacks),
-        default_root_dir=settings.output_dir,
-        max_steps=steps,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        **arguments,
-    )
-
+main = program("train")
 
 if __name__ == "__main__":
     main()

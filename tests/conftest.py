@@ -128,6 +128,7 @@ def tiny_stream() -> ResidualStream:
 def bundled_model() -> tuple[ResidualStream, PreTrainedTokenizerBase]:
     """The bundled model and its tokenizer."""
     from sae_match import bundled
-    from sae_match.model.loading import ModelSettings, load_model
+    from sae_match.model.loading import load_model
+    from sae_match.model.settings import ModelSettings
 
     return load_model(ModelSettings(bundled.path("model")))

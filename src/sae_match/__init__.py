@@ -1,9 +1,40 @@
 """SAE Match: which feature of one layer's sparse autoencoder is which feature of the next's."""
 
-from sae_match.matching.composition import compose
-from sae_match.matching.matching import Matching, match
-from sae_match.saes.folding import fold_decoder_norm, fold_threshold
-from sae_match.saes.formats import load_sae
-from sae_match.saes.sae import SAE
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    __version__: str
+    from sae_match.matching.composition import compose
+    from sae_match.matching.matching import match
+    from sae_match.matching.result import Matching
+    from sae_match.saes.folding import fold_decoder_norm, fold_threshold
+    from sae_match.saes.formats import load_sae
+    from sae_match.saes.sae import SAE
 
 __all__ = ["SAE", "Matching", "compose", "fold_decoder_norm", "fold_threshold", "load_sae", "match"]
+
+# Imported when they are asked for: a program that only says what it can be told does without torch.
+_MODULES = {
+    "SAE": "saes.sae",
+    "Matching": "matching.result",
+    "compose": "matching.composition",
+    "fold_decoder_norm": "saes.folding",
+    "fold_threshold": "saes.folding",
+    "load_sae": "saes.formats",
+    "match": "matching.matching",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        return import_module(f"{__name__}.version").version()
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found: object = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})

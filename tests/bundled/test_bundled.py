@@ -8,7 +8,8 @@ import torch
 from sae_match import bundled, fold_threshold, load_sae, match
 from sae_match.matching.similarity import decoder_cosine, rotated
 from sae_match.saes.formats import gemma_scope
-from sae_match.text.batches import SourceSettings, training_texts
+from sae_match.text.batches import training_texts
+from sae_match.text.settings import SourceSettings
 from sae_match.training.crops import RandomCrops, tokenise
 
 FOLDER = Path(bundled.path("saes"))

@@ -3,17 +3,8 @@ import torch
 
 from sae_match import fold_threshold, match
 from sae_match.errors import UserError
-from sae_match.evaluation.arms import (
-    ARMS,
-    CLEAN,
-    FITTED_ARMS,
-    MATCHING_ARMS,
-    Stage,
-    checked_arms,
-    order_of,
-    quantile_of,
-    stand_in,
-)
+from sae_match.evaluation.arm_names import ARMS, CLEAN, FITTED_ARMS, MATCHING_ARMS, checked_arms, order_of, quantile_of
+from sae_match.evaluation.arms import Stage, stand_in
 from sae_match.evaluation.fitting import LinearMap
 from sae_match.evaluation.transport import Transport, cheapest
 from sae_match.matching import baselines

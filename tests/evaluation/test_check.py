@@ -16,13 +16,13 @@ import torch
 from transformers import Gemma2Config
 
 from sae_match import bundled
-from sae_match.evaluation.arms import ARMS
+from sae_match.evaluation.arm_names import ARMS
 from sae_match.evaluation.check import check
-from sae_match.matching.matching import MatcherSettings
-from sae_match.model.loading import ModelSettings
+from sae_match.matching.settings import MatcherSettings
+from sae_match.model.settings import ModelSettings
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.formats import sae_lens
-from sae_match.text.batches import SourceSettings, TextSettings
+from sae_match.text.settings import SourceSettings, TextSettings
 from tests.conftest import ROOT
 
 SAE_BYTES = 302_131_416

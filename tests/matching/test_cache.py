@@ -9,7 +9,8 @@ import torch
 from sae_match.errors import UserError
 from sae_match.matching import cache as cache_module
 from sae_match.matching.cache import MatchingCache
-from sae_match.matching.matching import MatcherSettings, match
+from sae_match.matching.matching import match
+from sae_match.matching.settings import MatcherSettings
 from tests.conftest import random_sae
 
 

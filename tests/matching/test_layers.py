@@ -4,7 +4,7 @@ from sae_match import Matching
 from sae_match.errors import UserError
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.layers import LayerMatcher, by_target, save_matching
-from sae_match.matching.matching import MatcherSettings
+from sae_match.matching.settings import MatcherSettings
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.formats import gemma_scope
 

@@ -7,7 +7,7 @@ import torch
 from sae_match import SAE, match
 from sae_match.errors import UserError
 from sae_match.matching.cost import TERMS, feature_vectors, term_weights
-from sae_match.matching.matching import MatcherSettings
+from sae_match.matching.settings import MatcherSettings
 from sae_match.saes.folding import fold_scale
 from tests.matching.problems import SOLVERS, naive_costs, noisy_copy, normal, optimum, plain, repeated, sae_of_rows
 

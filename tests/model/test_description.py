@@ -2,8 +2,8 @@ import pytest
 
 from sae_match.errors import UserError
 from sae_match.model.description import describe_model
-from sae_match.model.loading import ModelSettings
 from sae_match.model.residual_stream import ResidualStream
+from sae_match.model.settings import ModelSettings
 from tests.model.architectures import ARCHITECTURES, HIDDEN, LAYERS, VOCABULARY, random_model
 
 

@@ -8,8 +8,9 @@ from transformers import AutoTokenizer
 
 from sae_match import bundled
 from sae_match.errors import UserError
-from sae_match.model.loading import ModelSettings, load_model, refuse_longer_text
+from sae_match.model.loading import load_model, refuse_longer_text
 from sae_match.model.residual_stream import ResidualStream
+from sae_match.model.settings import ModelSettings
 from tests.model.architectures import random_model
 
 

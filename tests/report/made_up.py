@@ -4,7 +4,7 @@ import math
 
 import pyarrow as pa
 
-from sae_match.evaluation.arms import ARMS
+from sae_match.evaluation.arm_names import ARMS
 from sae_match.evaluation.statistics.results import Result, Results, SpanResult
 
 METRICS = ("explained_variance", "delta_loss", "matching_score")

@@ -4,7 +4,7 @@ from copy import deepcopy
 
 from omegaconf import OmegaConf
 
-from sae_match.evaluation.arms import CLEAN
+from sae_match.evaluation.arm_names import CLEAN
 from sae_match.evaluation.statistics.results import Results, save_spans
 from tests.report.made_up import PAIRS, VALUES, results, spans
 

@@ -12,13 +12,8 @@ from sae_match import Matching
 from sae_match.errors import UserError
 from sae_match.evaluation.statistics.results import save_spans
 from sae_match.report.tables import charts, summary
-from sae_match.report.tracking.wandb_logging import (
-    LoggerSettings,
-    log_files,
-    log_validation,
-    open_logger,
-    where_to_look,
-)
+from sae_match.report.tracking.settings import LoggerSettings
+from sae_match.report.tracking.wandb_logging import log_files, log_validation, open_logger, where_to_look
 from sae_match.report.validation.figures import pictures
 from sae_match.report.validation.pairs import sampled, save_tables
 from tests import programs

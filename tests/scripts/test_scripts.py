@@ -3,7 +3,7 @@
 import pytest
 
 from sae_match import Matching
-from sae_match.evaluation.arms import ARMS
+from sae_match.evaluation.arm_names import ARMS
 from sae_match.evaluation.statistics.results import Results
 from tests.scripts.as_a_user import FAST, assert_refused, run
 

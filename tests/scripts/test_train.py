@@ -20,7 +20,8 @@ from transformers import (
 from sae_match import bundled
 from sae_match.evaluation.statistics.results import Results
 from sae_match.text.documents import in_part
-from sae_match.text.sources import SourceSettings, open_source
+from sae_match.text.settings import SourceSettings
+from sae_match.text.sources import open_source
 from tests.scripts.as_a_user import FAST, assert_refused, run, start
 
 # Steps of a moment on a random model, with a buffer that is filled several times.

@@ -5,7 +5,8 @@ from omegaconf import OmegaConf
 
 from sae_match.errors import UserError
 from sae_match.saes.collection import SAECollection
-from sae_match.semantics.descriptions import DescriptionSettings, open_descriptions
+from sae_match.semantics.descriptions import open_descriptions
+from sae_match.semantics.settings import DescriptionSettings
 from tests.semantics.mini_neuronpedia import FOLDER, MODEL, SOURCE, MiniNeuronpedia, export, lines, row
 
 OTHER = "21-gemmascope-res-16k"

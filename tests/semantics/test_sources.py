@@ -5,7 +5,7 @@ import torch
 
 from sae_match import bundled
 from sae_match.errors import UserError
-from sae_match.model.loading import ModelSettings
+from sae_match.model.settings import ModelSettings
 from sae_match.semantics.collecting import collect
 from sae_match.semantics.contexts import Contexts
 from sae_match.semantics.passages import Passages

@@ -9,16 +9,10 @@ from sae_match.errors import UserError
 from sae_match.matching import baselines
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.layers import LayerMatcher
-from sae_match.matching.matching import MatcherSettings
+from sae_match.matching.settings import MatcherSettings
 from sae_match.semantics.questions import all_eligible
-from sae_match.semantics.study import (
-    StudySettings,
-    chosen_layers,
-    eligible_of,
-    matchings_of,
-    questions_of,
-    starting_layers,
-)
+from sae_match.semantics.settings import StudySettings
+from sae_match.semantics.study import chosen_layers, eligible_of, matchings_of, questions_of, starting_layers
 from tests.evaluation.validating import saved
 
 LAYERS = [1, 2, 3, 4]

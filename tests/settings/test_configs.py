@@ -13,7 +13,7 @@ from sae_match.settings.judge import JudgeStudySettings
 from sae_match.settings.match import MatchSettings
 from sae_match.settings.report import DashboardSettings, ReportSettings
 from sae_match.settings.schema import TrainSettings, ValidateSettings
-from sae_match.training.language_model.training import LanguageModelSettings
+from sae_match.training.language_model.settings import LanguageModelSettings
 from sae_match.training.sae_settings import SAETrainingSettings
 from tests.conftest import ROOT
 

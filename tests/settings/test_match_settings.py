@@ -3,9 +3,9 @@
 import pytest
 
 from sae_match.errors import UserError
-from sae_match.matching.matching import MatcherSettings
+from sae_match.matching.settings import MatcherSettings
+from sae_match.saes.settings import SAESettings
 from sae_match.settings.match import MatchSettings
-from sae_match.settings.saes import SAESettings
 
 FOUR_LAYERS = {layer: {} for layer in ("0", "1", "2", "5")}
 ALL = [(0, 1), (0, 2), (0, 5), (1, 2), (1, 5), (2, 5)]

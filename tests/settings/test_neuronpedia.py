@@ -9,9 +9,9 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 
 from sae_match.errors import UserError
+from sae_match.saes.settings import NeuronpediaSettings, SAESettings
 from sae_match.settings.entry import register, typed
 from sae_match.settings.match import MatchSettings
-from sae_match.settings.saes import NeuronpediaSettings, SAESettings
 from tests.conftest import ROOT
 
 GEMMA_SCOPE = "gemma-scope-{}-pt-{}-canonical"

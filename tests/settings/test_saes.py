@@ -5,9 +5,9 @@ from hydra import compose, initialize_config_dir
 
 from sae_match.errors import UserError
 from sae_match.saes.formats import FORMATS
+from sae_match.saes.settings import SAESettings
 from sae_match.settings.entry import register, typed
 from sae_match.settings.match import MatchSettings
-from sae_match.settings.saes import SAESettings
 from tests.conftest import ROOT
 
 # Average L0s that exist for Gemma 2 2B, residual stream, 16k and 65k features, layers 0 to 25.

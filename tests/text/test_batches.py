@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from sae_match.errors import UserError
-from sae_match.text.batches import SourceSettings, TextData, TextSettings, bos_id, draw_documents, pad, token_ids
+from sae_match.text.batches import TextData, bos_id, draw_documents, pad, token_ids
 from sae_match.text.documents import Document, cut_into_passages, in_part
+from sae_match.text.settings import SourceSettings, TextSettings
 from sae_match.text.sources import open_source
 
 SOURCES = {"prose": SourceSettings("sotu"), "code": SourceSettings("stdlib")}

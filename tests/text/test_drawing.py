@@ -8,7 +8,8 @@ from sae_match.errors import UserError
 from sae_match.text.documents import PARTS, part_of
 from sae_match.text.drawing import in_seeded_order, works_of_part
 from sae_match.text.files import TextFile
-from sae_match.text.sources import SourceSettings, open_source
+from sae_match.text.settings import SourceSettings
+from sae_match.text.sources import open_source
 
 
 @pytest.fixture

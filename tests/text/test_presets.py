@@ -7,7 +7,8 @@ from sae_match.errors import UserError
 from sae_match.settings.entry import register, typed
 from sae_match.settings.schema import ValidateSettings
 from sae_match.text.batches import TextData
-from sae_match.text.sources import SourceSettings, open_source, refuse_impossible
+from sae_match.text.settings import SourceSettings, refuse_impossible_source
+from sae_match.text.sources import open_source
 from tests.conftest import ROOT
 
 CONF = ROOT / "conf"
@@ -32,7 +33,7 @@ def test_no_preset_is_impossible(preset):
     assert settings.datasets
     assert not settings.packing
     for source in settings.datasets.values():
-        refuse_impossible(source)
+        refuse_impossible_source(source)
 
 
 def test_the_bundled_text_is_unchanged():

@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from sae_match.errors import UserError
-from sae_match.text.sources import SOURCES, SourceSettings, describe, open_source, passage_length
+from sae_match.text.settings import SOURCES, SourceSettings, passage_length
+from sae_match.text.sources import describe, open_source
 
 
 def write_lines(path, texts, key="text"):

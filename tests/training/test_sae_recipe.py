@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from sae_match import load_sae
 from sae_match.errors import UserError
-from sae_match.settings.saes import SAESettings
+from sae_match.saes.settings import SAESettings
 from sae_match.training.activations import ActivationBatches
 from sae_match.training.sae_recipe import SAERecipe
 from sae_match.training.sae_settings import SAETrainingSettings, settled

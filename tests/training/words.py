@@ -7,8 +7,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from sae_match.model.residual_stream import ResidualStream
-from sae_match.text.batches import TextSettings
-from sae_match.text.sources import SourceSettings
+from sae_match.text.settings import SourceSettings, TextSettings
 
 WORDS = ("<bos>", "<pad>", *(f"w{number}" for number in range(48)))
 

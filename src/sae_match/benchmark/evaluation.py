@@ -4,7 +4,6 @@ import csv
 import math
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from sae_match import bundled
 from sae_match.benchmark import naive
 from sae_match.benchmark.measuring import Case, Figure, in_own_process, peak_gigabytes
 from sae_match.errors import UserError
-from sae_match.evaluation.arms import (
+from sae_match.evaluation.arm_names import (
     COMPOSED,
     LAYER_DROP,
     LINEAR_MAP,
@@ -35,11 +34,13 @@ from sae_match.evaluation.statistics.bootstrap import document_weights
 from sae_match.evaluation.statistics.results import Results
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.cache import MatchingCache
-from sae_match.matching.matching import MatcherSettings
-from sae_match.model.loading import ModelSettings, load_model
+from sae_match.matching.settings import MatcherSettings
+from sae_match.model.loading import load_model
+from sae_match.model.settings import ModelSettings
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.formats import gemma_scope
-from sae_match.text.batches import SourceSettings, TextData, TextSettings
+from sae_match.text.batches import TextData
+from sae_match.text.settings import SourceSettings, TextSettings
 
 _DOCUMENTS, _BATCH = 32, 16
 _FEW, _MANY = 16, 256
@@ -50,13 +51,13 @@ _TIMES = "x"
 _NAME = "the bundled model, every arm of 7 pairs"
 
 
-def cases(script: Path) -> dict[str, Case]:
+def cases(validate: Sequence[str]) -> dict[str, Case]:
     """Every case by name.
 
     Args:
-        script: `scripts/validate.py`, which is run as users run it.
+        validate: Command of a validation, as users run it.
     """
-    return {"ladder": ladder, "processes": partial(processes, script), "documents": documents}
+    return {"ladder": ladder, "processes": partial(processes, validate), "documents": documents}
 
 
 def ladder() -> list[Figure]:
@@ -85,7 +86,7 @@ def ladder() -> list[Figure]:
     ]
 
 
-def processes(script: Path) -> list[Figure]:
+def processes(validate: Sequence[str]) -> list[Figure]:
     """Results of two processes beside those of one, with as many threads for each."""
     text = [
         "text.documents=8",
@@ -98,7 +99,7 @@ def processes(script: Path) -> list[Figure]:
         both = []
         for name in ("default", "ddp"):
             run = Path(folder) / name
-            command = [sys.executable, str(script), *text, f"trainer={name}", f"cache_dir={folder}/matchings"]
+            command = [*validate, *text, f"trainer={name}", f"cache_dir={folder}/matchings"]
             done = subprocess.run(
                 [*command, f"hydra.run.dir={run}", "trainer.progress=false"],
                 env={**os.environ, "OMP_NUM_THREADS": "1"},

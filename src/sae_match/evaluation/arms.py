@@ -1,54 +1,22 @@
 """The arms: everything that can stand in for the residual `x_t` of a target layer (`method.md`)."""
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sae_match.errors import UserError
-from sae_match.evaluation.fitting import LinearMap
-from sae_match.evaluation.transport import Transport
-from sae_match.saes.sae import SAE
-
-CLEAN = "clean"
-LAYER_DROP = "layer_drop"
-RECONSTRUCT_TARGET = "reconstruct_target"
-RECONSTRUCT_SOURCE = "reconstruct_source"
-LINEAR_MAP = "linear_map"
-LINEAR_MAP_SAE = "linear_map_sae"
-MATCHED = "matched"
-MATCHED_UNFOLDED = "matched_unfolded"
-COMPOSED = "composed"
-COACTIVATION = "coactivation"
-NEAREST = "nearest"
-IDENTITY = "identity"
-RANDOM = "random"
-
-#: Arms that send features through a matching, and can be asked for a matching score.
-MATCHING_ARMS = (MATCHED, MATCHED_UNFOLDED, COMPOSED, COACTIVATION, NEAREST, IDENTITY, RANDOM)
-#: Arms that are fitted on text that is never evaluated.
-FITTED_ARMS = (LINEAR_MAP, LINEAR_MAP_SAE, COACTIVATION)
-#: Every arm with a name of its own, in the order in which tables show them.
-ARMS = (
-    RECONSTRUCT_TARGET,
-    RECONSTRUCT_SOURCE,
+from sae_match.evaluation.arm_names import (
     LAYER_DROP,
     LINEAR_MAP,
     LINEAR_MAP_SAE,
     MATCHED,
-    MATCHED_UNFOLDED,
-    COMPOSED,
-    COACTIVATION,
-    NEAREST,
-    IDENTITY,
-    RANDOM,
+    RECONSTRUCT_SOURCE,
+    RECONSTRUCT_TARGET,
 )
-#: Arms in which the cheapest pairs only are matched, such as `quantile_0.5`, stand before `identity`.
-_QUANTILE = re.compile(r"quantile_(\d+(?:\.\d+)?|\.\d+|-.*)")
-_AFTER = ARMS.index(IDENTITY)
+from sae_match.evaluation.fitting import LinearMap
+from sae_match.evaluation.transport import Transport
+from sae_match.saes.sae import SAE
 
 
 @dataclass(frozen=True)
@@ -83,57 +51,6 @@ def stand_in(arm: str, at: Stage) -> Float[Tensor, "tokens d_in"]:
     if arm in at.cheap:
         return _by_quantile(at, at.cheap[arm])
     return at.target.decode(at.transports[arm](at.f_source, at.target.d_sae))
-
-
-def order_of(arm: str) -> tuple[int, float]:
-    """Where an arm stands in tables; one that another version has measured stands last."""
-    if arm == CLEAN:
-        return -1, 0.0
-    quantile = quantile_of(arm)
-    if quantile is not None:
-        return _AFTER, quantile - 2
-    return (ARMS.index(arm) if arm in ARMS else len(ARMS)), 0.0
-
-
-def quantile_of(arm: str) -> float | None:
-    """The `q` of an arm `quantile_q`; none for other arms."""
-    match = _QUANTILE.fullmatch(arm)
-    return None if match is None else float(match[1])
-
-
-def checked_arms(names: list[str]) -> list[str]:
-    """The asked-for arms in table order.
-
-    Raises:
-        UserError: If one does not exist; the message offers the nearest.
-    """
-    if not names:
-        raise UserError(f"evaluation.arms is empty; choose among {', '.join(ARMS)}")
-    for name in names:
-        _refuse_unknown(name)
-    return sorted({_spelt(name): None for name in names}, key=order_of)
-
-
-def _spelt(name: str) -> str:
-    """An arm's name in one spelling: `quantile_.50` is `quantile_0.5`."""
-    quantile = quantile_of(name)
-    return name if quantile is None else f"quantile_{quantile:g}"
-
-
-def _refuse_unknown(name: str) -> None:
-    match = _QUANTILE.fullmatch(name)
-    if match is not None:
-        try:
-            inside = not match[1].startswith("-") and float(match[1]) <= 1
-        except ValueError:
-            inside = False
-        if not inside:
-            raise UserError(f"arm {name!r}: the quantile must lie between 0 and 1, as in quantile_0.5")
-    elif name not in ARMS:
-        near = get_close_matches(name, (*ARMS, "quantile_0.5"), n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        known = f"{', '.join(ARMS)}, quantile_Q"
-        raise UserError(f"unknown arm {name!r}; {hint}There are {known} ({CLEAN} is always there)")
 
 
 def _by_quantile(at: Stage, cheap: Bool[Tensor, " n_source"]) -> Float[Tensor, "tokens d_in"]:

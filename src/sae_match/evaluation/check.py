@@ -12,14 +12,15 @@ from rich.console import Console
 from sae_match.errors import UserError
 from sae_match.evaluation.plan import Pair, PassPlan, pairs_at, residual_bytes, twins_among
 from sae_match.hub import UnansweredError
-from sae_match.matching.matching import MatcherSettings
 from sae_match.matching.planning import GIGABYTE, Solver, free_memory, planned
+from sae_match.matching.settings import MatcherSettings
 from sae_match.model.description import ModelDescription, describe_model
-from sae_match.model.loading import DTYPES, ModelSettings, refuse_beyond
+from sae_match.model.loading import DTYPES, refuse_beyond
+from sae_match.model.settings import ModelSettings
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.formats import SAEDescription, SAEFile
 from sae_match.saes.sites import checked_site
-from sae_match.text.batches import TextSettings
+from sae_match.text.settings import TextSettings
 from sae_match.text.sources import describe
 
 # Passes over all pairs that a matching usually takes.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from sae_match.evaluation.arms import COACTIVATION, LINEAR_MAP, LINEAR_MAP_SAE
+from sae_match.evaluation.arm_names import COACTIVATION, LINEAR_MAP, LINEAR_MAP_SAE
 from sae_match.evaluation.fitting import ActivityRecord, LeastSquares, LinearMap
 from sae_match.evaluation.measuring import BatchMeasurement, Subject
 from sae_match.evaluation.plan import Pair

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from sae_match.errors import UserError
-from sae_match.evaluation.arms import (
+from sae_match.evaluation.arm_names import (
     COACTIVATION,
     COMPOSED,
     IDENTITY,
@@ -30,7 +30,8 @@ from sae_match.matching.cache import MatchingCache
 from sae_match.matching.composition import compose
 from sae_match.matching.cost import Metric
 from sae_match.matching.layers import PairWatch, by_target, match_layers
-from sae_match.matching.matching import MatcherSettings, Matching
+from sae_match.matching.result import Matching
+from sae_match.matching.settings import MatcherSettings
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.folding import Fold, natural_fold
 from sae_match.saes.sae import SAE

@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from sae_match.evaluation.arms import RECONSTRUCT_TARGET, Stage, stand_in
+from sae_match.evaluation.arm_names import RECONSTRUCT_TARGET
+from sae_match.evaluation.arms import Stage, stand_in
 from sae_match.evaluation.fitting import LinearMap
 from sae_match.evaluation.matchings import PairMatchings
 from sae_match.evaluation.plan import Pair, arms_of

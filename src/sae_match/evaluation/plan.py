@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sae_match.errors import UserError
-from sae_match.evaluation.arms import COMPOSED, MATCHED, MATCHED_UNFOLDED, RECONSTRUCT_TARGET
+from sae_match.evaluation.arm_names import COMPOSED, MATCHED, MATCHED_UNFOLDED, RECONSTRUCT_TARGET
+from sae_match.evaluation.settings import refuse_impossible_spans
 from sae_match.model.description import ModelDescription
 from sae_match.saes.collection import SAECollection
 
@@ -20,8 +21,7 @@ def pairs_at(collection: SAECollection, spans: Sequence[int]) -> list[Pair]:
     Raises:
         UserError: If a span is below one, or there is no pair.
     """
-    if not spans or any(span < 1 for span in spans):
-        raise UserError(f"evaluation.spans must be distances of at least 1, got {list(spans)}")
+    refuse_impossible_spans(spans)
     layers = sorted(collection.layers)
     pairs = [(layer, layer + span) for layer in layers for span in sorted(set(spans)) if layer + span in layers]
     if not pairs:

@@ -1,10 +1,11 @@
 """What a validation can be told to measure."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sae_match.errors import UserError
-from sae_match.evaluation.arms import ARMS
+from sae_match.evaluation.arm_names import ARMS, FITTED_ARMS, checked_arms
 
 
 @dataclass
@@ -27,14 +28,31 @@ class EvaluationSettings:
     seed: int = 0
     memory: float | None = None
 
+    def __post_init__(self) -> None:
+        refuse_impossible(self)
+
 
 def refuse_impossible(settings: EvaluationSettings) -> None:
-    """Check numbers.
+    """Check names and numbers.
 
     Raises:
         UserError: If one cannot be.
     """
+    arms = checked_arms(settings.arms)
+    refuse_impossible_spans(settings.spans)
+    if set(arms) & set(FITTED_ARMS) and settings.fitting_documents < 1:
+        raise UserError(f"evaluation.fitting_documents must be at least 1, got {settings.fitting_documents}")
     if settings.memory is not None and not 0 < settings.memory < math.inf:
         raise UserError(f"evaluation.memory must be a positive number of gigabytes, got {settings.memory}")
     if not 0 <= settings.seed < 2**62:
         raise UserError(f"evaluation.seed must lie in 0 … 2^62 - 1, got {settings.seed}")
+
+
+def refuse_impossible_spans(spans: Sequence[int]) -> None:
+    """Check distances of layers.
+
+    Raises:
+        UserError: If there are none, or one is below one.
+    """
+    if not spans or any(span < 1 for span in spans):
+        raise UserError(f"evaluation.spans must be distances of at least 1, got {list(spans)}")

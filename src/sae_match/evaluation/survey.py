@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from sae_match.evaluation.arms import LINEAR_MAP_SAE, stand_in
+from sae_match.evaluation.arm_names import LINEAR_MAP_SAE
+from sae_match.evaluation.arms import stand_in
 from sae_match.evaluation.measuring import BatchMeasurement, Features, Subject
 from sae_match.evaluation.plan import Pair, arms_of
 from sae_match.evaluation.statistics.tally import ArmKey, LayerKey, Layout

@@ -15,7 +15,7 @@ import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from sae_match.errors import UserError
-from sae_match.evaluation.arms import COACTIVATION, FITTED_ARMS, LINEAR_MAP, LINEAR_MAP_SAE, MATCHED, checked_arms
+from sae_match.evaluation.arm_names import COACTIVATION, FITTED_ARMS, LINEAR_MAP, LINEAR_MAP_SAE, MATCHED, checked_arms
 from sae_match.evaluation.fitting import refuse_common_documents, refuse_too_few
 from sae_match.evaluation.fitting_pass import fit
 from sae_match.evaluation.matchings import PairMatcher, PairMatchings, fold_of
@@ -31,8 +31,9 @@ from sae_match.evaluation.survey import Observer, Survey, surveyed
 from sae_match.evaluation.transport import Transport
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.layers import PairWatch, save_matching, unwatched
-from sae_match.matching.matching import MatcherSettings, Matching
 from sae_match.matching.planning import GIGABYTE, free_memory
+from sae_match.matching.result import Matching
+from sae_match.matching.settings import MatcherSettings
 from sae_match.model.fingerprint import fingerprint
 from sae_match.model.fit import refuse_layers_beyond, refuse_other_width
 from sae_match.model.residual_stream import ResidualStream

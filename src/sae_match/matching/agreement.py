@@ -7,9 +7,9 @@ from typing import cast
 from sae_match.errors import UserError
 from sae_match.matching.composition import compose
 from sae_match.matching.cost import Metric, feature_vectors, term_weights
-from sae_match.matching.matching import MatcherSettings
 from sae_match.matching.pair_costs import pair_costs
 from sae_match.matching.result import Matching
+from sae_match.matching.settings import MatcherSettings
 from sae_match.saes.folding import Fold
 from sae_match.saes.sae import SAE
 

@@ -13,9 +13,10 @@ from filelock import FileLock, Timeout
 
 from sae_match.errors import UserError
 from sae_match.files import make_writable
-from sae_match.matching.matching import MatcherSettings, match
+from sae_match.matching.matching import match
 from sae_match.matching.planning import refuse_unknown_means
 from sae_match.matching.result import Matching
+from sae_match.matching.settings import MatcherSettings
 from sae_match.matching.solving import Watch
 from sae_match.matching.storage import FORMAT_VERSION
 from sae_match.saes.sae import SAE

@@ -1,10 +1,9 @@
 """From two SAEs to pairwise costs: every cost is a squared distance of feature vectors (Eq. 3)."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int64
@@ -12,37 +11,17 @@ from torch import Tensor
 
 from sae_match.errors import UserError
 from sae_match.matching.arithmetic import squares_of_rows
+from sae_match.matching.settings import TERMS, Metric, Term, refuse_unknown_metric, term_weights
 from sae_match.saes.folding import Fold, folding_scale
 from sae_match.saes.sae import SAE
 
-Term = Literal["W_enc", "b_enc", "W_dec"]
-Metric = Literal["mse", "cosine"]
-TERMS: tuple[Term, ...] = ("W_enc", "b_enc", "W_dec")
+__all__ = ["TERMS", "UNIT", "FeatureVectors", "Metric", "Term", "feature_vectors", "term_weights"]
 
 UNIT = torch.finfo(torch.float64).eps / 2
 """Unit roundoff of float64."""
 
 # Few enough rows that a block of float64 vectors stays near the processor.
 _ROWS_PER_BLOCK = 256
-
-
-def term_weights(terms: Sequence[str] | Mapping[str, float]) -> dict[Term, float]:
-    """Weights by term, in a fixed order; a plain sequence of terms, or one term, means weight one each.
-
-    Raises:
-        UserError: If a term is unknown, none has weight, or a weight is negative or not finite.
-    """
-    several = [terms] if isinstance(terms, str) else terms
-    given = dict(several) if isinstance(several, Mapping) else dict.fromkeys(several, 1.0)
-    for name, weight in given.items():
-        if name not in TERMS:
-            raise UserError(f"unknown term {name!r}; there are {', '.join(TERMS)}")
-        if not isinstance(weight, int | float) or not (math.isfinite(weight) and weight >= 0):
-            raise UserError(f"the weight of {name} must be finite and not negative, got {weight!r}")
-    weights = {term: float(given[term]) for term in TERMS if given.get(term, 0.0) > 0}
-    if not weights:
-        raise UserError(f"no term to match by; choose among {', '.join(TERMS)}")
-    return weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,13 +160,12 @@ def feature_vectors(
         names=tuple(terms),
     )
     lengths = vectors.squares.sqrt()
+    refuse_unknown_metric(metric)
     if metric == "cosine":
         if (lengths == 0).any():
             raise UserError(f"feature {int((lengths == 0).nonzero()[0, 0])} is zero in all terms and has no cosine")
         factors = tuple(factor / (lengths * math.sqrt(2)) for factor in vectors.factors)
         vectors = FeatureVectors(vectors.parts, factors, vectors.names)
-    elif metric != "mse":
-        raise UserError(f"unknown metric {metric!r}; there are mse, cosine")
     return vectors if keep is None else vectors.selected(keep)
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from sae_match.errors import UserError
 from sae_match.matching.agreement import priced
 from sae_match.matching.cache import MatchingCache
-from sae_match.matching.matching import MatcherSettings
 from sae_match.matching.result import Matching
+from sae_match.matching.settings import MatcherSettings
 from sae_match.matching.solving import Status
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.sae import SAE

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -19,43 +19,12 @@ from sae_match.matching.cost import TERMS, FeatureVectors, Metric, feature_vecto
 from sae_match.matching.pair_costs import pair_costs
 from sae_match.matching.planning import Solver, planned
 from sae_match.matching.result import Matching
+from sae_match.matching.settings import MatcherSettings, refuse_impossible_bounds
 from sae_match.matching.solving import Watch, solve
 from sae_match.saes.folding import Fold
 from sae_match.saes.sae import SAE
 
 __all__ = ["MatcherSettings", "Matching", "match"]
-
-
-@dataclass
-class MatcherSettings:
-    """The arguments of `match`, as a value that can be configured, compared and hashed.
-
-    Attributes:
-        fold: `threshold`, `decoder_norm` or `none`.
-        terms: Weight of each of `W_enc`, `b_enc`, `W_dec`; a term of weight zero plays no part.
-        metric: `mse` (squared distance) or `cosine`.
-        rejection_cost: A pair survives only if it costs less; none by default.
-        tolerance: Relative gap between cost and bound that is good enough.
-        solver: `auto`, `dense` or `sparse`.
-        memory: Budget in gigabytes of what the solver adds; by default a share of what is free.
-        device: `cpu`, `cuda`, …, or `auto`: a GPU where there is one.
-        precision: Of the sparse solver's first passes: `auto`, `bfloat16`, `float32` or `float64`.
-    """
-
-    fold: str = "threshold"
-    terms: dict[str, float] = field(default_factory=lambda: dict.fromkeys(TERMS, 1.0))
-    metric: str = "mse"
-    rejection_cost: float | None = None
-    tolerance: float = 1e-6
-    solver: str = "auto"
-    memory: float | None = None
-    device: str = "auto"
-    precision: str = "auto"
-
-    def identity(self) -> dict[str, object]:
-        """What the matching depends on; the other settings only change how it is found."""
-        means = ("solver", "memory", "device", "precision")
-        return {name: value for name, value in asdict(self).items() if name not in means}
 
 
 def match(
@@ -236,7 +205,4 @@ def _refuse_unfit(
             raise UserError(f"{side}_mask must be bool [{sae.d_sae}], got {mask.dtype} {list(mask.shape)}")
         if not mask.any():
             raise UserError(f"{side}_mask leaves none of {sae.d_sae} features to match")
-    if rejection_cost is not None and not (math.isfinite(rejection_cost) and rejection_cost >= 0):
-        raise UserError(f"the rejection cost must be finite and not negative, got {rejection_cost}")
-    if not 0 <= tolerance < 1:
-        raise UserError(f"the tolerance must be at least 0 and below 1, got {tolerance}")
+    refuse_impossible_bounds(rejection_cost, tolerance)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Literal
 
 import torch
 
@@ -14,10 +13,21 @@ from sae_match.errors import UserError
 from sae_match.matching.cost import FeatureVectors
 from sae_match.matching.dense import DensePricer
 from sae_match.matching.pricing import Pricer
+from sae_match.matching.settings import PRECISION_NAMES, Solver, refuse_unknown_means
 from sae_match.matching.sparse import SparsePricer
 
-Solver = Literal["auto", "dense", "sparse"]
-PRECISIONS = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch.float64}
+__all__ = [
+    "GIGABYTE",
+    "PRECISIONS",
+    "Plan",
+    "Solver",
+    "fast_precision",
+    "free_memory",
+    "planned",
+    "refuse_unknown_means",
+]
+
+PRECISIONS: dict[str, torch.dtype] = {name: getattr(torch, name) for name in PRECISION_NAMES}
 
 GIGABYTE = 2**30
 # Up to so many pairs a float64 matrix is made faster than the sparse solver has set out.
@@ -99,20 +109,6 @@ def planned(
         raise UserError(_needs("sparse", fixed + _block_bytes(block, first), budget))
     why = "as asked" if solver == "sparse" else f"a matrix of {size} takes {dense_bytes / GIGABYTE:.2g} GB"
     return Plan("sparse", (first, *finer), block, f"{why}; passes in {str(first).removeprefix('torch.')}")
-
-
-def refuse_unknown_means(solver: str, precision: str, memory: float | None) -> None:
-    """Look at choices that do not depend on the problem.
-
-    Raises:
-        UserError: If one does not exist.
-    """
-    if solver not in ("auto", "dense", "sparse"):
-        raise UserError(f"no solver {solver!r}; use 'dense', 'sparse' or 'auto'")
-    if precision != "auto" and precision not in PRECISIONS:
-        raise UserError(f"unknown precision {precision!r}; there are auto, {', '.join(PRECISIONS)}")
-    if memory is not None and not memory > 0:
-        raise UserError(f"the memory budget must be positive, got {memory} GB")
 
 
 def free_memory(device: torch.device) -> int:

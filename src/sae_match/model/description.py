@@ -13,7 +13,8 @@ from transformers.utils.hub import cached_file
 from sae_match.errors import UserError
 from sae_match.hub import hub_errors
 from sae_match.model.anatomy import Anatomy
-from sae_match.model.loading import DTYPES, ModelSettings
+from sae_match.model.loading import DTYPES
+from sae_match.model.settings import ModelSettings
 from sae_match.saes.sites import SITES, Site
 
 _WEIGHTS = (".safetensors", ".bin")

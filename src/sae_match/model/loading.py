@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -16,38 +15,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from sae_match.errors import UserError
 from sae_match.hub import hub_errors
 from sae_match.model.residual_stream import ResidualStream
+from sae_match.model.settings import DTYPE_NAMES, ModelSettings, refuse_unknown_dtype
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in DTYPE_NAMES}
 #: Where a user names the language model.
 SOURCE = "model.source"
 # Token ids that every vocabulary has; few, because all that is asked is whether two ways agree.
 _PROBE = ((0, 1, 2, 3, 4),)
-
-
-@dataclass
-class ModelSettings:
-    """Which language model.
-
-    Attributes:
-        source: Folder or hub repository.
-        revision: Commit, tag or branch of the repository.
-        dtype: `float32` or `bfloat16`; float16 overflows in the residual streams of today's models.
-        attention: Attention implementation, such as `eager` or `sdpa`; the model's own choice if none is
-            given. Gemma 2's soft cap asks for `eager`.
-        device_map: `auto` spreads a model that does not fit one device over all there are, and over main
-            memory; by default it goes where the trainer is.
-    """
-
-    source: str
-    revision: str | None = None
-    dtype: str = "float32"
-    attention: str | None = None
-    device_map: str | None = None
-
-    @property
-    def location(self) -> str:
-        """The source as libraries take it: they do not know what `~` stands for."""
-        return str(Path(self.source).expanduser()) if self.source.startswith("~") else self.source
 
 
 def load_model(settings: ModelSettings) -> tuple[ResidualStream, PreTrainedTokenizerBase]:
@@ -57,8 +31,7 @@ def load_model(settings: ModelSettings) -> tuple[ResidualStream, PreTrainedToken
         UserError: If the model cannot be found or fetched, its dtype is not one of `DTYPES`, or it is
             built in a way that resuming it from a layer would not be exact.
     """
-    if settings.dtype not in DTYPES:
-        raise UserError(f"model.dtype must be one of {', '.join(DTYPES)}, got {settings.dtype!r}")
+    refuse_unknown_dtype(settings.dtype)
     tokenizer = load_tokenizer(settings)
     options: dict[str, Any] = {"dtype": DTYPES[settings.dtype]}
     if settings.attention is not None:

@@ -7,11 +7,11 @@ import torch
 from lightning.pytorch.loggers import Logger
 from rich.console import Console
 
-from sae_match.evaluation.arms import CLEAN, COACTIVATION
+from sae_match.evaluation.arm_names import CLEAN, COACTIVATION
 from sae_match.evaluation.statistics.results import Results, SpanResult
 from sae_match.evaluation.validation import MatchValidation
-from sae_match.matching.matching import MatcherSettings
 from sae_match.matching.planning import GIGABYTE
+from sae_match.matching.settings import MatcherSettings
 from sae_match.report.tables import by_pair, clean_loss, ladder
 from sae_match.report.tracking.wandb_logging import where_to_look
 from sae_match.text.batches import TextData

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from rich.table import Table
 
-from sae_match.evaluation.arms import CLEAN, MATCHED, order_of
+from sae_match.evaluation.arm_names import CLEAN, MATCHED, order_of
 from sae_match.evaluation.statistics.results import Result, Results, SpanResult
 
 #: Metrics of the ladder, and what its columns call them.

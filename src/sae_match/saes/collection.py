@@ -9,6 +9,7 @@ from typing import Any
 from sae_match.errors import UserError
 from sae_match.saes.formats import SAEDescription, SAEFile, describe_sae, load_sae, sae_files
 from sae_match.saes.sae import SAE
+from sae_match.saes.settings import SAESettings
 from sae_match.saes.sites import Spot, checked_site, refuse_other_spot
 
 _SOURCE = "source"
@@ -37,6 +38,17 @@ class SAECollection:
 
     def __post_init__(self) -> None:
         checked_site(self.site)
+
+    @classmethod
+    def of(cls, settings: SAESettings) -> "SAECollection":
+        """The collection that settings describe.
+
+        Raises:
+            UserError: If a layer is no number, there is no such site, or no such name on Neuronpedia can be.
+        """
+        which = settings.which()
+        pages = settings.neuronpedia.names(which)
+        return cls(settings.format, settings.source, settings.revision, which, settings.site, pages)
 
     def open(self, layer: int) -> SAE:
         """Read the SAE of a layer from its file.

@@ -1,7 +1,6 @@
 """Folding: rescale every feature without changing what the SAE computes (Eq. 4)."""
 
 from dataclasses import replace
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -9,8 +8,9 @@ from torch import Tensor
 
 from sae_match.errors import UserError
 from sae_match.saes.sae import SAE
+from sae_match.saes.settings import Fold, refuse_unknown_fold
 
-Fold = Literal["threshold", "decoder_norm", "none"]
+__all__ = ["Fold", "fold_decoder_norm", "fold_scale", "fold_threshold", "folding_scale", "natural_fold"]
 
 
 def fold_scale(sae: SAE, scale: Float[Tensor, " d_sae"]) -> SAE:
@@ -74,14 +74,13 @@ def folding_scale(sae: SAE, fold: Fold) -> Float[Tensor, " d_sae"]:
     Raises:
         UserError: If the SAE cannot be folded that way; the message names the first such feature.
     """
+    refuse_unknown_fold(fold)
     if fold == "none":
         return torch.ones_like(sae.b_enc)
     if fold == "decoder_norm":
         norms = sae.W_dec.norm(dim=1)
         _refuse_bad_scale(norms, "decoder-norm folding: norm of decoder row")
         return torch.reciprocal(norms)
-    if fold != "threshold":
-        raise UserError(f"unknown folding {fold!r}; there are threshold, decoder_norm, none")
     if sae.threshold is None:
         raise UserError(
             f"threshold folding needs a JumpReLU SAE, this one is {sae.activation!r}; use fold='decoder_norm'"

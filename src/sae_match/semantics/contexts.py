@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from sae_match.semantics.settings import ContextSettings
 from sae_match.semantics.strongest import Entries, Strongest
 from sae_match.text.batches import TokenBatch
 
@@ -100,6 +101,11 @@ class Contexts:
             number, position = divmod(int(place), _POSITIONS)
             dataset, document = divmod(number, _DOCUMENTS)
             yield Place(self.datasets[dataset], document, position, value)
+
+
+def open_contexts(settings: ContextSettings, seed: int) -> Contexts | None:
+    """What collects where features fire; none where nothing is wanted."""
+    return Contexts(settings.contexts, settings.sample, seed) if settings.contexts else None
 
 
 def shares(tokens: Sequence[str]) -> list[tuple[str, float]]:

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import platformdirs
@@ -23,48 +22,9 @@ from sae_match.semantics.neuronpedia.api import (
 from sae_match.semantics.neuronpedia.explanations import Explanations, described
 from sae_match.semantics.neuronpedia.export import Export, Watch
 from sae_match.semantics.neuronpedia.polite import Manners, PoliteClient
+from sae_match.semantics.settings import DescriptionSettings, refuse_impossible_descriptions
 
 log = logging.getLogger(__name__)
-
-MODES = ("auto", "export", "api", "both", "none")
-
-
-@dataclass
-class DescriptionSettings:
-    """Where descriptions of features come from, and how they are asked for.
-
-    Attributes:
-        mode: `export` for bulk files, `api` for single questions, `auto` for bulk files and, of sources that
-            have none, single questions; `both` for bulk files and, of features that they do not describe, single
-            questions, of which dead features make many; `none` for no descriptions.
-        folder: Folder with files of the export, below `MODEL/SOURCE/explanations/`, to read instead of asking.
-        prefer: Names of explaining models or kinds of explanation, most preferred first: whose explanation of
-            a feature is its description where there are several.
-        cache_dir: Where answers are kept between runs, in a folder `neuronpedia`; if none is given, where the run
-            keeps its other caches.
-        export: Where the bulk files are, as `https://…` or `s3://BUCKET`.
-        api: Address of Neuronpedia.
-        requests_per_hour: Single questions an hour, of all processes that share the cache together; a tenth of
-            them may come at once.
-        timeout: Seconds without a sign of life after which a question counts as unanswered.
-        tries: How often a question is asked before it is given up.
-        back_off: Seconds before the second try; each further wait is twice as long.
-    """
-
-    mode: str = "auto"
-    folder: str | None = None
-    prefer: list[str] = field(default_factory=list)
-    cache_dir: str | None = None
-    export: str = "https://neuronpedia-datasets.s3.us-east-1.amazonaws.com"
-    api: str = "https://www.neuronpedia.org"
-    requests_per_hour: float = 10_000.0
-    timeout: float = 60.0
-    tries: int = 5
-    back_off: float = 1.0
-
-    def kept_in(self, caches: Path) -> "DescriptionSettings":
-        """These settings, with answers kept in a run's folder of caches where they name no other."""
-        return self if self.cache_dir is not None else replace(self, cache_dir=str(caches))
 
 
 class Descriptions:
@@ -154,8 +114,7 @@ def open_descriptions(settings: DescriptionSettings, collection: SAECollection) 
     Raises:
         UserError: If a setting is not sound.
     """
-    if settings.mode not in MODES:
-        raise UserError(f"unknown descriptions.mode {settings.mode!r}; there are {', '.join(MODES)}")
+    refuse_impossible_descriptions(settings)
     if settings.mode == "none":
         return None
     if not collection.neuronpedia:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-#: 1 not comparable, 2 partly or unclear, 3 about the same thing.
-LABELS = (1, 2, 3)
+from sae_match.semantics.judge.verdicts import LABELS
+
 _REPLICATES = 1000
 _PERCENTILES = (2.5, 97.5)
 

@@ -7,7 +7,8 @@ import torch
 
 from sae_match.matching.planning import free_memory
 from sae_match.model.fit import refuse_layers_beyond, refuse_other_width
-from sae_match.model.loading import ModelSettings, load_model, refuse_longer_text
+from sae_match.model.loading import load_model, refuse_longer_text
+from sae_match.model.settings import ModelSettings
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.shelf import SAEShelf
 from sae_match.saes.sites import checked_site
@@ -15,7 +16,8 @@ from sae_match.semantics.collecting import collect
 from sae_match.semantics.contexts import Contexts
 from sae_match.semantics.evidence import Descriptions, Evidence, Published, WhereItFires
 from sae_match.semantics.passages import Passages
-from sae_match.text.batches import TextData, TextSettings
+from sae_match.text.batches import TextData
+from sae_match.text.settings import TextSettings
 
 Watch = Callable[[int, int], None]
 

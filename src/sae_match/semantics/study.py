@@ -12,8 +12,8 @@ from sae_match.matching import baselines
 from sae_match.matching.composition import compose
 from sae_match.matching.cost import Metric
 from sae_match.matching.layers import LayerMatcher
-from sae_match.matching.matching import MatcherSettings
 from sae_match.matching.result import Matching
+from sae_match.matching.settings import MatcherSettings
 from sae_match.saes.folding import Fold
 from sae_match.saes.sae import SAE
 from sae_match.semantics.questions import (
@@ -29,28 +29,7 @@ from sae_match.semantics.questions import (
     descendants,
     draw_paths,
 )
-
-
-@dataclass
-class StudySettings:
-    """What is asked about.
-
-    Attributes:
-        paths: Random feature paths.
-        layers: Consecutive layers that they lead over: the last so many that have an SAE.
-        starts: Layers from which descendants are compared over growing distances; by default the first of the
-            paths' layers and the one in their middle.
-        live: Whether only features with evidence are drawn (a description, or a place where they fire; or, where
-            descriptions are asked for one by one, the chance of one). The others can be drawn, but no judge has
-            anything to say of them.
-        seed: Of the paths and of random partners.
-    """
-
-    paths: int = 100
-    layers: int = 16
-    starts: list[int] | None = None
-    live: bool = True
-    seed: int = 0
+from sae_match.semantics.settings import StudySettings, refuse_impossible_study
 
 
 @dataclass(frozen=True)
@@ -76,10 +55,7 @@ def chosen_layers(settings: StudySettings, with_sae: Sequence[int]) -> list[int]
     Raises:
         UserError: If there are fewer than two, or a setting makes no sense.
     """
-    if settings.paths < 1 or settings.layers < 2:
-        raise UserError(
-            f"study.paths must be at least 1 and study.layers at least 2, got {settings.paths} and {settings.layers}"
-        )
+    refuse_impossible_study(settings)
     layers = sorted(with_sae)[-1:]
     for layer in sorted(with_sae)[-2::-1]:
         if layer != layers[0] - 1 or len(layers) == settings.layers:

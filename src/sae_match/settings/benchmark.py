@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from omegaconf import MISSING
+
 
 @dataclass
 class BenchmarkSettings:
@@ -15,4 +17,4 @@ class BenchmarkSettings:
 
     cases: list[str] = field(default_factory=list)
     seed: int = 0
-    output_dir: str = "???"
+    output_dir: str = MISSING

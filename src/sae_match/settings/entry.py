@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -58,7 +58,7 @@ def typed(config: DictConfig, kind: type[Settings]) -> Settings:
 
 
 def entry_point(
-    config: Path, kind: type[Settings], **choices: type
+    config: Path, kind: type[Settings], *, words: Sequence[str] = (), **choices: type
 ) -> Callable[[Callable[[Settings], None]], Callable[[], None]]:
     """Decorate `main(settings)` into a command-line program.
 
@@ -67,6 +67,7 @@ def entry_point(
     Args:
         config: The primary config; its schema has the file's name.
         kind: What it composes to.
+        words: Words of the command line before those that Hydra reads, where the program is part of another.
         choices: Further schemas by name, of groups whose choices differ in kind.
     """
     schemas = {config.stem: kind, **choices}
@@ -78,7 +79,7 @@ def entry_point(
             # Again: a process that a launcher starts knows no resolvers.
             register(**schemas)
             _quieten()
-            with noted_failure(), _exit_statuses(), one_job():
+            with noted_failure(), _exit_statuses(), one_job(words):
                 main(typed(composed, kind))
 
         return cast(Callable[[], None], program)

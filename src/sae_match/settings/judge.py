@@ -2,21 +2,18 @@
 
 from dataclasses import dataclass, field
 
-import torch
+from omegaconf import MISSING
 
 from sae_match.errors import UserError
-from sae_match.matching.matching import MatcherSettings
-from sae_match.model.loading import ModelSettings
-from sae_match.report.tracking.wandb_logging import LoggerSettings
-from sae_match.semantics.descriptions import DescriptionSettings
-from sae_match.semantics.judge import JudgeSettings
-from sae_match.semantics.study import StudySettings
-from sae_match.settings.saes import MISSING, SAESettings
-from sae_match.text.batches import TextSettings
+from sae_match.matching.settings import MatcherSettings
+from sae_match.model.settings import ModelSettings
+from sae_match.report.tracking.settings import LoggerSettings
+from sae_match.saes.settings import SAESettings
+from sae_match.semantics.judge.settings import KINDS, NONE, JudgeSettings
+from sae_match.semantics.settings import DescriptionSettings, StudySettings
+from sae_match.text.settings import TextSettings
 
 AUTO, DESCRIPTIONS, CONTEXTS = "auto", "descriptions", "contexts"
-#: A judge's kind that stands for no judge at all.
-NONE = "none"
 
 
 @dataclass
@@ -55,6 +52,13 @@ class JudgeStudySettings:
     device: str = AUTO
     progress: bool = True
 
+    def __post_init__(self) -> None:
+        if self.judge.kind == NONE:
+            raise UserError(f"judge.kind must be one of {', '.join(KINDS)}, got {NONE!r}")
+        if self.evidence not in (AUTO, DESCRIPTIONS, CONTEXTS):
+            raise UserError(f"evidence must be {AUTO}, {DESCRIPTIONS} or {CONTEXTS}, got {self.evidence!r}")
+        self.judges()
+
     def judges(self) -> list[JudgeSettings]:
         """Who is asked, one after another.
 
@@ -69,12 +73,6 @@ class JudgeStudySettings:
             raise UserError(f"judge and second are the same judge, and would say the same{remedy}")
         return [self.judge, self.second]
 
-    def device_name(self) -> str:
-        """Where the language model runs."""
-        if self.device != AUTO:
-            return self.device
-        return "cuda" if torch.cuda.is_available() else "cpu"
-
     def shows_contexts(self, published: bool) -> bool:
         """Whether judges are shown contexts; better asked before anything is matched.
 
@@ -82,11 +80,8 @@ class JudgeStudySettings:
             published: Whether the collection has descriptions.
 
         Raises:
-            UserError: If there is no such evidence, or descriptions are wanted that do not exist or do not tell
-                what a judge looks at.
+            UserError: If descriptions are wanted that do not exist or do not tell what a judge looks at.
         """
-        if self.evidence not in (AUTO, DESCRIPTIONS, CONTEXTS):
-            raise UserError(f"evidence must be {AUTO}, {DESCRIPTIONS} or {CONTEXTS}, got {self.evidence!r}")
         if self.evidence == DESCRIPTIONS and not published:
             raise UserError(
                 f"evidence={DESCRIPTIONS}: no descriptions are known of {self.sae.source}; see sae.neuronpedia"

@@ -1,14 +1,16 @@
 """What one job of a sweep may take of the machine it runs on."""
 
 import os
+from typing import TYPE_CHECKING
 
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from sae_match.errors import UserError
-from sae_match.matching.planning import GIGABYTE, free_memory
+
+if TYPE_CHECKING:
+    import torch
 
 #: Of the memory that a job asked for; the rest is for the SAEs and what Python takes.
 _SHARE_OF_RESERVED = 0.6
@@ -26,6 +28,9 @@ def job_memory(device: str) -> float | None:
     """
     if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
         return None
+    # Imported here: a program that does not sweep needs no torch until its settings are checked.
+    from sae_match.matching.planning import GIGABYTE, free_memory
+
     launcher, where = HydraConfig.get().launcher, _device(device)
     if where.type == "cpu" and launcher.get("mem_gb") is not None:
         return float(launcher.mem_gb) * _SHARE_OF_RESERVED
@@ -41,7 +46,9 @@ def _jobs_at_once(launcher: DictConfig) -> int:
     return cores if "submitit_folder" in launcher else 1
 
 
-def _device(name: str) -> torch.device:
+def _device(name: str) -> "torch.device":
+    import torch
+
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

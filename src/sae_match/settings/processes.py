@@ -2,11 +2,10 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import cast
 
-import torch
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -17,27 +16,37 @@ _TOLD = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 @contextmanager
-def one_job() -> Iterator[None]:
+def one_job(words: Sequence[str] = ()) -> Iterator[None]:
     """While the block runs, a process that repeats this command runs this job of a sweep, not the sweep.
 
     Lightning starts the processes of `strategy=ddp` by the command line, and forwards `hydra.run.dir`
     only. Afterwards the environment is as it was, and no process group is left.
+
+    Args:
+        words: That stand in the command before what Hydra reads, and are missing in `sys.argv`.
     """
     environment = {name: os.environ.get(name) for name in _TOLD}
     arguments = sys.argv
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         sys.argv = _command_of_job()
         _set_run_folder(HydraConfig.get().runtime.output_dir)
+    sys.argv = [sys.argv[0], *words, *sys.argv[1:]]
     try:
         yield
     finally:
         sys.argv = arguments
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+        _leave_process_group()
         for name, value in environment.items():
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
+
+
+def _leave_process_group() -> None:
+    """Leave no process group behind; a job that did not import torch has none."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def is_helper() -> bool:

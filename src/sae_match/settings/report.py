@@ -4,8 +4,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from omegaconf import MISSING
+
 from sae_match.errors import UserError
-from sae_match.report.tracking.wandb_logging import LoggerSettings
+from sae_match.report.tracking.settings import LoggerSettings
 
 
 @dataclass
@@ -20,7 +22,10 @@ class FinishedRuns:
 
     logger: LoggerSettings
     runs: Any = None
-    output_dir: str = "???"
+    output_dir: str = MISSING
+
+    def __post_init__(self) -> None:
+        folders_of(self.runs)
 
     @property
     def folders(self) -> list[Path]:

@@ -1,20 +1,17 @@
 """What a validation or a training can be told."""
 
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
-import lightning as L
-from lightning.fabric.utilities.exceptions import MisconfigurationException
+from omegaconf import MISSING
 
-from sae_match.errors import UserError
 from sae_match.evaluation.settings import EvaluationSettings
-from sae_match.matching.matching import MatcherSettings
-from sae_match.model.loading import ModelSettings
-from sae_match.report.tracking.wandb_logging import LoggerSettings
-from sae_match.semantics.contexts import Contexts
-from sae_match.semantics.descriptions import DescriptionSettings
-from sae_match.settings.saes import MISSING, SAESettings
-from sae_match.text.batches import TextSettings
+from sae_match.matching.settings import MatcherSettings
+from sae_match.model.settings import ModelSettings
+from sae_match.report.tracking.settings import LoggerSettings
+from sae_match.saes.settings import SAESettings
+from sae_match.semantics.settings import ContextSettings, DescriptionSettings
+from sae_match.text.settings import TextSettings
 
 
 @dataclass
@@ -34,49 +31,6 @@ class TrainerSettings:
     strategy: str = "auto"
     precision: str = "32-true"
     progress: bool = True
-
-    def trainer(self, **arguments: Any) -> L.Trainer:
-        """A trainer with these settings and further arguments.
-
-        Raises:
-            UserError: If Lightning cannot run that way on this machine.
-        """
-        try:
-            return L.Trainer(
-                accelerator=self.accelerator,
-                devices=self.devices,
-                strategy=self.strategy,
-                precision=cast(Any, self.precision),
-                **arguments,
-            )
-        except (MisconfigurationException, ValueError) as error:
-            raise UserError(f"trainer settings: {str(error).splitlines()[0]}") from error
-
-
-@dataclass
-class ContextSettings:
-    """Where features fire: what a validation collects for its pictures and its page, besides its numbers.
-
-    Attributes:
-        contexts: Documents kept of each feature, in which it is strongest; 0 to collect no text at all.
-        sample: Tokens sampled of each feature, for what it fires on.
-    """
-
-    contexts: int = 8
-    sample: int = 24
-
-    def collector(self, seed: int) -> Contexts | None:
-        """What collects where features fire; none where nothing is wanted.
-
-        Raises:
-            UserError: If a number is negative, or there is nothing to sample.
-        """
-        if self.contexts < 0 or (self.contexts and self.sample < 1):
-            raise UserError(
-                f"report.contexts must not be negative and report.sample must be at least 1, "
-                f"got {self.contexts} and {self.sample}"
-            )
-        return Contexts(self.contexts, self.sample, seed) if self.contexts else None
 
 
 @dataclass

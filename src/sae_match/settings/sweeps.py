@@ -6,12 +6,10 @@ from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
 from sae_match.errors import UserError
-from sae_match.report.comparison.comparing import compare
 from sae_match.report.sweeps import COMPARISON
-from sae_match.report.tracking.wandb_logging import LoggerSettings
+from sae_match.report.tracking.settings import LoggerSettings
 
 
 class SweepComparison(Callback):
@@ -21,6 +19,11 @@ class SweepComparison(Callback):
         """Compare what has been found, also where some jobs failed."""
         if config.get("check"):
             return
+        # Imported here: Hydra makes this object before anything else, whether or not there is a sweep.
+        from rich.console import Console
+
+        from sae_match.report.comparison.comparing import compare
+
         folder = Path(config.hydra.sweep.dir)
         try:
             logger = OmegaConf.to_object(config.logger)

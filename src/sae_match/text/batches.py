@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from types import MappingProxyType
 from typing import NamedTuple, cast
@@ -19,49 +18,7 @@ from sae_match.text.documents import Document, Part
 from sae_match.text.drawing import in_seeded_order, works_of_part
 from sae_match.text.packing import packed
 from sae_match.text.progress import reading_shown
-from sae_match.text.sources import SourceSettings, refuse_impossible
-
-__all__ = [
-    "SourceSettings",
-    "TextData",
-    "TextSettings",
-    "TokenBatch",
-    "bos_id",
-    "draw_documents",
-    "pad",
-    "token_ids",
-    "training_texts",
-]
-
-
-@dataclass
-class TextSettings:
-    """Which text is evaluated.
-
-    The documents of a dataset are put in an order that follows from `seed` (see
-    `sae_match.text.drawing.in_seeded_order`), and the first that are long enough are taken.
-
-    Attributes:
-        datasets: Source of each dataset, by the name that results carry.
-        documents: Documents of each dataset; with packing, rows.
-        max_tokens: A document is cut off after this many tokens, BOS included.
-        min_tokens: A document with fewer tokens, BOS included, is left out.
-        batch: Documents, or rows, in a batch.
-        seed: Seed of the order.
-        packing: Whether documents, each with its BOS, are put one after another into rows of
-            `max_tokens`, so that no position is padding. A token then attends to all before it in its
-            row, and the unit of the statistics is a row, not a document.
-        bos: Token that stands for BOS, for models without one, such as `<|endoftext|>`.
-    """
-
-    datasets: dict[str, SourceSettings] = field(default_factory=dict)
-    documents: int = 64
-    max_tokens: int = 256
-    min_tokens: int = 64
-    batch: int = 16
-    seed: int = 0
-    packing: bool = False
-    bos: str | None = None
+from sae_match.text.settings import SourceSettings, TextSettings, refuse_impossible_text
 
 
 class TokenBatch(NamedTuple):
@@ -111,21 +68,7 @@ class TextData(L.LightningDataModule):
         apart_from: Mapping[str, Collection[str]] = MappingProxyType({}),
     ) -> None:
         super().__init__()
-        if not settings.datasets:
-            raise UserError("text.datasets is empty; name at least one dataset")
-        for name, value in (("documents", settings.documents), ("batch", settings.batch)):
-            if value < 1:
-                raise UserError(f"text.{name} must be at least 1, got {value}")
-        if not 3 <= settings.min_tokens <= settings.max_tokens:
-            raise UserError(
-                f"text.min_tokens must be at least 3 (BOS and two tokens) and at most text.max_tokens, "
-                f"got {settings.min_tokens} and {settings.max_tokens}"
-            )
-        for dataset, source in settings.datasets.items():
-            try:
-                refuse_impossible(source)
-            except UserError as error:
-                raise UserError(f"text.datasets.{dataset}: {error}") from error
+        refuse_impossible_text(settings)
         self.settings, self.tokenizer, self.part, self.apart_from = settings, tokenizer, part, apart_from
         self.batches: list[TokenBatch] = []
         self.works: dict[str, set[str]] = {}

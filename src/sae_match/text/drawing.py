@@ -8,15 +8,8 @@ from datasets.iterable_dataset import ExamplesIterable
 
 from sae_match.text.documents import Document, Part, cut_into_passages, part_of
 from sae_match.text.files import TextFile
-from sae_match.text.sources import (
-    PACKAGED,
-    SourceSettings,
-    open_source,
-    passage_length,
-    read_works,
-    refuse_impossible,
-    source_files,
-)
+from sae_match.text.settings import PACKAGED, SourceSettings, passage_length, refuse_impossible_source
+from sae_match.text.sources import open_source, read_works, source_files
 
 
 def works_of_part(source: SourceSettings, part: Part) -> Iterator[Document]:
@@ -44,7 +37,7 @@ def in_seeded_order(source: SourceSettings, part: Part, seed: int) -> Iterator[D
         documents = list(_documents(works_of_part(source, part), source))
         random.Random(seed).shuffle(documents)
         return iter(documents)
-    refuse_impossible(source)
+    refuse_impossible_source(source)
     _, files = source_files(source)
     stream = IterableDataset(ExamplesIterable(_examples, {"files": files, "source": source, "part": part}))
     # Nothing below zero is a seed there.

@@ -15,7 +15,7 @@ from sae_match.errors import UserError
 from sae_match.files import remove_leftovers, written_whole
 from sae_match.model.fingerprint import fingerprint
 from sae_match.model.residual_stream import ResidualStream
-from sae_match.text.batches import TextSettings
+from sae_match.text.settings import TextSettings
 from sae_match.training.sae_settings import SAETrainingSettings
 
 log = logging.getLogger(__name__)

@@ -12,8 +12,8 @@ from sae_match.errors import UserError
 from sae_match.model.residual_stream import ResidualStream
 from sae_match.saes.formats import gemma_scope
 from sae_match.saes.sae import SAE
-from sae_match.text.batches import TextSettings
 from sae_match.text.documents import Part
+from sae_match.text.settings import TextSettings
 from sae_match.training.activations import ActivationBatches
 from sae_match.training.checkpoints import Checkpoints, identity
 from sae_match.training.sae_settings import SAETrainingSettings

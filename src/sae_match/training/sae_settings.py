@@ -64,6 +64,9 @@ class SAETrainingSettings:
     checkpoint_every: int = 250
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        refuse_impossible_training(self)
+
 
 class Block(NamedTuple):
     """What the buffer holds at one time.
@@ -114,18 +117,9 @@ def settled(settings: SAETrainingSettings, n_layers: int, d_in: int) -> SAETrain
     layers = list(settings.layers) or list(range(n_layers))
     if not set(layers) <= set(range(n_layers)):
         raise UserError(f"training.layers must lie in 0 … {n_layers - 1}, got {layers}")
-    if len(set(layers)) < len(layers):
-        raise UserError(f"training.layers names a layer twice: {layers}")
-    positive = ("batch", "steps", "learning_rate", "l0_start", "bandwidth", "buffer", "crops", "shuffle")
-    refuse_not_positive(settings, "d_sae", *positive)
+    refuse_impossible_training(settings)
     if settings.expansion is not None:
-        refuse_not_positive(settings, "expansion")
         settings = replace(settings, d_sae=settings.expansion * d_in)
-    if settings.context < 2:
-        raise UserError(f"training.context must be at least 2, BOS and a token, got {settings.context}")
-    for name in ("resample_every", "checkpoint_every", "l0_penalty"):
-        if getattr(settings, name) < 0:
-            raise UserError(f"training.{name} must not be negative, got {getattr(settings, name)}")
     l0 = _l0_of(layers, settings, n_layers)
     return replace(settings, layers=layers, l0=l0, tokens=_tokens(settings))
 
@@ -154,6 +148,24 @@ def buffer_bytes(settings: SAETrainingSettings, d_in: int) -> int:
     return len(settings.layers) * blocks_of(settings, d_in).at(0).activations * d_in * _BYTES
 
 
+def refuse_impossible_training(settings: SAETrainingSettings) -> None:
+    """Refuse what cannot be, whatever the model.
+
+    Raises:
+        UserError: If there is any of it.
+    """
+    if len(set(settings.layers)) < len(settings.layers):
+        raise UserError(f"training.layers names a layer twice: {list(settings.layers)}")
+    positive = ("batch", "steps", "learning_rate", "l0_start", "bandwidth", "buffer", "crops", "shuffle")
+    given = (name for name in ("expansion", "tokens") if getattr(settings, name) is not None)
+    refuse_not_positive(settings, "d_sae", *positive, *given)
+    if settings.context < 2:
+        raise UserError(f"training.context must be at least 2, BOS and a token, got {settings.context}")
+    for name in ("resample_every", "checkpoint_every", "l0_penalty"):
+        if getattr(settings, name) < 0:
+            raise UserError(f"training.{name} must not be negative, got {getattr(settings, name)}")
+
+
 def refuse_not_positive(settings: Any, *names: str) -> None:
     """Refuse a training setting that must be positive and is not.
 
@@ -169,7 +181,6 @@ def _tokens(settings: SAETrainingSettings) -> int:
     used = settings.steps * settings.batch
     if settings.tokens is None:
         return used
-    refuse_not_positive(settings, "tokens")
     return min(settings.tokens, used)
 
 

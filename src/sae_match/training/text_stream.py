@@ -11,10 +11,10 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from sae_match.errors import UserError
-from sae_match.text.batches import TextSettings, TokenBatch, bos_id, pad
+from sae_match.text.batches import TokenBatch, bos_id, pad
 from sae_match.text.documents import Document, Part
 from sae_match.text.drawing import in_seeded_order
-from sae_match.text.sources import SourceSettings
+from sae_match.text.settings import SourceSettings, TextSettings
 from sae_match.training.sae_settings import SAETrainingSettings
 from sae_match.training.seeds import seeded
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sae_match.evaluation.arms import CLEAN
+from sae_match.evaluation.arm_names import CLEAN
 from sae_match.evaluation.statistics.bootstrap import document_weights
 from sae_match.evaluation.statistics.measures import results_of, spans_of
 from sae_match.evaluation.statistics.results import Results

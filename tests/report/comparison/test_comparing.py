@@ -7,7 +7,7 @@ from rich.console import Console
 
 from sae_match.errors import UserError
 from sae_match.report.comparison.comparing import compare
-from sae_match.report.tracking.wandb_logging import LoggerSettings
+from sae_match.report.tracking.settings import LoggerSettings
 from tests.report.made_up import METRICS
 from tests.report.offline import about, artifacts, history_names, only_run
 from tests.report.run_folders import NEIGHBOURS, run_folder

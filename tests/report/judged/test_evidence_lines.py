@@ -1,9 +1,10 @@
 import pytest
 
-from sae_match.model.loading import ModelSettings
+from sae_match.model.settings import ModelSettings
 from sae_match.report.judged.evidence_lines import contexts_line, descriptions_line
-from sae_match.semantics.descriptions import Descriptions, DescriptionSettings
-from sae_match.text.batches import SourceSettings, TextSettings
+from sae_match.semantics.descriptions import Descriptions
+from sae_match.semantics.settings import DescriptionSettings
+from sae_match.text.settings import SourceSettings, TextSettings
 
 
 def test_contexts_are_of_a_model_and_a_text():

@@ -6,11 +6,11 @@ import torch
 from rich.console import Console
 
 from sae_match.errors import UserError
-from sae_match.matching.matching import MatcherSettings
+from sae_match.matching.settings import MatcherSettings
 from sae_match.report.judged.judging import JudgeReport, named, warn_of_obstacles
 from sae_match.semantics.judge import Described, JudgeSettings, open_judge
 from sae_match.semantics.questions import Path, Question
-from sae_match.semantics.study import StudySettings
+from sae_match.semantics.settings import StudySettings
 from tests.semantics.judge.mini_server import MiniServer, same_words
 
 

@@ -9,7 +9,8 @@ import os, sys
 from pathlib import Path
 import openai
 import wandb
-from sae_match.report.tracking.wandb_logging import LoggerSettings, open_logger
+from sae_match.report.tracking.wandb_logging import open_logger
+from sae_match.report.tracking.settings import LoggerSettings
 with open_logger(LoggerSettings(mode="offline"), Path(sys.argv[1]), {}):
     wandb.termlog("anything else")
 print(os.environ.get("WANDB_DISABLE_WEAVE"))

@@ -7,7 +7,7 @@ import pytest
 from sae_match.errors import UserError
 from sae_match.report.tracking import workspace
 from sae_match.report.tracking.layout import Panel, Section
-from sae_match.report.tracking.wandb_logging import LoggerSettings
+from sae_match.report.tracking.settings import LoggerSettings
 from sae_match.report.tracking.workspace import as_json, lay_out
 
 KEYS = {

@@ -11,7 +11,7 @@ from sae_match.evaluation.settings import EvaluationSettings
 from sae_match.evaluation.statistics.results import Results
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.cache import MatchingCache
-from sae_match.matching.matching import MatcherSettings
+from sae_match.matching.settings import MatcherSettings
 from sae_match.report.validation.callback import ValidationReport
 from sae_match.report.validation.outcome import WEIGHTS
 from sae_match.report.validation.progress import ValidationProgress

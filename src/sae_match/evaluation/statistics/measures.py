@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from sae_match.evaluation.arms import CLEAN, MATCHING_ARMS, RECONSTRUCT_SOURCE, RECONSTRUCT_TARGET, order_of
+from sae_match.evaluation.arm_names import CLEAN, MATCHING_ARMS, RECONSTRUCT_SOURCE, RECONSTRUCT_TARGET, order_of
 from sae_match.evaluation.plan import Pair
 from sae_match.evaluation.statistics.bootstrap import interval
 from sae_match.evaluation.statistics.results import Result, SpanResult

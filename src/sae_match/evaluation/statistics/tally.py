@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from sae_match.evaluation.arms import CLEAN, MATCHING_ARMS, RECONSTRUCT_TARGET
+from sae_match.evaluation.arm_names import CLEAN, MATCHING_ARMS, RECONSTRUCT_TARGET
 from sae_match.evaluation.plan import Pair, arms_of
 from sae_match.evaluation.statistics.bootstrap import ROWS
 from sae_match.evaluation.statistics.streaming import SPREAD_COLUMNS, DocumentVectors, PairActivity, Spread

@@ -13,7 +13,8 @@ from sae_match.report.comparison.naming import Naming, by_number, namings
 from sae_match.report.comparison.pictures import pictures
 from sae_match.report.pictures import Picture
 from sae_match.report.runs import Run, Unfinished, find_runs
-from sae_match.report.tracking.wandb_logging import LoggerSettings, log_comparison, open_logger, where_to_look
+from sae_match.report.tracking.settings import LoggerSettings
+from sae_match.report.tracking.wandb_logging import log_comparison, open_logger, where_to_look
 
 # Columns of a terminal in which every table fits.
 _UNBOUNDED = 10_000

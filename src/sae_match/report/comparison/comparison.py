@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.table import Table
 
 from sae_match.errors import UserError
-from sae_match.evaluation.arms import CLEAN, MATCHED, order_of
+from sae_match.evaluation.arm_names import CLEAN, MATCHED, order_of
 from sae_match.evaluation.statistics.results import Result, SpanResult
 from sae_match.files import written_whole
 from sae_match.report.comparison.joining import Joined

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from sae_match.model.loading import ModelSettings
+from sae_match.model.settings import ModelSettings
 from sae_match.report.console import short_name
-from sae_match.semantics.descriptions import Descriptions, DescriptionSettings
-from sae_match.text.batches import TextSettings
+from sae_match.semantics.descriptions import Descriptions
+from sae_match.semantics.settings import DescriptionSettings
+from sae_match.text.settings import TextSettings
 
 
 def contexts_line(model: ModelSettings, text: TextSettings, device: str) -> str:

@@ -10,8 +10,9 @@ from rich.table import Table
 from sae_match.evaluation.statistics.results import Result, SpanResult
 from sae_match.report.tables import plain_table
 from sae_match.semantics.judge import Described, Verdict
+from sae_match.semantics.judge.verdicts import LABELS
 from sae_match.semantics.questions import COMPOSED, IDENTICAL, MATCHED, NEAREST, RANDOM, Question
-from sae_match.semantics.scores import LABELS, Kappa, Score, score
+from sae_match.semantics.scores import Kappa, Score, score
 
 #: Arms in the order in which tables show them.
 ARMS = (IDENTICAL, MATCHED, NEAREST, COMPOSED, RANDOM)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sae_match.evaluation.statistics.results import Results, save_spans
-from sae_match.matching.matching import MatcherSettings
+from sae_match.matching.settings import MatcherSettings
 from sae_match.report.console import matcher_line, print_rows
 from sae_match.report.judged.judgements import (
     Answer,
@@ -35,7 +35,7 @@ from sae_match.semantics.judge import Judge
 from sae_match.semantics.judge.server.budget import Account
 from sae_match.semantics.questions import Eligible, Question
 from sae_match.semantics.scores import Kappa
-from sae_match.semantics.study import StudySettings
+from sae_match.semantics.settings import StudySettings
 
 log = logging.getLogger(__name__)
 

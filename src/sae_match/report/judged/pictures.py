@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from sae_match.report.drawing import BLUE, GREY, ORANGE, Point, add_legend, draw_line, look, panels, set_ticks
 from sae_match.report.judged.judgements import ARMS, Answer, by_cost, by_distance, of_neighbours, relative_costs, scored
 from sae_match.report.pictures import Picture
+from sae_match.semantics.judge.verdicts import LABELS
 from sae_match.semantics.questions import COMPOSED, MATCHED, RANDOM
-from sae_match.semantics.scores import LABELS, Score
+from sae_match.semantics.scores import Score
 
 _NAMES = {1: "different", 2: "maybe", 3: "same"}
 _COLOURS = {1: GREY, 2: ORANGE, 3: BLUE}

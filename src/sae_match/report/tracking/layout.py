@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sae_match.evaluation.arms import CLEAN, COMPOSED, MATCHED, MATCHED_UNFOLDED, order_of
+from sae_match.evaluation.arm_names import CLEAN, COMPOSED, MATCHED, MATCHED_UNFOLDED, order_of
 from sae_match.report.runs import Run
 from sae_match.report.tables import LADDER
 from sae_match.report.validation.outcome import WEIGHTS

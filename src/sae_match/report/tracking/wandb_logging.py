@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -23,34 +22,12 @@ from sae_match.evaluation.statistics.results import Results, SpanResult
 from sae_match.matching.result import Matching
 from sae_match.report.pictures import Picture
 from sae_match.report.tables import charts, summary
+from sae_match.report.tracking.settings import LoggerSettings, refuse_unknown_logger
 from sae_match.report.validation.pairs import sampled
 
 Mode = Literal["online", "offline", "disabled", "shared"]
-_KINDS = ("wandb", "csv", "none")
-_MODES = ("auto", "online", "offline")
 _LAYER = "layer"
 _WEAVE_SWITCH = "WANDB_DISABLE_WEAVE"
-
-
-@dataclass
-class LoggerSettings:
-    """Where a run's metrics go besides its folder.
-
-    Attributes:
-        kind: `wandb`, `csv` or `none`.
-        mode: `online`, `offline`, or `auto`: online where W&B has credentials, offline otherwise;
-            the environment variable `WANDB_MODE` decides before it.
-        project, entity, group, name, job_type, tags: As in `wandb.init`.
-    """
-
-    kind: str = "wandb"
-    mode: str = "auto"
-    project: str = "sae-match"
-    entity: str | None = None
-    group: str | None = None
-    name: str | None = None
-    job_type: str | None = None
-    tags: list[str] = field(default_factory=list)
 
 
 @contextmanager
@@ -60,10 +37,7 @@ def open_logger(settings: LoggerSettings, folder: Path, config: dict[str, Any]) 
     Raises:
         UserError: If the kind or the mode does not exist.
     """
-    if settings.kind not in _KINDS:
-        raise UserError(f"logger.kind must be one of {', '.join(_KINDS)}, got {settings.kind!r}")
-    if settings.mode not in _MODES:
-        raise UserError(f"logger.mode must be one of {', '.join(_MODES)}, got {settings.mode!r}")
+    refuse_unknown_logger(settings)
     if settings.kind == "none" or (settings.kind == "wandb" and getattr(rank_zero_only, "rank", 0) > 0):
         yield None
     elif settings.kind == "csv":

@@ -10,7 +10,8 @@ from wandb_workspaces.workspaces import interface as ws
 from sae_match.errors import UserError
 from sae_match.files import written_whole
 from sae_match.report.tracking.layout import Kind, Panel, Section
-from sae_match.report.tracking.wandb_logging import LoggerSettings, chosen_mode, default_entity
+from sae_match.report.tracking.settings import LoggerSettings
+from sae_match.report.tracking.wandb_logging import chosen_mode, default_entity
 
 # Columns of W&B's grid, in which a panel of ours takes a third; rows of a panel.
 _COLUMNS, _WIDTH, _HEIGHT = 24, 8, 8

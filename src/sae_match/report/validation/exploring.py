@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from sae_match.evaluation.arms import MATCHED
+from sae_match.evaluation.arm_names import MATCHED
 from sae_match.evaluation.plan import Pair
 from sae_match.report.explorer.data import Context, ExplorerData, LayerData, StepData
 from sae_match.report.explorer.writing import write_explorer

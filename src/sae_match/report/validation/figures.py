@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 from matplotlib.figure import Figure
 
-from sae_match.evaluation.arms import MATCHED, order_of, quantile_of
+from sae_match.evaluation.arm_names import MATCHED, order_of, quantile_of
 from sae_match.evaluation.statistics.results import Result, Results, SpanResult
 from sae_match.report.drawing import (
     ARM_STYLES,

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from sae_match.evaluation.arms import MATCHED
+from sae_match.evaluation.arm_names import MATCHED
 from sae_match.evaluation.matchings import PairMatchings
 from sae_match.evaluation.plan import Pair
 from sae_match.evaluation.statistics.results import Result, Results, SpanResult

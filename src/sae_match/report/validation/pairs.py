@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sae_match.evaluation.arms import MATCHED
+from sae_match.evaluation.arm_names import MATCHED
 from sae_match.evaluation.matchings import PairMatchings
 from sae_match.evaluation.plan import Pair
 from sae_match.evaluation.statistics.tally import Tally

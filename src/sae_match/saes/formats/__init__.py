@@ -17,6 +17,7 @@ from sae_match.saes.formats import (
 from sae_match.saes.formats.describing import SAEDescription
 from sae_match.saes.formats.hub import SAEFile, locate
 from sae_match.saes.sae import SAE
+from sae_match.saes.settings import refuse_unknown_format
 
 __all__ = ["FORMATS", "Format", "SAEDescription", "SAEFile", "describe_sae", "load_sae", "sae_files"]
 
@@ -100,8 +101,7 @@ def _called(function: Callable[..., Any], given: Mapping[str, Any]) -> Any:
 
 def _bound(format: str, source: str, which: dict[str, Any]) -> inspect.BoundArguments:
     """What a format's `load` is called with, defaults included."""
-    if format not in FORMATS:
-        raise UserError(f"unknown SAE format {format!r}; there are {', '.join(FORMATS)}")
+    refuse_unknown_format(format)
     loader = inspect.signature(FORMATS[format].load)
     try:
         bound = loader.bind(source, **which)

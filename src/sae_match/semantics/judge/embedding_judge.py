@@ -9,9 +9,10 @@ from torch import Tensor
 from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerBase
 
 from sae_match.errors import UserError
-from sae_match.model.loading import ModelSettings, load_tokenizer, model_errors
+from sae_match.model.loading import load_tokenizer, model_errors
+from sae_match.model.settings import ModelSettings
 from sae_match.semantics.judge.rubric import cleaned
-from sae_match.semantics.judge.settings import JudgeSettings
+from sae_match.semantics.judge.settings import JudgeSettings, refuse_impossible_judge
 from sae_match.semantics.judge.verdicts import Cuts, DescribedPair, Estimate, Verdict, Watch, silent
 
 # Encoders have a pooler that was not trained; means do without it.
@@ -102,30 +103,22 @@ def open_embedding_judge(settings: JudgeSettings) -> EmbeddingJudge:
         UserError: If none is named, it cannot be loaded, or there are no cuts: cosines of different models are
             not comparable.
     """
-    if not settings.model:
-        raise UserError("judge=embedding needs judge.model, a folder or a repository of a sentence encoder")
-    if settings.cuts is None:
-        raise UserError(
-            "judge=embedding needs judge.cuts, the cosines from which on the label is 2 and 3, such as [0.4,0.7]: "
-            "they differ from model to model"
-        )
-    cuts = Cuts.of(settings.cuts)
-    if settings.batch_size < 1:
-        raise UserError(f"judge.batch_size must be at least 1, got {settings.batch_size}")
-    encoder = ModelSettings(settings.model)
+    refuse_impossible_judge(settings)
+    name, cuts = settings.model or "", Cuts.of(settings.cuts or ())
+    encoder = ModelSettings(name)
     tokenizer = load_tokenizer(encoder, _SETTING)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    with model_errors(settings.model, _SETTING):
+    with model_errors(name, _SETTING):
         loaded: Any = AutoModel.from_pretrained(encoder.location, output_loading_info=True)
         model, report = loaded
         model = model.to(settings.device)
     if absent := sorted(key for key in report["missing_keys"] if _DISPENSABLE not in key):
         raise UserError(
-            f"the files of {settings.model} ({_SETTING}) lack {len(absent)} of the model's weights, {absent[0]} among "
+            f"the files of {name} ({_SETTING}) lack {len(absent)} of the model's weights, {absent[0]} among "
             "them; is it a sentence encoder?"
         )
-    return EmbeddingJudge(settings.model, model, tokenizer, cuts, settings.batch_size)
+    return EmbeddingJudge(name, model, tokenizer, cuts, settings.batch_size)
 
 
 def _batches(texts: Sequence[str], size: int) -> Iterator[Sequence[str]]:

@@ -16,7 +16,7 @@ from sae_match.semantics.judge.server.failures import UnansweredError
 from sae_match.semantics.judge.server.reading import Reply, Usage, reason_in
 from sae_match.semantics.judge.server.server import Server
 from sae_match.semantics.judge.server.store import Origin, Question, Store
-from sae_match.semantics.judge.settings import JudgeSettings, address, is_openais
+from sae_match.semantics.judge.settings import JudgeSettings, address, is_openais, refuse_impossible_judge
 from sae_match.semantics.judge.verdicts import DescribedPair, Estimate, Verdict, Watch, silent
 
 # For an estimate, in English.
@@ -36,7 +36,7 @@ class OpenAIJudge:
     """
 
     def __init__(self, settings: JudgeSettings, cache: Path, limit: Limit | None) -> None:
-        refuse_impossible(settings)
+        refuse_impossible_judge(settings)
         refuse_no_way(settings)
         self._settings, self._model = settings, settings.model or ""
         self.name = f"openai {self._model}"
@@ -125,21 +125,6 @@ class OpenAIJudge:
 
     def _record(self, usage: Usage, cost: float | None) -> None:
         self._store.record(self._model, self._address, usage, cost)
-
-
-def refuse_impossible(settings: JudgeSettings) -> None:
-    """Check what a judge behind a server is told.
-
-    Raises:
-        UserError: If there is no model, or a number is out of range.
-    """
-    if not settings.model:
-        raise UserError("judge=openai needs judge.model, the name of a model of the server, such as gpt-4o-mini")
-    for name, least in (("concurrency", 1), ("max_tokens", 1), ("retries", 0), ("again", 0), ("backoff", 0)):
-        if not getattr(settings, name) >= least:
-            raise UserError(f"judge.{name} must be at least {least}, got {getattr(settings, name)}")
-    if not settings.timeout > 0:
-        raise UserError(f"judge.timeout must be above 0 seconds, got {settings.timeout}")
 
 
 def _verdict(outcomes: Sequence[Outcome]) -> Verdict:

@@ -5,10 +5,8 @@ from pathlib import Path
 
 from sae_match.errors import UserError
 from sae_match.semantics.judge.server.budget import Limit
-from sae_match.semantics.judge.settings import JudgeSettings
+from sae_match.semantics.judge.settings import JudgeSettings, refuse_impossible_judge
 from sae_match.semantics.judge.verdicts import Cuts, Judge
-
-KINDS = ("token_overlap", "embedding", "openai")
 
 
 def open_judges(settings: Sequence[JudgeSettings], cache: Path) -> list[Judge]:
@@ -36,6 +34,7 @@ def open_judge(settings: JudgeSettings, cache: Path, limit: Limit | None = None)
     Raises:
         UserError: If there is no such judge, or a setting cannot be.
     """
+    refuse_impossible_judge(settings)
     # Imported here: each kind brings in what the others do without.
     if settings.kind == "token_overlap":
         from sae_match.semantics.judge.overlap_judge import DEFAULT_CUTS, OverlapJudge
@@ -45,13 +44,11 @@ def open_judge(settings: JudgeSettings, cache: Path, limit: Limit | None = None)
         from sae_match.semantics.judge.embedding_judge import open_embedding_judge
 
         return open_embedding_judge(settings)
-    if settings.kind == "openai":
-        try:
-            from sae_match.semantics.judge.openai_judge import OpenAIJudge
-        except ModuleNotFoundError as error:
-            if error.name != "openai":
-                raise
-            raise UserError("judge=openai needs the package openai: pip install 'sae-match[judge]'") from error
-        folder = Path(settings.cache).expanduser() if settings.cache else cache
-        return OpenAIJudge(settings, folder, limit or Limit.of(settings.limit))
-    raise UserError(f"judge.kind must be one of {', '.join(KINDS)}, got {settings.kind!r}")
+    try:
+        from sae_match.semantics.judge.openai_judge import OpenAIJudge
+    except ModuleNotFoundError as error:
+        if error.name != "openai":
+            raise
+        raise UserError("judge=openai needs the package openai: pip install 'sae-match[judge]'") from error
+    folder = Path(settings.cache).expanduser() if settings.cache else cache
+    return OpenAIJudge(settings, folder, limit or Limit.of(settings.limit))

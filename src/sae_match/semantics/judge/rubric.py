@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sae_match.errors import UserError
-from sae_match.semantics.scores import LABELS
+from sae_match.semantics.judge.verdicts import LABELS
 
 Message = dict[str, str]
 

@@ -4,10 +4,15 @@ import os
 from collections.abc import Hashable
 from dataclasses import dataclass
 
+from sae_match.errors import UserError
 from sae_match.semantics.judge.overlap_judge import DEFAULT_CUTS
 from sae_match.semantics.judge.rubric import read_rubric
+from sae_match.semantics.judge.verdicts import Cuts
 
 OFFICIAL = "https://api.openai.com/v1"
+KINDS = ("token_overlap", "embedding", "openai")
+#: A kind that stands for no judge at all.
+NONE = "none"
 
 
 @dataclass
@@ -58,6 +63,10 @@ class JudgeSettings:
     limit: float | None = None
     cache: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.kind != NONE:
+            refuse_impossible_judge(self)
+
     @property
     def needs_profiles(self) -> bool:
         """Whether it looks at the tokens that features fire on, which no published description tells."""
@@ -88,3 +97,52 @@ def address(settings: JudgeSettings) -> str:
 def is_openais(settings: JudgeSettings) -> bool:
     """Whether the server is OpenAI's own."""
     return address(settings) == OFFICIAL
+
+
+def refuse_impossible_judge(settings: JudgeSettings) -> None:
+    """Refuse a kind of judge that there is not, and what a judge of its kind cannot be told.
+
+    Raises:
+        UserError: If there is any of it.
+    """
+    if settings.kind not in KINDS:
+        raise UserError(f"judge.kind must be one of {', '.join(KINDS)}, got {settings.kind!r}")
+    refuse_negative_limit(settings.limit)
+    if settings.cuts:
+        Cuts.of(settings.cuts)
+    if settings.kind == "embedding":
+        _refuse_impossible_encoder(settings)
+    if settings.kind == "openai":
+        _refuse_impossible_model(settings)
+
+
+def refuse_negative_limit(dollars: float | None) -> None:
+    """Refuse to spend less than nothing.
+
+    Raises:
+        UserError: If that is asked for.
+    """
+    if dollars is not None and not dollars >= 0:
+        raise UserError(f"judge.limit must not be negative, got {dollars:g}")
+
+
+def _refuse_impossible_encoder(settings: JudgeSettings) -> None:
+    if not settings.model:
+        raise UserError("judge=embedding needs judge.model, a folder or a repository of a sentence encoder")
+    if not settings.cuts:
+        raise UserError(
+            "judge=embedding needs judge.cuts, the cosines from which on the label is 2 and 3, such as [0.4,0.7]: "
+            "they differ from model to model"
+        )
+    if settings.batch_size < 1:
+        raise UserError(f"judge.batch_size must be at least 1, got {settings.batch_size}")
+
+
+def _refuse_impossible_model(settings: JudgeSettings) -> None:
+    if not settings.model:
+        raise UserError("judge=openai needs judge.model, the name of a model of the server, such as gpt-4o-mini")
+    for name, least in (("concurrency", 1), ("max_tokens", 1), ("retries", 0), ("again", 0), ("backoff", 0)):
+        if not getattr(settings, name) >= least:
+            raise UserError(f"judge.{name} must be at least {least}, got {getattr(settings, name)}")
+    if not settings.timeout > 0:
+        raise UserError(f"judge.timeout must be above 0 seconds, got {settings.timeout}")

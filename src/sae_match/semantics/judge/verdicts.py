@@ -7,6 +7,9 @@ from typing import Protocol, runtime_checkable
 
 from sae_match.errors import UserError
 
+#: 1 not comparable, 2 partly or unclear, 3 about the same thing.
+LABELS = (1, 2, 3)
+
 
 @dataclass(frozen=True)
 class Described:

@@ -9,6 +9,7 @@ from filelock import FileLock
 
 from sae_match.errors import UserError
 from sae_match.files import written_whole
+from sae_match.semantics.settings import refuse_impossible_pace
 
 _HOUR = 3600.0
 # Of an hour's requests, the share that may be made at once.
@@ -30,8 +31,7 @@ class Pace:
     """
 
     def __init__(self, file: Path, per_hour: float) -> None:
-        if not per_hour > 0:
-            raise UserError(f"descriptions.requests_per_hour must be positive, got {per_hour}")
+        refuse_impossible_pace(per_hour)
         self.file, self._step, self._ahead = file, _HOUR / per_hour, _BURST * _HOUR
 
     def wait(self) -> None:

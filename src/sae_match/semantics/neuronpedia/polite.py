@@ -12,6 +12,7 @@ import httpx2
 
 from sae_match.errors import UserError
 from sae_match.semantics.neuronpedia.pace import Pace
+from sae_match.semantics.settings import refuse_impossible_manners
 from sae_match.semantics.waiting import asked_wait, own_wait
 
 log = logging.getLogger(__name__)
@@ -40,11 +41,7 @@ class Manners:
     longest_wait: float = 300.0
 
     def __post_init__(self) -> None:
-        if self.timeout <= 0 or self.tries < 1 or self.back_off < 0:
-            raise UserError(
-                "descriptions: timeout must be positive, tries at least 1 and back_off not negative, "
-                f"got {self.timeout}, {self.tries} and {self.back_off}"
-            )
+        refuse_impossible_manners(self.timeout, self.tries, self.back_off)
 
 
 class RefusedError(UserError):

@@ -10,9 +10,9 @@ from torch.utils.data import DataLoader, IterableDataset
 from transformers import PreTrainedTokenizerBase
 
 from sae_match.training.crops import RandomCrops, tokenise
+from sae_match.training.language_model.settings import LanguageModelSettings
 from sae_match.training.language_model.tokenizer import train_tokenizer
-from sae_match.training.language_model.training import LanguageModelSettings, LanguageModelTraining, gemma_2_config
-from sae_match.training.sae_settings import refuse_not_positive
+from sae_match.training.language_model.training import LanguageModelTraining, gemma_2_config
 
 log = logging.getLogger(__name__)
 Texts = Mapping[str, Sequence[str]]
@@ -24,7 +24,6 @@ def train_language_model(
     settings: LanguageModelSettings, training: Texts, held_out: Texts, trainer: L.Trainer, destination: Path
 ) -> None:
     """Train a tokenizer and a Gemma 2 on `training` and write both to `destination`, in bfloat16."""
-    refuse_not_positive(settings, "layers", "batch", "steps", "learning_rate", "context", "vocabulary")
     tokenizer = train_tokenizer((text for texts in training.values() for text in texts), settings.vocabulary)
     config = gemma_2_config(
         settings, bos=tokenizer.bos_token_id, eos=tokenizer.eos_token_id, pad=tokenizer.pad_token_id

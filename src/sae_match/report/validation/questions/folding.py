@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from sae_match.evaluation.arms import ARMS, IDENTITY, MATCHED, MATCHED_UNFOLDED
+from sae_match.evaluation.arm_names import ARMS, IDENTITY, MATCHED, MATCHED_UNFOLDED
 from sae_match.matching.cost import Term
 from sae_match.report.drawing import ARM_STYLES, Point, add_legend, draw_line, panels, set_log, set_ticks
 from sae_match.report.pictures import Picture

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from sae_match.evaluation.arms import MATCHED
+from sae_match.evaluation.arm_names import MATCHED
 from sae_match.evaluation.plan import Pair
 from sae_match.matching.composition import feature_paths
 from sae_match.report.pictures import Picture

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from matplotlib.axes import Axes
 
-from sae_match.evaluation.arms import COMPOSED, MATCHED, RANDOM
+from sae_match.evaluation.arm_names import COMPOSED, MATCHED, RANDOM
 from sae_match.evaluation.statistics.results import Result
 from sae_match.matching.agreement import compare
 from sae_match.report.drawing import GREY, METRIC_LABELS, Point, add_legend, draw_line, look, panels, set_ticks

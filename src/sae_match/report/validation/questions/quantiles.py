@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import matplotlib as mpl
 
-from sae_match.evaluation.arms import MATCHED, RECONSTRUCT_SOURCE, quantile_of
+from sae_match.evaluation.arm_names import MATCHED, RECONSTRUCT_SOURCE, quantile_of
 from sae_match.report.drawing import ARM_STYLES, GREY, METRIC_LABELS, Point, add_legend, draw_line, panels, set_ticks
 from sae_match.report.pictures import Picture
 from sae_match.report.validation.outcome import Outcome

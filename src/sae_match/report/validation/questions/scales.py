@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from sae_match.evaluation.arms import RECONSTRUCT_SOURCE, RECONSTRUCT_TARGET
+from sae_match.evaluation.arm_names import RECONSTRUCT_SOURCE, RECONSTRUCT_TARGET
 from sae_match.evaluation.statistics.results import Results
 from sae_match.report.drawing import BLACK, BLUE, GREY, Point, draw_line, look, panels, set_log, set_ticks
 from sae_match.report.pictures import Picture

@@ -6,6 +6,7 @@ from threading import Condition, Lock
 
 from sae_match.errors import UserError
 from sae_match.semantics.judge.server.reading import Usage
+from sae_match.semantics.judge.settings import refuse_negative_limit
 
 # Dollars per million tokens, in and out, at OpenAI itself, as listed when the models came out.
 _KNOWN = {"gpt-4o-mini": (0.15, 0.60), "gpt-4o-mini-2024-07-18": (0.15, 0.60)}
@@ -79,8 +80,7 @@ class Limit:
     """
 
     def __init__(self, dollars: float) -> None:
-        if not dollars >= 0:
-            raise UserError(f"judge.limit must not be negative, got {dollars:g}")
+        refuse_negative_limit(dollars)
         self.dollars = dollars
         self._spent, self._calls = 0.0, 0
         self._aside: list[float] = []

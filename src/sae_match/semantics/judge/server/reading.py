@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
-from sae_match.semantics.scores import LABELS
+from sae_match.semantics.judge.verdicts import LABELS
 
 # "Label: 3", with or without marks of emphasis, on the last line; no other number may follow on it, and no end of an
 # object, which words around it show to be quoted.

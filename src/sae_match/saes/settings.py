@@ -2,12 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from sae_match.errors import UserError
-from sae_match.saes.collection import SAECollection
+from sae_match.saes.sites import checked_site
 
-MISSING = "???"
+#: Every file format, by its module in `sae_match.saes.formats`.
+FORMATS = ("gemma_scope", "gemma_scope_2", "llama_scope", "sae_lens", "sparsify", "dictionary_learning")
+
+Fold = Literal["threshold", "decoder_norm", "none"]
+FOLDS: tuple[Fold, ...] = ("threshold", "decoder_norm", "none")
+
+# Stands for a value that must be given.
+_MISSING = "???"
 
 
 @dataclass
@@ -76,22 +83,46 @@ class SAESettings:
         neuronpedia: Where their features have pages on Neuronpedia, if anywhere.
     """
 
-    format: str = MISSING
-    source: str = MISSING
+    format: str = _MISSING
+    source: str = _MISSING
     revision: str | None = None
     layers: dict[str, dict[str, Any]] = field(default_factory=dict)
     site: str = "residual"
     neuronpedia: NeuronpediaSettings = field(default_factory=NeuronpediaSettings)
 
-    def collection(self) -> SAECollection:
-        """The collection that these settings describe.
+    def __post_init__(self) -> None:
+        if self.format != _MISSING:
+            refuse_unknown_format(self.format)
+        checked_site(self.site)
+        self.neuronpedia.names(self.which())
+
+    def which(self) -> dict[int, dict[str, Any]]:
+        """For each layer, what picks its SAE.
 
         Raises:
-            UserError: If a layer is no number, there is no such site, or no such name on Neuronpedia can be.
+            UserError: If a layer is no number.
         """
         for layer in self.layers:
             if not layer.isdecimal():
                 raise UserError(f"sae.layers must be named by layer numbers, got {layer!r}")
-        which = {int(layer): where for layer, where in self.layers.items()}
-        pages = self.neuronpedia.names(which)
-        return SAECollection(self.format, self.source, self.revision, which, self.site, pages)
+        return {int(layer): where for layer, where in self.layers.items()}
+
+
+def refuse_unknown_format(name: str) -> None:
+    """Refuse a file format that there is not.
+
+    Raises:
+        UserError: If it is one.
+    """
+    if name not in FORMATS:
+        raise UserError(f"unknown SAE format {name!r}; there are {', '.join(FORMATS)}")
+
+
+def refuse_unknown_fold(fold: str) -> None:
+    """Refuse a folding that there is not.
+
+    Raises:
+        UserError: If it is one.
+    """
+    if fold not in FOLDS:
+        raise UserError(f"unknown folding {fold!r}; there are {', '.join(FOLDS)}")

@@ -1,0 +1,63 @@
+"""The programs: what each is told by, and the module of its body, which is imported when its settings are checked."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+from sae_match.settings.benchmark import BenchmarkSettings
+from sae_match.settings.configs import config_folder
+from sae_match.settings.entry import entry_point
+from sae_match.settings.judge import JudgeStudySettings
+from sae_match.settings.match import MatchSettings
+from sae_match.settings.report import DashboardSettings, ReportSettings
+from sae_match.settings.schema import TrainSettings, ValidateSettings
+from sae_match.training.language_model.settings import LanguageModelSettings
+from sae_match.training.sae_settings import SAETrainingSettings
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program.
+
+    Attributes:
+        settings: What its config, `conf/NAME.yaml`, composes to.
+        about: What it does, in a line.
+        choices: Further schemas by name, of groups whose choices differ in kind.
+    """
+
+    settings: type[Any]
+    about: str
+    choices: Mapping[str, type[Any]] = field(default_factory=dict)
+
+
+#: Every program by its name, which is that of its config, of its module here and of its script.
+PROGRAMS = {
+    "validate": Program(ValidateSettings, "match the SAEs of adjacent layers and validate the matchings on text"),
+    "match": Program(MatchSettings, "match the SAEs of pairs of layers, from the weights alone"),
+    "train": Program(
+        TrainSettings,
+        "train SAEs for any causal language model, or the bundled language model",
+        {"language_model": LanguageModelSettings, "saes": SAETrainingSettings},
+    ),
+    "judge": Program(JudgeStudySettings, "ask a judge whether matched features mean the same"),
+    "report": Program(ReportSettings, "compare finished validations: tables and pictures"),
+    "dashboard": Program(DashboardSettings, "lay out a W&B workspace for validations"),
+    "benchmark": Program(BenchmarkSettings, "measure what is claimed about speed, memory and exactness"),
+}
+
+
+def program(name: str, *, words: tuple[str, ...] = ()) -> Callable[[], None]:
+    """The program of a name, to be called without arguments: it reads its own from the command line.
+
+    Args:
+        name: One of `PROGRAMS`.
+        words: Words of the command line before those that Hydra reads, where the program is part of another.
+    """
+    one = PROGRAMS[name]
+
+    @entry_point(config_folder() / f"{name}.yaml", one.settings, words=words, **one.choices)
+    def main(settings: Any) -> None:
+        import_module(f"{__name__}.{name}").main(settings)
+
+    return main

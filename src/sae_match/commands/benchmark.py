@@ -1,0 +1,30 @@
+"""Measure what is claimed about the matching, the evaluation and the explorer, side by side in one run."""
+
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from sae_match.benchmark import evaluation, explorer, matching
+from sae_match.benchmark.measuring import Figure, chosen, in_own_process, machine, table, write_csv, write_markdown
+from sae_match.settings.benchmark import BenchmarkSettings
+
+
+def main(settings: BenchmarkSettings) -> None:
+    """Measure the chosen cases, and leave the figures as CSV and Markdown."""
+    console = Console()
+    console.print(machine(), highlight=False)
+    file = Path(settings.output_dir) / "benchmark.csv"
+    figures: list[Figure] = []
+    validate = [sys.executable, "-m", "sae_match", "validate"]
+    known = {**matching.cases(settings.seed), **evaluation.cases(validate), **explorer.cases()}
+    for name, case in chosen(known, settings.cases).items():
+        with console.status(name):
+            found = in_own_process(case)
+        figures += found
+        console.print(table(found), highlight=False)
+        write_csv(figures, file)
+    figures += matching.growth(figures)
+    write_csv(figures, file)
+    write_markdown(figures, file.with_suffix(".md"))
+    console.print(f"{file} and {file.with_suffix('.md').name} hold all of it", highlight=False, soft_wrap=True)

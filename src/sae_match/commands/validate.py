@@ -1,0 +1,89 @@
+"""Match the SAEs of adjacent layers and validate the matchings on text."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import lightning as L
+from rich.console import Console
+
+from sae_match.commands.trainer import open_trainer
+from sae_match.evaluation.arm_names import FITTED_ARMS, checked_arms
+from sae_match.evaluation.check import check, print_findings
+from sae_match.evaluation.validation import MatchValidation
+from sae_match.files import writable
+from sae_match.matching.cache import MatchingCache
+from sae_match.model.loading import load_model, refuse_longer_text
+from sae_match.report.matching_progress import MatchingProgress
+from sae_match.report.tracking.wandb_logging import open_logger
+from sae_match.report.validation.callback import ValidationReport
+from sae_match.report.validation.progress import MatchingBar, ValidationProgress
+from sae_match.saes.collection import SAECollection
+from sae_match.semantics.contexts import open_contexts
+from sae_match.semantics.descriptions import open_pages
+from sae_match.settings.schema import ValidateSettings
+from sae_match.text.batches import TextData
+
+
+def main(settings: ValidateSettings) -> None:
+    """Match the SAEs of pairs of layers, validate the matchings on text, and leave all of it in the run's folder."""
+    if settings.check:
+        raise SystemExit(_check(settings))
+    folder = writable(Path(settings.output_dir))
+    stream, tokenizer = load_model(settings.model)
+    refuse_longer_text(stream, settings.text.max_tokens)
+    cache = MatchingCache(Path(settings.cache_dir).expanduser() if settings.cache_dir else None)
+    console = Console()
+    matching = MatchingProgress(console)
+    data = TextData(settings.text, tokenizer)
+    data.setup("validate")
+    progress = ValidationProgress(console)
+    contexts = open_contexts(settings.report, settings.evaluation.seed)
+    module = MatchValidation(
+        stream,
+        SAECollection.of(settings.sae),
+        settings.matcher,
+        settings.evaluation,
+        cache,
+        folder,
+        matching.watch,
+        progress.watch,
+        _fitting_text(settings, data),
+        [contexts] if contexts else [],
+    )
+    described = open_pages(settings.descriptions.kept_in(cache.folder.parent), module.collection)
+    callbacks: list[L.Callback] = [ValidationReport(console, folder, data, settings.model.source, contexts, described)]
+    if settings.trainer.progress:
+        # First, so that the bar is gone when the report prints its tables.
+        callbacks.insert(0, progress)
+        # Last, so that the plan is printed before the bar is drawn.
+        callbacks.append(MatchingBar(matching))
+    with open_logger(settings.logger, folder, asdict(settings)) as logger:
+        trainer = open_trainer(
+            settings.trainer,
+            logger=logger or False,
+            callbacks=callbacks,
+            default_root_dir=folder,
+            enable_progress_bar=False,
+            use_distributed_sampler=False,
+        )
+        trainer.validate(module, data, verbose=False)
+
+
+def _fitting_text(settings: ValidateSettings, data: TextData) -> TextData | None:
+    """Text for the arms that are fitted, apart from what is evaluated; none where no arm is."""
+    if not set(checked_arms(settings.evaluation.arms)) & set(FITTED_ARMS):
+        return None
+    text = replace(settings.text, documents=settings.evaluation.fitting_documents)
+    fitting = TextData(text, data.tokenizer, "fitting", apart_from=data.works)
+    fitting.setup("validate")
+    return fitting
+
+
+def _check(settings: ValidateSettings) -> int:
+    """Print what the run would need and take; returns the exit status, 1 if something is missing."""
+    arms = checked_arms(settings.evaluation.arms)
+    findings = check(
+        settings.model, SAECollection.of(settings.sae), settings.matcher, settings.text, arms, settings.evaluation.spans
+    )
+    print_findings(Console(), findings)
+    return 1 if findings.missing else 0
