@@ -17,9 +17,11 @@ from tests import programs
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
+    from xdist.remote import Producer
 
     from sae_match import SAE
     from sae_match.model.residual_stream import ResidualStream
+    from tests.scheduling import BySharedFixtures
 
 ROOT = programs.ROOT
 # numba compiles these, and cannot compile what the checks make of them. A name stands for all below it.
@@ -52,25 +54,23 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         config.stash[_SERVING].close()
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> BySharedFixtures:
+    """Who shares a fixture goes together."""
+    from tests.scheduling import BySharedFixtures
+
+    return BySharedFixtures(config, log)
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Tests that share what one of their files makes go to one worker."""
+    """What is thorough is slow, so that `-m "not slow"`, which replaces `-m "not thorough"`, leaves it out as well."""
     if item.get_closest_marker("thorough"):
-        # So that `-m "not slow"`, which replaces `-m "not thorough"`, leaves these out as well.
         item.add_marker("slow")
-    if shared := _shared(item):
-        item.add_marker(pytest.mark.xdist_group(shared))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The long tests first, so that no worker is left alone with one at the end."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
-
-
-def _shared(item: pytest.Item) -> str | None:
-    """Where the widest fixture of a test that other tests share is defined; none if it shares none."""
-    definitions = item._fixtureinfo.name2fixturedefs.values()
-    places = {one[-1].baseid for one in definitions if one[-1].scope in ("module", "package")}
-    return min(places, key=len, default=None)
 
 
 def random_sae(seed: int, d_in: int = 6, d_sae: int = 10, dtype: torch.dtype | None = None) -> SAE:
