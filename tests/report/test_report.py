@@ -198,10 +198,10 @@ def test_the_csv_logger_keeps_the_summary(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (LoggerSettings(kind="tensorboard"), "logger.kind must be one of"),
-        (LoggerSettings(mode="maybe"), "logger.mode must"),
+        ({"kind": "tensorboard"}, "logger.kind must be one of"),
+        ({"mode": "maybe"}, "logger.mode must"),
     ],
 )
-def test_unknown_loggers_are_refused(settings, message, tmp_path):
-    with pytest.raises(UserError, match=message), open_logger(settings, tmp_path, {}):
-        pass
+def test_unknown_loggers_are_refused(settings, message):
+    with pytest.raises(UserError, match=message):
+        LoggerSettings(**settings)
