@@ -32,9 +32,6 @@ _COMMAND = re.compile(
     r"(?:python scripts/(?P<script>\w+)\.py|sae-match (?P<command>[a-z]\w*))(?P<told>[^&\n]*)"
 )
 
-# A value that is left open: `…`, or one that a loop of the shell sets.
-_OPEN = re.compile(r"=(…|.*\$\w.*)$")
-
 
 def documents() -> list[Path]:
     """Every Markdown file of the repository."""
@@ -95,9 +92,9 @@ def commands(text: str) -> Iterator[Command]:
 def wrong_commands(text: str, folder: Path) -> list[str]:
     """What the commands of a document are told that their programs do not know.
 
-    Words in capitals (`DIR`, `DATE/TIME`) stand for a user's own, and are values as any other. `…` is left out, and so
-    is what is set to `…` or to a variable of the shell; its name must be known. `[…]` around a word says that it may be left out, and so it is. A
-    folder of `--config-dir` is one that a training has left.
+    Words in capitals (`DIR`, `DATE/TIME`) stand for a user's own, and are values as any other; a variable of the shell
+    (`$l0`) stands for 1. `…` is left out, and so is what is set to `…`; its name must be known. `[…]` around a word
+    says that it may be left out, and so it is. A folder of `--config-dir` is one that a training has left.
 
     Args:
         folder: An empty one, for such a folder.
@@ -113,10 +110,10 @@ def why_wrong(command: Command, config_folder: Path) -> str | None:
     if command.name not in PROGRAMS:
         plain = (ROOT / "scripts" / f"{command.name}.py").is_file() and not command.told
         return None if plain else "there is no such program"
-    parsed = get_args_parser().parse_args([word for word in command.told if not re.fullmatch(r"\[.*\]|…", word)])
-    # The reader's, and the shell's, to fill in.
-    open_names = [_OPEN.sub("", word).lstrip("+") for word in parsed.overrides if _OPEN.search(word)]
-    told = [word for word in parsed.overrides if not _OPEN.search(word)]
+    words = [re.sub(r"\$\w+", "1", word) for word in command.told if not re.fullmatch(r"\[.*\]|…", word)]
+    parsed = get_args_parser().parse_args(words)
+    open_names = [word.removesuffix("=…").lstrip("+") for word in parsed.overrides if word.endswith("=…")]
+    told = [word for word in parsed.overrides if not word.endswith("=…")]
     searched = [f"hydra.searchpath=[file://{config_folder}]"] if parsed.config_dir else []
     try:
         for job in jobs(told, sweeps=parsed.multirun):

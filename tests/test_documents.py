@@ -50,7 +50,7 @@ def test_commands_are_found_where_they_stand():
         ("python scripts/validate.py -m matcher=folded,foldet", "Could not find 'matcher/foldet'"),
         ("python scripts/validate.py 'evaluation.arms=[mached]'", "unknown arm 'mached'"),
         ("sae-match judge judgement=…", "there is no judgement"),
-        ("sae-match train training=saes destination=DIR training.l=[$l0]", "there is no training.l"),
+        ("sae-match train training=saes destination=DIR training.l=[$l0]", "Could not override 'training.l'"),
         ("sae-match mach pairs=all", "there is no such program"),
         ("python scripts/mach.py", "there is no such program"),
     ],

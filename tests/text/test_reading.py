@@ -108,7 +108,8 @@ def test_what_cannot_be_read_is_named_with_its_place(write, name, content, messa
 
 
 def test_a_truncated_parquet_file_is_named(write, write_table):
-    whole = write_table(text=STORED * 50).open().read()
+    with write_table(text=STORED * 50).open() as stream:
+        whole = stream.read()
     for length in (len(whole) // 2, len(whole) - 4):
         with pytest.raises(UserError, match=r"cannot read .*cut\.parquet: .*it may be cut off"):
             list(texts(write("cut.parquet", whole[:length]), "parquet", "text"))
