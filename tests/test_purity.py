@@ -5,25 +5,48 @@ import sys
 
 import pytest
 
+from tests.conftest import ROOT
+
 BANNED = ("lightning", "hydra", "omegaconf", "wandb", "transformers", "datasets", "matplotlib")
-REPORT = f"import sys; print(*sorted({{name.split('.')[0] for name in sys.modules}} & set({BANNED!r})))"
+# What a program does without until its settings are checked.
+HEAVY = (
+    *("accelerate", "datasets", "huggingface_hub", "lightning", "matplotlib", "numba", "numpy", "openai", "pandas"),
+    *("pyarrow", "safetensors", "scipy", "tokenizers", "torch", "transformers", "wandb", "wandb_workspaces"),
+)
+REPORT = "import sys; print(*sorted({{name.split('.')[0] for name in sys.modules}} & set({names!r})))"
 
 
-def brought_in(statement: str) -> list[str]:
-    run = subprocess.run([sys.executable, "-c", f"{statement}; {REPORT}"], capture_output=True, text=True, check=True)
-    return run.stdout.split()
+def brought_in(statement: str, names: tuple[str, ...] = BANNED) -> list[str]:
+    command = [sys.executable, "-c", f"{statement}; {REPORT.format(names=names)}"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
 
 
 @pytest.mark.parametrize(
     "statement",
     [
-        "import sae_match",
+        "from sae_match import *",
         "import sae_match.matching.cache, sae_match.matching.baselines",
         "import sae_match.saes.collection, sae_match.matching.similarity",
     ],
 )
 def test_saes_and_matching_import_no_framework(statement):
     assert brought_in(statement) == []
+
+
+SETTINGS = sorted(
+    ".".join(file.relative_to(ROOT / "src").with_suffix("").parts)
+    for file in (ROOT / "src" / "sae_match").rglob("*.py")
+    if file.stem in ("settings", "sae_settings") or file.parent.name == "settings"
+)
+
+
+@pytest.mark.parametrize("module", SETTINGS)
+def test_settings_import_nothing_heavy(module):
+    assert brought_in(f"import {module}", HEAVY) == []
+
+
+def test_the_package_itself_brings_in_nothing():
+    assert brought_in("import sae_match", HEAVY) == []
 
 
 def test_the_check_can_fail():

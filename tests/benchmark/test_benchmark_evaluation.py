@@ -1,7 +1,5 @@
 """The benchmark of the evaluation, on little text: its numbers must be right wherever it runs."""
 
-from pathlib import Path
-
 import pytest
 
 from sae_match.benchmark import evaluation
@@ -9,7 +7,7 @@ from sae_match.benchmark.measuring import chosen
 
 
 def test_cases_are_chosen_by_name():
-    cases = evaluation.cases(Path("validate.py"))
+    cases = evaluation.cases(["sae-match", "validate"])
     assert list(chosen(cases, ["documents"])) == ["documents"]
     assert list(cases) == ["ladder", "processes", "documents"]
 

@@ -7,6 +7,7 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException, HydraException
 
 from sae_match.errors import UserError
+from sae_match.saes.collection import SAECollection
 from sae_match.settings.benchmark import BenchmarkSettings
 from sae_match.settings.entry import register, typed
 from sae_match.settings.judge import JudgeStudySettings
@@ -38,6 +39,8 @@ def composed(name, *overrides, **options):
     )
     if "sae=gemma_scope" in overrides:
         overrides = (*overrides, "sae.source=somewhere")
+    if "text=files" in overrides:
+        overrides = (*overrides, "text.datasets.files.path=somewhere")
     if "model=local" in overrides:
         overrides = (*overrides, "model.source=somewhere")
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
@@ -125,12 +128,12 @@ def test_the_defaults_are_the_papers_scheme_on_the_bundled_model():
     settings = validate()
     assert settings.matcher.fold == "threshold"
     assert settings.matcher.terms == {"W_enc": 1.0, "b_enc": 1.0, "W_dec": 1.0}
-    assert settings.sae.collection().adjacent_pairs() == [(layer, layer + 1) for layer in range(7)]
+    assert SAECollection.of(settings.sae).adjacent_pairs() == [(layer, layer + 1) for layer in range(7)]
     assert set(settings.text.datasets) == {"prose", "code"}
 
 
 def test_the_canonical_collection_names_an_existing_l0_for_every_layer():
-    collection = validate("experiment=gemma_2_2b").sae.collection()
+    collection = SAECollection.of(validate("experiment=gemma_2_2b").sae)
     assert len(collection.adjacent_pairs()) == 25
     expected = [
         105,

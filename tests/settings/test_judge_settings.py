@@ -40,7 +40,7 @@ def test_the_second_judge_is_not_the_first_with_another_setting(second, tmp_path
     else:
         told.append(f"second.{second}")
     with pytest.raises(UserError, match=r"^judge and second are the same judge.*second\.again=1"):
-        settings(*told).judges()
+        settings(*told)
 
 
 @pytest.mark.parametrize("second", ["again=1", "model=another", "base_url=http://localhost/v1"])
@@ -55,16 +55,15 @@ def test_the_second_judge_is_another_with_another_prompt(tmp_path):
 
 
 def test_judges_without_a_server_differ_by_what_they_measure():
-    same = settings("judge@second=token_overlap", "second.again=1", "second.batch_size=2")
-    with pytest.raises(UserError, match=r"would say the same$"):
-        same.judges()
-    with pytest.raises(UserError, match=r"would say the same$"):
-        replace(same, second=replace(same.second, cuts=[0.1, 0.4])).judges()
-    assert len(replace(same, second=replace(same.second, cuts=[0.2, 0.5])).judges()) == 2
+    same = ["judge@second=token_overlap", "second.again=1", "second.batch_size=2"]
+    for told in (same, [*same, "second.cuts=[0.1,0.4]"]):
+        with pytest.raises(UserError, match=r"would say the same$"):
+            settings(*told)
+    assert len(settings(*same, "second.cuts=[0.2,0.5]").judges()) == 2
     encoders = ["judge=embedding", "judge.model=a", "judge@second=embedding", "judge.cuts=[0.1,0.2]"]
     assert len(settings(*encoders, "second.model=b", "second.cuts=[0.1,0.2]").judges()) == 2
     with pytest.raises(UserError, match=r"would say the same$"):
-        settings(*encoders, "second.model=a", "second.cuts=[0.1,0.2]", "second.device=cuda").judges()
+        settings(*encoders, "second.model=a", "second.cuts=[0.1,0.2]", "second.device=cuda")
 
 
 def test_there_may_be_no_second_judge():
@@ -93,4 +92,9 @@ def test_evidence_that_is_not_there_is_refused():
     with pytest.raises(UserError, match="no descriptions are known of"):
         replace(told, evidence="descriptions").shows_contexts(published=False)
     with pytest.raises(UserError, match="evidence must be auto, descriptions or contexts, got 'nonsense'"):
-        replace(told, evidence="nonsense").shows_contexts(published=True)
+        replace(told, evidence="nonsense")
+
+
+def test_the_first_judge_must_be_somebody():
+    with pytest.raises(UserError, match=r"judge\.kind must be one of token_overlap, embedding, openai, got 'none'"):
+        settings("judge=none")

@@ -8,14 +8,14 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from sae_match.errors import UserError
-from sae_match.settings import launching
+from sae_match.matching import planning
 from sae_match.settings.launching import job_memory
 
 
 @pytest.fixture
 def job(monkeypatch):
     """Be a job that a launcher started, on a machine with 12 GB free."""
-    monkeypatch.setattr(launching, "free_memory", lambda _: 12 * 2**30)
+    monkeypatch.setattr(planning, "free_memory", lambda _: 12 * 2**30)
 
     def started(mode=RunMode.MULTIRUN, **launcher):
         config = OmegaConf.create({"mode": mode, "launcher": launcher})

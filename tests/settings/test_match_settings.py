@@ -2,8 +2,10 @@
 
 import pytest
 
+from sae_match.commands.match import chosen_pairs
 from sae_match.errors import UserError
 from sae_match.matching.settings import MatcherSettings
+from sae_match.saes.collection import SAECollection
 from sae_match.saes.settings import SAESettings
 from sae_match.settings.match import MatchSettings
 
@@ -13,7 +15,7 @@ ALL = [(0, 1), (0, 2), (0, 5), (1, 2), (1, 5), (2, 5)]
 
 def chosen(layers=FOUR_LAYERS, **given):
     settings = MatchSettings(SAESettings("gemma_scope", "here", layers=layers), MatcherSettings(), **given)
-    return settings.chosen(settings.sae.collection())
+    return chosen_pairs(settings, SAECollection.of(settings.sae))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 
 from sae_match.errors import UserError
+from sae_match.saes.collection import SAECollection
 from sae_match.saes.settings import NeuronpediaSettings, SAESettings
 from sae_match.settings.entry import register, typed
 from sae_match.settings.match import MatchSettings
@@ -44,7 +45,7 @@ def collection(name, *overrides):
     overrides = [f"sae={name}", "output_dir=somewhere", *overrides]
     overrides += ["sae.source=somewhere"] if name == "gemma_scope" else []
     with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):
-        return typed(compose("match", overrides), MatchSettings).sae.collection()
+        return SAECollection.of(typed(compose("match", overrides), MatchSettings).sae)
 
 
 @cache
@@ -126,4 +127,4 @@ def test_a_name_that_asks_for_what_there_is_not_says_what_there_is(template):
     settings = SAESettings("gemma_scope", "here", layers={"3": {"width": "1k", "l0": 6}})
     settings.neuronpedia = NeuronpediaSettings("m", template)
     with pytest.raises(UserError, match=r"is no name of a source of layer 3; \{layer\}, \{width\}, \{l0\} can stand"):
-        settings.collection()
+        SAECollection.of(settings)

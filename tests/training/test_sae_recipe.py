@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from sae_match import load_sae
 from sae_match.errors import UserError
+from sae_match.saes.collection import SAECollection
 from sae_match.saes.settings import SAESettings
 from sae_match.training.activations import ActivationBatches
 from sae_match.training.sae_recipe import SAERecipe
@@ -100,7 +101,7 @@ def test_what_is_written_is_what_was_trained(stream, text, tmp_path):
     assert list(measured) == list(files) == [1, 0]
     assert not (destination / "training.ckpt").exists()
     found = SAESettings(**OmegaConf.to_object(OmegaConf.load(destination / "sae" / "trained.yaml")))
-    collection = found.collection()
+    collection = SAECollection.of(found)
     held_out = CropStream(text, word_tokenizer(), "fitting", SETTINGS)
     x = torch.cat(
         [

@@ -4,6 +4,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from sae_match.errors import UserError
+from sae_match.saes.collection import SAECollection
 from sae_match.saes.formats import FORMATS
 from sae_match.saes.settings import SAESettings
 from sae_match.settings.entry import register, typed
@@ -64,7 +65,7 @@ def preset(name):
     register(match=MatchSettings)
     overrides = [f"sae={name}", "output_dir=somewhere", *(["sae.source=somewhere"] if name == "gemma_scope" else [])]
     with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):
-        return typed(compose("match", overrides), MatchSettings).sae.collection()
+        return SAECollection.of(typed(compose("match", overrides), MatchSettings).sae)
 
 
 def numbers(text):
@@ -160,6 +161,6 @@ def test_gemma_scope_2_layers():
 
 def test_layers_and_sites_are_checked():
     with pytest.raises(UserError, match=r"sae\.layers must be named by layer numbers, got 'one'"):
-        SAESettings("gemma_scope", "here", layers={"one": {}}).collection()
+        SAESettings("gemma_scope", "here", layers={"one": {}})
     with pytest.raises(UserError, match="unknown site"):
-        SAESettings("gemma_scope", "here", site="mpl").collection()
+        SAESettings("gemma_scope", "here", site="mpl")

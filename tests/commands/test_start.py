@@ -1,0 +1,63 @@
+"""How a program starts: nothing heavy is imported until its settings are composed and checked."""
+
+import subprocess
+import sys
+from textwrap import dedent
+
+import pytest
+
+from sae_match.commands import PROGRAMS
+from tests.conftest import ROOT
+from tests.test_purity import HEAVY
+
+# What each refuses, and the line that says so.
+REFUSED = {
+    "validate": ("evaluation.arms=[nonsense]", "unknown arm 'nonsense'"),
+    "match": ("matcher.solver=nonsense", "no solver 'nonsense'; use 'dense', 'sparse' or 'auto'"),
+    "train": ("training.steps=0", "training.steps must be positive, got 0"),
+    "judge": ("judge.kind=nonsense", "judge.kind must be one of token_overlap, embedding, openai, got 'nonsense'"),
+    "report": ("runs=3", "runs must be a folder or a list of folders such as [DIR1,DIR2], got 3"),
+    "dashboard": ("logger.mode=nonsense", "logger.mode must be one of auto, online, offline, got 'nonsense'"),
+    "benchmark": ("seed=nonsense", "nonsense"),
+}
+RUN = """
+import atexit, runpy, sys
+
+def brought_in():
+    print("imported:", *sorted({name.split(".")[0] for name in sys.modules}), file=sys.stderr)
+
+atexit.register(brought_in)
+runpy.run_path(sys.argv.pop(1), run_name="__main__")
+"""
+
+
+def started(name, *told, folder):
+    """A program that ran to its end, and the heavy packages that it imported."""
+    command = [sys.executable, "-c", dedent(RUN), str(ROOT / "scripts" / f"{name}.py"), *told]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("imported:"))
+    return done, set(HEAVY) & set(line.split())
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_help_imports_nothing_heavy(name, tmp_path):
+    done, heavy = started(name, "--help", folder=tmp_path)
+    assert done.returncode == 0
+    assert f"scripts/{name}.py" in done.stdout
+    assert heavy == set()
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_refused_value_imports_nothing_heavy(name, tmp_path):
+    told, message = REFUSED[name]
+    needed = {"train": ["destination=there"], "dashboard": ["runs=here"]}
+    done, heavy = started(name, *needed.get(name, []), told, folder=tmp_path)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert heavy == set()
+
+
+def test_the_check_can_fail(tmp_path):
+    done, heavy = started("match", "hydra.run.dir=out", "pairs=[[0,9]]", folder=tmp_path)
+    assert "error: no SAE for layer 9" in done.stderr
+    assert "torch" in heavy
