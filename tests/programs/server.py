@@ -19,6 +19,7 @@ import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 
 # Imported inside functions of the package, or parts that libraries load late.
@@ -36,15 +37,21 @@ LATE = (
 )
 
 
-def load() -> None:
-    """Import what programs import, and nothing that starts a thread of Python's."""
+def load() -> list[TemporaryDirectory]:
+    """Import what programs import, and nothing that starts a thread of Python's.
+
+    Returns:
+        Folders that libraries have made at their import, as if one process used them.
+    """
     package = importlib.import_module("sae_match")
     for name in (*(module.name for module in pkgutil.walk_packages(package.__path__, "sae_match.")), *LATE):
         if not name.endswith("__main__"):
             importlib.import_module(name)
     # So that a child's first collection does not copy all of it.
     gc.collect()
+    folders = [one for one in gc.get_objects() if isinstance(one, TemporaryDirectory)]
     gc.freeze()
+    return folders
 
 
 class Server:
@@ -55,7 +62,7 @@ class Server:
         self.listener.bind(address)
         self.listener.listen()
         self.running: dict[int, socket.socket] = {}
-        self.loaded = False
+        self.folders: list[TemporaryDirectory] | None = None
         self.ended, self._told = os.pipe()
         os.set_blocking(self._told, False)
 
@@ -81,9 +88,8 @@ class Server:
         """The request in the child, none in the server."""
         connection, _ = self.listener.accept()
         request = json.loads(connection.makefile().readline())
-        if not self.loaded:
-            load()
-            self.loaded = True
+        if self.folders is None:
+            self.folders = load()
         if child := os.fork():
             self.running[child] = connection
             connection.sendall(f"{child}\n".encode())
@@ -95,6 +101,10 @@ class Server:
             other.close()
         os.close(self.ended)
         os.close(self._told)
+        for folder in self.folders:
+            # One of its own, which goes with it.
+            folder._finalizer.detach()
+            folder.__init__()
         return request
 
     def _reap(self) -> None:
@@ -111,6 +121,8 @@ class Server:
         """The tests are over: nothing of theirs goes on."""
         for child in self.running:
             os.kill(child, signal.SIGKILL)
+        for folder in self.folders or []:
+            folder.cleanup()
         os._exit(0)
 
 

@@ -100,7 +100,7 @@ def test_bad_input_ends_in_one_clear_line(tmp_path, saes, overrides, message):
     ("launcher", "plugin"),
     [
         ("processes", "hydra_plugins.hydra_joblib_launcher"),
-        ("slurm_local", "hydra_plugins.hydra_submitit_launcher"),
+        pytest.param("slurm_local", "hydra_plugins.hydra_submitit_launcher", marks=pytest.mark.thorough),
     ],
 )
 def test_shards_run_side_by_side_each_with_a_part_of_the_memory(tmp_path, saes, launcher, plugin):

@@ -48,7 +48,7 @@ def test_two_processes_give_the_numbers_of_one_and_match_each_pair_once(tmp_path
     assert len(list((tmp_path / "two").glob("wandb/offline-run-*"))) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_sweep_on_top_of_several_processes_runs_each_job_once(tmp_path):
     printed = validate(
         tmp_path, "-m", "matcher=folded,unfolded", "trainer=ddp", "hydra.sweep.dir=swept", "logger.group=g"

@@ -85,7 +85,9 @@ def own_text(model="model"):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", ["llama", *(pytest.param(name, marks=pytest.mark.thorough) for name in MODELS if name != "llama")]
+)
 def test_from_a_folder_with_a_model_to_a_validated_matching(tmp_path, name):
     save_model(name, tmp_path / "model")
     save_text(tmp_path / "text.jsonl")
@@ -126,7 +128,7 @@ def test_from_a_folder_with_a_model_to_a_validated_matching(tmp_path, name):
     assert results.value(**at, arm="reconstruct_target") > results.value(**at, arm="random")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_killed_run_goes_on_with_the_same_command_and_ends_the_same(tmp_path, own):
     command = (*SAES, *own, "training.steps=400", "logger=none", "training.layers=[1]")
     run("train.py", *command, "destination=undisturbed", folder=tmp_path)
