@@ -1,10 +1,29 @@
-"""Runtime shape checks for the whole package, and the small things that many tests need."""
+"""Runtime shape checks for the whole package, one thread a process, and the small things that many tests need.
 
-from pathlib import Path
+Nothing here imports torch before a test does: with several workers, pytest's first process only hands tests out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 import jaxtyping
+import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests import programs
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerBase
+    from xdist.remote import Producer
+
+    from sae_match import SAE
+    from sae_match.model.residual_stream import ResidualStream
+    from tests.scheduling import BySharedFixtures
+
+ROOT = programs.ROOT
 # numba compiles these, and cannot compile what the checks make of them. A name stands for all below it.
 COMPILED = ("sae_match.matching.kernels", "sae_match.matching.vector_kernels")
 
@@ -16,33 +35,61 @@ def checked_modules() -> list[str]:
     return sorted(name for name in names if not any(f"{compiled}.".startswith(f"{name}.") for compiled in COMPILED))
 
 
+programs.one_thread()
 jaxtyping.install_import_hook(checked_modules(), "beartype.beartype")
 
-from collections.abc import Callable
-
-import pytest
-import torch
-from transformers import Gemma2Config, Gemma2ForCausalLM
-
-from sae_match import SAE, bundled
-from sae_match.model.loading import load_model
-from sae_match.model.residual_stream import ResidualStream
-from sae_match.model.settings import ModelSettings
+_SERVING = pytest.StashKey[ExitStack]()
 
 
-def random_sae(seed: int, d_in: int = 6, d_sae: int = 10, dtype: torch.dtype = torch.float32) -> SAE:
-    """A JumpReLU SAE with random parameters and thresholds between one half and two."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the server of programs, once for all workers: they inherit its address."""
+    if not hasattr(config, "workerinput"):
+        config.stash[_SERVING] = ExitStack()
+        config.stash[_SERVING].enter_context(programs.server())
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End it."""
+    if _SERVING in config.stash:
+        config.stash[_SERVING].close()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> BySharedFixtures:
+    """Who shares a fixture goes together."""
+    from tests.scheduling import BySharedFixtures
+
+    return BySharedFixtures(config, log)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """What is thorough is slow, so that `-m "not slow"`, which replaces `-m "not thorough"`, leaves it out as well."""
+    if item.get_closest_marker("thorough"):
+        item.add_marker("slow")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long tests first, so that no worker is left alone with one at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def random_sae(seed: int, d_in: int = 6, d_sae: int = 10, dtype: torch.dtype | None = None) -> SAE:
+    """A JumpReLU SAE with random parameters and thresholds between one half and two; float32 if nothing is said."""
+    import torch
+
+    from sae_match import SAE
+
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, generator=generator).to(dtype)
+        return torch.randn(*shape, generator=generator).to(dtype or torch.float32)
 
-    threshold = torch.rand(d_sae, generator=generator).mul(1.5).add(0.5).to(dtype)
+    threshold = torch.rand(d_sae, generator=generator).mul(1.5).add(0.5).to(dtype or torch.float32)
     return SAE(normal(d_in, d_sae), normal(d_sae), normal(d_sae, d_in), normal(d_in), threshold)
 
 
 @pytest.fixture
-def as_a_user():
+def as_a_user() -> Iterator[None]:
     """Without the runtime shape checks, as outside the tests: for what our own errors say."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
@@ -57,6 +104,11 @@ def make_sae() -> Callable[..., SAE]:
 @pytest.fixture(scope="session")
 def tiny_stream() -> ResidualStream:
     """A random Gemma 2 of three layers whose window is shorter than the texts of the tests."""
+    import torch
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    from sae_match.model.residual_stream import ResidualStream
+
     torch.manual_seed(0)
     config = Gemma2Config(
         vocab_size=50,
@@ -73,6 +125,10 @@ def tiny_stream() -> ResidualStream:
 
 
 @pytest.fixture(scope="session")
-def bundled_model():
+def bundled_model() -> tuple[ResidualStream, PreTrainedTokenizerBase]:
     """The bundled model and its tokenizer."""
+    from sae_match import bundled
+    from sae_match.model.loading import load_model
+    from sae_match.model.settings import ModelSettings
+
     return load_model(ModelSettings(bundled.path("model")))

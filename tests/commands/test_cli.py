@@ -1,23 +1,17 @@
 """The command `sae-match`: as the scripts, under one name."""
 
 import csv
-import os
-import subprocess
-import sys
 
 import pytest
 
 import sae_match
 from sae_match.commands import PROGRAMS
+from tests import programs
 from tests.conftest import ROOT
 
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
-
-def command(*told, folder, of=("-m", "sae_match")):
-    return subprocess.run(
-        [sys.executable, *of, *told], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False
-    )
+def command(*told, folder, of=("-m", "sae_match"), fresh=False):
+    return programs.run(*of, *told, folder=folder, environment=programs.quiet_environment(), fresh=fresh)
 
 
 @pytest.mark.parametrize("told", [(), ("--help",), ("-h",)])
@@ -51,7 +45,7 @@ def test_every_program_has_a_script_that_says_the_same(name, tmp_path):
 
 
 def test_a_refused_value_ends_as_in_the_script(tmp_path):
-    ours = command("match", "pairs=3", folder=tmp_path)
+    ours = command("match", "pairs=3", folder=tmp_path, fresh=True)
     theirs = command("pairs=3", folder=tmp_path, of=(str(ROOT / "scripts" / "match.py"),))
     assert (ours.returncode, ours.stdout, ours.stderr) == (theirs.returncode, theirs.stdout, theirs.stderr)
     assert ours.returncode == 1
@@ -69,7 +63,7 @@ def pairs_in(folder):
     [
         (None, None),
         ("processes", "hydra_plugins.hydra_joblib_launcher"),
-        ("slurm_local", "hydra_plugins.hydra_submitit_launcher"),
+        pytest.param("slurm_local", "hydra_plugins.hydra_submitit_launcher", marks=pytest.mark.thorough),
     ],
 )
 def test_a_sweep_goes_through_every_launcher(launcher, plugin, tmp_path):
@@ -81,7 +75,7 @@ def test_a_sweep_goes_through_every_launcher(launcher, plugin, tmp_path):
     assert [pairs_in(tmp_path / "sweep" / str(job)) for job in (0, 1)] == [[(0, 1)], [(1, 2)]]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_two_processes_repeat_the_whole_command(tmp_path):
     told = [
         *("text.documents=2", "text.batch=1", "text.max_tokens=32", "text.min_tokens=16"),

@@ -21,6 +21,7 @@ class Parameters:
     def of(cls, sae):
         return cls(*(getattr(sae, name).double().numpy() for name in cls.__annotations__))
 
+    @cached_property
     def folded(self):
         theta = self.threshold
         return Parameters(
@@ -122,7 +123,7 @@ def affine_map(x, y):
 def stand_in(arm, source, target, partner=None, linear=None, cheap=None):
     """An arm of `method.md` as a function of the residuals of both layers."""
     if arm != "matched_unfolded":
-        source, target = source.folded(), target.folded()
+        source, target = source.folded, target.folded
 
     def sent(f):
         values = np.zeros((len(f), len(target.b_enc)))

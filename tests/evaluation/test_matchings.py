@@ -67,11 +67,11 @@ def test_matchings_are_the_cheapest_and_the_nearest_by_brute_force(collection, t
     for pair, found in matcher(collection, tmp_path).all_of(PAIRS):
         source, target = (Parameters.of(collection.open(layer)) for layer in pair)
         for arm, cost in (
-            (MATCHED, costs(source.folded(), target.folded())),
+            (MATCHED, costs(source.folded, target.folded)),
             (MATCHED_UNFOLDED, costs(source, target)),
         ):
             assert (found.matchings[arm].permutation.numpy() == linear_sum_assignment(cost)[1]).all()
-        nearest = costs(source.folded(), target.folded()).argmin(1)
+        nearest = costs(source.folded, target.folded).argmin(1)
         assert (found.matchings["nearest"].permutation.numpy() == nearest).all()
         assert found.matchings["identity"].permutation.tolist() == list(range(10))
 
@@ -82,7 +82,7 @@ def test_composed_is_the_chain_of_neighbours_with_its_own_cost(collection, tmp_p
     composed = found[0, 3].matchings["composed"]
     assert torch.equal(composed.permutation, third[second[first]])
     assert torch.equal(found[1, 3].matchings["composed"].permutation, third[second])
-    source, target = (Parameters.of(collection.open(layer)).folded() for layer in (0, 3))
+    source, target = (Parameters.of(collection.open(layer)).folded for layer in (0, 3))
     of_pairs = costs(source, target)[np.arange(10), composed.permutation.numpy()]
     assert composed.pair_cost.numpy() == pytest.approx(of_pairs, rel=1e-6)
 

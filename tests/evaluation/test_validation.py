@@ -95,7 +95,14 @@ def solved(cost, partner):
 
 
 @pytest.fixture(scope="module")
-def partners(run, naive, fitted):
+def folded_costs(naive):
+    """Of every two features, folded, by pair of layers."""
+    saes = next(iter(naive.values())).saes
+    return {pair: costs(saes[pair[0]].folded, saes[pair[1]].folded) for pair in PAIRS}
+
+
+@pytest.fixture(scope="module")
+def partners(run, naive, fitted, folded_costs):
     """Where each arm sends features, by pair of layers."""
     saes = next(iter(naive.values())).saes
     found = {}
@@ -104,10 +111,10 @@ def partners(run, naive, fitted):
         theirs = {arm: one.permutation.numpy() for arm, one in run.matchings[pair].matchings.items()}
         together = fitted.active(pair[0]).T.astype(float) @ fitted.active(pair[1])
         found[pair] = {
-            "matched": solved(costs(source.folded(), target.folded()), theirs["matched"]),
+            "matched": solved(folded_costs[pair], theirs["matched"]),
             "matched_unfolded": solved(costs(source, target), theirs["matched_unfolded"]),
             "coactivation": solved(-together, theirs["coactivation"]),
-            "nearest": costs(source.folded(), target.folded()).argmin(1),
+            "nearest": folded_costs[pair].argmin(1),
             "identity": np.arange(1024),
             "random": theirs["random"],
         }
@@ -118,7 +125,9 @@ def partners(run, naive, fitted):
 @pytest.mark.parametrize("dataset", SOURCES)
 @pytest.mark.parametrize("arm", EVERY_ARM)
 @pytest.mark.parametrize("pair", PAIRS)
-def test_every_metric_of_every_arm_equals_the_naive_computation(run, naive, fitted, partners, pair, arm, dataset):
+def test_every_metric_of_every_arm_equals_the_naive_computation(
+    run, naive, fitted, folded_costs, partners, pair, arm, dataset
+):
     at = {"source_layer": pair[0], "target_layer": pair[1], "dataset": dataset, "arm": arm}
     found = {row.metric: row.value for row in run.results.select(**at)}
     if arm == "composed" and pair != (2, 4):
@@ -128,7 +137,7 @@ def test_every_metric_of_every_arm_equals_the_naive_computation(run, naive, fitt
     partner = partners[pair].get("matched" if arm in QUANTILES else arm)
     cheap = np.zeros(1024, bool)
     if arm in QUANTILES:
-        of_pairs = costs(source.folded(), target.folded())[np.arange(1024), partner]
+        of_pairs = folded_costs[pair][np.arange(1024), partner]
         cheap[np.argsort(of_pairs)[: QUANTILES[arm]]] = True
     linear = affine_map(*(fitted.x(layer) for layer in pair)) if arm.startswith("linear") else None
     expected = plain.of_arm(pair, stand_in(arm, source, target, partner, linear, cheap))

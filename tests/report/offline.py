@@ -1,16 +1,16 @@
 """Offline W&B runs, read back with W&B's own reader."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
+
+from tests import programs
 
 
 def read_back(run: Path, *options: str) -> list[dict]:
     """Records of an offline run, as W&B's own reader prints them."""
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", *options, str(run)]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
+    done = programs.run("-m", "wandb", "leet", "inspect", "--json", *options, run)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
 def only_run(folder: Path) -> list[dict]:

@@ -2,20 +2,14 @@
 
 import csv
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 
-from tests.conftest import ROOT
 from tests.report.explorer.made_up import unpacked
-from tests.scripts.test_scripts import assert_refused, run
+from tests.scripts.as_a_user import assert_refused, run, start
 from tests.semantics.judge.mini_server import MiniServer, same_words
-
-pytestmark = pytest.mark.slow
 
 SMALL = ("text.documents=8", "study.paths=20", "study.layers=4", "logger=none", "cache_dir=cache/matchings")
 
@@ -25,6 +19,7 @@ def rows_of(file):
         return list(csv.DictReader(lines))
 
 
+@pytest.mark.slow
 def test_matched_features_mean_the_same_more_often_than_random_ones(tmp_path):
     done = run(
         "judge.py",
@@ -58,6 +53,7 @@ def test_matched_features_mean_the_same_more_often_than_random_ones(tmp_path):
     assert len(list(out.glob("wandb/offline-run-*"))) == 1
 
 
+@pytest.mark.slow
 def test_the_explorer_of_a_run_shows_what_was_said_of_the_same_matchings(tmp_path):
     few = ("text.documents=2", "text.max_tokens=64", "logger=none", "cache_dir=cache/matchings")
     run("validate.py", *few, "evaluation.arms=[matched]", "hydra.run.dir=validated", folder=tmp_path)
@@ -72,6 +68,7 @@ def test_the_explorer_of_a_run_shows_what_was_said_of_the_same_matchings(tmp_pat
     assert_refused(other, "its run matched layers 4 and 5 in another way; choose the sae and matcher")
 
 
+@pytest.mark.slow
 def test_a_server_is_asked_nothing_twice_after_an_interruption(tmp_path):
     with MiniServer(slow(same_words)) as server:
         told = (*SMALL, "judge=openai", "judge.model=a-model", f"judge.base_url={server.url}", "judge.concurrency=4")
@@ -120,15 +117,11 @@ def test_the_plan_is_printed_before_the_work(tmp_path):
 
 def interrupted(folder, told, server, requests, by):
     """Exit status of a run that is told to end after so many requests to the server."""
-    command = [sys.executable, str(ROOT / "scripts" / "judge.py"), *told, "hydra.run.dir=first"]
-    environment = {**os.environ, "NO_PROXY": "127.0.0.1"}
-    process = subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    while len(server.requests) < requests and process.poll() is None:
-        time.sleep(0.05)
-    process.send_signal(by)
-    return process.wait(60)
+    with start("judge.py", *told, "hydra.run.dir=first", folder=folder, NO_PROXY="127.0.0.1") as program:
+        while len(server.requests) < requests and program.poll() is None:
+            time.sleep(0.05)
+        program.send_signal(by)
+        return program.wait(60)
 
 
 def slow(answers):

@@ -1,15 +1,14 @@
 """Matching without a model, as a user runs it."""
 
 import csv
-import subprocess
-import sys
 
 import pytest
 
 from sae_match import Matching, load_sae, match
 from sae_match.saes.formats import gemma_scope
+from tests import programs
 from tests.conftest import ROOT, random_sae
-from tests.scripts.test_scripts import assert_refused, run
+from tests.scripts.as_a_user import assert_refused, run
 
 HEAVY = ("lightning", "transformers", "wandb", "datasets", "matplotlib")
 
@@ -33,8 +32,8 @@ def test_it_starts_without_frameworks_for_models_and_text():
         f"import runpy, sys; runpy.run_path({str(ROOT / 'scripts' / 'match.py')!r}); "
         f"print(*sorted({{name.split('.')[0] for name in sys.modules}} & set({HEAVY!r})))"
     )
-    done = subprocess.run([sys.executable, "-c", statement], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == []
+    done = programs.run("-c", statement, fresh=True)
+    assert (done.returncode, done.stdout.split()) == (0, [])
 
 
 def test_adjacent_layers_of_the_bundled_model(tmp_path):
@@ -101,7 +100,7 @@ def test_bad_input_ends_in_one_clear_line(tmp_path, saes, overrides, message):
     ("launcher", "plugin"),
     [
         ("processes", "hydra_plugins.hydra_joblib_launcher"),
-        ("slurm_local", "hydra_plugins.hydra_submitit_launcher"),
+        pytest.param("slurm_local", "hydra_plugins.hydra_submitit_launcher", marks=pytest.mark.thorough),
     ],
 )
 def test_shards_run_side_by_side_each_with_a_part_of_the_memory(tmp_path, saes, launcher, plugin):

@@ -1,14 +1,10 @@
 """Validation on several processes, as a user runs it."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 
 from sae_match.evaluation.statistics.results import Results
-from tests.conftest import ROOT
 from tests.report.offline import about, only_run
+from tests.scripts.as_a_user import run
 
 SMALL = (
     "text.documents=3",
@@ -24,12 +20,8 @@ SMALL = (
 
 
 def validate(folder, *overrides):
-    # As many threads for each process: products in float32 depend on them in their last digits.
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, str(ROOT / "scripts" / "validate.py"), *overrides, *SMALL]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    # As many threads for each process, one: products in float32 depend on them in their last digits.
+    return run("validate.py", *overrides, *SMALL, folder=folder).stdout
 
 
 @pytest.mark.slow
@@ -47,16 +39,16 @@ def test_two_processes_give_the_numbers_of_one_and_match_each_pair_once(tmp_path
         )
         for end in ("value", "low", "high"):
             assert getattr(ours, end) == pytest.approx(getattr(theirs, end), abs=1e-9), ours
-    for run in ("a", "b"):
-        matchings = [file.name for file in (tmp_path / run / "matchings").iterdir()]
+    for job in ("a", "b"):
+        matchings = [file.name for file in (tmp_path / job / "matchings").iterdir()]
         assert len(matchings) == 14
         assert all(name.endswith(".safetensors") for name in matchings)
-        assert not list((tmp_path / run / "validations").iterdir())
+        assert not list((tmp_path / job / "validations").iterdir())
     assert one.count("clean loss") == two.count("clean loss") == 2
     assert len(list((tmp_path / "two").glob("wandb/offline-run-*"))) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_sweep_on_top_of_several_processes_runs_each_job_once(tmp_path):
     printed = validate(
         tmp_path, "-m", "matcher=folded,unfolded", "trainer=ddp", "hydra.sweep.dir=swept", "logger.group=g"

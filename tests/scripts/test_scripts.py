@@ -1,42 +1,14 @@
 """The entry points as a user runs them."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 
 from sae_match import Matching
 from sae_match.evaluation.arm_names import ARMS
 from sae_match.evaluation.statistics.results import Results
-from tests.conftest import ROOT
-
-FAST = (
-    "text.documents=2",
-    "text.max_tokens=48",
-    "text.min_tokens=16",
-    "evaluation.fitting_documents=4",
-    "trainer.progress=false",
-)
+from tests.scripts.as_a_user import FAST, assert_refused, run
 
 QUESTIONS = ("threshold_scale", "folding_error", "pair_error", "quantiles", "paths")
 QUANTILES = ("quantile_0.1", "quantile_0.5", "quantile_0.7")
-
-
-def run(script, *overrides, folder, check=True):
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("WANDB")}
-    command = [sys.executable, str(ROOT / "scripts" / script), *overrides]
-    environment["HF_HUB_OFFLINE"] = "1"
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert not check or done.returncode == 0, done.stderr
-    return done
-
-
-def assert_refused(done, message):
-    """The program ended with a clear line."""
-    assert done.returncode != 0
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.slow
@@ -111,7 +83,6 @@ def test_a_sweep_gives_a_folder_and_a_wandb_run_for_each_matcher_and_solves_noth
     assert Matching.load(tmp_path / "sweep" / "1" / "matchings" / "L03-L04.safetensors").provenance["fold"] == "none"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

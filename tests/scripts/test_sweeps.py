@@ -9,7 +9,7 @@ from sae_match.report.runs import find_runs
 from sae_match.report.tracking.layout import layout
 from tests.report.made_up import METRICS
 from tests.report.offline import about, history_names, only_run, summary_names
-from tests.scripts.test_scripts import FAST, assert_refused, run
+from tests.scripts.as_a_user import FAST, assert_refused, run
 
 ARMS = "evaluation.arms=[matched,matched_unfolded]"
 PICTURES = {f"{metric}_{kind}" for metric in METRICS for kind in ("by_run", "by_run_and_layer", "grid")}
@@ -93,13 +93,14 @@ def test_bad_input_of_a_comparison_ends_in_one_clear_line(tmp_path):
 
 
 @pytest.mark.slow
-def test_an_experiment_may_be_a_sweep_and_a_job_that_fails_is_named(tmp_path):
+@pytest.mark.parametrize("launcher", ["basic", pytest.param("slurm_local", marks=pytest.mark.thorough)])
+def test_an_experiment_may_be_a_sweep_and_a_job_that_fails_is_named(launcher, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
     (tmp_path / "mine" / "experiment" / "two.yaml").write_text(
         "# @package _global_\nhydra: {mode: MULTIRUN, sweeper: {params: {sae.layers.3.l0: '6,99'}}}\n"
     )
-    told = ("--config-dir", "mine", "experiment=two", "hydra/launcher=slurm_local", "hydra.sweep.dir=sweep")
+    told = ("--config-dir", "mine", "experiment=two", f"hydra/launcher={launcher}", "hydra.sweep.dir=sweep")
     done = run("validate.py", *told, *FAST, ARMS, "logger=offline", folder=tmp_path, check=False)
     assert_refused(done, "error: 1 of the sweep's jobs failed")
     assert "sweep/1: SAE of layer 3: no file layer_3/width_1k/average_l0_99" in done.stderr

@@ -1,10 +1,7 @@
 """Training as a user runs it."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -25,8 +22,7 @@ from sae_match.evaluation.statistics.results import Results
 from sae_match.text.documents import in_part
 from sae_match.text.settings import SourceSettings
 from sae_match.text.sources import open_source
-from tests.conftest import ROOT
-from tests.scripts.test_scripts import FAST, assert_refused, run
+from tests.scripts.as_a_user import FAST, assert_refused, run, start
 
 # Steps of a moment on a random model, with a buffer that is filled several times.
 SAES = (
@@ -89,7 +85,9 @@ def own_text(model="model"):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", ["llama", *(pytest.param(name, marks=pytest.mark.thorough) for name in MODELS if name != "llama")]
+)
 def test_from_a_folder_with_a_model_to_a_validated_matching(tmp_path, name):
     save_model(name, tmp_path / "model")
     save_text(tmp_path / "text.jsonl")
@@ -130,23 +128,17 @@ def test_from_a_folder_with_a_model_to_a_validated_matching(tmp_path, name):
     assert results.value(**at, arm="reconstruct_target") > results.value(**at, arm="random")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_killed_run_goes_on_with_the_same_command_and_ends_the_same(tmp_path, own):
     command = (*SAES, *own, "training.steps=400", "logger=none", "training.layers=[1]")
     run("train.py", *command, "destination=undisturbed", folder=tmp_path)
-    killed = subprocess.Popen(
-        [sys.executable, str(ROOT / "scripts" / "train.py"), *command, "destination=killed"],
-        cwd=tmp_path,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
     checkpoint = tmp_path / "killed" / "training.ckpt"
-    deadline = time.monotonic() + 60
-    while not checkpoint.exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    killed.send_signal(signal.SIGKILL)
-    assert killed.wait() == -signal.SIGKILL
+    with start("train.py", *command, "destination=killed", folder=tmp_path) as killed:
+        deadline = time.monotonic() + 60
+        while not checkpoint.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        killed.kill()
+        assert killed.wait() == -signal.SIGKILL
     assert checkpoint.exists()
     assert not list((tmp_path / "killed").rglob("params.npz"))
     done = run("train.py", *command, "destination=killed", folder=tmp_path)
@@ -182,7 +174,6 @@ def test_both_trainings_of_the_bundled_model_run(tmp_path):
     assert len(list((tmp_path / "saes").rglob("params.npz"))) == 2
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

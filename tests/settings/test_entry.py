@@ -1,10 +1,10 @@
 """Exit statuses, by ending real programs."""
 
-import subprocess
-import sys
 from textwrap import dedent
 
 import pytest
+
+from tests import programs
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_the_exit_status_says_how_a_program_ended(tmp_path, body, status, said):
     def main(settings):
     """
     program.write_text(f"{dedent(head).rstrip()}\n    {body}\n\nmain()\n")
-    done = subprocess.run([sys.executable, program], cwd=tmp_path, check=False, capture_output=True, text=True)
+    done = programs.run(program, folder=tmp_path)
     assert done.returncode == status, done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr

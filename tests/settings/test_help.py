@@ -1,8 +1,5 @@
 """What programs say about themselves."""
 
-import subprocess
-import sys
-
 import pytest
 from hydra import compose, initialize_config_dir
 
@@ -11,6 +8,7 @@ from sae_match.settings.judge import JudgeStudySettings
 from sae_match.settings.match import MatchSettings
 from sae_match.settings.report import ReportSettings
 from sae_match.settings.schema import ValidateSettings
+from tests import programs
 from tests.conftest import ROOT
 
 CONF = ROOT / "conf"
@@ -67,8 +65,8 @@ def test_what_is_chosen_is_said_with_what_could_be():
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_help_is_short_and_says_where_there_is_more(program):
-    script = ROOT / "scripts" / f"{program}.py"
-    done = subprocess.run([sys.executable, script, "--help"], check=True, capture_output=True, text=True)
+    done = programs.run(ROOT / "scripts" / f"{program}.py", "--help")
+    assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert len(lines) < 60
     assert f"scripts/{program}.py" in done.stdout
@@ -79,7 +77,6 @@ def test_help_is_short_and_says_where_there_is_more(program):
 def test_choices_of_a_folder_of_ones_own_are_named(tmp_path):
     (tmp_path / "sae").mkdir()
     (tmp_path / "sae" / "trained.yaml").write_text("defaults: [bundled]\n")
-    command = [sys.executable, ROOT / "scripts" / "match.py", "--config-dir", tmp_path, "sae=trained", "--help"]
-    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    said = programs.run(ROOT / "scripts" / "match.py", "--config-dir", tmp_path, "sae=trained", "--help").stdout
     assert "sae=trained" in groups_in(said)
     assert ", trained" in said.replace("\n", " ")

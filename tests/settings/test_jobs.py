@@ -1,14 +1,13 @@
 """What jobs are called and what becomes of those that fail, by real programs."""
 
 import json
-import subprocess
-import sys
 from textwrap import dedent
 
 import pytest
 
 from sae_match.errors import UserError
 from sae_match.settings.jobs import job_fact
+from tests import programs
 
 PROGRAM = """
 import json
@@ -63,8 +62,7 @@ def program(tmp_path):
     (tmp_path / "small.py").write_text(dedent(PROGRAM))
 
     def run(*arguments):
-        command = [sys.executable, "small.py", *arguments]
-        done = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
+        done = programs.run("small.py", *arguments, folder=tmp_path)
         told = {file.stem[6:]: json.loads(file.read_text()) for file in tmp_path.glob("facts_*.json")}
         return told, done
 

@@ -1,11 +1,11 @@
 """A trainer's processes: what a job of a sweep tells them, by real programs."""
 
 import json
-import subprocess
-import sys
 from textwrap import dedent
 
 import pytest
+
+from tests import programs
 
 PROGRAM = """
 import json, os, sys
@@ -36,8 +36,8 @@ def program(tmp_path):
     (tmp_path / "small.py").write_text(dedent(PROGRAM))
 
     def run(*arguments):
-        command = [sys.executable, "small.py", *arguments]
-        done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
+        done = programs.run("small.py", *arguments, folder=tmp_path)
+        assert done.returncode == 0, done.stderr
         return {int(file.stem[5:]): json.loads(file.read_text()) for file in tmp_path.glob("told_*.json")}, done.stdout
 
     return run

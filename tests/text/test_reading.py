@@ -46,8 +46,8 @@ def zstd_stream(content):
         ("a.jsonl", LINES),
         ("a.jsonl", b"\n" + LINES.replace(b"\n", b"\n\n")),
         ("a.jsonl", b"\xef\xbb\xbf" + LINES),
-        ("a.jsonl.gz", gzip.compress(LINES)),
-        ("a.jsonl.gz", gzip.compress(LINES[:20]) + gzip.compress(LINES[20:])),
+        ("a.jsonl.gz", gzip.compress(LINES, mtime=0)),
+        ("a.jsonl.gz", gzip.compress(LINES[:20], mtime=0) + gzip.compress(LINES[20:], mtime=0)),
         ("a.jsonl.zst", zstd_stream(LINES)),
         ("a.jsonl.zst", zstd_stream(LINES[:20]) + zstd_stream(LINES[20:])),
     ],
@@ -92,7 +92,7 @@ def test_files_are_read_as_they_are_asked_for(write):
         ("a.jsonl", b'{"text": 3}\n', r"'text' of .*a\.jsonl, line 1 holds int, not text"),
         ("a.jsonl", b'{"body": "a", "id": 3}\n', r"no column 'text' in .*a\.jsonl, line 1; there are 'body', 'id'"),
         ("a.jsonl", b'{"text": "a\xff"}\n', r"a\.jsonl, line 1 is not UTF-8 text: byte 0xff"),
-        ("a.jsonl.gz", gzip.compress(LINES)[:-12], r"cannot read .*a\.jsonl\.gz: .*cut off"),
+        ("a.jsonl.gz", gzip.compress(LINES, mtime=0)[:-12], r"cannot read .*a\.jsonl\.gz: .*cut off"),
         ("a.jsonl.gz", LINES, r"cannot read .*a\.jsonl\.gz: Not a gzipped file"),
         ("a.jsonl.zst", zstd_stream(LINES * 99)[:-12], r"cannot read .*a\.jsonl\.zst: .*cut off"),
         ("a.jsonl.zst", LINES, r"cannot read .*a\.jsonl\.zst"),
@@ -108,7 +108,8 @@ def test_what_cannot_be_read_is_named_with_its_place(write, name, content, messa
 
 
 def test_a_truncated_parquet_file_is_named(write, write_table):
-    whole = write_table(text=STORED * 50).open().read()
+    with write_table(text=STORED * 50).open() as stream:
+        whole = stream.read()
     for length in (len(whole) // 2, len(whole) - 4):
         with pytest.raises(UserError, match=r"cannot read .*cut\.parquet: .*it may be cut off"):
             list(texts(write("cut.parquet", whole[:length]), "parquet", "text"))

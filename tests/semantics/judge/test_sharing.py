@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from threading import Event, Timer
@@ -12,6 +10,7 @@ import pytest
 
 from sae_match.errors import UserError
 from sae_match.semantics.judge import open_judge
+from tests.programs import Running
 from tests.semantics.judge.conftest import PAIRS, made_up, settings_for
 from tests.semantics.judge.mini_server import refused, same_words
 
@@ -34,8 +33,7 @@ print([verdict.labels for verdict in verdicts] == [(2, 2)] * int(count))
 
 
 def start(server, folder, count, **environment):
-    command = [sys.executable, "-c", PROGRAM, server.url, str(folder), str(count)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment})
+    return Running(["-c", PROGRAM, server.url, folder, count], environment={**os.environ, **environment})
 
 
 def wait_until(condition):

@@ -2,8 +2,6 @@
 
 import json
 import logging
-import subprocess
-import sys
 import time
 
 import pytest
@@ -12,6 +10,7 @@ from sae_match.errors import UserError
 from sae_match.semantics.neuronpedia.api import FromAPI, api_client, checked_name, from_folder, host_of
 from sae_match.semantics.neuronpedia.explanations import Explanation
 from sae_match.semantics.neuronpedia.polite import Manners
+from tests.programs import Running
 from tests.semantics.mini_neuronpedia import FOLDER, MODEL, SOURCE, MiniNeuronpedia, export, lines, row
 
 QUICK = Manners(timeout=0.5, tries=3, back_off=0.01)
@@ -139,11 +138,9 @@ def test_a_kept_answer_that_is_damaged_is_asked_for_again(tmp_path, caplog):
 
 
 def test_two_processes_share_answers_and_pace(tmp_path):
-    command = [sys.executable, "-c", SCRIPT]
     start = time.time()
     with MiniNeuronpedia(features=known(*range(20)), delay=0.05) as server:
-        arguments = [server.address, str(tmp_path)]
-        both = [subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+        both = [Running(["-c", SCRIPT, server.address, tmp_path]) for _ in range(2)]
         said = [running.communicate(timeout=120)[0] for running in both]
         assert sorted(server.asked) == sorted(path(number) for number in range(20))
     assert said == [f"{[f'what {number} means' for number in range(20)]}\n"] * 2

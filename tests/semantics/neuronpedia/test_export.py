@@ -1,7 +1,5 @@
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -9,6 +7,7 @@ import pytest
 from sae_match.errors import UserError
 from sae_match.semantics.neuronpedia.export import Export
 from sae_match.semantics.neuronpedia.polite import Manners, PoliteClient
+from tests.programs import Running
 from tests.semantics.mini_neuronpedia import FOLDER, MODEL, SOURCE, MiniNeuronpedia, export, lines, row
 
 QUICK = Manners(timeout=0.5, tries=3, back_off=0.01)
@@ -49,9 +48,8 @@ def files(folder):
 
 
 def process(server, cache, features):
-    command = [sys.executable, "-c", SCRIPT, server.address, str(cache), str(features)]
     environment = {**os.environ, "NO_PROXY": "127.0.0.1"}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    return Running(["-c", SCRIPT, server.address, cache, features], environment=environment)
 
 
 def test_all_batches_are_read_once_and_only_what_is_needed_is_kept(tmp_path):
