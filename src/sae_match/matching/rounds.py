@@ -65,7 +65,7 @@ class Rounds:
         pricers: Make what looks at all pairs, the coarsest first; the next, finer one is made when more
             pairs are within the rounding error of contradicting than there is room for.
         rejection_cost: What it costs to leave a row alone; infinite where that is not allowed.
-        tuning: How many pairs passes bring, and which costs are made exact.
+        tuning: How many pairs passes bring, and how far costs may be off.
     """
 
     def __init__(
@@ -117,12 +117,7 @@ class Rounds:
         found = self._passes.next(u, v[: self.n_targets], progress)
         all_found = found.whole and found.threshold > 0
         pairs = self._candidates(found.hits, u, v, *self._kept(before, all_found=all_found))
-        doubtful = self._doubtful(pairs, u, v, before)
-        # However many they are: where a pass brings nothing further, only exact costs do.
-        stalled = before.rounds > 2 and self._proven(pairs, before, found) <= before.lower_bound
-        exact = len(doubtful) <= self._tuning.exact_pairs * self.n_rows or stalled
-        if exact:
-            pairs = self._made_exact(pairs, doubtful)
+        pairs = self._made_exact(pairs, self._doubtful(pairs, u, v, before))
         bound = self._proven(pairs, before, found)
         known = replace(
             before,
@@ -132,10 +127,9 @@ class Rounds:
             pairs_priced=before.pairs_priced + found.priced,
         )
         known = replace(known, objective=self._objective(pairs, known.partner))
-        closed = max(self._tuning.closed * self.cost_of_pairs(known), self.resolution(known))
-        if known.objective - known.lower_bound <= closed:
+        if known.objective - known.lower_bound <= self.resolution(known):
             return known
-        return self._improved(known, pairs, exact=exact)
+        return self._improved(known, pairs, exact=True)
 
     def cost_of_pairs(self, solution: Solution) -> float:
         """The objective without what rows cost that are left alone."""
@@ -232,16 +226,12 @@ class Rounds:
         v: Float64[np.ndarray, " n_columns"],
         known: Solution,
     ) -> Int64[np.ndarray, " doubtful"]:
-        """Pairs that would contradict the duals if their costs were off, and with them those next to these."""
-        loose = pairs.reduced(u, v) - pairs.radius
+        """Pairs that may contradict the duals and whose costs can be known better."""
         enough = self._tuning.known * self.cost_of_pairs(known) / self.n_rows if math.isfinite(known.objective) else 0.0
-        rough = pairs.radius > enough
-        if not (rough & (loose < 0)).any():
-            return np.empty(0, dtype=np.int64)
-        rough[self._exact.among(pairs)] = False
-        units = self._row_lengths[pairs.rows] * self._column_lengths[pairs.columns]
-        near = np.minimum(self._tuning.near * units, self._tuning.near_radii * pairs.radius)
-        return np.flatnonzero(rough & (loose < near))
+        doubtful = (pairs.radius > enough) & (pairs.reduced(u, v) < pairs.radius)
+        if doubtful.any():
+            doubtful[self._exact.among(pairs)] = False
+        return np.flatnonzero(doubtful)
 
     def _made_exact(self, pairs: CandidatePairs, at: Int64[np.ndarray, " some"]) -> CandidatePairs:
         exact, radius = self._exact.of(pairs.rows[at], pairs.columns[at])
