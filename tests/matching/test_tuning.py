@@ -19,7 +19,8 @@ OTHERS = {
     "always whole": {"largest_part": 0.0},
     "always a part": {"largest_part": 1.0},
     "a poor start": {"cosine": 0.0},
-    "all exact": {"known": 0.0},
+    "all exact": {"known": 0.0, "exact_pairs": 1000},
+    "hardly any exact": {"exact_pairs": 0},
     "small blocks": {"dense_entries": ByDevice(64, 64)},
 }
 

@@ -65,7 +65,7 @@ class Rounds:
         pricers: Make what looks at all pairs, the coarsest first; the next, finer one is made when more
             pairs are within the rounding error of contradicting than there is room for.
         rejection_cost: What it costs to leave a row alone; infinite where that is not allowed.
-        tuning: How many pairs passes bring, and how far costs may be off.
+        tuning: How many pairs passes bring, and which costs are made exact.
     """
 
     def __init__(
@@ -117,7 +117,12 @@ class Rounds:
         found = self._passes.next(u, v[: self.n_targets], progress)
         all_found = found.whole and found.threshold > 0
         pairs = self._candidates(found.hits, u, v, *self._kept(before, all_found=all_found))
-        pairs = self._made_exact(pairs, self._doubtful(pairs, u, v, before))
+        doubtful = self._doubtful(pairs, u, v, before)
+        # However many they are: where a pass brings nothing further, only exact costs do.
+        stalled = before.rounds > 2 and self._proven(pairs, before, found) <= before.lower_bound
+        exact = len(doubtful) <= self._tuning.exact_pairs * self.n_rows or stalled
+        if exact:
+            pairs = self._made_exact(pairs, doubtful)
         bound = self._proven(pairs, before, found)
         known = replace(
             before,
@@ -129,7 +134,7 @@ class Rounds:
         known = replace(known, objective=self._objective(pairs, known.partner))
         if known.objective - known.lower_bound <= self.resolution(known):
             return known
-        return self._improved(known, pairs, exact=True)
+        return self._improved(known, pairs, exact=exact)
 
     def cost_of_pairs(self, solution: Solution) -> float:
         """The objective without what rows cost that are left alone."""
