@@ -25,7 +25,8 @@ class Tuning:
     4,096 features, square, rectangular and with a rejection cost, and all pairs of neighbours of the
     bundled SAEs, folded and not; dense, and sparse from bfloat16 and from float32), and at 16k: 16,384 x
     16,384 features, d = 2,304, planted, from bfloat16, which takes 4 passes over 3.00 times all pairs.
-    Times are of one processor core with bfloat16 units. Sizes on a GPU are sizes that keep it busy.
+    Times are of one processor core with bfloat16 units. What names no measurement was chosen, not measured,
+    and so were all sizes on a GPU.
 
     Attributes:
         memory_share: Share of free memory that a solution may take unless told: the rest is other
@@ -55,8 +56,7 @@ class Tuning:
             3.59 times all pairs; with 24, one of the 95 takes a pass more and one a pass less.
         sparse_pairs: Pairs a row that a later pass in low precision brings. With 24, 9 of 63 take one or two
             passes more.
-        dense_pairs: The same of a pass over a matrix, which costs less than what more pairs cost. With 64,
-            5 of 32 take a pass less, in the same time.
+        dense_pairs: The same of a pass over a matrix. With 64, 5 of 32 take a pass less, in the same time.
         usual_width: Wider dictionaries have more near neighbours: from here on passes bring more pairs.
         growth: As many times more as the width is, to this power.
         most_growth: But no more than this many times: more would be memory's limit.
