@@ -26,6 +26,17 @@ def test_planted_dictionaries_are_matched_and_certified():
     )
 
 
+def test_dense_and_sparse_take_turns_and_the_choice_is_measured(monkeypatch):
+    monkeypatch.setattr(matching, "_SMALL", (64, 128))
+    monkeypatch.setattr(matching, "_SMALL_D_IN", (16,))
+    monkeypatch.setattr(matching, "_REPEATS", 1)
+    *ratios, choice = matching.dense_against_sparse(0)
+    assert [figure.case for figure in ratios] == ["64 x 64, d = 16", "128 x 128, d = 16"]
+    assert all(figure.value > 0 for figure in ratios)
+    # Both are dense by choice.
+    assert choice.value == max(1.0, *(figure.value for figure in ratios))
+
+
 def test_growth_is_the_power_between_the_smallest_and_the_largest():
     def measured(size, seconds, gigabytes):
         case = f"{size:,} x {size:,}, d = 512"

@@ -141,6 +141,7 @@ class SparseAssignment:
     def stabilise(self, pairs: CandidatePairs, start: Float64[np.ndarray, " n_columns"]) -> None:
         """Move the duals half-way between the extremes, around `start`, that prove the assignment.
 
+        The dual stabilisation of column generation: extreme duals would jump from round to round.
         Complementary slackness leaves `v[j] - v[p(i)] <= c[i, j] - c[i, p(i)]`, a system of difference
         constraints. Its greatest solution below `start` and its least above it are shortest distances
         forwards and backwards; half-way between them the constraints hold as well, with room on both

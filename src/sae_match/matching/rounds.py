@@ -132,8 +132,7 @@ class Rounds:
             pairs_priced=before.pairs_priced + found.priced,
         )
         known = replace(known, objective=self._objective(pairs, known.partner))
-        closed = max(self._tuning.closed * self.cost_of_pairs(known), self.resolution(known))
-        if known.objective - known.lower_bound <= closed:
+        if known.objective - known.lower_bound <= self.resolution(known):
             return known
         return self._improved(known, pairs, exact=exact)
 
@@ -232,16 +231,12 @@ class Rounds:
         v: Float64[np.ndarray, " n_columns"],
         known: Solution,
     ) -> Int64[np.ndarray, " doubtful"]:
-        """Pairs that would contradict the duals if their costs were off, and with them those next to these."""
-        loose = pairs.reduced(u, v) - pairs.radius
+        """Pairs that may contradict the duals and whose costs can be known better."""
         enough = self._tuning.known * self.cost_of_pairs(known) / self.n_rows if math.isfinite(known.objective) else 0.0
-        rough = pairs.radius > enough
-        if not (rough & (loose < 0)).any():
-            return np.empty(0, dtype=np.int64)
-        rough[self._exact.among(pairs)] = False
-        units = self._row_lengths[pairs.rows] * self._column_lengths[pairs.columns]
-        near = np.minimum(self._tuning.near * units, self._tuning.near_radii * pairs.radius)
-        return np.flatnonzero(rough & (loose < near))
+        doubtful = (pairs.radius > enough) & (pairs.reduced(u, v) < pairs.radius)
+        if doubtful.any():
+            doubtful[self._exact.among(pairs)] = False
+        return np.flatnonzero(doubtful)
 
     def _made_exact(self, pairs: CandidatePairs, at: Int64[np.ndarray, " some"]) -> CandidatePairs:
         exact, radius = self._exact.of(pairs.rows[at], pairs.columns[at])
