@@ -9,7 +9,6 @@ import torch
 import wandb
 
 from sae_match import Matching
-from sae_match.errors import UserError
 from sae_match.evaluation.statistics.results import save_spans
 from sae_match.report.tables import charts, summary
 from sae_match.report.tracking.settings import LoggerSettings
@@ -193,15 +192,3 @@ def test_the_csv_logger_keeps_the_summary(tmp_path):
         log_validation(logger, results(), spans(), {}, [], tmp_path)
     header = (tmp_path / "csv" / "metrics.csv").read_text().splitlines()[0].split(",")
     assert {"delta_loss/code/matched", "delta_loss/code/matched/low", "delta_loss/code/matched/span_2"} <= set(header)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"kind": "tensorboard"}, "logger.kind must be one of"),
-        ({"mode": "maybe"}, "logger.mode must"),
-    ],
-)
-def test_unknown_loggers_are_refused(settings, message):
-    with pytest.raises(UserError, match=message):
-        LoggerSettings(**settings)

@@ -3,17 +3,21 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
+from sae_match.files import writable
 from sae_match.settings.benchmark import BenchmarkSettings
 from sae_match.settings.configs import config_folder
 from sae_match.settings.entry import entry_point
 from sae_match.settings.judge import JudgeStudySettings
 from sae_match.settings.match import MatchSettings
+from sae_match.settings.processes import is_helper
 from sae_match.settings.report import DashboardSettings, ReportSettings
 from sae_match.settings.schema import TrainSettings, ValidateSettings
 from sae_match.training.language_model.settings import LanguageModelSettings
 from sae_match.training.sae_settings import SAETrainingSettings
+from sae_match.version import write_provenance
 
 
 @dataclass(frozen=True)
@@ -24,16 +28,22 @@ class Program:
         settings: What its config, `conf/NAME.yaml`, composes to.
         about: What it does, in a line.
         choices: Further schemas by name, of groups whose choices differ in kind.
+        instead: Name of the module that runs in place of the program's own, by the setting that asks for it.
     """
 
     settings: type[Any]
     about: str
     choices: Mapping[str, type[Any]] = field(default_factory=dict)
+    instead: Mapping[str, str] = field(default_factory=dict)
 
 
 #: Every program by its name, which is that of its config, of its module here and of its script.
 PROGRAMS = {
-    "validate": Program(ValidateSettings, "match the SAEs of adjacent layers and validate the matchings on text"),
+    "validate": Program(
+        ValidateSettings,
+        "match the SAEs of adjacent layers and validate the matchings on text",
+        instead={"check": "check"},
+    ),
     "match": Program(MatchSettings, "match the SAEs of pairs of layers, from the weights alone"),
     "train": Program(
         TrainSettings,
@@ -58,6 +68,9 @@ def program(name: str, *, words: tuple[str, ...] = ()) -> Callable[[], None]:
 
     @entry_point(config_folder() / f"{name}.yaml", one.settings, words=words, **one.choices)
     def main(settings: Any) -> None:
-        import_module(f"{__name__}.{name}").main(settings)
+        if not is_helper():
+            write_provenance(writable(Path(settings.output_dir)))
+        module = next((other for asked, other in one.instead.items() if getattr(settings, asked)), name)
+        import_module(f"{__name__}.{module}").main(settings)
 
     return main

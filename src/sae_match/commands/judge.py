@@ -1,12 +1,12 @@
 """Ask a judge whether matched features mean the same."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from rich.console import Console
 
+from sae_match.commands.telling import told
 from sae_match.files import writable
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.layers import LayerMatcher, unwatched
@@ -53,7 +53,7 @@ def main(settings: JudgeStudySettings) -> None:
     report.print_questions(paths, questions, eligible)
     with counting(bars, source.work) as advance:
         evidence.fetch(questions, advance)
-    with open_logger(settings.logger, folder, asdict(settings)) as logger:
+    with open_logger(settings.logger, folder, told(settings)) as logger:
         with heeding_sigterm():
             said = {name: asked(judge, questions, evidence, console, bars) for name, judge in judges.items()}
         report.finish(said, logger)

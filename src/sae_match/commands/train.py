@@ -1,7 +1,6 @@
 """Train SAEs on the residual stream of any causal language model, or the bundled language model."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import lightning as L
@@ -9,6 +8,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import Logger
 from rich.console import Console
 
+from sae_match.commands.telling import told
 from sae_match.commands.trainer import open_trainer
 from sae_match.errors import UserError
 from sae_match.files import make_writable
@@ -22,6 +22,7 @@ from sae_match.training.progress import TrainingProgress
 from sae_match.training.sae_recipe import SAERecipe
 from sae_match.training.sae_settings import SAETrainingSettings, settled
 from sae_match.training.tables import print_plan, print_results
+from sae_match.version import write_provenance
 
 
 def main(settings: TrainSettings) -> None:
@@ -31,6 +32,7 @@ def main(settings: TrainSettings) -> None:
         make_writable(destination)
     except OSError as error:
         raise UserError(f"cannot write the destination {destination}: {error.strerror or error}") from error
+    write_provenance(destination)
     if isinstance(settings.training, SAETrainingSettings):
         _train_saes(settings, settings.training, destination)
     else:
@@ -41,7 +43,7 @@ def _train_language_model(settings: TrainSettings, training: LanguageModelSettin
     texts = training_texts(settings.text.datasets, "training")
     held_out = training_texts(settings.text.datasets, "fitting")
     bars = [RichProgressBar()] if settings.trainer.progress else []
-    with open_logger(settings.logger, Path(settings.output_dir), asdict(settings)) as logger:
+    with open_logger(settings.logger, Path(settings.output_dir), told(settings)) as logger:
         trainer = _trainer(
             settings,
             training.steps,
@@ -61,7 +63,7 @@ def _train_saes(settings: TrainSettings, training: SAETrainingSettings, destinat
     recipe = SAERecipe(chosen, stream, tokenizer, settings.text, destination, settings.model.source)
     checkpoints, progress = recipe.checkpoints(), TrainingProgress(console, chosen)
     callbacks: list[L.Callback] = [checkpoints, *([progress] if settings.trainer.progress else [])]
-    with open_logger(settings.logger, Path(settings.output_dir), asdict(settings)) as logger:
+    with open_logger(settings.logger, Path(settings.output_dir), told(settings)) as logger:
         trainer = _trainer(settings, chosen.steps, logger, callbacks, enable_progress_bar=False)
         print_plan(console, recipe, trainer.strategy.root_device)
         with progress.shown(settings.trainer.progress):

@@ -1,14 +1,14 @@
 """Match the SAEs of adjacent layers and validate the matchings on text."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import lightning as L
 from rich.console import Console
 
+from sae_match.commands.telling import told
 from sae_match.commands.trainer import open_trainer
 from sae_match.evaluation.arm_names import FITTED_ARMS, checked_arms
-from sae_match.evaluation.check import check, print_findings
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.files import writable
 from sae_match.matching.cache import MatchingCache
@@ -26,8 +26,6 @@ from sae_match.text.batches import TextData
 
 def main(settings: ValidateSettings) -> None:
     """Match the SAEs of pairs of layers, validate the matchings on text, and leave all of it in the run's folder."""
-    if settings.check:
-        raise SystemExit(_check(settings))
     folder = writable(Path(settings.output_dir))
     stream, tokenizer = load_model(settings.model)
     refuse_longer_text(stream, settings.text.max_tokens)
@@ -57,7 +55,7 @@ def main(settings: ValidateSettings) -> None:
         callbacks.insert(0, progress)
         # Last, so that the plan is printed before the bar is drawn.
         callbacks.append(MatchingBar(matching))
-    with open_logger(settings.logger, folder, asdict(settings)) as logger:
+    with open_logger(settings.logger, folder, told(settings)) as logger:
         trainer = open_trainer(
             settings.trainer,
             logger=logger or False,
@@ -77,13 +75,3 @@ def _fitting_text(settings: ValidateSettings, data: TextData) -> TextData | None
     fitting = TextData(text, data.tokenizer, "fitting", apart_from=data.works)
     fitting.setup("validate")
     return fitting
-
-
-def _check(settings: ValidateSettings) -> int:
-    """Print what the run would need and take; returns the exit status, 1 if something is missing."""
-    arms = checked_arms(settings.evaluation.arms)
-    findings = check(
-        settings.model, SAECollection.of(settings.sae), settings.matcher, settings.text, arms, settings.evaluation.spans
-    )
-    print_findings(Console(), findings)
-    return 1 if findings.missing else 0

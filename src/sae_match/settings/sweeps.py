@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from sae_match.errors import UserError
 from sae_match.report.sweeps import COMPARISON
 from sae_match.report.tracking.settings import LoggerSettings
+from sae_match.version import write_provenance
 
 
 class SweepComparison(Callback):
@@ -31,5 +32,6 @@ class SweepComparison(Callback):
                 raise TypeError(f"logger composes to {type(logger).__name__}")
             print()
             compare([folder], folder / COMPARISON, Console(), logger)
+            write_provenance(folder / COMPARISON)
         except UserError as error:
             print(f"error: comparison: {error}", file=sys.stderr)

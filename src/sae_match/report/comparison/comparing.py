@@ -15,6 +15,7 @@ from sae_match.report.pictures import Picture
 from sae_match.report.runs import Run, Unfinished, find_runs
 from sae_match.report.tracking.settings import LoggerSettings
 from sae_match.report.tracking.wandb_logging import log_comparison, open_logger, where_to_look
+from sae_match.version import provenance
 
 # Columns of a terminal in which every table fits.
 _UNBOUNDED = 10_000
@@ -121,7 +122,8 @@ def _log(
     groups = {run.group for run in runs}
     shared = groups.pop() if len(groups) == 1 else None
     settings = replace(settings, group=settings.group or shared, name=settings.name or "comparison", job_type="report")
-    with open_logger(settings, destination, {"runs": [str(run.folder) for run in runs]}) as logger:
+    told = {"runs": [str(run.folder) for run in runs], "provenance": provenance()}
+    with open_logger(settings, destination, told) as logger:
         for one in kept:
             log_comparison(logger, one.pictures, one.folder, prefix="" if len(kept) == 1 else f"{one.folder.name}/")
         if (line := where_to_look(logger)) is not None:

@@ -1,0 +1,21 @@
+"""What a validation would need and take, in place of it: no lightning, no W&B, and nothing is run."""
+
+from rich.console import Console
+
+from sae_match.evaluation.arm_names import checked_arms
+from sae_match.evaluation.check import check, print_findings
+from sae_match.saes.collection import SAECollection
+from sae_match.settings.schema import ValidateSettings
+
+
+def main(settings: ValidateSettings) -> None:
+    """Print what the run would need and take.
+
+    Raises:
+        SystemExit: With status 1 if something is missing.
+    """
+    arms, saes = checked_arms(settings.evaluation.arms), SAECollection.of(settings.sae)
+    findings = check(settings.model, saes, settings.matcher, settings.text, arms, settings.evaluation.spans)
+    print_findings(Console(), findings)
+    if findings.missing:
+        raise SystemExit(1)
