@@ -49,7 +49,7 @@ def load() -> list[TemporaryDirectory]:
             importlib.import_module(name)
     # So that a child's first collection does not copy all of it.
     gc.collect()
-    folders = [one for one in gc.get_objects() if isinstance(one, TemporaryDirectory)]
+    folders = [one for one in gc.get_objects() if type(one) is TemporaryDirectory]
     gc.freeze()
     return folders
 

@@ -95,7 +95,7 @@ def test_a_sweep_gives_a_folder_and_a_wandb_run_for_each_matcher_and_solves_noth
             "error: SAE of layer 0: cannot reach the hub for google/gemma-scope-2b-pt-res/layer_0/width_16k",
         ),
         (["sae=gemma_scope_2b_canonical"], "error: an SAE is given for layer 25, the model has layers 0 to 7"),
-        (["sae.format=gguf"], "error: SAE of layer 0: unknown SAE format 'gguf'"),
+        (["sae.format=gguf"], "error: unknown SAE format 'gguf'"),
         (["text.documents=99999"], "error: dataset 'prose': 99999 documents"),
         (["model.source=google/gemma-2-2b"], "error: cannot reach the hub for google/gemma-2-2b"),
         (["output_dir=/dev/null/out"], "error: cannot write the output folder /dev/null/out: Not a directory"),
