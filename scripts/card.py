@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from sae_match import SAE, bundled, match
+from sae_match.evaluation.matching_error import decoder_cosine
 from sae_match.evaluation.statistics.moments import Activity, Moments, explained_variance
 from sae_match.files import written_whole
 from sae_match.matching.baselines import rotated
-from sae_match.matching.matching_error import decoder_cosine
 from sae_match.model.loading import load_model
 from sae_match.model.residual_stream import ResidualStream
 from sae_match.model.settings import ModelSettings

@@ -26,7 +26,7 @@ def brought_in(statement: str, names: tuple[str, ...] = BANNED) -> list[str]:
     [
         "from sae_match import *",
         "import sae_match.matching.cache, sae_match.matching.baselines",
-        "import sae_match.saes.collection, sae_match.matching.matching_error",
+        "import sae_match.saes.collection, sae_match.evaluation.matching_error",
     ],
 )
 def test_saes_and_matching_import_no_framework(statement):

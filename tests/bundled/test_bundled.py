@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from sae_match import bundled, fold_threshold, load_sae, match
+from sae_match.evaluation.matching_error import decoder_cosine
 from sae_match.matching.baselines import rotated
-from sae_match.matching.matching_error import decoder_cosine
 from sae_match.saes.formats import gemma_scope
 from sae_match.text.batches import training_texts
 from sae_match.text.settings import SourceSettings

@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
+from sae_match.evaluation.matching_error import folded, matching_errors
 from sae_match.evaluation.statistics.results import WEIGHTS
-from sae_match.matching.matching_error import folded, matching_errors
 from tests.report.validation.pictures.conftest import ARMS, module, outcome
 
 __all__ = ["module", "outcome"]

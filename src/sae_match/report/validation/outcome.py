@@ -9,12 +9,12 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from sae_match.evaluation.arm_names import MATCHED
+from sae_match.evaluation.matching_error import folded, matching_errors
 from sae_match.evaluation.matchings import PairMatchings
 from sae_match.evaluation.plan import Pair
 from sae_match.evaluation.statistics.results import WEIGHTS, Result, Results, SpanResult
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.cost import Term
-from sae_match.matching.matching_error import folded, matching_errors
 from sae_match.report.validation.pairs import pair_table
 from sae_match.semantics.passages import Passages
 

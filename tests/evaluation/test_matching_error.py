@@ -1,7 +1,7 @@
 import torch
 
 from sae_match import match
-from sae_match.matching.matching_error import decoder_cosine
+from sae_match.evaluation.matching_error import decoder_cosine
 
 
 def test_decoder_cosine_of_an_sae_with_itself_is_one(make_sae):
