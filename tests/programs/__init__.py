@@ -84,9 +84,10 @@ class Running:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """No program outlives its test."""
-        self.kill()
-        self.wait()
+        """No program outlives its test, nor what it started."""
+        if self.poll() is None:
+            os.killpg(self.pid, signal.SIGKILL)
+            self.wait()
         self._files.cleanup()
 
     def send_signal(self, which: int) -> None:

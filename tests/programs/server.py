@@ -91,9 +91,13 @@ class Server:
         if self.folders is None:
             self.folders = load()
         if child := os.fork():
+            # Here as in the child: whoever comes first.
+            os.setpgid(child, child)
             self.running[child] = connection
             connection.sendall(f"{child}\n".encode())
             return None
+        # A group of its own, so that what it starts can be ended with it.
+        os.setpgid(0, 0)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -120,7 +124,8 @@ class Server:
     def _leave(self) -> None:
         """The tests are over: nothing of theirs goes on."""
         for child in self.running:
-            os.kill(child, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(child, signal.SIGKILL)
         for folder in self.folders or []:
             folder.cleanup()
         os._exit(0)
