@@ -88,7 +88,7 @@ def save(sae: SAE, folder: Path, *, layer: int, width: str, l0: int) -> Path:
     arrays = {name: tensor.detach().cpu().float().numpy() for name, tensor in sae.tensors().items()}
     file = folder / path_of(layer, width, l0)
     with written_whole(file) as temporary:
-        np.savez(temporary, allow_pickle=False, **arrays)
+        np.savez(temporary, **arrays)
     return file
 
 
