@@ -151,8 +151,10 @@ def nobodys_environment(home, **more):
 def test_wandb_is_online_where_there_is_a_key_unless_told_otherwise(key, variable, mode, expected, tmp_path):
     told = {"WANDB_API_KEY": key, "WANDB_MODE": variable}
     environment = nobodys_environment(tmp_path, **{name: value for name, value in told.items() if value})
+    # Left at once: W&B's own end waits for a server that was never to be reached.
     statement = (
-        f"from sae_match.report.tracking.wandb_logging import *; print(chosen_mode(LoggerSettings(mode={mode!r})))"
+        "import os; from sae_match.report.tracking.wandb_logging import *; "
+        f"print(chosen_mode(LoggerSettings(mode={mode!r})), flush=True); os._exit(0)"
     )
     done = programs.run("-c", statement, environment=environment)
     assert done.stdout.split()[-1] == expected
