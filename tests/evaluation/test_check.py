@@ -141,7 +141,7 @@ def test_nothing_but_metadata_is_downloaded(said):
 def test_a_run_that_has_everything_misses_nothing():
     layers = {3: {"width": "1k", "l0": 6}, 4: {"width": "1k", "l0": 8}}
     collection = SAECollection("gemma_scope", bundled.path("saes"), layers=layers)
-    text = TextSettings({"code": SourceSettings("stdlib")}, documents=2, max_tokens=60, batch=2)
+    text = TextSettings({"code": SourceSettings("stdlib")}, documents=2, max_tokens=60, min_tokens=32, batch=2)
     found = check(ModelSettings(bundled.path("model")), collection, MatcherSettings(), text, ARMS)
     assert found.missing == []
     rows = dict(found.rows)
@@ -154,7 +154,7 @@ def test_a_run_that_has_everything_misses_nothing():
 def test_an_arm_that_is_another_one_by_another_name_takes_nothing():
     layers = {3: {"width": "1k", "l0": 6}, 4: {"width": "1k", "l0": 8}}
     collection = SAECollection("gemma_scope", bundled.path("saes"), layers=layers)
-    text = TextSettings({"code": SourceSettings("stdlib")}, documents=2, max_tokens=60, batch=2)
+    text = TextSettings({"code": SourceSettings("stdlib")}, documents=2, max_tokens=60, min_tokens=32, batch=2)
     arms = ["matched", "matched_unfolded", "random"]
     found = check(ModelSettings(bundled.path("model")), collection, MatcherSettings(fold="none"), text, arms)
     assert dict(found.rows)["pairs"] == "1, 2 arms of them in all"

@@ -46,6 +46,7 @@ class Running:
     ) -> None:
         self.arguments = [str(argument) for argument in arguments]
         self.returncode: int | None = None
+        self._said = ("", "")
         self._files = tempfile.TemporaryDirectory()
         self._out, self._err = (Path(self._files.name) / name for name in ("stdout", "stderr"))
         request = {
@@ -80,6 +81,8 @@ class Running:
             self.returncode = int(self._told.readline())
             self._told.close()
             self._connection.close()
+            self._said = (self._out.read_text("utf-8"), self._err.read_text("utf-8"))
+            self._files.cleanup()
         return self.returncode
 
     def __enter__(self) -> "Running":
@@ -90,7 +93,6 @@ class Running:
         if self.poll() is None:
             os.killpg(self.pid, signal.SIGKILL)
             self.wait()
-        self._files.cleanup()
 
     def send_signal(self, which: int) -> None:
         """Send a signal, if it still runs."""
@@ -104,7 +106,7 @@ class Running:
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
         """What it wrote to standard output and standard error, once it has ended."""
         self.wait(timeout)
-        return self._out.read_text("utf-8"), self._err.read_text("utf-8")
+        return self._said
 
 
 def run(

@@ -161,7 +161,7 @@ def test_packed_rows_are_full_and_no_bos_in_them_is_scored(bundled_model):
 
 
 def test_packing_is_off_by_default():
-    assert not TextSettings().packing
+    assert not TextSettings({"prose": SourceSettings("sotu")}).packing
 
 
 @pytest.fixture

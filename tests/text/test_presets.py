@@ -6,7 +6,6 @@ from hydra import compose, initialize_config_dir
 from sae_match.errors import UserError
 from sae_match.settings.entry import register, typed
 from sae_match.settings.schema import ValidateSettings
-from sae_match.text.batches import TextData
 from sae_match.text.settings import SourceSettings, refuse_impossible_source
 from sae_match.text.sources import open_source
 from tests.conftest import ROOT
@@ -62,10 +61,9 @@ def test_datasets_are_the_published_ones():
     assert sources["wikitext"].config == "wikitext-103-raw-v1"
 
 
-def test_files_of_ones_own_want_a_path_and_take_a_kind(bundled_model, tmp_path):
-    settings = text("text=files")
+def test_files_of_ones_own_want_a_path_and_take_a_kind(tmp_path):
     with pytest.raises(UserError, match=r"text\.datasets\.files: text source 'text' needs a path"):
-        TextData(settings, bundled_model[1])
+        text("text=files")
     (tmp_path / "a.jsonl").write_text('{"body": "some text"}')
     chosen = text(
         "text=files",

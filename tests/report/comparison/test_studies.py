@@ -26,7 +26,8 @@ def arms_of(run):
 
 def changed(run, arm, by):
     """A run whose means for an arm are others."""
-    rows = list(csv.reader((run / "spans.csv").open(newline="")))
+    with (run / "spans.csv").open(newline="") as file:
+        rows = list(csv.reader(file))
     for row in rows[1:]:
         if row[1] == arm:
             row[4] = str(float(row[4]) + by)

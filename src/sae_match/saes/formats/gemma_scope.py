@@ -126,7 +126,7 @@ def _read(file: Path) -> dict[str, np.ndarray]:
     if not zipfile.is_zipfile(file):
         raise UserError(f"{file} is damaged or no npz archive (an unfetched large-file pointer?); fetch it again")
     try:
-        with np.load(file, allow_pickle=False) as archive:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             missing = [name for name in _ARRAYS if name not in archive.files]
             if missing:
                 raise UserError(f"{file} has no array {', '.join(missing)}; it holds {', '.join(archive.files)}")

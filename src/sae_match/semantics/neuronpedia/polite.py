@@ -2,6 +2,7 @@
 
 import logging
 import time
+import weakref
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -84,6 +85,8 @@ class PoliteClient:
         # Compressed files are wanted as they are, not unpacked on the way.
         ours = {"User-Agent": f"sae-match/{version('sae-match')}", "Accept-Encoding": "identity"}
         self._client = httpx2.Client(timeout=manners.timeout, headers={**ours, **(headers or {})})
+        # Connections that are kept open are closed with the last who asks.
+        weakref.finalize(self, self._client.close)
 
     def get(self, address: str, read: Callable[[bytes], Read], absent: Collection[int] = (404,)) -> Read | None:
         """What `read` makes of the answer, None where there is nothing at that address.
