@@ -22,6 +22,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 # One thread for each program: several of them share the cores.
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+# Seconds: a program that hangs is a test that fails.
+_LONGEST = 600.0
 _ADDRESS = "SAE_MATCH_TESTS_SERVER"
 
 
@@ -113,7 +115,7 @@ def run(
     environment: Mapping[str, str] | None = None,
     fresh: bool = False,
 ) -> subprocess.CompletedProcess[str]:
-    """What became of `python ARGUMENTS`; its exit status is for the caller to judge.
+    """What became of `python ARGUMENTS`, in ten minutes at most; its exit status is for the caller to judge.
 
     Args:
         folder: Where it is started.
@@ -122,9 +124,11 @@ def run(
     """
     if fresh:
         command = [sys.executable, *map(str, arguments)]
-        return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        return subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=_LONGEST
+        )
     with Running(arguments, folder, environment) as program:
-        said = program.communicate()
+        said = program.communicate(_LONGEST)
     return subprocess.CompletedProcess(program.arguments, program.returncode, *said)
 
 
