@@ -1,6 +1,5 @@
 """Opening and closing a run. What depends on a whole program is tried in one of its own."""
 
-import os
 import subprocess
 import sys
 
@@ -9,6 +8,7 @@ import wandb
 
 from sae_match.report.tracking.logger import open_logger
 from sae_match.report.tracking.settings import LoggerSettings
+from tests import programs
 
 PROGRAM = """
 import os, sys
@@ -25,16 +25,18 @@ print(os.environ.get("WANDB_DISABLE_WEAVE"))
 
 @pytest.mark.parametrize(("switch", "advertised"), [(None, False), ("true", False), ("false", True)])
 def test_another_product_is_not_advertised_unless_the_user_asks_for_it(switch, advertised, tmp_path):
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("WANDB")}
-    if switch is not None:
-        environment["WANDB_DISABLE_WEAVE"] = switch
-    command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    told = {} if switch is None else {"WANDB_DISABLE_WEAVE": switch}
+    done = programs.run("-c", PROGRAM, tmp_path, environment=programs.quiet_environment(**told))
     assert ("Detected [openai] in use" in done.stderr) is advertised
     assert ("Weave" in done.stderr) is advertised
     assert "anything else" in done.stderr
     # As it was: weave, imported later, looks at it too.
     assert done.stdout.strip() == str(switch)
+
+
+def nobodys_environment(home, **more):
+    """One without an account at W&B."""
+    return programs.quiet_environment(HOME=str(home), NETRC=str(home / "netrc"), **more)
 
 
 @pytest.mark.parametrize(
@@ -48,32 +50,25 @@ def test_another_product_is_not_advertised_unless_the_user_asks_for_it(switch, a
     ],
 )
 def test_wandb_is_online_where_there_is_a_key_unless_told_otherwise(key, variable, mode, expected, tmp_path):
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
-    environment |= {"HOME": str(tmp_path), "NETRC": str(tmp_path / "netrc")}
-    environment |= {"WANDB_API_KEY": key} if key else {}
-    environment |= {"WANDB_MODE": variable} if variable else {}
+    told = {"WANDB_API_KEY": key, "WANDB_MODE": variable}
+    environment = nobodys_environment(tmp_path, **{name: value for name, value in told.items() if value})
+    # Left at once: W&B's own end waits for a server that was never to be reached.
     statement = (
-        "from sae_match.report.tracking.logger import chosen_mode; "
+        "import os; from sae_match.report.tracking.logger import chosen_mode; "
         "from sae_match.report.tracking.settings import LoggerSettings; "
-        f"print(chosen_mode(LoggerSettings(mode={mode!r})))"
+        f"print(chosen_mode(LoggerSettings(mode={mode!r})), flush=True); os._exit(0)"
     )
-    command = [sys.executable, "-c", statement]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    done = programs.run("-c", statement, environment=environment)
     assert done.stdout.split()[-1] == expected
 
 
 def test_an_online_run_without_credentials_says_what_to_do(tmp_path):
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
-    environment |= {"HOME": str(tmp_path), "NETRC": str(tmp_path / "netrc")}
     statement = (
         "from pathlib import Path; from sae_match.report.tracking.logger import open_logger\n"
         "from sae_match.report.tracking.settings import LoggerSettings\n"
         "with open_logger(LoggerSettings(mode='online'), Path('.'), {}): pass"
     )
-    command = [sys.executable, "-c", statement]
-    done = subprocess.run(
-        command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
-    )
+    done = programs.run("-c", statement, folder=tmp_path, environment=nobodys_environment(tmp_path))
     assert "UserError: W&B cannot start" in done.stderr
 
 
