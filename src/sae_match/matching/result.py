@@ -4,7 +4,6 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -15,8 +14,11 @@ from torch import Tensor
 
 from sae_match.errors import UserError
 from sae_match.files import written_whole
+from sae_match.version import provenance
 
 FORMAT_VERSION = "2"
+# What the version of the package is called in `provenance`.
+_VERSION = "package_version"
 # Bytes of the number that a file begins with, the size of its header.
 _SIZE = 8
 
@@ -130,8 +132,12 @@ def relative_gap(cost: float, lower_bound: float) -> float:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write a file that says which version of the format and the package made it; the same content, the same bytes."""
-    stamped = {**metadata, "format_version": FORMAT_VERSION, "package_version": version("sae-match")}
+    """Write a file that says what made its content and in which format it is; the same content, the same bytes.
+
+    Metadata that were loaded from a file keep the version and commit that stand there.
+    """
+    made_by = {} if _VERSION in metadata else provenance()
+    stamped = {**metadata, **made_by, "format_version": FORMAT_VERSION}
     with written_whole(path) as temporary:
         data = to_bytes({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata=stamped)
         temporary.write_bytes(_in_order(data))
