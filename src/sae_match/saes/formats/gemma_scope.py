@@ -85,7 +85,7 @@ def save(sae: SAE, folder: Path, *, layer: int, width: str, l0: int) -> Path:
     """Write one JumpReLU SAE in Gemma Scope's layout; returns the file."""
     if sae.activation != "jumprelu":
         raise UserError(f"Gemma Scope's layout holds JumpReLU SAEs only, got {sae.activation!r}")
-    arrays = {name: tensor.detach().cpu().float().numpy() for name, tensor in sae.tensors().items()}
+    arrays: dict[str, Any] = {name: tensor.detach().cpu().float().numpy() for name, tensor in sae.tensors().items()}
     file = folder / path_of(layer, width, l0)
     with written_whole(file) as temporary:
         np.savez(temporary, **arrays)
