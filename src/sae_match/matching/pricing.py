@@ -61,7 +61,7 @@ class Pricer(Protocol):
         source_lengths: Unit of each source feature.
         target_lengths: Unit of each target feature.
         pairs_wanted: Pairs a source feature that a pass after the first should bring, so that few
-            passes are needed: the more, the dearer they are.
+            passes are needed: the more, the more they cost.
     """
 
     pairs_wanted: int
