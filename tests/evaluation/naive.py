@@ -121,7 +121,7 @@ def affine_map(x, y):
 
 
 def stand_in(arm, source, target, partner=None, linear=None, cheap=None):
-    """An arm of `method.md` as a function of the residuals of both layers."""
+    """An arm as a function of the residuals of both layers."""
     if arm != "matched_unfolded":
         source, target = source.folded, target.folded
 
@@ -144,4 +144,6 @@ def stand_in(arm, source, target, partner=None, linear=None, cheap=None):
     }
     if arm in plain:
         return plain[arm]
+    if partner is None:
+        raise KeyError(f"no definition of arm {arm!r}; add it here")
     return by_quantile if arm.startswith("quantile") else lambda x, _: target.decode(sent(source.encode(x)))

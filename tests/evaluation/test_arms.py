@@ -66,13 +66,27 @@ def test_the_unfolded_arm_carries_values_as_they_are(stage, matchings):
     assert torch.equal(stand_in("matched_unfolded", stage), stage.target.decode(sent))
 
 
-def test_the_arms_without_a_matching(stage, x):
-    assert torch.equal(stand_in("layer_drop", stage), x[0])
-    assert torch.equal(stand_in("reconstruct_source", stage), stage.source(x[0]))
-    assert torch.equal(stand_in("reconstruct_target", stage), stage.target(x[1]))
-    mapped = torch.stack([row @ stage.linear.weight + stage.linear.bias for row in x[0]])
-    assert torch.allclose(stand_in("linear_map", stage), mapped)
-    assert torch.allclose(stand_in("linear_map_sae", stage), stage.target(mapped))
+def mapped(stage, x):
+    return torch.stack([row @ stage.linear.weight + stage.linear.bias for row in x[0]])
+
+
+# Every arm that sends nothing through a matching, by its definition. A new arm is written down here as well.
+DEFINITIONS = {
+    "layer_drop": lambda _, x: x[0],
+    "reconstruct_source": lambda stage, x: stage.source(x[0]),
+    "reconstruct_target": lambda stage, x: stage.target(x[1]),
+    "linear_map": mapped,
+    "linear_map_sae": lambda stage, x: stage.target(mapped(stage, x)),
+}
+
+
+@pytest.mark.parametrize("arm", DEFINITIONS)
+def test_an_arm_without_a_matching_is_what_its_definition_says(stage, x, arm):
+    assert torch.allclose(stand_in(arm, stage), DEFINITIONS[arm](stage, x))
+
+
+def test_every_arm_has_a_definition():
+    assert {*DEFINITIONS, *MATCHING_ARMS} == set(ARMS)
 
 
 def test_every_arm_with_a_name_stands_in(stage, x):
@@ -160,7 +174,7 @@ def test_a_misspelt_arm_gets_the_nearest(misspelt, nearest):
 
 
 def test_no_arm_and_the_clean_one_are_refused():
-    with pytest.raises(UserError, match=r"unknown arm 'clean'; There are .* \(clean is always there\)"):
+    with pytest.raises(UserError, match=r"unknown arm 'clean'; there are .* \(clean is always there\)"):
         checked_arms([CLEAN])
     with pytest.raises(UserError, match=r"evaluation\.arms is empty; choose among reconstruct_target"):
         checked_arms([])

@@ -1,10 +1,59 @@
-"""Exit statuses, by ending real programs."""
+"""Settings that there are not, and exit statuses, by ending real programs."""
 
+from dataclasses import dataclass, field
 from textwrap import dedent
 
 import pytest
+from omegaconf import OmegaConf
 
+from sae_match.errors import UserError
+from sae_match.settings.entry import typed
 from tests import programs
+
+
+@dataclass
+class Inner:
+    fold: str = "none"
+
+
+@dataclass
+class Outer:
+    inner: Inner = field(default_factory=Inner)
+    several: dict[str, Inner] = field(default_factory=dict)
+    free: dict[str, int] = field(default_factory=dict)
+
+
+def composed(*added):
+    """A config with settings that a command line has added with `+`."""
+    config = OmegaConf.structured(Outer)
+    OmegaConf.set_struct(config, False)
+    for place, value in added:
+        OmegaConf.update(config, place, value, force_add=True)
+    return config
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("inner.fould", r"there is no setting inner\.fould; did you mean fold\?"),
+        ("iner", r"there is no setting iner; did you mean inner\?"),
+        ("nothing_like_it", "there is no setting nothing_like_it; there are inner, several, free"),
+        ("several.a.fould", r"there is no setting several\.a\.fould; did you mean fold\?"),
+    ],
+)
+def test_what_is_added_and_no_setting_is_refused(place, message):
+    with pytest.raises(UserError, match=message):
+        typed(composed(("several.a", Inner()), (place, 1)), Outer)
+
+
+def test_what_has_to_be_told_is_named():
+    with pytest.raises(UserError, match=r"inner\.fold is not set; give it a value: inner\.fold=…"):
+        typed(composed(("inner.fold", "???")), Outer)
+
+
+def test_what_may_be_added_is_kept():
+    settings = typed(composed(("free.anything", 3), ("several.b", Inner("threshold"))), Outer)
+    assert settings == Outer(several={"b": Inner("threshold")}, free={"anything": 3})
 
 
 @pytest.mark.parametrize(

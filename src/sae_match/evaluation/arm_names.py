@@ -89,6 +89,6 @@ def _refuse_unknown(name: str) -> None:
             raise UserError(f"arm {name!r}: the quantile must lie between 0 and 1, as in quantile_0.5")
     elif name not in ARMS:
         near = get_close_matches(name, (*ARMS, "quantile_0.5"), n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
+        hint = f"did you mean {near[0]}? There are" if near else "there are"
         known = f"{', '.join(ARMS)}, quantile_Q"
-        raise UserError(f"unknown arm {name!r}; {hint}There are {known} ({CLEAN} is always there)")
+        raise UserError(f"unknown arm {name!r}; {hint} {known} ({CLEAN} is always there)")

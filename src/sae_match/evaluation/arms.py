@@ -1,4 +1,4 @@
-"""The arms: everything that can stand in for the residual `x_t` of a target layer (`method.md`)."""
+"""The arms: everything that can stand in for the residual `x_t` of a target layer (`evaluation/README.md`)."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

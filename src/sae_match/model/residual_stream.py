@@ -34,7 +34,7 @@ class CleanPass:
     Attributes:
         embedded: What the first decoder layer reads.
         residuals: `x_t` of the layers that were kept, the residual stream after each decoder layer
-            (`method.md`: the last is taken before the final norm).
+            (the last is taken before the final norm).
         arguments: What each decoder layer was called with, replayed when the model resumes, so that
             a resumed pass is exact.
         values: The value of the site that was asked for, of each layer that was kept; the residuals if

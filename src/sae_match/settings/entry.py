@@ -7,6 +7,8 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from types import FrameType
 from typing import TypeVar, cast
@@ -14,7 +16,7 @@ from typing import TypeVar, cast
 import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from sae_match import bundled
 from sae_match.errors import UserError
@@ -46,15 +48,32 @@ def typed(config: DictConfig, kind: type[Settings]) -> Settings:
     """The settings that a composed config stands for.
 
     Raises:
-        UserError: If a value is missing or cannot be resolved.
+        UserError: If there is no such setting as one of its keys, or a value is missing or cannot be resolved.
     """
+    for setting, known in _unknown_settings(config):
+        near = get_close_matches(setting.rpartition(".")[2], known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+        raise UserError(f"there is no setting {setting}; {hint}")
     try:
         settings = OmegaConf.to_object(config)
+    except MissingMandatoryValue as error:
+        raise UserError(f"{error.full_key} is not set; give it a value: {error.full_key}=…") from error
     except OmegaConfBaseException as error:
         raise UserError(str(error).splitlines()[0]) from error
     if not isinstance(settings, kind):
         raise TypeError(f"the config composes to {type(settings).__name__}, not {kind.__name__}")
     return settings
+
+
+def _unknown_settings(config: DictConfig, place: str = "") -> Iterator[tuple[str, list[str]]]:
+    """Keys that no dataclass has, which `+` lets pass, and what there is instead."""
+    kind = OmegaConf.get_type(config)
+    known = [field.name for field in fields(kind)] if is_dataclass(kind) else None
+    for key in map(str, config):
+        if known is not None and key not in known:
+            yield f"{place}{key}", known
+        if not OmegaConf.is_missing(config, key) and isinstance(config[key], DictConfig):
+            yield from _unknown_settings(config[key], f"{place}{key}.")
 
 
 def entry_point(

@@ -1,4 +1,4 @@
-"""The metrics of `method.md`, with their intervals, from what a validation has added up."""
+"""The metrics (`evaluation/README.md`), with their intervals, from what a validation has added up."""
 
 import math
 from collections.abc import Iterator

@@ -21,7 +21,7 @@ class Result:
         source_layer, target_layer: The pair of layers.
         arm: What stood in for the target layer's residual.
         dataset: Which text.
-        metric: Name as in `method.md`.
+        metric: Name as in `evaluation/README.md`.
         value: The number.
         low, high: 95 % interval, none where there is none.
         tokens: Tokens that the number is taken over.

@@ -17,7 +17,15 @@ from sae_match.report.tracking.logger import where_to_look
 from sae_match.text.batches import TextData
 
 # What a validation leaves, most of it only where there is something to put into it.
-_FILES = ("report.html", "results.csv", "spans.csv", "figures/*", "pairs/*.parquet", "matchings/*.safetensors")
+_FILES = (
+    "report.html",
+    "report/",
+    "results.csv",
+    "spans.csv",
+    "figures/*",
+    "pairs/*.parquet",
+    "matchings/*.safetensors",
+)
 # Width of a table's first column, and of the others.
 _ARM, _PAIR = 20, 8
 
