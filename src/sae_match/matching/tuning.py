@@ -1,4 +1,8 @@
-"""Sizes and shares that decide how soon a matching is found, never which, nor what is proven about it."""
+"""Sizes and shares that decide how soon a matching is found, never what is proven about it.
+
+Nor which one, as long as passes may bring a few pairs a row: with room for hardly one (`most_pairs=1`, `room=300`) the
+rounds end before the gap is closed, and say so.
+"""
 
 from dataclasses import dataclass
 
