@@ -146,6 +146,9 @@ def take_over(request: dict) -> None:
         file = os.open(name, flags, 0o600)
         os.dup2(file, number)
         os.close(file)
+    if sys.gettrace() is not None:
+        # Coverage looks on, which Hydra takes for a debugger, for which it leaves errors as they are.
+        sys.modules["hydra._internal.utils"].is_under_debugger = lambda: False
     # Not the same numbers for all children.
     random.seed()
     sys.modules["numpy"].random.seed()
