@@ -58,11 +58,14 @@ def installed(wheel, tmp_path_factory):
 
 
 def test_the_configs_are_in_it_without_those_of_one_machine(wheel):
-    configs = {file.relative_to(ROOT).as_posix() for file in (ROOT / "conf").rglob("*.yaml")}
+    files = (file for ending in ("yaml", "md") for file in (ROOT / "conf").rglob(f"*.{ending}"))
+    configs = {file.relative_to(ROOT).as_posix() for file in files}
     ours = {f"sae_match/{name}" for name in configs if not name.startswith("conf/local/")}
     there = set(zipfile.ZipFile(wheel).namelist())
     assert ours == {name for name in there if name.startswith("sae_match/conf/")}
     assert {"sae_match/py.typed", "sae_match/bundled/CARD.md"} <= there
+    # The pictures of the documents stay behind.
+    assert not any(name.endswith(".png") for name in there)
 
 
 def test_it_matches(installed, tmp_path):
