@@ -2,6 +2,7 @@
 
 import json
 import logging
+import weakref
 from collections.abc import Mapping
 from threading import Event, Lock
 from typing import Any
@@ -52,6 +53,8 @@ class Server:
         if (missing := missing_key(settings)) is not None:
             raise UserError(missing)
         self._client = connect(settings)
+        # Its connections end with it, not some time after.
+        weakref.finalize(self, self._client.close)
         self._complaints = Complaints()
         self._dialect, self._settled = Dialect(), False
         self._settling = Lock()
