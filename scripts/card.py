@@ -23,8 +23,8 @@ from sae_match.model.settings import ModelSettings
 from sae_match.saes.formats import gemma_scope
 from sae_match.text.batches import training_texts
 from sae_match.text.settings import SourceSettings
-from sae_match.training.activations import collect_residuals
-from sae_match.training.crops import RandomCrops, tokenise
+from sae_match.training.collecting.activations import collect_residuals
+from sae_match.training.collecting.crops import RandomCrops, tokenise
 
 FEATURES = 1024
 CROPS, CONTEXT = 1024, 256

@@ -11,7 +11,7 @@ from sae_match.matching.baselines import rotated
 from sae_match.saes.formats import gemma_scope
 from sae_match.text.batches import training_texts
 from sae_match.text.settings import SourceSettings
-from sae_match.training.crops import RandomCrops, tokenise
+from sae_match.training.collecting.crops import RandomCrops, tokenise
 
 FOLDER = Path(bundled.path("saes"))
 LAYERS = range(8)

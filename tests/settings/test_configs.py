@@ -15,7 +15,7 @@ from sae_match.settings.match import MatchSettings
 from sae_match.settings.report import DashboardSettings, ReportSettings
 from sae_match.settings.schema import TrainSettings, ValidateSettings
 from sae_match.training.language_model.settings import LanguageModelSettings
-from sae_match.training.sae_settings import SAETrainingSettings
+from sae_match.training.sae_settings import SAETrainingSettings, settled
 from tests.conftest import ROOT
 
 CONF = ROOT / "conf"
@@ -121,7 +121,11 @@ def test_every_launcher_composes_and_bounds_its_jobs(launcher):
 @pytest.mark.parametrize("training", ["language_model", "saes", "saes_16k"])
 def test_every_training_composes(training):
     settings = typed(composed("train", f"training={training}", "destination=there"), TrainSettings)
-    assert settings.training.steps > 0
+    chosen = settings.training
+    if isinstance(chosen, SAETrainingSettings):
+        chosen = settled(chosen, n_layers=8, d_in=576)
+        assert 0 < chosen.learning_rate < 0.01
+    assert chosen.steps >= 1000
 
 
 def test_the_defaults_are_the_papers_scheme_on_the_bundled_model():

@@ -15,10 +15,10 @@ from sae_match import load_sae
 from sae_match.errors import UserError
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.settings import SAESettings
-from sae_match.training.activations import ActivationBatches
+from sae_match.training.collecting.activations import ActivationBatches
+from sae_match.training.collecting.text_stream import CropStream
 from sae_match.training.sae_recipe import SAERecipe
 from sae_match.training.sae_settings import SAETrainingSettings, settled
-from sae_match.training.text_stream import CropStream
 from tests.training.words import as_text, random_documents, small_stream, word_tokenizer
 
 # The buffer is filled five times; checkpoints lie inside blocks and between them.
@@ -78,7 +78,7 @@ def run(recipe, *callbacks, logger=False):
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    return recipe.run(trainer, checkpoints, lambda _: None)
+    return recipe.run(trainer, checkpoints, lambda *_: None)
 
 
 def tensors_of(folder):
@@ -97,8 +97,8 @@ def tensors_of(folder):
 
 def test_what_is_written_is_what_was_trained(stream, text, tmp_path):
     destination = tmp_path / "saes"
-    measured, files = run(recipe_of(stream, text, destination))
-    assert list(measured) == list(files) == [1, 0]
+    done = run(recipe_of(stream, text, destination))
+    assert list(done) == [1, 0]
     assert not (destination / "training.ckpt").exists()
     found = SAESettings(**OmegaConf.to_object(OmegaConf.load(destination / "sae" / "trained.yaml")))
     collection = SAECollection.of(found)
@@ -114,13 +114,13 @@ def test_what_is_written_is_what_was_trained(stream, text, tmp_path):
     sae = collection.open(1)
     active = sae.encode(x) > 0
     l0 = active.double().sum(1).mean().item()
-    assert measured[1].activity.tokens == len(x)
-    assert measured[1].l0 == pytest.approx(l0, rel=0.05)
-    assert files[1].parent.name == f"average_l0_{round(measured[1].l0)}"
+    assert done[1].tokens == len(x)
+    assert done[1].l0 == pytest.approx(l0, rel=0.05)
+    assert Path(done[1].file).parent.name == f"average_l0_{round(done[1].l0)}"
     error = (sae(x) - x).double()
     explained = 1 - error.var(0).sum() / x.double().var(0).sum()
-    assert measured[1].explained_variance == pytest.approx(explained.item(), abs=0.01)
-    assert measured[1].dead == pytest.approx((~active.any(0)).sum().item(), abs=2)
+    assert done[1].explained_variance == pytest.approx(explained.item(), abs=0.01)
+    assert done[1].dead == pytest.approx((~active.any(0)).sum().item(), abs=2)
     for layer in (0, 1):
         other = load_sae("sae_lens", str(destination), layer=layer, path="sae_lens/layer_{layer}")
         for name, tensor in collection.open(layer).tensors().items():
@@ -128,8 +128,8 @@ def test_what_is_written_is_what_was_trained(stream, text, tmp_path):
 
 
 def test_training_makes_saes_better(stream, text, tmp_path):
-    before, _ = run(recipe_of(stream, text, tmp_path / "before", steps=1))
-    after, _ = run(recipe_of(stream, text, tmp_path / "after"))
+    before = run(recipe_of(stream, text, tmp_path / "before", steps=1))
+    after = run(recipe_of(stream, text, tmp_path / "after"))
     assert all(after[layer].explained_variance > before[layer].explained_variance for layer in (0, 1))
 
 
@@ -245,8 +245,27 @@ def test_a_checkpoint_is_never_unpickled(stream, text, tmp_path):
 
 def test_a_destination_that_holds_trained_saes_is_refused(stream, text, tmp_path):
     run(recipe_of(stream, text, tmp_path / "saes", steps=1))
+    with pytest.raises(UserError, match=r"of another training: training\.\w+ was .*choose another destination"):
+        recipe_of(stream, text, tmp_path / "saes").finished()
+    (tmp_path / "saes" / "training.json").unlink()
     with pytest.raises(UserError, match=r"saes holds trained SAEs already .*choose another destination"):
-        recipe_of(stream, text, tmp_path / "saes")
+        recipe_of(stream, text, tmp_path / "saes").finished()
+
+
+def test_a_training_that_is_over_is_known_and_what_it_gave_too(stream, text, tmp_path):
+    recipe = recipe_of(stream, text, tmp_path / "saes", steps=1)
+    assert recipe.finished() is None
+    done = run(recipe)
+    assert recipe.finished() == done
+    assert not (tmp_path / "saes" / "activations").exists()
+
+
+def test_text_that_is_too_short_is_refused_before_the_model_is_run(stream, text, tmp_path, monkeypatch):
+    ran = []
+    monkeypatch.setattr(ActivationBatches, "_fill", lambda *_: ran.append(1))
+    with pytest.raises(UserError, match=r"too short: \d+ tokens are .* have given (\d+); set training.tokens=\1"):
+        run(recipe_of(stream, text, tmp_path / "saes", steps=240))
+    assert ran == []
 
 
 def test_more_positions_than_the_model_has_are_refused(stream, text, tmp_path):

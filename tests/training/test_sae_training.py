@@ -2,7 +2,8 @@ import pytest
 import torch
 from lightning import Trainer
 
-from sae_match.training.crops import RandomCrops
+from sae_match.training.collecting.crops import RandomCrops
+from sae_match.training.input_scaling import InputScaling
 from sae_match.training.sae_settings import SAETrainingSettings
 from sae_match.training.sae_training import SAETraining
 
@@ -31,7 +32,7 @@ class Draws:
             yield self.x[torch.randint(len(self.x), (self.batch,), generator=generator)].expand(self.layers, -1, -1)
 
 
-def untrained(x, **changes):
+def untrained(x, held_out=None, **changes):
     given = {
         "layers": [0],
         "d_sae": 24,
@@ -43,8 +44,9 @@ def untrained(x, **changes):
         **changes,
     }
     layers = len(given["layers"])
-    mean, scale = x.mean(0).expand(layers, -1), x.square().sum(-1).mean().sqrt().expand(layers)
-    return SAETraining(SAETrainingSettings(**given), mean, scale)
+    module = SAETraining(SAETrainingSettings(**given), [InputScaling.of(x, 0)] * layers, held_out)
+    module.start([x[:512]] * layers)
+    return module
 
 
 def fit(module, x):
@@ -103,7 +105,7 @@ def test_silent_features_are_renewed_in_the_first_half_only():
 
 def test_the_aim_falls_over_the_first_third_and_then_stays():
     module = SAETraining(
-        SAETrainingSettings(layers=[0], d_sae=8, steps=300, l0=[2.0], l0_start=5.0), torch.zeros(1, 4), torch.ones(1)
+        SAETrainingSettings(layers=[0], d_sae=8, steps=300, l0=[2.0], l0_start=5.0), [InputScaling.blank(4)]
     )
     assert [module.l0_aims(number)[0] for number in (0, 50, 100, 299)] == pytest.approx([10, 2 * 5**0.5, 2, 2])
 

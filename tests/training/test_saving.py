@@ -6,7 +6,8 @@ from omegaconf import OmegaConf
 
 from sae_match import SAE
 from sae_match.errors import UserError
-from sae_match.training.saving import Measured, save
+from sae_match.training.measuring import Measured
+from sae_match.training.saving import save
 
 
 def doubling():

@@ -4,11 +4,10 @@ import pytest
 import torch
 from rich.console import Console
 
+from sae_match.training.finished import Outcome
 from sae_match.training.sae_recipe import SAERecipe
 from sae_match.training.sae_settings import SAETrainingSettings, settled
-from sae_match.training.saving import Measured
-from sae_match.training.tables import print_plan, print_results
-from tests.training.test_saving import X, doubling
+from sae_match.training.tables import doubts, print_plan, print_results
 from tests.training.words import as_text, small_stream, word_tokenizer
 
 
@@ -34,14 +33,43 @@ def test_the_plan_says_what_memory_it_takes(recipe, console):
     assert "buffer      0.00048 GB: 10,000 activations of each layer" in lines
 
 
-def test_the_results_name_files_and_the_next_commands(recipe, console):
-    files = {
-        layer: recipe.destination / f"layer_{layer}" / "width_3" / "average_l0_1" / "params.npz" for layer in (0, 1)
+def outcome(**changes):
+    given = {
+        "l0": 7.25,
+        "explained_variance": 0.8,
+        "explained_variance_by_dimension": 0.7,
+        "largest_dimension": 0.1,
+        "dead": 3,
+        "features": 1000,
+        "extreme": 0,
+        "tokens": 4,
+        "file": "layer_0/width_3/average_l0_1/params.npz",
     }
-    print_results(console, recipe, dict.fromkeys(files, Measured.of(doubling(), X)), files, "offline")
+    return Outcome(**{**given, **changes})
+
+
+def test_the_results_name_files_and_the_next_commands(recipe, console):
+    print_results(console, recipe, dict.fromkeys((0, 1), outcome()), "offline")
     printed = console.file.getvalue()
     assert "On 4 held-out tokens" in printed
-    assert ["0", "7", "0.75"] in [line.split()[:3] for line in printed.splitlines()]
+    assert ["0", "7", "7.25", "0.800", "0.700", "3"] in [line.split()[:6] for line in printed.splitlines()]
     assert "layer_0/width_3/average_l0_1" in printed
     assert f"python scripts/match.py --config-dir {recipe.destination} sae=trained" in printed
     assert "W&B: offline" in printed
+    assert "warning" not in printed
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"dead": 101}, "more than 10% of the features are never active"),
+        ({"explained_variance_by_dimension": 0.39}, "explain less than 0.4 of the variance by dimension"),
+        ({"l0": 11.0}, "the L0 is far from the one that was aimed at"),
+        ({"largest_dimension": 0.21}, "one dimension has more than 20% of the variance"),
+    ],
+)
+def test_what_should_keep_one_from_using_an_sae_is_said(recipe, changes, words):
+    assert list(doubts({0: outcome(), 1: outcome()}, recipe.settings)) == []
+    (line,) = doubts({0: outcome(), 1: outcome(**changes)}, recipe.settings)
+    assert line.startswith("layers 1: ")
+    assert words in line

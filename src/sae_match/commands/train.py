@@ -20,7 +20,7 @@ from sae_match.training.language_model.recipe import train_language_model
 from sae_match.training.language_model.settings import LanguageModelSettings
 from sae_match.training.progress import TrainingProgress
 from sae_match.training.sae_recipe import SAERecipe
-from sae_match.training.sae_settings import SAETrainingSettings, settled
+from sae_match.training.sae_settings import SAETrainingSettings, settled, steps_of
 from sae_match.training.tables import print_plan, print_results
 from sae_match.version import write_provenance
 
@@ -61,14 +61,18 @@ def _train_saes(settings: TrainSettings, training: SAETrainingSettings, destinat
     stream, tokenizer = load_model(settings.model)
     chosen = settled(training, stream.n_layers, stream.d_in)
     recipe = SAERecipe(chosen, stream, tokenizer, settings.text, destination, settings.model.source)
+    if (done := recipe.finished()) is not None:
+        console.print("this training is over already; nothing was done", highlight=False)
+        print_results(console, recipe, done, None)
+        return
     checkpoints, progress = recipe.checkpoints(), TrainingProgress(console, chosen)
     callbacks: list[L.Callback] = [checkpoints, *([progress] if settings.trainer.progress else [])]
     with open_logger(settings.logger, Path(settings.output_dir), told(settings)) as logger:
-        trainer = _trainer(settings, chosen.steps, logger, callbacks, enable_progress_bar=False)
+        trainer = _trainer(settings, steps_of(chosen), logger, callbacks, enable_progress_bar=False)
         print_plan(console, recipe, trainer.strategy.root_device)
         with progress.shown(settings.trainer.progress):
-            measured, files = recipe.run(trainer, checkpoints, progress.filling)
-        print_results(console, recipe, measured, files, where_to_look(logger))
+            done = recipe.run(trainer, checkpoints, progress.doing)
+        print_results(console, recipe, done, where_to_look(logger))
 
 
 def _trainer(

@@ -127,7 +127,7 @@ class ResidualStream(nn.Module):
             if layer is self.layers[0]:
                 embedded.append(before.to(here))
             if len(arguments) in held:
-                residuals[len(arguments)] = _hidden(output).to(here)
+                residuals[len(arguments)] = hidden(output).to(here)
             arguments.append(Arguments(positional, named))
 
         with _hooks() as handles:
@@ -208,7 +208,7 @@ class ResidualStream(nn.Module):
         return logits
 
     def _run(self, arguments: Arguments, layer: int, x: Float[Tensor, "rows seq d"]) -> Float[Tensor, "rows seq d"]:
-        return _hidden(self.layers[layer](x, *arguments.positional, **arguments.named))
+        return hidden(self.layers[layer](x, *arguments.positional, **arguments.named))
 
 
 def _residuals_for(site: Site, layers: Collection[int]) -> set[int]:
@@ -241,14 +241,14 @@ class _Repetition:
         return self._made[id(given)]
 
 
-def _hidden(output: Any) -> Tensor:
+def hidden(output: Any) -> Tensor:
     """The residual stream in what a decoder layer returns; some return other things beside it."""
     return cast(Tensor, output if isinstance(output, Tensor) else output[0])
 
 
 def _with_hidden(output: Any, value: Tensor) -> Any:
-    """What a module returned, the value in the place of what `_hidden` finds there."""
-    there = value.to(_hidden(output).device)
+    """What a module returned, the value in the place of what `hidden` finds there."""
+    there = value.to(hidden(output).device)
     return there if isinstance(output, Tensor) else (there, *output[1:])
 
 
@@ -269,7 +269,7 @@ def _reading(place: Place, values: dict[int, Tensor], layer: int, device: torch.
 
     if place.is_input:
         return place.module.register_forward_pre_hook(lambda _, inputs: keep(inputs[0]))
-    return place.module.register_forward_hook(lambda _module, _inputs, output: keep(_hidden(output)))
+    return place.module.register_forward_hook(lambda _module, _inputs, output: keep(hidden(output)))
 
 
 def _replacing(place: Place, value: Tensor) -> RemovableHandle:

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 _KEY = "sae_match"
 #: Settings that change nothing in what is trained.
-_WITHOUT_EFFECT = ("checkpoint_every",)
+_WITHOUT_EFFECT = ("checkpoint_every", "activations")
 
 
 def identity(settings: SAETrainingSettings, stream: ResidualStream, text: TextSettings) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """JumpReLU with straight-through gradients (Rajamanoharan et al., arXiv 2407.14435, Eqs. 11-12).
 
 The jump has no useful derivative with respect to its threshold. The estimators below replace it by
-that of a rectangle of width `bandwidth` around the threshold.
+that of a rectangle of width `bandwidth` around the threshold, which may be each feature's own.
 """
 
 from typing import Any, cast
@@ -10,14 +10,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+#: Width of the window: one for all features, or `[d_sae]`.
+Bandwidth = float | Tensor
 
-def _rectangle(z: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
+
+def _rectangle(z: Tensor, threshold: Tensor, bandwidth: Bandwidth) -> Tensor:
     return ((z - threshold).abs() < bandwidth / 2).to(z.dtype) / bandwidth
 
 
 class _JumpReLU(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, z: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
+    def forward(ctx: Any, z: Tensor, threshold: Tensor, bandwidth: Bandwidth) -> Tensor:
         ctx.save_for_backward(z, threshold)
         ctx.bandwidth = bandwidth
         return z * (z > threshold)
@@ -32,7 +35,7 @@ class _JumpReLU(torch.autograd.Function):
 
 class _Step(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, z: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
+    def forward(ctx: Any, z: Tensor, threshold: Tensor, bandwidth: Bandwidth) -> Tensor:
         ctx.save_for_backward(z, threshold)
         ctx.bandwidth = bandwidth
         return (z > threshold).to(z.dtype)
@@ -46,14 +49,14 @@ class _Step(torch.autograd.Function):
 
 
 def jumprelu(
-    z: Float[Tensor, "*batch d_sae"], threshold: Float[Tensor, "*#batch d_sae"], bandwidth: float
+    z: Float[Tensor, "*batch d_sae"], threshold: Float[Tensor, "*#batch d_sae"], bandwidth: Bandwidth
 ) -> Float[Tensor, "*batch d_sae"]:
     """`z` where it is above the positive `threshold`, else zero (Eq. 11 backwards)."""
     return cast(Tensor, cast(Any, _JumpReLU).apply(z, threshold, bandwidth))
 
 
 def step(
-    z: Float[Tensor, "*batch d_sae"], threshold: Float[Tensor, "*#batch d_sae"], bandwidth: float
+    z: Float[Tensor, "*batch d_sae"], threshold: Float[Tensor, "*#batch d_sae"], bandwidth: Bandwidth
 ) -> Float[Tensor, "*batch d_sae"]:
     """One where `z` is above `threshold`, else zero (Eq. 12 backwards); `z` gets no gradient."""
     return cast(Tensor, cast(Any, _Step).apply(z, threshold, bandwidth))

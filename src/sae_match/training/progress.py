@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from sae_match.progress import NowAndThen
-from sae_match.training.sae_settings import SAETrainingSettings
+from sae_match.training.sae_settings import SAETrainingSettings, steps_of
 
 log = logging.getLogger(__name__)
 
@@ -47,10 +47,11 @@ class TrainingProgress(L.Callback):
             TimeRemainingColumn(),
             console=console,
         )
-        self.task = self.bar.add_task("", total=settings.steps, doing="reading text")
+        self.task = self.bar.add_task("", total=steps_of(settings), doing="reading text")
         self.standing: dict[int, Standing] = {}
         self.live = Live(get_renderable=self._drawn, console=console, refresh_per_second=4)
         self._lines = NowAndThen()
+        self._said = ""
 
     @contextmanager
     def shown(self, wanted: bool = True) -> Iterator[None]:
@@ -61,9 +62,15 @@ class TrainingProgress(L.Callback):
         with self.live:
             yield
 
-    def filling(self, share: float) -> None:
-        """Show how far the buffer of activations is filled."""
-        self.bar.update(self.task, doing=f"buffer {share:.0%} filled" if share < 1 else "buffer full")
+    def doing(self, what: str, done: int, total: int) -> None:
+        """Show how far other work than training is, and log it where there is no terminal."""
+        over = done >= total
+        self.bar.update(self.task, doing=what if over else f"{what}: {done / total:.0%}")
+        if self.console.is_terminal or not (over or self._lines.is_due()):
+            return
+        if what != self._said or not over:
+            log.info("%s: %s of %s", what, f"{done:,}", f"{total:,}")
+        self._said = what if over else ""
 
     def on_train_start(self, trainer: L.Trainer, *_: object) -> None:
         """Begin where a checkpoint ended."""
@@ -71,14 +78,14 @@ class TrainingProgress(L.Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: object) -> None:
         """Advance, and show what was logged last."""
-        self.bar.update(self.task, completed=trainer.global_step)
+        self.bar.update(self.task, completed=trainer.global_step, doing="training")
         # Lightning sets the attribute at run time; metrics are fetched when they are new, as that makes a GPU wait.
         if trainer.global_step % cast(Any, trainer).log_every_n_steps == 0:
             logged = trainer.callback_metrics
             for layer in self.settings.layers:
                 self.standing[layer] = Standing(*(float(logged[f"{name}/{layer}"]) for name in _METRICS))
         if not self.console.is_terminal and self._lines.is_due():
-            log.info("step %d of %d%s", trainer.global_step, self.settings.steps, self._means())
+            log.info("step %d of %d%s", trainer.global_step, steps_of(self.settings), self._means())
 
     def _means(self) -> str:
         if not self.standing:

@@ -1,29 +1,43 @@
 """Training of SAEs for chosen layers of any causal language model, from text to files."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import lightning as L
-import torch
+from jaxtyping import Float
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from sae_match.errors import UserError
+from sae_match.model.fingerprint import fingerprint
 from sae_match.model.residual_stream import ResidualStream
 from sae_match.saes.formats import gemma_scope
 from sae_match.saes.sae import SAE
 from sae_match.text.documents import Part
 from sae_match.text.settings import TextSettings
-from sae_match.training.activations import ActivationBatches
 from sae_match.training.checkpoints import Checkpoints, identity
+from sae_match.training.collecting.activations import ActivationBatches
+from sae_match.training.collecting.collected import FOLDER, Collected, remove_collected
+from sae_match.training.collecting.enough_text import refuse_short_text
+from sae_match.training.collecting.text_stream import CropStream
+from sae_match.training.finished import Finished, finished, note_finished
+from sae_match.training.input_scaling import InputScaling, is_usual
+from sae_match.training.measuring import by_name, held_out_residuals, measure
 from sae_match.training.sae_settings import SAETrainingSettings
 from sae_match.training.sae_training import SAETraining
-from sae_match.training.saving import CHOICE, Measured, measure, no_text, save
-from sae_match.training.text_stream import CropStream
+from sae_match.training.saving import save
 
 #: The checkpoint of a training that is not over, below its destination.
 CHECKPOINT = "training.ckpt"
-_HELD_OUT_TOKENS = 200_000
+#: What is shown while activations are collected.
+COLLECTING = "collecting activations"
+#: Tokens that trained SAEs are measured on, and that they are looked at meanwhile.
+HELD_OUT_TOKENS, _LOOKED_AT = 200_000, 4096
+#: Activations that show where thresholds are to begin.
+_SAMPLE = 8192
 
 
 @dataclass(frozen=True)
@@ -48,8 +62,6 @@ class SAERecipe:
     model_name: str
 
     def __post_init__(self) -> None:
-        if (choice := self.destination / CHOICE).exists():
-            raise UserError(f"{self.destination} holds trained SAEs already ({choice}); choose another destination")
         config = self.stream.model.config.get_text_config()
         longest = getattr(config, "max_position_embeddings", None)
         if longest is not None and self.settings.context > longest:
@@ -57,59 +69,99 @@ class SAERecipe:
 
     def checkpoints(self) -> Checkpoints:
         """The callback that writes this training's checkpoint, and knows whether there is one."""
-        return Checkpoints(
-            self.destination / CHECKPOINT,
-            identity(self.settings, self.stream, self.text),
-            self.settings.checkpoint_every,
-        )
+        return Checkpoints(self.destination / CHECKPOINT, self.identity(), self.settings.checkpoint_every)
+
+    def identity(self) -> dict[str, str]:
+        """What determines this training."""
+        return identity(self.settings, self.stream, self.text)
+
+    def finished(self) -> Finished | None:
+        """What this very training left at the destination, if it is over.
+
+        Raises:
+            UserError: If the destination holds the SAEs of another training.
+        """
+        return finished(self.destination, self.identity())
 
     def run(
-        self, trainer: L.Trainer, checkpoints: Checkpoints, watch: Callable[[float], None]
-    ) -> tuple[dict[int, Measured], dict[int, Path]]:
+        self,
+        trainer: L.Trainer,
+        checkpoints: Checkpoints,
+        watch: Callable[[str, int, int], None],
+    ) -> Finished:
         """Train, measure and write, going on from the checkpoint if there is one.
 
         Args:
             trainer: Has `checkpoints` among its callbacks, and stops after `settings.steps`.
             checkpoints: Of this recipe.
-            watch: Called with the filled share of the buffer of activations.
+            watch: Called with what is being done, how much of it is, and of how much.
 
         Returns:
             What the SAE of each layer does on held-out text, and its file.
 
         Raises:
-            UserError: If text, settings, checkpoint or start do not go together.
+            UserError: If text, settings, checkpoint or start do not go together, or the training goes astray.
         """
         if trainer.world_size > 1:
             raise UserError(f"SAEs are trained on one device, got {trainer.world_size}; set trainer.devices=1")
         device = trainer.strategy.root_device
         self.stream.to(device)
-        # Before hours are spent: what is wanted at the end must be there.
-        if next(held_out := self._text("fitting"), None) is None:
-            raise UserError(no_text(held_out))
+        # Before hours are spent: what is wanted at the end must be there, and so must the text.
+        held_out = held_out_residuals(self.stream, self._text("fitting"), self.settings.layers, _LOOKED_AT)
         checkpoint = checkpoints.found()
-        batches = ActivationBatches(self.stream, self._text("training"), self.settings, device, watch)
-        module = self._module(batches, resumed=checkpoint is not None)
+        if checkpoint is None:
+            refuse_short_text(self.text, self._text("training"), self.settings, partial(watch, "counting the text"))
+        batches = ActivationBatches(
+            self.stream, self._text("training"), self.settings, device, partial(watch, COLLECTING), self._disk
+        )
+        module = self._module(batches, held_out.to(device), resumed=checkpoint is not None)
         trainer.fit(module, batches, ckpt_path=checkpoint, weights_only=True)
         saes = dict(zip(self.settings.layers, module.exported(), strict=True))
-        measured = measure(saes, self.stream, self._text("fitting"), _HELD_OUT_TOKENS, device)
+        measured = measure(
+            saes, self.stream, self._text("fitting"), HELD_OUT_TOKENS, device, partial(watch, "measuring")
+        )
         for logger in trainer.loggers:
-            logger.log_metrics(_by_name(measured), step=trainer.global_step)
+            logger.log_metrics(by_name(measured), step=trainer.global_step)
             logger.save()
         files = save(saes, measured, self.destination, self.model_name)
+        done = note_finished(self.destination, self.identity(), measured, files)
         checkpoints.remove()
-        return measured, files
+        if self.settings.activations is None:
+            remove_collected(self.destination / FOLDER)
+        return done
+
+    def _disk(self, before: Mapping[str, Any]) -> Collected:
+        settings = self.settings
+        own = ("context", "crops", "shuffle", "seed", "layers")
+        from_what = {
+            **{name: getattr(settings, name) for name in own},
+            "model": fingerprint(self.stream),
+            "text": {name: asdict(source) for name, source in self.text.datasets.items()},
+            "bos": self.text.bos,
+            "before": before,
+        }
+        folder = Path(settings.activations or self.destination / FOLDER).expanduser()
+        return Collected(folder, from_what, len(settings.layers), self.stream.d_in)
 
     def _text(self, part: Part) -> CropStream:
         return CropStream(self.text, self.tokenizer, part, self.settings)
 
-    def _module(self, batches: ActivationBatches, *, resumed: bool) -> SAETraining:
+    def _module(
+        self, batches: ActivationBatches, held_out: Float[Tensor, "layers tokens d_in"], *, resumed: bool
+    ) -> SAETraining:
+        layers = self.settings.layers
         if resumed:
             # Everything of it is read from the checkpoint.
-            layers = len(self.settings.layers)
-            return SAETraining(self.settings, torch.zeros(layers, self.stream.d_in), torch.ones(layers))
-        module = SAETraining(self.settings, *batches.moments())
-        if self.settings.start_from is not None:
-            module.take_over([self._start(self.settings.start_from, layer) for layer in self.settings.layers])
+            return SAETraining(self.settings, [InputScaling.blank(self.stream.d_in)] * len(layers), held_out)
+        present = batches.present()
+        scalings = [InputScaling.of(x, layer) for x, layer in zip(present, layers, strict=True)]
+        module = SAETraining(self.settings, scalings, held_out)
+        samples = [
+            part[is_usual(part.float(), scaling.longest)]
+            for scaling, part in zip(scalings, present[:, :_SAMPLE], strict=True)
+        ]
+        start = self.settings.start_from
+        module.start(samples, None if start is None else [self._start(start, layer) for layer in layers])
         return module
 
     def _start(self, folder: str, layer: int) -> SAE:
@@ -117,12 +169,3 @@ class SAERecipe:
         if sae.d_in != self.stream.d_in:
             raise UserError(f"the SAE of layer {layer} in {folder} reads {sae.d_in} dimensions, not {self.stream.d_in}")
         return sae
-
-
-def _by_name(measured: Mapping[int, Measured]) -> dict[str, float]:
-    """What was measured, as loggers take it."""
-    return {
-        f"held_out/{name}/{layer}": float(getattr(found, name))
-        for layer, found in measured.items()
-        for name in ("l0", "explained_variance", "dead")
-    }

@@ -2,13 +2,17 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from sae_match.errors import UserError
 
 _GIGABYTE = 10**9
 #: The buffer holds bfloat16.
 _BYTES = 2
+# The rule for tokens, steps and rate, where they are not given. Measured on SmolLM2, layer 15, 4,096 features,
+# L0 38: 150 uses a feature give 0.67 of the variance by dimension; a rate twice as high costs 4 % of the features.
+_PER_FEATURE, _USES, _FEWEST_STEPS = 150, 2, 1000
+_RATE, _HIGHEST_RATE = 8.0, 8e-3
 
 
 @dataclass
@@ -25,14 +29,19 @@ class SAETrainingSettings:
         l0_start: The aim at the first step, as a multiple of `l0`; it falls geometrically over the
             first third of the steps.
         l0_penalty: Weight of `(L0 / aim - 1)^2` beside the squared error of inputs of unit mean squared norm.
-        resample_every: During the first half, every so many steps, features that were silent all the
-            while start anew from what is reconstructed worst (Bricken et al. 2023); 0 for never.
-        bandwidth: Width of the straight-through window around a threshold, in units of the scaled input.
+        resample_every: During the first half, every so many steps, a few of the features that were silent all
+            the while start anew from what is reconstructed worst (Bricken et al. 2023); 0 for never.
+        bandwidth: Width of the straight-through window around a threshold, in units of the standard
+            deviation of the feature's own pre-activation.
+        clip: Norm that the gradient of a layer's SAE is cut to.
         tokens: Activations of each layer that go into the training, BOS left out; never more than its
-            steps use, and that many if none is given. With fewer, each is used several times.
+            steps use. If none is given, as many as the steps use, or, without steps either, 150 a feature.
         batch: Activations in an optimiser step.
-        steps: Optimiser steps.
-        learning_rate: Adam's, constant for the first half, then falling linearly to zero.
+        steps: Optimiser steps; if none are given, so many that each activation is used twice, a thousand
+            at least.
+        learning_rate: Adam's, reached in fifty steps, constant for the first half, then falling linearly to
+            zero. If none is given, `8 / sqrt(steps d_sae)`, which falls with the width as in Gao et al.
+            (arXiv 2406.04093).
         buffer: Gigabytes that the buffer may take in which the activations of all chosen layers are
             shuffled. It is filled, used up and filled again.
         context: Length of the crops that the activations are collected on, BOS included.
@@ -40,6 +49,8 @@ class SAETrainingSettings:
         shuffle: Crops of each dataset, in the order they are read, among which the next is picked at random.
         start_from: Folder of SAEs in Gemma Scope's layout that training goes on from, instead of starting
             anew; each of its layers must hold one SAE of the same width.
+        activations: Folder in which collected activations are kept, for this training and for others of the
+            same model, layers and text; without one they lie below the destination and go when training is over.
         checkpoint_every: Steps between two checkpoints; 0 for none.
         seed: Seed of layer `t` is `seed + t`, for initialisation; batches follow `seed`.
     """
@@ -50,17 +61,19 @@ class SAETrainingSettings:
     l0: list[float] = field(default_factory=lambda: [7.0])
     l0_start: float = 5.0
     l0_penalty: float = 1.0
-    resample_every: int = 250
-    bandwidth: float = 0.03
+    resample_every: int = 100
+    bandwidth: float = 0.2
+    clip: float = 1.0
     tokens: int | None = None
     batch: int = 2048
-    steps: int = 20_000
-    learning_rate: float = 2e-3
+    steps: int | None = None
+    learning_rate: float | None = None
     buffer: float = 8.0
     context: int = 256
     crops: int = 64
     shuffle: int = 8192
     start_from: str | None = None
+    activations: str | None = None
     checkpoint_every: int = 250
     seed: int = 0
 
@@ -120,8 +133,11 @@ def settled(settings: SAETrainingSettings, n_layers: int, d_in: int) -> SAETrain
     refuse_impossible_training(settings)
     if settings.expansion is not None:
         settings = replace(settings, d_sae=settings.expansion * d_in)
-    l0 = _l0_of(layers, settings, n_layers)
-    return replace(settings, layers=layers, l0=l0, tokens=_tokens(settings))
+    settings = replace(settings, layers=layers, l0=_l0_of(layers, settings, n_layers))
+    tokens = _tokens(settings)
+    steps = settings.steps or max(_FEWEST_STEPS, -(-_USES * tokens // settings.batch))
+    rate = settings.learning_rate or min(_HIGHEST_RATE, _RATE / (steps * settings.d_sae) ** 0.5)
+    return replace(settings, tokens=min(tokens, steps * settings.batch), steps=steps, learning_rate=rate)
 
 
 def blocks_of(settings: SAETrainingSettings, d_in: int) -> Blocks:
@@ -130,17 +146,17 @@ def blocks_of(settings: SAETrainingSettings, d_in: int) -> Blocks:
     Raises:
         UserError: If the buffer does not hold what one step takes in.
     """
-    tokens = _tokens(settings)
+    steps, tokens = steps_of(settings), _tokens(settings)
     each = len(settings.layers) * d_in * _BYTES
     capacity = int(settings.buffer * _GIGABYTE / each)
-    steps_each = min(settings.steps, capacity * settings.steps // tokens)
+    steps_each = min(steps, capacity * steps // tokens)
     if steps_each == 0:
-        needed = -(-tokens // settings.steps) * each / _GIGABYTE
+        needed = -(-tokens // steps) * each / _GIGABYTE
         raise UserError(
             f"training.buffer={settings.buffer} gigabytes holds {capacity} activations of each layer, fewer than one "
             f"step takes in; it needs at least {needed:.2g}, and many times that to shuffle well"
         )
-    return Blocks(settings.steps, tokens, steps_each)
+    return Blocks(steps, tokens, steps_each)
 
 
 def buffer_bytes(settings: SAETrainingSettings, d_in: int) -> int:
@@ -156,8 +172,9 @@ def refuse_impossible_training(settings: SAETrainingSettings) -> None:
     """
     if len(set(settings.layers)) < len(settings.layers):
         raise UserError(f"training.layers names a layer twice: {list(settings.layers)}")
-    positive = ("batch", "steps", "learning_rate", "l0_start", "bandwidth", "buffer", "crops", "shuffle")
-    given = (name for name in ("expansion", "tokens") if getattr(settings, name) is not None)
+    positive = ("batch", "l0_start", "bandwidth", "clip", "buffer", "crops", "shuffle")
+    optional = ("expansion", "tokens", "steps", "learning_rate")
+    given = (name for name in optional if getattr(settings, name) is not None)
     refuse_not_positive(settings, "d_sae", *positive, *given)
     if settings.context < 2:
         raise UserError(f"training.context must be at least 2, BOS and a token, got {settings.context}")
@@ -177,11 +194,16 @@ def refuse_not_positive(settings: Any, *names: str) -> None:
             raise UserError(f"training.{name} must be positive, got {getattr(settings, name)}")
 
 
+def steps_of(settings: SAETrainingSettings) -> int:
+    """Optimiser steps of settled settings."""
+    return cast(int, settings.steps)
+
+
 def _tokens(settings: SAETrainingSettings) -> int:
+    if settings.steps is None:
+        return settings.tokens or _PER_FEATURE * settings.d_sae
     used = settings.steps * settings.batch
-    if settings.tokens is None:
-        return used
-    return min(settings.tokens, used)
+    return used if settings.tokens is None else min(settings.tokens, used)
 
 
 def _l0_of(layers: Iterable[int], settings: SAETrainingSettings, n_layers: int) -> list[float]:

@@ -1,19 +1,22 @@
 """What a training of SAEs prints: its plan before it starts, what the SAEs are like at the end."""
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import PurePosixPath
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
+from sae_match.training.finished import Finished
 from sae_match.training.sae_recipe import SAERecipe
-from sae_match.training.sae_settings import blocks_of, buffer_bytes
-from sae_match.training.saving import CHOICE, Measured
+from sae_match.training.sae_settings import SAETrainingSettings, blocks_of, buffer_bytes, steps_of
+from sae_match.training.saving import CHOICE
 
 _GIGABYTE = 10**9
 #: Float32 values of each parameter: itself, its gradient and Adam's two moments.
 _COPIES = 4
+# When to warn.
+_MOST_DEAD, _LEAST_EXPLAINED, _LARGEST_SHARE = 0.1, 0.4, 0.2
 
 
 def print_plan(console: Console, recipe: SAERecipe, device: torch.device) -> None:
@@ -23,24 +26,21 @@ def print_plan(console: Console, recipe: SAERecipe, device: torch.device) -> Non
         console.print(f"  {name:<11} {value}", highlight=False, soft_wrap=True)
 
 
-def print_results(
-    console: Console,
-    recipe: SAERecipe,
-    measured: Mapping[int, Measured],
-    files: Mapping[int, Path],
-    wandb: str | None,
-) -> None:
-    """What each SAE does on held-out text, where its file is, and how it is used."""
+def print_results(console: Console, recipe: SAERecipe, done: Finished, wandb: str | None) -> None:
+    """What each SAE does on held-out text, where its file is, how it is used, and what is wrong with it."""
     destination = recipe.destination
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("layer", "L0 aimed at", "L0", "explained variance", "dead features", "file"):
+    for heading in ("layer", "L0 aimed at", "L0", "explained variance", "by dimension", "dead", "file"):
         table.add_column(heading, justify="left" if heading == "file" else "right", overflow="fold")
-    for (layer, found), aim in zip(measured.items(), recipe.settings.l0, strict=True):
-        numbers = (f"{aim:g}", f"{found.l0:.2f}", f"{found.explained_variance:.3f}", str(found.dead))
-        table.add_row(str(layer), *numbers, str(files[layer].relative_to(destination).parent))
-    tokens = next(iter(measured.values())).activity.tokens
+    for (layer, found), aim in zip(done.items(), recipe.settings.l0, strict=True):
+        explained = (f"{found.explained_variance:.3f}", f"{found.explained_variance_by_dimension:.3f}")
+        numbers = (f"{aim:g}", f"{found.l0:.2f}", *explained, str(found.dead))
+        table.add_row(str(layer), *numbers, str(PurePosixPath(found.file).parent))
+    tokens = next(iter(done.values())).tokens
     console.print(f"\nOn {tokens:,} held-out tokens", style="italic", highlight=False)
     console.print(table)
+    for line in doubts(done, recipe.settings):
+        console.print(f"[yellow]warning[/yellow] {line}", highlight=False, soft_wrap=True)
     console.print(f"\n[bold]Files[/bold] in {destination}", highlight=False, soft_wrap=True)
     console.print(
         f"  layer_*/ (Gemma Scope's layout), sae_lens/layer_*/ (SAELens'), {CHOICE}", highlight=False, soft_wrap=True
@@ -64,7 +64,11 @@ def _plan(recipe: SAERecipe, device: torch.device) -> Iterator[tuple[str, str]]:
     aims = [f"{aim:g}" for aim in settings.l0]
     yield "SAEs", f"{d_sae:,} features, L0 {', '.join(aims if len(set(aims)) > 1 else aims[:1])}"
     yield "text", f"{blocks.tokens:,} tokens of {', '.join(recipe.text.datasets)}, in crops of {settings.context}"
-    yield "training", f"{settings.steps:,} steps of {settings.batch:,} activations of each layer"
+    yield (
+        "training",
+        f"{steps_of(settings):,} steps of {settings.batch:,} activations of each layer, learning rate "
+        f"{settings.learning_rate:.2g}",
+    )
     parameters = _COPIES * 4 * len(layers) * (2 * d_in * d_sae + 2 * d_sae + d_in)
     yield "parameters", f"{parameters / _GIGABYTE:.2g} GB with gradients and optimiser"
     held = blocks.at(0).activations
@@ -72,3 +76,36 @@ def _plan(recipe: SAERecipe, device: torch.device) -> Iterator[tuple[str, str]]:
     yield "buffer", f"{buffer_bytes(settings, d_in) / _GIGABYTE:.2g} GB: {held:,} activations of each layer{times}"
     if (checkpoint := recipe.checkpoints().found()) is not None:
         yield "goes on", f"from {checkpoint}"
+
+
+def doubts(done: Finished, settings: SAETrainingSettings) -> Iterator[str]:
+    """What should keep one from using SAEs as they are, a line for each kind."""
+    dead = [layer for layer, found in done.items() if found.dead > _MOST_DEAD * found.features]
+    if dead:
+        yield (
+            f"layers {_named(dead)}: more than {_MOST_DEAD:.0%} of the features are never active; train on more tokens "
+            "(training.tokens, training.steps), or with fewer features (training.d_sae)"
+        )
+    poor = [layer for layer, found in done.items() if found.explained_variance_by_dimension < _LEAST_EXPLAINED]
+    if poor:
+        yield (
+            f"layers {_named(poor)}: explain less than {_LEAST_EXPLAINED:g} of the variance by dimension; train longer "
+            "(training.tokens, training.steps), or allow more active features (training.l0)"
+        )
+    off = [
+        layer
+        for (layer, found), aim in zip(done.items(), settings.l0, strict=True)
+        if not aim / 1.5 <= found.l0 <= aim * 1.5
+    ]
+    if off:
+        yield f"layers {_named(off)}: the L0 is far from the one that was aimed at; train longer (training.steps)"
+    owned = [layer for layer, found in done.items() if found.largest_dimension > _LARGEST_SHARE]
+    if owned:
+        yield (
+            f"layers {_named(owned)}: one dimension has more than {_LARGEST_SHARE:.0%} of the variance; look at the "
+            "explained variance by dimension"
+        )
+
+
+def _named(layers: list[int]) -> str:
+    return ", ".join(map(str, layers))

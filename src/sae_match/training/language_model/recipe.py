@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import PreTrainedTokenizerBase
 
-from sae_match.training.crops import RandomCrops, tokenise
+from sae_match.training.collecting.crops import RandomCrops, tokenise
 from sae_match.training.language_model.settings import LanguageModelSettings
 from sae_match.training.language_model.tokenizer import train_tokenizer
 from sae_match.training.language_model.training import LanguageModelTraining, gemma_2_config

@@ -1,14 +1,17 @@
 from dataclasses import replace
 from itertools import islice
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from sae_match.errors import UserError
-from sae_match.training.activations import ActivationBatches, collect_residuals, token_residuals
-from sae_match.training.crops import RandomCrops
+from sae_match.training.collecting import activations, collected
+from sae_match.training.collecting.activations import ActivationBatches, collect_residuals, token_residuals
+from sae_match.training.collecting.collected import Collected, remove_collected
+from sae_match.training.collecting.crops import RandomCrops
+from sae_match.training.collecting.text_stream import CropStream
 from sae_match.training.sae_settings import SAETrainingSettings, settled
-from sae_match.training.text_stream import CropStream
 from tests.training.words import as_text, random_documents, small_stream, word_tokenizer
 
 CPU = torch.device("cpu")
@@ -32,8 +35,9 @@ def stream():
     return small_stream()
 
 
-def made(stream, text, settings=SETTINGS, watch=lambda _: None):
-    return ActivationBatches(stream, CropStream(text, word_tokenizer(), "training", settings), settings, CPU, watch)
+def made(stream, text, settings=SETTINGS, watch=lambda *_: None, disk=None):
+    reading = CropStream(text, word_tokenizer(), "training", settings)
+    return ActivationBatches(stream, reading, settings, CPU, watch, disk)
 
 
 def tokens(activations):
@@ -63,7 +67,7 @@ def test_a_collected_store_equals_its_batches(stream):
 
 def test_each_activation_is_used_once_and_each_block_is_used_up_before_the_next(stream, text):
     shares = []
-    batches = made(stream, text, watch=shares.append)
+    batches = made(stream, text, watch=lambda done, total: shares.append(done / total))
     found = list(batches)
     assert [batch.shape for batch in found] == [(2, 8, 12)] * 12
     assert (len(batches), batches.store.shape) == (12, (2, 40, 12))
@@ -98,12 +102,9 @@ def test_batches_go_on_where_others_stood(stream, text, taken):
     assert all(torch.equal(a, b) for a, b in zip(rest, resumed, strict=True))
 
 
-def test_the_first_block_is_not_read_twice_for_its_moments(stream, text):
+def test_the_first_block_is_not_read_twice_for_being_looked_at(stream, text):
     batches = made(stream, text)
-    mean, scale = batches.moments()
-    x = batches.store.double()
-    assert torch.allclose(mean.double(), x.mean(1))
-    assert torch.allclose(scale.double(), x.square().sum(-1).mean(1).sqrt())
+    assert batches.present().shape == (2, 40, 12)
     plain = list(made(stream, text))
     assert all(torch.equal(a, b) for a, b in zip(batches, plain, strict=True))
 
@@ -120,4 +121,76 @@ def test_activations_that_are_not_finite_are_refused(text):
     broken = small_stream(seed=1)
     broken.layers[1].mlp.c_proj.bias.data[3] = float("nan")
     with pytest.raises(UserError, match=r"activations of layer 1 are not finite"):
-        made(broken, text).moments()
+        made(broken, text).present()
+
+
+def on_disk(folder, layers=2):
+    return lambda before: Collected(folder, {"before": before}, layers, 12)
+
+
+def test_what_was_collected_before_a_kill_is_not_collected_again(stream, text, tmp_path, monkeypatch):
+    monkeypatch.setattr(collected, "_BYTES", 12 * 48)
+    # A crop at a time, so that a block takes several passes of the model.
+    narrow, folder = replace(SETTINGS, crops=1), tmp_path / "activations"
+    plain = list(made(stream, text, narrow))
+
+    class Killed(BaseException):
+        pass
+
+    def kill(done, _total):
+        if done > 25:
+            raise Killed
+
+    with pytest.raises(Killed):
+        list(made(stream, text, narrow, watch=kill, disk=on_disk(folder)))
+    assert list(folder.iterdir())
+    passes = []
+    look = activations.token_residuals
+    monkeypatch.setattr(activations, "token_residuals", lambda *given: [passes.append(1), look(*given)][1])
+    resumed = made(stream, text, narrow, disk=on_disk(folder))
+    assert all(torch.equal(a, b) for a, b in zip(resumed, plain, strict=True))
+    again = len(passes)
+    passes.clear()
+    list(made(stream, text, narrow))
+    assert again < len(passes)
+
+
+def test_a_block_leaves_the_disk_when_the_next_one_comes_unless_its_folder_was_named(stream, text, tmp_path):
+    list(made(stream, text, disk=on_disk(tmp_path / "own")))
+    assert len({file.name.split("-")[1] for file in (tmp_path / "own").iterdir()}) == 1
+    named = replace(SETTINGS, activations=str(tmp_path / "named"))
+    list(made(stream, text, named, disk=on_disk(tmp_path / "named")))
+    assert len({file.name.split("-")[1] for file in (tmp_path / "named").iterdir()}) == 3
+    remove_collected(tmp_path / "named")
+    assert not (tmp_path / "named").exists()
+
+
+def test_activations_of_another_shape_or_damaged_ones_are_refused_by_name(stream, text, tmp_path):
+    folder = tmp_path / "activations"
+    list(made(stream, text, disk=on_disk(folder)))
+    (first, *_) = sorted(folder.iterdir())
+    collection = Collected(folder, {}, 3, 12)
+    collection.prefix = first.name.removesuffix("00000.pt")
+    with pytest.raises(UserError, match=rf"{first.name} holds no collected activations"):
+        list(collection)
+    first.write_bytes(b"nothing")
+    collection.shape = (2, 12)
+    with pytest.raises(UserError, match=rf"{first.name} holds no collected activations"):
+        list(collection)
+
+
+def test_a_full_disk_is_said_before_it_is_full(stream, text, tmp_path, monkeypatch):
+    monkeypatch.setattr(collected.shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
+    with pytest.raises(UserError, match=r"has 1e-07 GB left, too little for collected activations"):
+        list(made(stream, text, disk=on_disk(tmp_path)))
+
+
+def test_no_layer_behind_the_last_one_that_is_needed_is_run(stream, text):
+    batch = next(CropStream(text, word_tokenizer(), "training", SETTINGS))
+    ran = []
+    handle = stream.layers[1].register_forward_hook(lambda *_: ran.append(1))
+    try:
+        token_residuals(stream, batch, [0])
+    finally:
+        handle.remove()
+    assert ran == []

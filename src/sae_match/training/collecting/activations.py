@@ -10,15 +10,14 @@ from rich.progress import track
 from torch import Tensor
 
 from sae_match.errors import UserError
+from sae_match.model.collecting import residuals_after
 from sae_match.model.residual_stream import ResidualStream
 from sae_match.text.batches import TokenBatch
-from sae_match.training.crops import RandomCrops
+from sae_match.training.collecting.collected import Collected, Part
+from sae_match.training.collecting.crops import RandomCrops
+from sae_match.training.collecting.text_stream import CropStream
 from sae_match.training.sae_settings import Block, SAETrainingSettings, blocks_of
 from sae_match.training.seeds import seeded
-from sae_match.training.text_stream import CropStream
-
-#: Activations whose float32 copies exist at one time.
-_PART = 1 << 15
 
 
 def residuals_at(
@@ -31,7 +30,7 @@ def residuals_at(
     """Residuals after the chosen layers at the wanted positions, as bfloat16, on the device of the model's input."""
     device = next(stream.parameters()).device
     mask = None if attention_mask is None else attention_mask.to(device)
-    residuals = stream.capture(input_ids.to(device), mask, keep=layers).residuals
+    residuals = residuals_after(stream, input_ids.to(device), mask, layers)
     wanted = wanted.to(device)
     return torch.stack([residuals[layer][wanted].to(torch.bfloat16) for layer in layers])
 
@@ -65,16 +64,17 @@ class ActivationBatches:
     """Batches of activations of all chosen layers, shuffled in a buffer: what Lightning trains SAEs on.
 
     The buffer is filled by passes of the model over new text, used up in a random order and filled
-    again; memory never holds more. Lightning keeps the state in its checkpoints: where the text stood
-    when the buffer was filled, and how many batches were taken since. Resumed, the buffer is filled
-    with the same text again.
+    again; memory never holds more. What was collected is on disk as well until it is used up. Lightning
+    keeps the state in its checkpoints: where the text stood when the buffer was filled, and how many
+    batches were taken since. Resumed, the buffer is filled with the same activations again.
 
     Args:
         stream: The language model.
         text: What it reads.
         settings: Settled settings of the training.
         device: Where the buffer is.
-        watch: Called with the filled share of the buffer, while it is filled.
+        watch: Called with the number of activations of each layer in the buffer, and how many there will be.
+        disk: Makes what keeps a block on disk, from where the text stands before it; none keeps nothing.
 
     Raises:
         UserError: If the buffer is too small.
@@ -86,15 +86,17 @@ class ActivationBatches:
         text: CropStream,
         settings: SAETrainingSettings,
         device: torch.device,
-        watch: Callable[[float], None],
+        watch: Callable[[int, int], None],
+        disk: Callable[[Mapping[str, Any]], Collected] | None = None,
     ) -> None:
-        self.stream, self.text, self.settings, self.watch = stream, text, settings, watch
+        self.stream, self.text, self.settings, self.watch, self.disk = stream, text, settings, watch, disk
         self.blocks = blocks_of(settings, stream.d_in)
         size = self.blocks.at(0).activations
         self.store = torch.empty(len(settings.layers), size, stream.d_in, dtype=torch.bfloat16, device=device)
         self.step = 0
         self.held: Block | None = None
         self.before: dict[str, Any] = {}
+        self.kept: Collected | None = None
 
     def __len__(self) -> int:
         return self.blocks.steps
@@ -106,26 +108,13 @@ class ActivationBatches:
                 self.step += 1
                 yield self.store[:, picked].float()
 
-    def moments(self) -> tuple[Float[Tensor, "layers d_in"], Float[Tensor, " layers"]]:
-        """Mean of the activations in the buffer and root of their mean squared norm, by layer.
+    def present(self) -> Float[Tensor, "layers tokens d_in"]:
+        """All activations in the buffer, as bfloat16.
 
         Raises:
-            UserError: If the text is too short, or activations of a layer are not finite or all zero.
+            UserError: If the text is too short, or activations of a layer are not finite.
         """
-        count = self._filled().activations
-        total = torch.zeros(self.store.shape[0], self.store.shape[2], dtype=torch.float64)
-        squared = torch.zeros(self.store.shape[0], dtype=torch.float64)
-        for part in self.store[:, :count].split(_PART, dim=1):
-            x = part.float()
-            total += x.sum(1).double().cpu()
-            squared += x.square().sum((1, 2)).double().cpu()
-        for layer, norm in zip(self.settings.layers, squared.tolist(), strict=True):
-            if not 0 < norm < float("inf"):
-                raise UserError(
-                    f"the activations of layer {layer} are {'all zero' if norm == 0 else 'not finite'}: no SAE can be "
-                    "trained on them; is the model sound, and model.dtype one that it can be run in?"
-                )
-        return (total / count).float(), (squared / count).sqrt().float()
+        return self.store[:, : self._filled().activations]
 
     def state_dict(self) -> dict[str, Any]:
         """Where these batches stand, as tensors and plain values."""
@@ -142,21 +131,39 @@ class ActivationBatches:
         block = self.blocks.at(self.step)
         if self.held != block:
             self.held = None
+            if self.kept is not None and self.settings.activations is None:
+                self.kept.remove()
             self.before = self.text.state_dict()
+            self.kept = None if self.disk is None else self.disk(self.before)
             self._fill(block)
             self.held = block
         return block
 
     def _fill(self, block: Block) -> None:
         count = 0
+        for part in self.kept or ():
+            count = self._take(part.residuals, count, block)
+            self.text.load_state_dict(part.text)
+            if count == block.activations:
+                return
+        waiting = count
         while count < block.activations:
             batch = next(self.text, None)
             if batch is None:
                 raise UserError(self._too_short(block, count))
-            found = token_residuals(self.stream, batch, self.settings.layers)[:, : block.activations - count]
-            self.store[:, count : count + found.shape[1]] = found
-            count += found.shape[1]
-            self.watch(count / block.activations)
+            before, count = count, self._take(token_residuals(self.stream, batch, self.settings.layers), count, block)
+            refuse_not_finite(self.store[:, before:count], self.settings.layers)
+            full = count == block.activations
+            if self.kept is not None and (full or count - waiting >= self.kept.tokens_each):
+                self.kept.write(Part(self.store[:, waiting:count].clone(), self.text.state_dict()))
+                waiting = count
+
+    def _take(self, residuals: Float[Tensor, "layers tokens d_in"], count: int, block: Block) -> int:
+        """Put activations behind those that the buffer holds, as many as the block has room for."""
+        found = residuals[:, : block.activations - count]
+        self.store[:, count : count + found.shape[1]] = found
+        self.watch(count + found.shape[1], block.activations)
+        return count + found.shape[1]
 
     def _draws(self, block: Block) -> Iterator[Int[Tensor, " batch"]]:
         """Positions for each step of a block: all of them in a random order, then in another."""
@@ -174,3 +181,17 @@ class ActivationBatches:
             f"the text is too short: {self.blocks.tokens} tokens are wanted, and dataset {self.text.ended!r} ends when "
             f"all together have given {found}; lower training.tokens (each is used more often then), or name more text"
         )
+
+
+def refuse_not_finite(residuals: Float[Tensor, "layers tokens d_in"], layers: Sequence[int]) -> None:
+    """Refuse activations that no SAE can be trained on.
+
+    Raises:
+        UserError: If those of a layer are not finite.
+    """
+    for layer, of_layer in zip(layers, residuals, strict=True):
+        if not torch.isfinite(of_layer).all():
+            raise UserError(
+                f"the activations of layer {layer} are not finite: no SAE can be trained on them; is the model sound, "
+                "and model.dtype one that it can be run in?"
+            )

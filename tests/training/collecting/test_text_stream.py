@@ -6,8 +6,8 @@ import torch
 from sae_match.errors import UserError
 from sae_match.text.documents import part_of
 from sae_match.text.sources import open_source
+from sae_match.training.collecting.text_stream import CropStream, cut_evenly
 from sae_match.training.sae_settings import SAETrainingSettings
-from sae_match.training.text_stream import CropStream, cut_evenly
 from tests.training.words import as_text, random_documents, word_tokenizer
 
 SETTINGS = SAETrainingSettings(context=8, crops=4, shuffle=6, seed=0)

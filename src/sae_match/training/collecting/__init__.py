@@ -1,0 +1,1 @@
+"""From text to activations: crops of text, passes of the model, and what is kept on disk."""

@@ -1,0 +1,94 @@
+"""What a training leaves for whoever gives the same command again: that it is over, and what came of it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sae_match.errors import UserError
+from sae_match.files import written_whole
+from sae_match.training.measuring import Measured
+from sae_match.training.saving import CHOICE
+
+#: Below the destination.
+_FILE = "training.json"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the SAE of a layer does on held-out text.
+
+    Attributes:
+        l0: Mean number of active features on a token.
+        explained_variance: Share of the variance, summed over dimensions.
+        explained_variance_by_dimension: Mean of each dimension's own.
+        largest_dimension: Share of the variance that one dimension has.
+        dead: Features that were never active.
+        features: Number of features.
+        extreme: Tokens of extreme norm, left out of training and of explained variances.
+        tokens: Tokens in all.
+        file: The SAE, below the destination.
+    """
+
+    l0: float
+    explained_variance: float
+    explained_variance_by_dimension: float
+    largest_dimension: float
+    dead: int
+    features: int
+    extreme: int
+    tokens: int
+    file: str
+
+
+#: What a training left, by layer.
+Finished = Mapping[int, Outcome]
+
+
+def note_finished(
+    destination: Path, identity: Mapping[str, str], measured: Mapping[int, Measured], files: Mapping[int, Path]
+) -> Finished:
+    """Write down that a training is over, and what came of it."""
+    found = {
+        layer: Outcome(
+            l0=one.l0,
+            explained_variance=one.explained_variance,
+            explained_variance_by_dimension=one.explained_variance_by_dimension,
+            largest_dimension=one.largest_dimension,
+            dead=one.dead,
+            features=len(one.activity.active),
+            extreme=one.extreme,
+            tokens=one.activity.tokens,
+            file=files[layer].relative_to(destination).as_posix(),
+        )
+        for layer, one in measured.items()
+    }
+    whole = {"identity": dict(identity), "layers": {str(layer): vars(outcome) for layer, outcome in found.items()}}
+    with written_whole(destination / _FILE) as temporary:
+        temporary.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return found
+
+
+def finished(destination: Path, identity: Mapping[str, str]) -> Finished | None:
+    """What this very training left at a destination, or none where it has not ended there.
+
+    Raises:
+        UserError: If the destination holds the SAEs of another training.
+    """
+    choice, file = destination / CHOICE, destination / _FILE
+    if not choice.exists():
+        return None
+    remedy = "choose another destination"
+    try:
+        whole = json.loads(file.read_text(encoding="utf-8"))
+        theirs = dict(whole["identity"])
+        found = {int(layer): Outcome(**outcome) for layer, outcome in whole["layers"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{destination} holds trained SAEs already ({choice}); {remedy}") from error
+    for name in sorted(theirs.keys() | identity.keys()):
+        if theirs.get(name) != identity.get(name):
+            raise UserError(
+                f"{destination} holds the SAEs of another training: {name} was {theirs.get(name)} there and is "
+                f"{identity.get(name)} here; {remedy}"
+            )
+    return found

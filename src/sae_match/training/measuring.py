@@ -1,0 +1,190 @@
+"""What trained SAEs do on text that training did not see."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from sae_match.errors import UserError
+from sae_match.evaluation.statistics.moments import Activity
+from sae_match.model.residual_stream import ResidualStream
+from sae_match.saes.sae import SAE
+from sae_match.training.collecting.activations import refuse_not_finite, token_residuals
+from sae_match.training.collecting.text_stream import CropStream
+from sae_match.training.input_scaling import EXTREME
+
+#: Tokens whose feature values exist at one time.
+_PART = 4096
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Count, mean and squared deviations of vectors, dimension by dimension.
+
+    Two of them are joined about their common mean (Chan, Golub, LeVeque 1979).
+
+    Attributes:
+        count: Number of vectors.
+        mean: Their mean.
+        squared_deviation: Sum over vectors of squared distances to the mean.
+    """
+
+    count: int
+    mean: Float64[Tensor, " d_in"]
+    squared_deviation: Float64[Tensor, " d_in"]
+
+    @classmethod
+    def of(cls, vectors: Float[Tensor, "tokens d_in"]) -> "Spread":
+        """Of at least one vector, computed on its device and kept on the CPU."""
+        vectors = vectors.double()
+        mean = vectors.mean(0)
+        return cls(len(vectors), mean.cpu(), (vectors - mean).square().sum(0).cpu())
+
+    def __add__(self, other: "Spread") -> "Spread":
+        count = self.count + other.count
+        apart = other.mean - self.mean
+        between = apart.square() * (self.count * other.count / count)
+        mean = self.mean + apart * (other.count / count)
+        return Spread(count, mean, self.squared_deviation + other.squared_deviation + between)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What an SAE does on tokens.
+
+    Attributes:
+        residual: Of the residuals of usual norm.
+        error: Of reconstruction less residual on these.
+        activity: How often its features were active, on all tokens.
+        extreme: Number of tokens of extreme norm.
+    """
+
+    residual: Spread
+    error: Spread
+    activity: Activity
+    extreme: int
+
+    @classmethod
+    def of(cls, sae: SAE, x: Float[Tensor, "tokens d_in"], longest: float = float("inf")) -> "Measured":
+        """Measure on tokens, of which at least one is usual.
+
+        Args:
+            sae: The SAE.
+            x: Raw activations.
+            longest: Norm above which a token is extreme.
+        """
+        f = sae.encode(x)
+        usual = x.norm(dim=-1) <= longest
+        error = sae.decode(f) - x
+        return cls(Spread.of(x[usual]), Spread.of(error[usual]), Activity.of(f > 0), int((~usual).sum()))
+
+    def __add__(self, other: "Measured") -> "Measured":
+        return Measured(
+            self.residual + other.residual,
+            self.error + other.error,
+            self.activity + other.activity,
+            self.extreme + other.extreme,
+        )
+
+    @property
+    def l0(self) -> float:
+        """Mean number of active features on a token."""
+        return self.activity.l0
+
+    @property
+    def explained_variance(self) -> float:
+        """Share of the residuals' variance that the reconstruction has, summed over dimensions."""
+        return 1 - float(self.error.squared_deviation.sum() / self.residual.squared_deviation.sum())
+
+    @property
+    def explained_variance_by_dimension(self) -> float:
+        """The mean over dimensions that vary of each one's own explained variance."""
+        varies = self.residual.squared_deviation > 0
+        return 1 - float((self.error.squared_deviation[varies] / self.residual.squared_deviation[varies]).mean())
+
+    @property
+    def largest_dimension(self) -> float:
+        """Share of the variance that the dimension with the most of it has."""
+        return float(self.residual.squared_deviation.max() / self.residual.squared_deviation.sum())
+
+    @property
+    def dead(self) -> int:
+        """Features that were never active."""
+        return int((self.activity.active == 0).sum())
+
+    @property
+    def dead_share(self) -> float:
+        """Share of the features that were never active."""
+        return self.dead / len(self.activity.active)
+
+
+def measure(
+    saes: Mapping[int, SAE],
+    stream: ResidualStream,
+    text: CropStream,
+    tokens: int,
+    device: torch.device,
+    watch: Callable[[int, int], None] = lambda *_: None,
+) -> dict[int, Measured]:
+    """Measure the SAEs of several layers on the same tokens, `tokens` of them or as many as the text has.
+
+    What norm is extreme follows from the first batch.
+
+    Raises:
+        UserError: If the text has none.
+    """
+    found: dict[int, Measured] = {}
+    longest: list[float] = []
+    seen = 0
+    for batch in text:
+        residuals = token_residuals(stream, batch, list(saes)).to(device)
+        longest = longest or [EXTREME * float(x.float().norm(dim=-1).median()) for x in residuals]
+        for (layer, given), of_layer, limit in zip(saes.items(), residuals, longest, strict=True):
+            sae = given.to(device)
+            for x in of_layer.float().split(_PART):
+                new = Measured.of(sae, x, limit)
+                found[layer] = found[layer] + new if layer in found else new
+        seen += residuals.shape[1]
+        watch(min(seen, tokens), tokens)
+        if seen >= tokens:
+            break
+    if not found:
+        raise UserError(no_text(text))
+    return found
+
+
+def held_out_residuals(
+    stream: ResidualStream, text: CropStream, layers: Sequence[int], tokens: int
+) -> Float[Tensor, "layers tokens d_in"]:
+    """Activations of the first tokens of a text, as bfloat16: at least one, and few more than asked for.
+
+    Raises:
+        UserError: If the text has none, or activations are not finite.
+    """
+    parts: list[Tensor] = []
+    for batch in text:
+        parts.append(token_residuals(stream, batch, layers))
+        refuse_not_finite(parts[-1], layers)
+        if sum(part.shape[1] for part in parts) >= tokens:
+            break
+    if not parts:
+        raise UserError(no_text(text))
+    return torch.cat(parts, dim=1)[:, :tokens]
+
+
+def no_text(text: CropStream) -> str:
+    """What is wrong with a stream that gives nothing."""
+    return (
+        f"dataset {text.ended!r} has no document in its part {text.part!r}, on which trained SAEs are measured; every "
+        "document goes into one of ten parts by its name, so give some dozens"
+    )
+
+
+def by_name(measured: Mapping[int, Measured]) -> dict[str, float]:
+    """What was measured, as loggers take it."""
+    names = ("l0", "explained_variance", "explained_variance_by_dimension", "dead", "extreme")
+    return {
+        f"held_out/{name}/{layer}": float(getattr(found, name)) for layer, found in measured.items() for name in names
+    }
