@@ -14,8 +14,7 @@ from sae_match.evaluation.plan import Pair, PassPlan, pairs_at, residual_bytes, 
 from sae_match.hub import UnansweredError
 from sae_match.matching.planning import GIGABYTE, Solver, free_memory, planned
 from sae_match.matching.settings import MatcherSettings
-from sae_match.model.description import ModelDescription, describe_model
-from sae_match.model.loading import DTYPES, refuse_beyond
+from sae_match.model.description import ModelDescription, describe_model, refuse_beyond
 from sae_match.model.settings import ModelSettings
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.formats import SAEDescription, SAEFile
@@ -189,7 +188,7 @@ def _costs(
         )
         matching = len(pairs) * _PASSES * 2.0 * widest**2 * (2 * d_in) / _speed(device, torch.bfloat16)
         yield "matching", f"{_duration(matching)} for each kind that is not in the cache ({solver.solver} solver)"
-    dtype = DTYPES["bfloat16" if model.bytes_per_parameter == 2 else "float32"]
+    dtype = torch.bfloat16 if model.bytes_per_parameter == 2 else torch.float32
     seconds = operations / _speed(device, dtype)
     yield "validation", f"{_duration(seconds)} at the speed of bare matrix products on {device}"
 
