@@ -19,13 +19,13 @@ from sae_match.model.settings import ModelSettings
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.formats import SAEDescription, SAEFile
 from sae_match.saes.sites import checked_site
+from sae_match.text.describing import describe
 from sae_match.text.settings import TextSettings
-from sae_match.text.sources import describe
 
 # Passes over all pairs that a matching usually takes.
 _PASSES = 4
 # Of a matrix product whose speed is measured: large enough to be fast, small enough to be no wait.
-_SIZES, _LARGEST, _RUNS = {"cpu": 1024}, 4096, 4
+_SIZES, _LARGEST, _RUNS = {"cpu": 512}, 4096, 4
 
 
 @dataclass
