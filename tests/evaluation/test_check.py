@@ -23,7 +23,7 @@ from sae_match.saes.collection import SAECollection
 from sae_match.saes.formats import sae_lens
 from sae_match.text.settings import SourceSettings, TextSettings
 from tests.conftest import ROOT
-from tests.evaluation.validating import collection_of
+from tests.evaluation.validating import collection_of, saved
 from tests.serving import serving
 
 SAE_BYTES = 302_131_416
@@ -207,6 +207,12 @@ def test_what_does_not_fit_the_model_is_named(unfit):
     assert any("text.max_tokens=1000000 is more than the model's" in line for line in unfit.missing)
     for layer in (0, 1):
         assert f"SAE of layer {layer} reads width 64, the model's residual has 128" in unfit.missing
+
+
+def test_files_too_small_to_tell_their_width_by_their_size_tell_it_by_their_header(tmp_path, make_sae):
+    collection = saved({layer: make_sae(layer, d_in=64, d_sae=8) for layer in (0, 1)}, tmp_path)
+    found = check(MODEL, collection, MatcherSettings(), TEXT, ARMS)
+    assert found.missing == [f"SAE of layer {layer} reads width 64, the model's residual has 128" for layer in (0, 1)]
 
 
 def test_a_tokenizer_that_says_it_has_no_bos_is_named(tmp_path):

@@ -10,7 +10,6 @@ from safetensors import SafetensorError, safe_open
 from sae_match.errors import UserError
 
 Shapes = dict[str, tuple[int, ...]]
-_ARRAY = ".npy"
 
 
 def shapes_in_safetensors(file: Path) -> Shapes:
@@ -29,23 +28,21 @@ def shapes_in_safetensors(file: Path) -> Shapes:
         ) from error
 
 
-def shapes_in_npz(file: Path) -> Shapes:
-    """Shapes of the arrays of an npz archive, by name.
+def shape_in_npz(file: Path, name: str) -> tuple[int, ...] | None:
+    """Shape of an array of an npz archive; none if it holds no such array.
 
     Raises:
         UserError: If it is no such archive, or damaged.
     """
-    shapes: Shapes = {}
     try:
         with zipfile.ZipFile(file) as archive:
-            for name in archive.namelist():
-                with archive.open(name) as stream:
-                    version = np.lib.format.read_magic(stream)
-                    old = version == (1, 0)
-                    read = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
-                    shapes[name.removesuffix(_ARRAY)] = read(stream)[0]
+            if f"{name}.npy" not in archive.namelist():
+                return None
+            with archive.open(f"{name}.npy") as stream:
+                is_old = np.lib.format.read_magic(stream) == (1, 0)
+                read = np.lib.format.read_array_header_1_0 if is_old else np.lib.format.read_array_header_2_0
+                return tuple(read(stream)[0])
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
         raise UserError(
             f"{file} is damaged or no npz archive ({error}; an unfetched large-file pointer?); fetch it again"
         ) from error
-    return shapes
