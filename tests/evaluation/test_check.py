@@ -137,7 +137,7 @@ def test_the_plan_for_the_papers_model_is_that_of_its_metadata(said):
     # Between neighbours there is nothing to compose.
     forwards = 2 * 26 + 14 * sum(25 - target for target in targets)
     assert f"{forwards:,} layer-forwards and {1 + 14 * 23} heads" in lines["passes"]
-    assert "307,200 at most (100 documents of 1024 tokens of each dataset)" in lines["tokens"]
+    assert "307,200 at most (100 documents of 1,024 tokens of each dataset)" in lines["tokens"]
     assert "model 4.87 GB" in lines["memory"]
     assert "sparse solver" in lines["matching"]
 
@@ -172,6 +172,17 @@ def test_an_arm_that_is_another_one_by_another_name_takes_nothing():
     arms = ["matched", "matched_unfolded", "random"]
     found = check(MODEL, collection_of(3, 4), MatcherSettings(fold="none"), TEXT, arms)
     assert dict(found.rows)["pairs"] == "1, 2 arms of them in all"
+
+
+def test_one_of_a_thing_is_not_several(tmp_path):
+    (tmp_path / "a.txt").write_text("words")
+    text = TextSettings({"mine": SourceSettings("text", path=str(tmp_path))}, documents=1)
+    rows = dict(check(MODEL, collection_of(3, 4), MatcherSettings(), text, ["matched"]).rows)
+    assert rows["text mine"].startswith(f"{tmp_path}: 1 file,")
+    assert rows["pairs"] == "1, 1 arm of them in all"
+    assert "(1 document of 256 tokens of each dataset)" in rows["tokens"]
+    collection = SAECollection("gemma_scope", bundled.path("saes"), layers={3: {"width": "1k", "l0": 6}})
+    assert ": 1 layer, " in dict(check(MODEL, collection, MatcherSettings(), text, ["matched"]).rows)["SAEs"]
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def check(
     with findings.about("model") as say:
         described = describe_model(model)
         say(
-            f"{model.source} ({described.architecture}): {described.n_layers} layers, d = {described.d_in}, "
+            f"{model.source} ({described.architecture}): {_several(described.n_layers, 'layer')}, d = {described.d_in}, "
             f"{_count(described.parameters)} parameters, {_size_of(described.bytes)} in {model.dtype}"
             f"{_to_download(described.missing)}"
         )
@@ -74,7 +74,7 @@ def check(
         every = [file for one in found.values() for file in one.files]
         absent = sum(file.bytes for file in every if not file.is_local)
         total = _size_of(sum(file.bytes for file in every))
-        findings.rows.append(("SAEs", f"{saes.source}: {len(found)} layers, {total}{_to_download(absent)}"))
+        findings.rows.append(("SAEs", f"{saes.source}: {_several(len(found), 'layer')}, {total}{_to_download(absent)}"))
     pairs: list[Pair] = []
     with findings.about("pairs"):
         pairs = [pair for pair in pairs_at(saes, spans) if set(pair) <= found.keys()]
@@ -82,7 +82,7 @@ def check(
         with findings.about(f"text {name}") as say:
             origin = describe(source)
             size = "" if origin.bytes is None else f", {_size_of(origin.bytes)}; only what is used is read"
-            say(f"{origin.where}: {origin.files} files{size}")
+            say(f"{origin.where}: {_several(origin.files, 'file')}{size}")
     if described is not None:
         _judge_text(findings, described, text)
     if described is not None and found:
@@ -163,9 +163,11 @@ def _costs(
     pairs = plan.pairs
     tokens = text.documents * text.max_tokens * len(text.datasets)
     operations = plan.floating_point_operations(model, features, tokens)
-    yield "pairs", f"{len(pairs)}, {len(plan.runs())} arms of them in all"
-    yield "tokens", f"{tokens:,} at most ({text.documents} documents of {text.max_tokens} tokens of each dataset)"
-    yield "passes", f"{plan.layer_forwards:,} layer-forwards and {plan.heads:,} heads for each token"
+    yield "pairs", f"{len(pairs)}, {_several(len(plan.runs()), 'arm')} of them in all"
+    each = f"{_several(text.documents, 'document')} of {_several(text.max_tokens, 'token')}"
+    yield "tokens", f"{tokens:,} at most ({each} of each dataset)"
+    forwards, heads = _several(plan.layer_forwards, "layer-forward"), _several(plan.heads, "head")
+    yield "passes", f"{forwards} and {heads} for each token"
     batch = text.batch * text.max_tokens
     widest = max(features.values())
     residuals = residual_bytes(model, batch) + 3 * 4 * batch * widest
@@ -215,6 +217,10 @@ def _duration(seconds: float) -> str:
 
 def _size_of(size: int) -> str:
     return f"{size / GIGABYTE:.3g} GB" if size >= 0.1 * GIGABYTE else f"{size / 2**20:.3g} MB"
+
+
+def _several(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _count(number: int) -> str:
