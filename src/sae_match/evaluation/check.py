@@ -63,8 +63,8 @@ def check(
     with findings.about("model") as say:
         described = describe_model(model)
         say(
-            f"{model.source} ({described.architecture}): {_several(described.n_layers, 'layer')}, d = {described.d_in}, "
-            f"{_count(described.parameters)} parameters, {_size_of(described.bytes)} in {model.dtype}"
+            f"{model.source} ({described.architecture}): {_several(described.n_layers, 'layer')}, "
+            f"d = {described.d_in}, {_count(described.parameters)} parameters, {_size_of(described.bytes)} in {model.dtype}"
             f"{_to_download(described.missing)}"
         )
     with findings.about("SAEs"):
