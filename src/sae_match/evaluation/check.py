@@ -64,8 +64,8 @@ def check(
         described = describe_model(model)
         say(
             f"{model.source} ({described.architecture}): {_several(described.n_layers, 'layer')}, "
-            f"d = {described.d_in}, {_count(described.parameters)} parameters, {_size_of(described.bytes)} in {model.dtype}"
-            f"{_to_download(described.missing)}"
+            f"d = {described.d_in}, {_count(described.parameters)} parameters, "
+            f"{_size_of(described.bytes)} in {model.dtype}{_to_download(described.missing)}"
         )
     with findings.about("SAEs"):
         for layer in sorted(saes.layers):
