@@ -24,8 +24,9 @@ from sae_match.text.settings import TextSettings
 
 # Passes over all pairs that a matching usually takes.
 _PASSES = 4
-# Of a matrix product whose speed is measured: large enough to be fast, small enough to be no wait.
-_SIZES, _LARGEST, _RUNS = {"cpu": 512}, 4096, 4
+# Of a matrix product whose speed is measured: large enough to be fast (of 512 rows, waiting for threads shows), small
+# enough to be no wait.
+_SIZES, _LARGEST, _RUNS = {"cpu": 1024}, 4096, 4
 
 
 @dataclass
