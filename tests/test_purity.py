@@ -49,5 +49,9 @@ def test_the_package_itself_brings_in_nothing():
     assert brought_in("import sae_match", HEAVY) == []
 
 
+def test_what_a_matching_takes_is_said_without_what_solves_it():
+    assert brought_in("import sae_match.matching.planning", ("numba", "scipy", "transformers")) == []
+
+
 def test_the_check_can_fail():
     assert "transformers" in brought_in("import sae_match.model.residual_stream")

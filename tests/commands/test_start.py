@@ -1,11 +1,13 @@
 """How a program starts: nothing heavy is imported until its settings are composed and checked."""
 
+import gc
 import subprocess
 import sys
 from textwrap import dedent
 
 import pytest
 
+from sae_match import commands
 from sae_match.commands import PROGRAMS
 from tests.conftest import ROOT
 from tests.test_purity import HEAVY
@@ -55,6 +57,20 @@ def test_a_refused_value_imports_nothing_heavy(name, tmp_path):
     assert done.returncode == 1
     assert message in done.stderr
     assert heavy == set()
+
+
+def test_a_check_imports_nothing_that_it_does_not_need(tmp_path):
+    done, heavy = started("validate", "hydra.run.dir=out", "check=true", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "everything is there" in done.stdout
+    assert heavy == {"huggingface_hub", "numpy", "safetensors", "torch"}
+
+
+def test_only_what_is_imported_at_the_start_is_kept_from_the_collector():
+    before = gc.get_freeze_count()
+    assert commands._body("tests.commands.test_start") is sys.modules["tests.commands.test_start"]
+    assert gc.get_freeze_count() == before
+    assert gc.isenabled()
 
 
 def test_the_check_can_fail(tmp_path):

@@ -5,15 +5,14 @@ import os
 import shutil
 import subprocess
 import sys
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 from typing import ClassVar
 from urllib.parse import unquote
 
 import pytest
 import torch
-from transformers import Gemma2Config
+from transformers import Gemma2Config, Gemma2ForCausalLM
 
 from sae_match import bundled
 from sae_match.evaluation.arm_names import ARMS
@@ -24,6 +23,8 @@ from sae_match.saes.collection import SAECollection
 from sae_match.saes.formats import sae_lens
 from sae_match.text.settings import SourceSettings, TextSettings
 from tests.conftest import ROOT
+from tests.evaluation.validating import collection_of, saved
+from tests.serving import serving
 
 SAE_BYTES = 302_131_416
 SHARD = 5_000_000_000
@@ -45,10 +46,28 @@ DATASETS = {
 }
 
 
+TEXT = TextSettings({"code": SourceSettings("stdlib")}, documents=2, max_tokens=60, min_tokens=32, batch=2)
+MODEL = ModelSettings(bundled.path("model"))
+SHARDS = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+
+
+def headers_of_shards():
+    """What stands at the beginning of each weight file of the paper's model."""
+    with torch.device("meta"):
+        parameters = list(Gemma2ForCausalLM(GEMMA).named_parameters())
+    half = len(parameters) // 2
+    for part in (parameters[:half], parameters[half:]):
+        said = {name: {"dtype": "BF16", "shape": list(one.shape), "data_offsets": [0, 0]} for name, one in part}
+        header = json.dumps(said).encode()
+        yield len(header).to_bytes(8, "little") + header
+
+
 class Hub(BaseHTTPRequestHandler):
     """Metadata of the paper's model, SAEs and text; one L0 of layer 3 is missing."""
 
     downloaded: ClassVar[list[str]] = []
+    beginnings: ClassVar[dict[str, bytes]] = {}
+    asked: ClassVar[list[tuple[str, str]]] = []
 
     def do_HEAD(self):
         path = unquote(self.path.split("?")[0])
@@ -64,12 +83,14 @@ class Hub(BaseHTTPRequestHandler):
         path = unquote(self.path.split("?")[0])
         dataset = next((name for name in DATASETS if path.startswith(f"/api/datasets/{name}")), None)
         if path.startswith("/api/models/google/gemma-2-2b"):
-            names = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
-            files = [{"rfilename": name, "size": SHARD} for name in names]
+            files = [{"rfilename": name, "size": SHARD} for name in SHARDS]
             self.answer(200, json.dumps({"id": "google/gemma-2-2b", "sha": COMMIT, "siblings": files}).encode())
         elif dataset is not None:
             files = [{"rfilename": DATASETS[dataset], "size": 10**9}]
             self.answer(200, json.dumps({"id": dataset, "sha": COMMIT, "siblings": files}).encode())
+        elif path.rpartition("/")[2] in SHARDS:
+            self.asked.append((path.rpartition("/")[2], self.headers["Range"]))
+            self.answer(206, self.beginnings[path.rpartition("/")[2]])
         elif path.endswith("/tree/main/layer_3/width_16k"):
             folder = path.split("/main/")[1]
             entries = [{"type": "directory", "oid": "0", "path": f"{folder}/average_l0_{l0}"} for l0 in (14, 28, 142)]
@@ -94,16 +115,13 @@ class Hub(BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def said(tmp_path_factory):
     """What the command prints, and its exit status."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    Thread(target=server.serve_forever, daemon=True).start()
+    Hub.beginnings |= zip(SHARDS, headers_of_shards(), strict=True)
     folder = tmp_path_factory.mktemp("check")
-    endpoint = f"http://127.0.0.1:{server.server_port}"
-    environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(folder / "hub"), "COLUMNS": "200"}
     program = [sys.executable, str(ROOT / "scripts" / "validate.py"), "experiment=gemma_2_2b", "check=true"]
     command = [*program, f"hydra.run.dir={folder / 'run'}"]
-    done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=300)
-    server.shutdown()
-    server.server_close()
+    with serving(Hub) as endpoint:
+        environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(folder / "hub"), "COLUMNS": "200"}
+        done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=300)
     return done.stdout, done.returncode, done.stderr
 
 
@@ -119,7 +137,7 @@ def test_the_plan_for_the_papers_model_is_that_of_its_metadata(said):
     # Between neighbours there is nothing to compose.
     forwards = 2 * 26 + 14 * sum(25 - target for target in targets)
     assert f"{forwards:,} layer-forwards and {1 + 14 * 23} heads" in lines["passes"]
-    assert "307,200 at most (100 documents of 1024 tokens of each dataset)" in lines["tokens"]
+    assert "307,200 at most (100 documents of 1,024 tokens of each dataset)" in lines["tokens"]
     assert "model 4.87 GB" in lines["memory"]
     assert "sparse solver" in lines["matching"]
 
@@ -136,13 +154,12 @@ def test_what_is_missing_is_named_with_what_there_is_instead(said):
 def test_nothing_but_metadata_is_downloaded(said):
     assert said[0]
     assert Hub.downloaded == []
+    # Of the weights, the beginning of each file.
+    assert sorted(Hub.asked) == [(name, "bytes=0-100000") for name in SHARDS]
 
 
 def test_a_run_that_has_everything_misses_nothing():
-    layers = {3: {"width": "1k", "l0": 6}, 4: {"width": "1k", "l0": 8}}
-    collection = SAECollection("gemma_scope", bundled.path("saes"), layers=layers)
-    text = TextSettings({"code": SourceSettings("stdlib")}, documents=2, max_tokens=60, min_tokens=32, batch=2)
-    found = check(ModelSettings(bundled.path("model")), collection, MatcherSettings(), text, ARMS)
+    found = check(MODEL, collection_of(3, 4), MatcherSettings(), TEXT, ARMS)
     assert found.missing == []
     rows = dict(found.rows)
     assert "on this machine" in rows["model"]
@@ -152,12 +169,20 @@ def test_a_run_that_has_everything_misses_nothing():
 
 
 def test_an_arm_that_is_another_one_by_another_name_takes_nothing():
-    layers = {3: {"width": "1k", "l0": 6}, 4: {"width": "1k", "l0": 8}}
-    collection = SAECollection("gemma_scope", bundled.path("saes"), layers=layers)
-    text = TextSettings({"code": SourceSettings("stdlib")}, documents=2, max_tokens=60, min_tokens=32, batch=2)
     arms = ["matched", "matched_unfolded", "random"]
-    found = check(ModelSettings(bundled.path("model")), collection, MatcherSettings(fold="none"), text, arms)
+    found = check(MODEL, collection_of(3, 4), MatcherSettings(fold="none"), TEXT, arms)
     assert dict(found.rows)["pairs"] == "1, 2 arms of them in all"
+
+
+def test_one_of_a_thing_is_not_several(tmp_path):
+    (tmp_path / "a.txt").write_text("words")
+    text = TextSettings({"mine": SourceSettings("text", path=str(tmp_path))}, documents=1)
+    rows = dict(check(MODEL, collection_of(3, 4), MatcherSettings(), text, ["matched"]).rows)
+    assert rows["text mine"].startswith(f"{tmp_path}: 1 file,")
+    assert rows["pairs"] == "1, 1 arm of them in all"
+    assert "(1 document of 256 tokens of each dataset)" in rows["tokens"]
+    collection = SAECollection("gemma_scope", bundled.path("saes"), layers={3: {"width": "1k", "l0": 6}})
+    assert ": 1 layer, " in dict(check(MODEL, collection, MatcherSettings(), text, ["matched"]).rows)["SAEs"]
 
 
 @pytest.mark.parametrize(
@@ -170,10 +195,7 @@ def test_an_arm_that_is_another_one_by_another_name_takes_nothing():
 )
 def test_each_thing_that_is_missing_has_its_line(changes, line):
     given = {"source": bundled.path("saes"), "layers": {layer: {"width": "1k", "l0": 6} for layer in (3,)}} | changes
-    text = TextSettings({"code": SourceSettings("stdlib")})
-    found = check(
-        ModelSettings(bundled.path("model")), SAECollection("gemma_scope", **given), MatcherSettings(), text, ARMS
-    )
+    found = check(MODEL, SAECollection("gemma_scope", **given), MatcherSettings(), TEXT, ARMS)
     assert any(entry.startswith(line) for entry in found.missing), found.missing
 
 
@@ -189,7 +211,7 @@ def unfit(tmp_path, make_sae):
         )
     collection = SAECollection("sae_lens", str(tmp_path), layers={layer: {"path": str(layer)} for layer in (0, 1)})
     text = TextSettings({"code": SourceSettings("stdlib")}, max_tokens=1_000_000)
-    return check(ModelSettings(bundled.path("model")), collection, MatcherSettings(), text, ARMS)
+    return check(MODEL, collection, MatcherSettings(), text, ARMS)
 
 
 def test_what_does_not_fit_the_model_is_named(unfit):
@@ -198,13 +220,17 @@ def test_what_does_not_fit_the_model_is_named(unfit):
         assert f"SAE of layer {layer} reads width 64, the model's residual has 128" in unfit.missing
 
 
+def test_files_too_small_to_tell_their_width_by_their_size_tell_it_by_their_header(tmp_path, make_sae):
+    collection = saved({layer: make_sae(layer, d_in=64, d_sae=8) for layer in (0, 1)}, tmp_path)
+    found = check(MODEL, collection, MatcherSettings(), TEXT, ARMS)
+    assert found.missing == [f"SAE of layer {layer} reads width 64, the model's residual has 128" for layer in (0, 1)]
+
+
 def test_a_tokenizer_that_says_it_has_no_bos_is_named(tmp_path):
     shutil.copytree(bundled.path("model"), tmp_path / "model")
     said = tmp_path / "model" / "tokenizer_config.json"
     said.write_text(json.dumps({**json.loads(said.read_text()), "bos_token": None}))
-    collection = SAECollection("gemma_scope", bundled.path("saes"), layers={3: {"width": "1k", "l0": 6}})
-    text = TextSettings({"code": SourceSettings("stdlib")})
-    found = check(ModelSettings(str(tmp_path / "model")), collection, MatcherSettings(), text, ARMS)
+    found = check(ModelSettings(str(tmp_path / "model")), collection_of(3), MatcherSettings(), TEXT, ARMS)
     assert any(line.startswith("text: the tokenizer has no BOS token") for line in found.missing)
 
 

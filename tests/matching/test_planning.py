@@ -5,11 +5,15 @@ import torch
 
 from sae_match.errors import UserError
 from sae_match.matching import planning
-from sae_match.matching.planning import GIGABYTE, fast_precision, free_memory, planned
-from sae_match.matching.pricing import DensePricer
-from sae_match.matching.sparse import SparsePricer
+from sae_match.matching.planning import (
+    GIGABYTE,
+    dense_bytes,
+    fast_precision,
+    free_memory,
+    planned,
+    sparse_bytes,
+)
 from sae_match.matching.tuning import TUNING
-from tests.matching.problems import normal, plain
 
 CPU = torch.device("cpu")
 
@@ -26,7 +30,7 @@ def test_a_small_problem_is_dense():
 def test_a_large_problem_is_sparse_whatever_the_memory():
     chosen = plan(16384, 16384, 4609, memory=1000.0)
     assert chosen.solver == "sparse"
-    gigabytes = DensePricer.bytes(16384, 16384, 4609) / GIGABYTE
+    gigabytes = dense_bytes(16384, 16384, 4609) / GIGABYTE
     assert chosen.reason == f"a matrix of 16384 x 16384 costs takes {gigabytes:.2g} GB; passes in float32"
 
 
@@ -51,7 +55,7 @@ def test_where_products_are_few_the_choice_does_not_depend_on_the_machine(monkey
 
 def test_a_small_problem_that_does_not_fit_dense_is_sparse():
     n, width = 2000, 2000
-    dense = DensePricer.bytes(n, n, width) / GIGABYTE
+    dense = dense_bytes(n, n, width) / GIGABYTE
     assert plan(n, n, width, memory=1.01 * dense).solver == "dense"
     assert plan(n, n, width, memory=0.99 * dense).solver == "sparse"
 
@@ -79,18 +83,14 @@ def test_the_fastest_precision_is_taken_by_itself():
     assert fast_precision("cuda") == torch.bfloat16
 
 
-def test_a_plan_makes_its_pricers():
-    a, b = plain(normal(0, 30, 4)), plain(normal(1, 40, 4))
-    (dense,) = plan().pricers(a, b)
-    assert isinstance(dense(), DensePricer)
-    sparse = [make() for make in plan(solver="sparse").pricers(a, b)]
-    assert [pricer.precision for pricer in sparse] == [torch.float32, torch.float64]
-    assert all(isinstance(pricer, SparsePricer) for pricer in sparse)
+def test_the_memory_of_a_matrix_is_that_of_its_costs_and_of_the_vectors():
+    assert dense_bytes(1000, 2000, 0) == 8 * 1000 * 2000
+    assert dense_bytes(1000, 2000, 10) > dense_bytes(1000, 2000, 0) + 8 * 3000 * 10
 
 
 def test_blocks_shrink_to_fit():
     roomy = plan(solver="sparse")
-    least = 0.01 + (SparsePricer.bytes(1000, 1000, 64, torch.float32) + TUNING.feature_bytes * 2000) / GIGABYTE
+    least = 0.01 + (sparse_bytes(1000, 1000, 64, torch.float32) + TUNING.feature_bytes * 2000) / GIGABYTE
     tight = plan(solver="sparse", memory=least)
     assert tight.block[0] < roomy.block[0]
     assert tight.block[1] < roomy.block[1]

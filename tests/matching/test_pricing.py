@@ -172,8 +172,3 @@ def test_a_pass_leaves_the_costs_as_they_are():
     pricer = DensePricer(plain(normal(0, 30, 4)), plain(normal(1, 40, 4)))
     first, second = (pricer.scan(np.ones(30), np.ones(40), 0.5) for _ in range(2))
     assert np.array_equal(first.reduced, second.reduced)
-
-
-def test_its_memory_is_that_of_the_matrix_and_the_vectors():
-    assert DensePricer.bytes(1000, 2000, 0) == 8 * 1000 * 2000
-    assert DensePricer.bytes(1000, 2000, 10) > DensePricer.bytes(1000, 2000, 0) + 8 * 3000 * 10

@@ -10,8 +10,10 @@ import torch
 from sae_match import SAE, match
 from sae_match.errors import UserError
 from sae_match.matching.planning import Plan
+from sae_match.matching.pricing import DensePricer
 from sae_match.matching.result import load_tensors
-from sae_match.matching.solving import solve
+from sae_match.matching.solving import pricers_of, solve
+from sae_match.matching.sparse import SparsePricer
 from sae_match.matching.tuning import TUNING
 from tests.matching.problems import naive_costs, normal, optimum, plain
 
@@ -25,6 +27,15 @@ FEW = replace(TUNING, first_pairs=1, sparse_pairs=1)
 def problem():
     """Two sides."""
     return plain(normal(0, 300, 40)), plain(normal(1, 300, 40))
+
+
+def test_a_plan_makes_its_pricers():
+    a, b = plain(normal(0, 30, 4)), plain(normal(1, 40, 4))
+    (dense,) = pricers_of(DENSE, a, b)
+    assert isinstance(dense(), DensePricer)
+    sparse = [make() for make in pricers_of(SPARSE, a, b)]
+    assert [pricer.precision for pricer in sparse] == list(SPARSE.precisions)
+    assert all(isinstance(pricer, SparsePricer) for pricer in sparse)
 
 
 def solved(

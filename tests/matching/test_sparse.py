@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from sae_match.matching.planning import sparse_bytes
 from sae_match.matching.sparse import SparsePricer
 from tests.matching.problems import PRECISIONS, naive_costs, normal, plain
 
@@ -33,6 +34,13 @@ def test_no_more_than_the_margin_above_the_threshold_is_found():
     true = naive_costs(a, b) / (lengths.source_lengths[:, None] * lengths.target_lengths)
     assert counts[-1] == (true < 1.0).sum()
     assert counts[0] <= (true < 1.1).sum()
+
+
+@pytest.mark.parametrize("precision", PRECISIONS.values(), ids=PRECISIONS)
+def test_copies_take_the_memory_that_is_planned_for_them(precision):
+    a, b = plain(normal(0, 64, 30)), plain(normal(1, 128, 30))
+    pricer = SparsePricer(a, b, precision=precision, block=(64, 64))
+    assert pricer._x.nbytes + pricer._y.nbytes == sparse_bytes(64, 128, 30, precision)
 
 
 def test_a_pass_does_not_depend_on_what_the_program_has_set():

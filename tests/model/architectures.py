@@ -7,12 +7,16 @@ from transformers import (
     Gemma3ForCausalLM,
     Gemma3ForConditionalGeneration,
     Gemma3TextConfig,
+    GemmaConfig,
+    GemmaForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
     GPTNeoXConfig,
     GPTNeoXForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
     PreTrainedModel,
     Qwen2Config,
     Qwen2ForCausalLM,
@@ -32,6 +36,10 @@ _SIZES = {
 }
 _GROUPED = _SIZES | {"num_key_value_heads": 1, "head_dim": HEAD_DIM}
 _TEXT = _GROUPED | {"sliding_window": 4, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]}
+
+
+def gemma() -> PreTrainedModel:
+    return GemmaForCausalLM(GemmaConfig(**_GROUPED))
 
 
 def gemma_2() -> PreTrainedModel:
@@ -61,6 +69,10 @@ def llama() -> PreTrainedModel:
     return LlamaForCausalLM(LlamaConfig(**_GROUPED))
 
 
+def mistral() -> PreTrainedModel:
+    return MistralForCausalLM(MistralConfig(**_GROUPED, sliding_window=4))
+
+
 def qwen_2() -> PreTrainedModel:
     return Qwen2ForCausalLM(Qwen2Config(**_SIZES, num_key_value_heads=1))
 
@@ -80,7 +92,8 @@ def gpt_neox() -> PreTrainedModel:
 
 
 ARCHITECTURES = {
-    build.__name__: build for build in (gemma_2, gemma_3, gemma_3_multimodal, llama, qwen_2, qwen_3, gpt_2, gpt_neox)
+    build.__name__: build
+    for build in (gemma, gemma_2, gemma_3, gemma_3_multimodal, llama, mistral, qwen_2, qwen_3, gpt_2, gpt_neox)
 }
 _SQUARE = ("qwen_2", "gpt_2", "gpt_neox")
 ATTENTION_WIDTH = dict.fromkeys(ARCHITECTURES, HEADS * HEAD_DIM) | dict.fromkeys(_SQUARE, HIDDEN)

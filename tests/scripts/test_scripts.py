@@ -86,8 +86,8 @@ def test_a_sweep_gives_a_folder_and_a_wandb_run_for_each_matcher_and_solves_noth
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["matcher=foldet"], "Could not find 'matcher/foldet'"),
-        (["matcher.fodl=none"], "Key 'fodl' not in"),
+        (["matcher=foldet"], "error: there is no matcher=foldet; did you mean folded? There are cosine, decoder_norm"),
+        (["matcher.fodl=none"], "error: there is no setting matcher.fodl; did you mean fold? There are fold, terms"),
         (["evaluation.arms=[mached]"], "error: unknown arm 'mached'; did you mean matched?"),
         (["sae.layers.3.l0=99"], "error: SAE of layer 3: no file layer_3/width_1k/average_l0_99"),
         (

@@ -20,7 +20,8 @@ import json, sys
 from itertools import islice
 from sae_match.errors import UserError
 from sae_match.text.drawing import in_seeded_order
-from sae_match.text.sources import describe, open_source
+from sae_match.text.describing import describe
+from sae_match.text.sources import open_source
 from sae_match.text.settings import SourceSettings
 
 def ask(question, settings):

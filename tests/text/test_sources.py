@@ -7,8 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from sae_match.errors import UserError
+from sae_match.text.describing import describe
 from sae_match.text.settings import SOURCES, SourceSettings, passage_length
-from sae_match.text.sources import describe, open_source
+from sae_match.text.sources import open_source
 
 
 def write_lines(path, texts, key="text"):

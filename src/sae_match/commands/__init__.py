@@ -1,9 +1,12 @@
 """The programs: what each is told by, and the module of its body, which is imported when its settings are checked."""
 
+import gc
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from sae_match.files import writable
@@ -71,6 +74,25 @@ def program(name: str, *, words: tuple[str, ...] = ()) -> Callable[[], None]:
         if not is_helper():
             write_provenance(writable(Path(settings.output_dir)))
         module = next((other for asked, other in one.instead.items() if getattr(settings, asked)), name)
-        import_module(f"{__name__}.{module}").main(settings)
+        _body(f"{__name__}.{module}").main(settings)
 
     return main
+
+
+def _body(module: str) -> ModuleType:
+    """A program's module, imported without a look for garbage among what stays to the end.
+
+    The collector would go through the libraries' hundreds of thousands of objects many times while they are imported,
+    and again when the program ends: a third of what importing torch takes.
+    """
+    if module in sys.modules:
+        # A later job of a sweep: what the one before has left behind is garbage.
+        return sys.modules[module]
+    was_collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return import_module(module)
+    finally:
+        gc.freeze()
+        if was_collecting:
+            gc.enable()

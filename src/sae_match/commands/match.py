@@ -55,11 +55,24 @@ def chosen_pairs(settings: MatchSettings, collection: SAECollection) -> list[Pai
     pairs = _all_chosen(settings.pairs, collection)
     if not pairs:
         layers = ", ".join(map(str, sorted(collection.layers))) or "none"
-        raise UserError(f"pairs={settings.pairs} chooses no pair in {collection.source}; layers with an SAE: {layers}")
+        raise UserError(
+            f"pairs={settings.pairs} chooses no pair in {collection.source}; layers with an SAE: {layers}; "
+            f"{_remedy(collection)}"
+        )
     mine = pairs[settings.shard :: settings.shards]
     if not mine:
         raise UserError(f"shard={settings.shard} of shards={settings.shards} has none of {len(pairs)} pairs")
     return mine
+
+
+def _remedy(collection: SAECollection) -> str:
+    """What would give a pair: other pairs of the layers there are, or another layer."""
+    layers = sorted(collection.layers)
+    if len(layers) > 1:
+        return f"take pairs=all, or some of them as pairs=[[{layers[0]},{layers[1]}]]"
+    # As the SAE that there is is named.
+    which = ", ".join(f"{name}: {value}" for name, value in collection.layers[layers[0]].items()) if layers else "…"
+    return f"name an SAE of another layer: '+sae.layers.{layers[0] + 1 if layers else 0}={{{which}}}'"
 
 
 def _all_chosen(pairs: Any, collection: SAECollection) -> list[Pair]:

@@ -14,18 +14,18 @@ from sae_match.evaluation.plan import Pair, PassPlan, pairs_at, residual_bytes, 
 from sae_match.hub import UnansweredError
 from sae_match.matching.planning import GIGABYTE, Solver, free_memory, planned
 from sae_match.matching.settings import MatcherSettings
-from sae_match.model.description import ModelDescription, describe_model
-from sae_match.model.loading import DTYPES, refuse_beyond
+from sae_match.model.description import ModelDescription, describe_model, refuse_beyond
 from sae_match.model.settings import ModelSettings
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.formats import SAEDescription, SAEFile
 from sae_match.saes.sites import checked_site
+from sae_match.text.describing import describe
 from sae_match.text.settings import TextSettings
-from sae_match.text.sources import describe
 
 # Passes over all pairs that a matching usually takes.
 _PASSES = 4
-# Of a matrix product whose speed is measured: large enough to be fast, small enough to be no wait.
+# Of a matrix product whose speed is measured: large enough to be fast (of 512 rows, waiting for threads shows), small
+# enough to be no wait.
 _SIZES, _LARGEST, _RUNS = {"cpu": 1024}, 4096, 4
 
 
@@ -64,9 +64,9 @@ def check(
     with findings.about("model") as say:
         described = describe_model(model)
         say(
-            f"{model.source} ({described.architecture}): {described.n_layers} layers, d = {described.d_in}, "
-            f"{_count(described.parameters)} parameters, {_size_of(described.bytes)} in {model.dtype}"
-            f"{_to_download(described.missing)}"
+            f"{model.source} ({described.architecture}): {_several(described.n_layers, 'layer')}, "
+            f"d = {described.d_in}, {_count(described.parameters)} parameters, "
+            f"{_size_of(described.bytes)} in {model.dtype}{_to_download(described.missing)}"
         )
     with findings.about("SAEs"):
         for layer in sorted(saes.layers):
@@ -75,7 +75,7 @@ def check(
         every = [file for one in found.values() for file in one.files]
         absent = sum(file.bytes for file in every if not file.is_local)
         total = _size_of(sum(file.bytes for file in every))
-        findings.rows.append(("SAEs", f"{saes.source}: {len(found)} layers, {total}{_to_download(absent)}"))
+        findings.rows.append(("SAEs", f"{saes.source}: {_several(len(found), 'layer')}, {total}{_to_download(absent)}"))
     pairs: list[Pair] = []
     with findings.about("pairs"):
         pairs = [pair for pair in pairs_at(saes, spans) if set(pair) <= found.keys()]
@@ -83,7 +83,7 @@ def check(
         with findings.about(f"text {name}") as say:
             origin = describe(source)
             size = "" if origin.bytes is None else f", {_size_of(origin.bytes)}; only what is used is read"
-            say(f"{origin.where}: {origin.files} files{size}")
+            say(f"{origin.where}: {_several(origin.files, 'file')}{size}")
     if described is not None:
         _judge_text(findings, described, text)
     if described is not None and found:
@@ -164,9 +164,11 @@ def _costs(
     pairs = plan.pairs
     tokens = text.documents * text.max_tokens * len(text.datasets)
     operations = plan.floating_point_operations(model, features, tokens)
-    yield "pairs", f"{len(pairs)}, {len(plan.runs())} arms of them in all"
-    yield "tokens", f"{tokens:,} at most ({text.documents} documents of {text.max_tokens} tokens of each dataset)"
-    yield "passes", f"{plan.layer_forwards:,} layer-forwards and {plan.heads:,} heads for each token"
+    yield "pairs", f"{len(pairs)}, {_several(len(plan.runs()), 'arm')} of them in all"
+    each = f"{_several(text.documents, 'document')} of {_several(text.max_tokens, 'token')}"
+    yield "tokens", f"{tokens:,} at most ({each} of each dataset)"
+    forwards, heads = _several(plan.layer_forwards, "layer-forward"), _several(plan.heads, "head")
+    yield "passes", f"{forwards} and {heads} for each token"
     batch = text.batch * text.max_tokens
     widest = max(features.values())
     residuals = residual_bytes(model, batch) + 3 * 4 * batch * widest
@@ -189,7 +191,7 @@ def _costs(
         )
         matching = len(pairs) * _PASSES * 2.0 * widest**2 * (2 * d_in) / _speed(device, torch.bfloat16)
         yield "matching", f"{_duration(matching)} for each kind that is not in the cache ({solver.solver} solver)"
-    dtype = DTYPES["bfloat16" if model.bytes_per_parameter == 2 else "float32"]
+    dtype = torch.bfloat16 if model.bytes_per_parameter == 2 else torch.float32
     seconds = operations / _speed(device, dtype)
     yield "validation", f"{_duration(seconds)} at the speed of bare matrix products on {device}"
 
@@ -216,6 +218,10 @@ def _duration(seconds: float) -> str:
 
 def _size_of(size: int) -> str:
     return f"{size / GIGABYTE:.3g} GB" if size >= 0.1 * GIGABYTE else f"{size / 2**20:.3g} MB"
+
+
+def _several(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _count(number: int) -> str:

@@ -1,35 +1,44 @@
-"""Which solver, in which precision and in blocks of which size: by the problem's size and the memory there is."""
+"""Which solver, in which precision and in blocks of which size: by the problem's size and the memory there is.
+
+Nothing is solved here, and nothing that solves is imported: who only asks what a matching takes waits for no compiler.
+"""
 
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 
 import torch
 
 from sae_match.errors import UserError
-from sae_match.matching.cost import FeatureVectors
-from sae_match.matching.pricing import DensePricer, Pricer
 from sae_match.matching.settings import PRECISION_NAMES, Solver, refuse_unknown_means
-from sae_match.matching.sparse import SparsePricer
-from sae_match.matching.tuning import TUNING, Tuning
+from sae_match.matching.tuning import TUNING
 
 __all__ = [
+    "EXTRA_ENTRIES",
     "GIGABYTE",
     "PRECISIONS",
     "Plan",
     "Solver",
+    "dense_bytes",
     "fast_precision",
     "free_memory",
+    "padded",
     "planned",
     "refuse_unknown_means",
+    "sparse_bytes",
 ]
 
 PRECISIONS: dict[str, torch.dtype] = {name: getattr(torch, name) for name in PRECISION_NAMES}
 
 GIGABYTE = 2**30
+
+#: Entries of the sparse solver's copies behind those of a vector: products of both sides' duals, each split into three
+#: parts (six products a side), and the threshold.
+EXTRA_ENTRIES = 2 * 6 + 1
+# Copies are padded to whole multiples of this, in rows and in entries.
+_ALIGNMENT = 64
 
 
 @dataclass(frozen=True)
@@ -47,17 +56,6 @@ class Plan:
     precisions: tuple[torch.dtype, ...]
     block: tuple[int, int]
     reason: str
-
-    def pricers(
-        self, source: FeatureVectors, target: FeatureVectors, tuning: Tuning = TUNING
-    ) -> list[Callable[[], Pricer]]:
-        """Make what the rounds ask about all pairs, the coarsest first."""
-        if self.solver == "dense":
-            return [partial(DensePricer, source, target, tuning=tuning)]
-        return [
-            partial(SparsePricer, source, target, precision=precision, block=self.block, tuning=tuning)
-            for precision in self.precisions
-        ]
 
 
 def planned(
@@ -87,26 +85,41 @@ def planned(
     """
     refuse_unknown_means(solver, precision, memory)
     budget = TUNING.memory_share * free_memory(device) if memory is None else memory * GIGABYTE
-    dense_bytes = DensePricer.bytes(n_source, n_target, width)
+    whole = dense_bytes(n_source, n_target, width)
     size = f"{n_source} x {n_target} costs"
     faster = solver == "auto" and _dense_is_faster(n_source * n_target, width, precision, device)
-    if solver == "dense" or (faster and dense_bytes <= budget):
-        if dense_bytes > budget:
-            raise UserError(f"{_needs('dense', dense_bytes, budget)}; use solver=sparse")
+    if solver == "dense" or (faster and whole <= budget):
+        if whole > budget:
+            raise UserError(f"{_needs('dense', whole, budget)}; use solver=sparse")
         return Plan("dense", (), (0, 0), "as asked" if solver == "dense" else f"{size} fit the processor")
     first = _first_precision(precision, device)
     finer = [dtype for dtype in PRECISIONS.values() if dtype.itemsize > first.itemsize]
     height = TUNING.block_rows.on(device)
     block = (height, 2 * height)
-    fixed = SparsePricer.bytes(n_source, n_target, width, first) + TUNING.feature_bytes * (n_source + n_target)
+    fixed = sparse_bytes(n_source, n_target, width, first) + TUNING.feature_bytes * (n_source + n_target)
     while fixed + _block_bytes(block, first) > budget and block[0] > TUNING.smallest_block:
         block = (block[0] // 2, block[1] // 2)
     if fixed + _block_bytes(block, first) > budget:
         raise UserError(_needs("sparse", fixed + _block_bytes(block, first), budget))
-    matrix = f"a matrix of {size} takes {dense_bytes / GIGABYTE:.2g} GB"
-    small = n_source * n_target <= TUNING.dense_most and dense_bytes <= budget
+    matrix = f"a matrix of {size} takes {whole / GIGABYTE:.2g} GB"
+    small = n_source * n_target <= TUNING.dense_most and whole <= budget
     why = "as asked" if solver == "sparse" else f"{size} are found faster in passes" if small else matrix
     return Plan("sparse", (first, *finer), block, f"{why}; passes in {str(first).removeprefix('torch.')}")
+
+
+def dense_bytes(n_source: int, n_target: int, width: int) -> int:
+    """Memory that the dense solver takes: the costs, and the vectors they are made of."""
+    return 8 * (n_source * n_target + 2 * (n_source + n_target) * width)
+
+
+def sparse_bytes(n_source: int, n_target: int, width: int, precision: torch.dtype) -> int:
+    """Memory that the sparse solver's copies of both sides' vectors take in a precision."""
+    return (n_source + n_target) * padded(width + EXTRA_ENTRIES) * precision.itemsize
+
+
+def padded(n: int) -> int:
+    """Rows, or entries, of a copy that has room for so many."""
+    return -(-n // _ALIGNMENT) * _ALIGNMENT
 
 
 def free_memory(device: torch.device) -> int:

@@ -143,11 +143,6 @@ class DensePricer:
         reach = left.squares.sqrt() + right.squares.sqrt().max()
         self._cost_error = rounding_margin(left, right) + 4 * UNIT * reach.square()
 
-    @staticmethod
-    def bytes(n_source: int, n_target: int, width: int) -> int:
-        """Memory that a problem of this size takes: the costs, and the vectors they are made of."""
-        return 8 * (n_source * n_target + 2 * (n_source + n_target) * width)
-
     def sampled_quantile(
         self, u: Float64[np.ndarray, " n_source"], v: Float64[np.ndarray, " n_target"], pairs: int
     ) -> tuple[float, float]:

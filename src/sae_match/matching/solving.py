@@ -19,8 +19,10 @@ from sae_match.errors import UserError
 from sae_match.matching.assignment import CandidatePairs
 from sae_match.matching.cost import FeatureVectors
 from sae_match.matching.planning import Plan
+from sae_match.matching.pricing import DensePricer, Pricer
 from sae_match.matching.result import Evidence, load_tensors, save_tensors
 from sae_match.matching.rounds import Rounds, Solution
+from sae_match.matching.sparse import SparsePricer
 from sae_match.matching.tuning import TUNING, Tuning
 
 log = logging.getLogger(__name__)
@@ -65,6 +67,18 @@ class Solved:
     evidence: Evidence
 
 
+def pricers_of(
+    plan: Plan, source: FeatureVectors, target: FeatureVectors, tuning: Tuning = TUNING
+) -> list[Callable[[], Pricer]]:
+    """Make what the rounds of a plan ask about all pairs, the coarsest first."""
+    if plan.solver == "dense":
+        return [partial(DensePricer, source, target, tuning=tuning)]
+    return [
+        partial(SparsePricer, source, target, precision=precision, block=plan.block, tuning=tuning)
+        for precision in plan.precisions
+    ]
+
+
 def solve(
     source: FeatureVectors,
     target: FeatureVectors,
@@ -96,7 +110,7 @@ def solve(
     log.log(level, "%d x %d features by the %s solver: %s", len(source), len(target), plan.solver, plan.reason)
     start, turned = time.perf_counter(), len(source) > len(target)
     rows, columns = (target, source) if turned else (source, target)
-    pricers = plan.pricers(rows, columns, tuning)
+    pricers = pricers_of(plan, rows, columns, tuning)
     rounds = Rounds(rows, columns, pricers=pricers, rejection_cost=rejection_cost, tuning=tuning)
     solution, before = _resumed(checkpoint, rounds, problem)
     if solution is None:

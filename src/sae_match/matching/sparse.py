@@ -19,13 +19,12 @@ from torch import Tensor
 from sae_match.matching.arithmetic import round_rows
 from sae_match.matching.centre import Centred, about_centre, rounding_margin, unit_lengths
 from sae_match.matching.cost import UNIT, FeatureVectors
+from sae_match.matching.planning import EXTRA_ENTRIES, padded
 from sae_match.matching.pricing import CrowdedError, Hits, Progress, group_size
 from sae_match.matching.tuning import TUNING, Tuning
 
 # Of a number split into three, products of the leading parts; what is left out is below rounding.
 _SPLIT_PRODUCTS = ((0, 0), (0, 1), (1, 0), (1, 1), (0, 2), (2, 0))
-_EXTRA = 2 * len(_SPLIT_PRODUCTS) + 1
-_ALIGNMENT = 64
 _SIGN_BITS = {2: -0x7FFF7FFF7FFF8000, 4: -0x7FFFFFFF80000000, 8: -0x8000000000000000}
 
 
@@ -71,11 +70,6 @@ class SparsePricer:
         # What float64 made of the squared lengths and of the vectors before they were rounded.
         margins = rounding_margin(left, right)
         self._copy_error += float(margins.max() / (self._source_units.min() * self._target_units.min()))
-
-    @staticmethod
-    def bytes(n_source: int, n_target: int, width: int, precision: torch.dtype) -> int:
-        """Memory that the copies of a problem of this size take."""
-        return (n_source + n_target) * _padded(width + _EXTRA) * precision.itemsize
 
     def sampled_quantile(
         self, u: Float64[np.ndarray, " n_source"], v: Float64[np.ndarray, " n_target"], pairs: int
@@ -173,7 +167,7 @@ class SparsePricer:
     ) -> tuple[Float[Tensor, "padded_n padded_width"], float]:
         """Rounded unit vectors, with room for the duals' entries, and the longest rounding error."""
         copy = torch.zeros(
-            _padded(len(side)), _padded(self.width + _EXTRA), dtype=self.precision, device=lengths.device
+            padded(len(side)), padded(self.width + EXTRA_ENTRIES), dtype=self.precision, device=lengths.device
         )
         moved, left = torch.zeros_like(lengths), 0
         vectors = side.vectors
@@ -272,12 +266,8 @@ def _unit(precision: torch.dtype) -> float:
     return torch.finfo(precision).eps / 2
 
 
-def _padded(n: int) -> int:
-    return -(-n // _ALIGNMENT) * _ALIGNMENT
-
-
 def _repeated_to_alignment(index: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " padded_n"]:
-    return np.pad(index, (0, _padded(len(index)) - len(index)), mode="edge")
+    return np.pad(index, (0, padded(len(index)) - len(index)), mode="edge")
 
 
 def _index(array: np.ndarray, like: Tensor) -> Tensor:

@@ -7,12 +7,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from sae_match.errors import UserError
-from sae_match.saes.sites import Site, checked_site
-
-_LAYERS = ("layers", "h")
-_FINAL_NORMS = ("norm", "ln_f", "final_layer_norm")
-_MLP_OUTPUTS = ("post_feedforward_layernorm", "mlp")
-_HEAD_PROJECTIONS = ("self_attn.o_proj", "attn.c_proj", "attention.dense")
+from sae_match.model.names import FINAL_NORMS, LAYERS, candidates, module_of
+from sae_match.saes.sites import Site
 
 
 @dataclass(frozen=True)
@@ -56,12 +52,12 @@ class Anatomy:
         """
         base = model.base_model
         decoder = cast(nn.Module, getattr(base, "language_model", base))
-        layers, final_norm = _first(decoder, _LAYERS), _first(decoder, _FINAL_NORMS)
+        layers, final_norm = _first(decoder, LAYERS), _first(decoder, FINAL_NORMS)
         head = model.get_output_embeddings()
         if not isinstance(layers, nn.ModuleList) or final_norm is None or head is None:
             raise UserError(
                 f"{type(model).__name__} is built like none of the models that are known here: a decoder with "
-                f"{' or '.join(_LAYERS)}, a final norm ({', '.join(_FINAL_NORMS)}) and a head"
+                f"{' or '.join(LAYERS)}, a final norm ({', '.join(FINAL_NORMS)}) and a head"
             )
         config = model.config.get_text_config()
         return cls(decoder, layers, final_norm, head, getattr(config, "final_logit_softcapping", None))
@@ -73,17 +69,11 @@ class Anatomy:
             UserError: If the layer has no such place, or there is no such site.
         """
         module = self.layers[layer]
-        if site == "residual":
-            return Place(module, is_input=False)
-        if site == "residual_before":
-            return Place(module, is_input=True)
-        if site == "attention_output" and (behind := _norm_of_attention(module)) is not None:
-            return Place(behind, is_input=False)
-        names = _MLP_OUTPUTS if checked_site(site) == "mlp" else _HEAD_PROJECTIONS
-        found = _first(module, names)
-        if found is None:
-            raise UserError(f"{type(module).__name__} has no {' or '.join(names)}, where site {site!r} would be")
-        return Place(found, is_input=site == "attention")
+        name = module_of(site, lambda name: _first(module, (name,)) is not None)
+        if name is None:
+            names = " or ".join(candidates(site))
+            raise UserError(f"{type(module).__name__} has no {names}, where site {site!r} would be")
+        return Place(module.get_submodule(name), is_input=site in ("residual_before", "attention"))
 
     def width(self, site: Site, hidden_size: int) -> int:
         """Entries of a site's value."""
@@ -94,12 +84,6 @@ class Anatomy:
             return projection.in_features
         # GPT-2 keeps this matrix the other way round.
         return int(cast(nn.Parameter, projection.weight).shape[0])
-
-
-def _norm_of_attention(layer: nn.Module) -> nn.Module | None:
-    """The norm that an attention's output goes through; where there is one, another stands before the MLP."""
-    has_own = any(hasattr(layer, name) for name in ("pre_feedforward_layernorm", "post_feedforward_layernorm"))
-    return _first(layer, ("post_attention_layernorm",)) if has_own else None
 
 
 def _first(module: nn.Module, names: tuple[str, ...]) -> nn.Module | None:

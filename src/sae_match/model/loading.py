@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from sae_match.errors import UserError
 from sae_match.hub import hub_errors
+from sae_match.model.description import refuse_beyond
 from sae_match.model.residual_stream import ResidualStream
 from sae_match.model.settings import DTYPE_NAMES, ModelSettings, refuse_unknown_dtype
 
@@ -83,16 +84,6 @@ def refuse_longer_text(stream: ResidualStream, tokens: int) -> None:
         UserError: If they may be.
     """
     refuse_beyond(getattr(stream.model.config.get_text_config(), "max_position_embeddings", None), tokens)
-
-
-def refuse_beyond(positions: int | None, tokens: int) -> None:
-    """Check that documents are not longer than a model's positions, where it says how many it has.
-
-    Raises:
-        UserError: If they may be.
-    """
-    if positions is not None and tokens > positions:
-        raise UserError(f"text.max_tokens={tokens} is more than the model's {positions} positions; lower it")
 
 
 @torch.no_grad()

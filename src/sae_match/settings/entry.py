@@ -24,6 +24,7 @@ from sae_match.settings.help import help_on
 from sae_match.settings.jobs import INTERRUPTED, TERMINATED, job_fact, noted_failure
 from sae_match.settings.launching import job_memory
 from sae_match.settings.processes import is_helper, one_job
+from sae_match.settings.refusals import refused_in_one_line
 
 log = logging.getLogger(__name__)
 
@@ -50,16 +51,17 @@ def typed(config: DictConfig, kind: type[Settings]) -> Settings:
     Raises:
         UserError: If there is no such setting as one of its keys, or a value is missing or cannot be resolved.
     """
-    for setting, known in _unknown_settings(config):
-        near = get_close_matches(setting.rpartition(".")[2], known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-        raise UserError(f"there is no setting {setting}; {hint}")
     try:
+        for setting, known in _unknown_settings(config):
+            near = get_close_matches(setting.rpartition(".")[2], known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+            raise UserError(f"there is no setting {setting}; {hint}")
         settings = OmegaConf.to_object(config)
     except MissingMandatoryValue as error:
         raise UserError(f"{error.full_key} is not set; give it a value: {error.full_key}=…") from error
     except OmegaConfBaseException as error:
-        raise UserError(str(error).splitlines()[0]) from error
+        where = f"{error.full_key}: " if error.full_key else ""
+        raise UserError(f"{where}{str(error).splitlines()[0]}") from error
     if not isinstance(settings, kind):
         raise TypeError(f"the config composes to {type(settings).__name__}, not {kind.__name__}")
     return settings
@@ -101,7 +103,11 @@ def entry_point(
             with noted_failure(), _exit_statuses(), one_job(words):
                 main(typed(composed, kind))
 
-        return cast(Callable[[], None], program)
+        def started() -> None:
+            with refused_in_one_line(config):
+                cast(Callable[[], None], program)()
+
+        return started
 
     return decorate
 

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from datasets import IterableDataset
 from datasets.iterable_dataset import ExamplesIterable
 
+from sae_match.text.describing import source_files
 from sae_match.text.documents import Document, Part, cut_into_passages, part_of
 from sae_match.text.files import TextFile
 from sae_match.text.settings import PACKAGED, SourceSettings, passage_length, refuse_impossible_source
-from sae_match.text.sources import open_source, read_works, source_files
+from sae_match.text.sources import open_source, read_works
 
 
 def works_of_part(source: SourceSettings, part: Part) -> Iterator[Document]:

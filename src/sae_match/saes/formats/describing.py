@@ -1,4 +1,4 @@
-"""What an SAE is, known from its config and the size of its file: no parameter is downloaded or read."""
+"""What an SAE is, known from its config and the header or size of its file: no parameter is downloaded or read."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -41,6 +41,11 @@ def described_by(file: Path, config: Mapping[str, Any], *, d_in: str, d_sae: str
     """
     width, features = (whole(file, config, key) if key in config else None for key in (d_in, d_sae))
     return SAEDescription(width, features, hook if isinstance(hook, str) else None)
+
+
+def rows_of(encoder: tuple[int, ...] | None) -> int | None:
+    """Width of the activations, by the shape of an encoder `[d_in, d_sae]`; none if it is none."""
+    return encoder[0] if encoder is not None and len(encoder) == 2 else None
 
 
 def width_in(size: int, d_sae: int) -> int | None:

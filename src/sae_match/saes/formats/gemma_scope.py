@@ -16,8 +16,9 @@ import torch
 from sae_match.errors import UserError
 from sae_match.files import written_whole
 from sae_match.saes.formats.building import build, on_scaled_input
-from sae_match.saes.formats.describing import SAEDescription, width_in
-from sae_match.saes.formats.hub import fetch, locate
+from sae_match.saes.formats.describing import SAEDescription, rows_of, width_in
+from sae_match.saes.formats.headers import shape_in_npz
+from sae_match.saes.formats.hub import fetch, locate, on_this_machine
 from sae_match.saes.sae import SAE
 
 EMBEDDING = "embedding"
@@ -55,12 +56,16 @@ def load(source: str, *, layer: int | str, width: str | int, l0: int, revision: 
 
 
 def describe(source: str, *, layer: int | str, width: str | int, l0: int, revision: str | None) -> SAEDescription:
-    """What the SAE is, by the name of its repository and the size of its file; arguments as for `load`."""
-    d_sae = features_of(str(width))
-    size = locate(source, path_of(layer, str(width), l0), revision).bytes
+    """What the SAE is, by the name of its repository and its file's header or size; arguments as for `load`."""
+    d_sae, path = features_of(str(width)), path_of(layer, str(width), l0)
+    file = on_this_machine(source, path, revision)
+    if file is None:
+        d_in = width_in(locate(source, path, revision).bytes, d_sae)
+    else:
+        d_in = rows_of(shape_in_npz(file, "W_enc"))
     published = _PUBLISHED.fullmatch(source)
     place = None if published is None or layer == EMBEDDING else f"model.layers.{layer}.{_HOOKS[published[1]]}"
-    return SAEDescription(width_in(size, d_sae), d_sae, place)
+    return SAEDescription(d_in, d_sae, place)
 
 
 def paths(*, layer: int | str, width: str | int, l0: int) -> list[str]:

@@ -6,9 +6,10 @@ from typing import Any
 
 from sae_match.errors import UserError
 from sae_match.saes.formats.building import build, refuse_contradiction
-from sae_match.saes.formats.describing import SAEDescription, described_by, width_in
+from sae_match.saes.formats.describing import SAEDescription, described_by, rows_of, width_in
 from sae_match.saes.formats.gemma_scope import features_of
-from sae_match.saes.formats.hub import fetch, locate
+from sae_match.saes.formats.headers import shapes_in_safetensors
+from sae_match.saes.formats.hub import fetch, locate, on_this_machine
 from sae_match.saes.formats.reading import read_json, read_safetensors, refuse_other_layer, tensor, whole
 from sae_match.saes.sae import SAE
 
@@ -59,12 +60,15 @@ def load(
 def describe(
     source: str, *, layer: int, width: str | int, l0: str | int, site: str, revision: str | None
 ) -> SAEDescription:
-    """What the SAE is, by its config and the size of its file; arguments as for `load`."""
+    """What the SAE is, by its config and its file's header or size; arguments as for `load`."""
     config_path, weights_path = paths(layer=layer, width=width, l0=l0, site=site)
     file = fetch(source, config_path, revision)
     config, d_sae = read_json(file), features_of(str(width))
     said = described_by(file, config, d_in="", d_sae="width", hook=config.get("hf_hook_point_in"))
-    return replace(said, d_in=width_in(locate(source, weights_path, revision).bytes, said.d_sae or d_sae))
+    weights = on_this_machine(source, weights_path, revision)
+    if weights is None:
+        return replace(said, d_in=width_in(locate(source, weights_path, revision).bytes, said.d_sae or d_sae))
+    return replace(said, d_in=rows_of(shapes_in_safetensors(weights).get("w_enc")))
 
 
 def paths(*, layer: int, width: str | int, l0: str | int, site: str) -> list[str]:

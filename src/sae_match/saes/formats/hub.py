@@ -50,6 +50,25 @@ def fetch(source: str, path: str, revision: str | None = None) -> Path:
         return Path(hf_hub_download(source, path, revision=revision))
 
 
+def on_this_machine(source: str, path: str, revision: str | None = None) -> Path | None:
+    """Where a file is on this machine, in a folder or in the hub's cache; none if it would have to be downloaded.
+
+    Args:
+        source: A folder, or a repository.
+        path: Path of the file inside it.
+        revision: Commit, tag or branch of the repository.
+
+    Raises:
+        UserError: If the source is neither, or a folder that has no such file.
+    """
+    folder = _local(source)
+    if folder is not None:
+        return _file_in(folder, path)
+    with _hub_answers(source, path, revision):
+        cached = try_to_load_from_cache(source, path, revision=revision)
+    return Path(cached) if isinstance(cached, str) else None
+
+
 def locate(source: str, path: str, revision: str | None = None) -> SAEFile:
     """What there is to know about a file without downloading it.
 
@@ -61,13 +80,10 @@ def locate(source: str, path: str, revision: str | None = None) -> SAEFile:
     Raises:
         UserError: What `fetch` would raise.
     """
-    folder = _local(source)
-    if folder is not None:
-        return SAEFile(path, _file_in(folder, path).stat().st_size, is_local=True)
+    file = on_this_machine(source, path, revision)
+    if file is not None:
+        return SAEFile(path, file.stat().st_size, is_local=True)
     with _hub_answers(source, path, revision):
-        cached = try_to_load_from_cache(source, path, revision=revision)
-        if isinstance(cached, str):
-            return SAEFile(path, Path(cached).stat().st_size, is_local=True)
         size = get_hf_file_metadata(hf_hub_url(source, path, revision=revision)).size
     return SAEFile(path, size or 0, is_local=False)
 

@@ -1,0 +1,45 @@
+"""What Hydra refuses is refused in one line that names what there is instead."""
+
+import pytest
+
+from tests import programs
+from tests.conftest import ROOT
+
+CHOICES = "There are cosine, decoder_norm, decoder_only, encoder_only, folded, unfolded"
+SETTINGS = "there are sae, matcher, pairs, shard, shards, progress, output_dir, cache_dir"
+
+
+def said(folder, *told, environment=None):
+    done = programs.run(ROOT / "scripts" / "match.py", *told, folder=folder, environment=environment)
+    assert done.returncode == 1
+    return done.stderr.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("told", "line"),
+    [
+        (["matcher=foldet"], f"there is no matcher=foldet; did you mean folded? {CHOICES}"),
+        (["-m", "matcher=foldet,folded"], f"there is no matcher=foldet; did you mean folded? {CHOICES}"),
+        (["--cfg", "job", "matcher=foldet"], f"there is no matcher=foldet; did you mean folded? {CHOICES}"),
+        (["evaluation=nope"], "there is no group evaluation to choose from; there are sae, matcher"),
+        (["+matcher=cosine"], "matcher is chosen already; to choose another one, say matcher=… without a +"),
+        (["nothing=1"], f"there is no setting nothing; {SETTINGS}"),
+        (["matchr.fold=none"], f"there is no setting matchr.fold; did you mean matcher? {SETTINGS.capitalize()}"),
+        (["shard=x"], "shard=x: Value 'x' of type 'str' could not be converted to Integer"),
+        (["sae.layers.0.x=1"], "there is no setting sae.layers.0.x; to add it, say +sae.layers.0.x=…"),
+        (["sae.source=${nope}"], "sae.source: Interpolation key 'nope' not found"),
+        (["matcher.fold"], "cannot read matcher.fold: missing EQUAL at '<EOF>'"),
+        (["matcher=[a"], "cannot read matcher=[a: no viable alternative at input '[a'"),
+        (["~nope"], "Could not delete from config. 'nope' does not exist"),
+        (["--config-dir", "/nope"], "Additional config directory '/nope' not found"),
+        (["--config-name", "nope"], "Cannot find primary config 'nope'. Check that it's in your config search path"),
+    ],
+)
+def test_a_refusal_is_one_line(tmp_path, told, line):
+    assert said(tmp_path, *told) == [f"error: {line}"]
+
+
+def test_a_traceback_can_be_had(tmp_path):
+    lines = said(tmp_path, "matcher=foldet", environment={"HYDRA_FULL_ERROR": "1"})
+    assert lines[0].startswith("Traceback")
+    assert any("Could not find 'matcher/foldet'" in line for line in lines)
