@@ -140,7 +140,10 @@ def test_every_metric_of_every_arm_equals_the_naive_computation(
         of_pairs = folded_costs[pair][np.arange(1024), partner]
         cheap[np.argsort(of_pairs)[: QUANTILES[arm]]] = True
     linear = affine_map(*(fitted.x(layer) for layer in pair)) if arm.startswith("linear") else None
-    expected = plain.of_arm(pair, stand_in(arm, source, target, partner, linear, cheap))
+    mean = fitted.x(pair[1]).mean(0)
+    expected = plain.of_arm(pair, stand_in(arm, source, target, partner, linear, cheap, mean))
+    of_mean = plain.of_arm(pair, stand_in("mean", source, target, mean=mean))["delta_loss"]
+    expected["loss_recovered"] = 1 - expected["delta_loss"] / of_mean
     if arm in MATCHING_ARMS:
         expected |= plain.of_partners(pair, partner)
     if arm.startswith("reconstruct"):
@@ -187,6 +190,9 @@ def test_spans_are_means_over_pairs(run):
         chosen = [one for one in results.select(**wanted) if one.target_layer - one.source_layer == row.span]
         assert len(chosen) == row.pairs
         assert row.value == pytest.approx(sum(one.value for one in chosen) / row.pairs)
+        if (row.arm, row.metric) == ("mean", "loss_recovered"):
+            assert (row.value, row.low, row.high) == (0, None, None)
+            continue
         assert row.low < row.high
         if row.pairs == 1:
             assert (row.low, row.high) == (chosen[0].low, chosen[0].high)

@@ -21,6 +21,7 @@ from sae_match.errors import UserError
 from sae_match.evaluation.arm_names import (
     COMPOSED,
     LAYER_DROP,
+    MEAN,
     LINEAR_MAP,
     LINEAR_MAP_SAE,
     MATCHED,
@@ -208,6 +209,7 @@ def _arms(module: MatchValidation, pair: Pair) -> dict[str, naive.NaiveArm]:
         RECONSTRUCT_TARGET: naive.NaiveArm(lambda _, x: target(x)),
         RECONSTRUCT_SOURCE: naive.NaiveArm(lambda x, _: source(x)),
         LAYER_DROP: naive.NaiveArm(lambda x, _: x),
+        MEAN: naive.NaiveArm(lambda x, _: module.subject.means[pair[1]].expand_as(x)),
         LINEAR_MAP: naive.NaiveArm(lambda x, _: x @ linear.weight + linear.bias),
         LINEAR_MAP_SAE: naive.NaiveArm(lambda x, _: target(x @ linear.weight + linear.bias)),
         **{

@@ -11,6 +11,7 @@ from sae_match.saes.sites import Site, checked_site
 
 _LAYERS = ("layers", "h")
 _FINAL_NORMS = ("norm", "ln_f", "final_layer_norm")
+_INPUT_NORMS = ("input_layernorm", "ln_1")
 _MLP_OUTPUTS = ("post_feedforward_layernorm", "mlp")
 _HEAD_PROJECTIONS = ("self_attn.o_proj", "attn.c_proj", "attention.dense")
 
@@ -84,6 +85,20 @@ class Anatomy:
         if found is None:
             raise UserError(f"{type(module).__name__} has no {' or '.join(names)}, where site {site!r} would be")
         return Place(found, is_input=site == "attention")
+
+    def reading_norm(self, site: Site, layer: int) -> nn.Module | None:
+        """The norm through which the next block reads a layer's value of a site, with its weights.
+
+        Of the residual stream after a layer it is the one that the next layer's attention reads, after the last layer
+        the final norm; of the stream before a layer, that layer's own. In models whose attention and MLP stand side by
+        side it is the norm of both. None of values that no norm reads (what an attention or an MLP gives), and none in
+        models that have their norms behind their blocks.
+        """
+        if site == "residual" and layer == len(self.layers) - 1:
+            return self.final_norm
+        if site not in ("residual", "residual_before"):
+            return None
+        return _first(self.layers[layer + (site == "residual")], _INPUT_NORMS)
 
     def width(self, site: Site, hidden_size: int) -> int:
         """Entries of a site's value."""

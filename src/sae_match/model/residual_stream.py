@@ -86,6 +86,33 @@ class ResidualStream(nn.Module):
         """Entries of a site's value."""
         return self.anatomy.width(site, self.d_in)
 
+    def has_reading_norm(self, site: Site, layer: int) -> bool:
+        """Whether the next block reads a layer's value of a site through a norm (`Anatomy.reading_norm`)."""
+        return self.anatomy.reading_norm(site, layer) is not None
+
+    @torch.no_grad()
+    def as_read(self, site: Site, layer: int, value: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "tokens d_in"]:
+        """A layer's value of a site as the next block reads it: behind its norm, in the model's dtype.
+
+        Args:
+            site: Which value.
+            layer: Of which layer.
+            value: The value, or what stands in for it.
+
+        Returns:
+            In float32.
+
+        Raises:
+            ValueError: If no norm reads it.
+        """
+        norm = self.anatomy.reading_norm(site, layer)
+        if norm is None:
+            raise ValueError(f"no norm reads the {site} of layer {layer}")
+        weights = next(norm.parameters(), None)
+        device = value.device if weights is None else weights.device
+        read: Tensor = norm(value.to(device, self.model.dtype))
+        return read.to(value.device).float()
+
     def train(self, mode: bool = True) -> "ResidualStream":
         """Stay in evaluation mode whatever a trainer asks for: this model is never trained."""
         return super().train(False)
