@@ -21,11 +21,11 @@ from sae_match.errors import UserError
 from sae_match.evaluation.arm_names import (
     COMPOSED,
     LAYER_DROP,
-    MEAN,
     LINEAR_MAP,
     LINEAR_MAP_SAE,
     MATCHED,
     MATCHED_UNFOLDED,
+    MEAN,
     RECONSTRUCT_SOURCE,
     RECONSTRUCT_TARGET,
 )

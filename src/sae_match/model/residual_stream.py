@@ -91,7 +91,7 @@ class ResidualStream(nn.Module):
         return self.anatomy.reading_norm(site, layer) is not None
 
     @torch.no_grad()
-    def as_read(self, site: Site, layer: int, value: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "tokens d_in"]:
+    def as_read(self, site: Site, layer: int, value: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
         """A layer's value of a site as the next block reads it: behind its norm, in the model's dtype.
 
         Args:
