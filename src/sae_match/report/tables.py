@@ -1,6 +1,6 @@
 """Results arranged for people: charts by layer, a summary, tables for the terminal."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rich.table import Table
 
@@ -12,6 +12,21 @@ LADDER = {
     "explained_variance": "explained variance",
     "delta_loss": "delta loss",
     "matching_score": "matching score",
+}
+
+
+#: Metrics that no single dimension owns, and the loss on a scale: a second ladder.
+FORMS = {
+    "explained_variance_by_dimension": "by dimension",
+    "explained_variance_normed": "behind the norm",
+    "loss_recovered": "loss recovered",
+}
+#: What people call a metric.
+TITLES = {
+    **LADDER,
+    "explained_variance_by_dimension": "explained variance by dimension",
+    "explained_variance_normed": "explained variance behind the norm",
+    "loss_recovered": "loss recovered",
 }
 
 
@@ -54,13 +69,18 @@ def plain_table(first: str, *others: str, least: int | None = None) -> Table:
     return table
 
 
-def ladder(spans: Sequence[SpanResult]) -> Table:
-    """Arms down, metrics across, each as mean over pairs of layers with its interval; of one span and dataset."""
-    table = plain_table("arm", *LADDER.values())
+def ladder(spans: Sequence[SpanResult], metrics: Mapping[str, str] = LADDER) -> Table:
+    """Arms down, metrics across, each as mean over pairs of layers with its interval; of one span and dataset.
+
+    Args:
+        spans: The means.
+        metrics: Which metrics, and what their columns are called.
+    """
+    table = plain_table("arm", *metrics.values())
     cells = {(row.arm, row.metric): with_interval(row) for row in spans}
     for arm in dict.fromkeys(row.arm for row in spans):
         style = "bold" if arm == MATCHED else None
-        table.add_row(arm, *(cells.get((arm, metric), "") for metric in LADDER), style=style)
+        table.add_row(arm, *(cells.get((arm, metric), "") for metric in metrics), style=style)
     return table
 
 
@@ -95,7 +115,9 @@ def with_interval(row: SpanResult) -> str:
 
 def _short(value: float) -> str:
     """A number, with fewer digits behind the point where there are more before it."""
-    return f"{value:.3f}" if abs(value) < 9.9 else f"{value:.1f}"
+    digits = 3 if abs(value) < 9.9 else 1
+    # What is rounded to zero has no sign.
+    return f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 def metric_name(metric: str, dataset: str, arm: str, span: int) -> str:

@@ -56,7 +56,9 @@ def test_a_run_leaves_its_tables_and_figures_and_prints_them(reported, tmp_path)
     found = Results.load(tmp_path / "results.csv")
     assert [row for row in found if row.dataset != WEIGHTS] == list(module.results)
     assert len((tmp_path / "spans.csv").read_text().splitlines()) == 1 + len(module.spans)
-    assert len(list((tmp_path / "figures").glob("*.png"))) == 6 + len({"threshold_scale", "pair_error", "persistence"})
+    assert len(list((tmp_path / "figures").glob("*.png"))) == 5 * 2 + len(
+        {"threshold_scale", "pair_error", "persistence"}
+    )
     assert {file.name for file in (tmp_path / "pairs").iterdir()} == {
         f"L0{source}-L0{target}.parquet" for source, target in module.pairs
     }

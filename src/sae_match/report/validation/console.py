@@ -12,7 +12,7 @@ from sae_match.evaluation.statistics.results import Results, SpanResult
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.planning import GIGABYTE
 from sae_match.report.console import matcher_line, print_rows, short_name
-from sae_match.report.tables import by_pair, clean_loss, ladder
+from sae_match.report.tables import FORMS, by_pair, clean_loss, ladder
 from sae_match.report.tracking.logger import where_to_look
 from sae_match.text.batches import TextData
 
@@ -83,6 +83,15 @@ def print_results(
                 highlight=False,
             )
             console.print(ladder(chosen))
+            if further := {
+                metric: title for metric, title in FORMS.items() if any(row.metric == metric for row in chosen)
+            }:
+                console.print(
+                    "\nOther scales: every dimension alike, behind the next norm, loss of the mean",
+                    style="italic",
+                    highlight=False,
+                )
+                console.print(ladder(chosen, further))
         console.print(f"\nexplained_variance on {dataset} by pair of layers", style="italic", highlight=False)
         for table in by_pair(results, "explained_variance", dataset, max(1, (console.width - _ARM) // _PAIR)):
             console.print(table)
