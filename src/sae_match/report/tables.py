@@ -21,6 +21,8 @@ FORMS = {
     "explained_variance_normed": "behind the norm",
     "loss_recovered": "loss recovered",
 }
+# A share that is negative for some arms: with three digits behind the point the second ladder would not fit a terminal.
+_DIGITS = {"loss_recovered": 2}
 #: What people call a metric.
 TITLES = {
     **LADDER,
@@ -96,7 +98,7 @@ def by_pair(results: Results, metric: str, dataset: str, most: int) -> Iterator[
         for arm in arms:
             cells = (values.get((*pair, arm)) for pair in pairs[start : start + most])
             style = "bold" if arm == MATCHED else None
-            table.add_row(arm, *("" if cell is None else f"{cell:.3f}" for cell in cells), style=style)
+            table.add_row(arm, *("" if cell is None else _rounded(cell, 3) for cell in cells), style=style)
         yield table
 
 
@@ -107,15 +109,19 @@ def clean_loss(results: Results, dataset: str) -> float:
 
 def with_interval(row: SpanResult) -> str:
     """A mean and its interval, the latter in Rich's dim style."""
-    value = _short(row.value)
+    digits = _DIGITS.get(row.metric, 3)
+    value = _short(row.value, digits)
     if row.low is None or row.high is None:
         return value
-    return f"{value} [dim]{_short(row.low)}…{_short(row.high)}[/dim]"
+    return f"{value} [dim]{_short(row.low, digits)}…{_short(row.high, digits)}[/dim]"
 
 
-def _short(value: float) -> str:
+def _short(value: float, digits: int) -> str:
     """A number, with fewer digits behind the point where there are more before it."""
-    digits = 3 if abs(value) < 9.9 else 1
+    return _rounded(value, digits if abs(value) < 9.9 else 1)
+
+
+def _rounded(value: float, digits: int) -> str:
     # What is rounded to zero has no sign.
     return f"{round(value, digits) + 0.0:.{digits}f}"
 

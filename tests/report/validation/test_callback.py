@@ -57,7 +57,7 @@ def test_a_run_leaves_its_tables_and_figures_and_prints_them(reported, tmp_path)
     assert [row for row in found if row.dataset != WEIGHTS] == list(module.results)
     assert len((tmp_path / "spans.csv").read_text().splitlines()) == 1 + len(module.spans)
     assert len(list((tmp_path / "figures").glob("*.png"))) == 5 * 2 + len(
-        {"threshold_scale", "pair_error", "persistence"}
+        {"threshold_scale", "pair_error", "persistence", "metric_agreement"}
     )
     assert {file.name for file in (tmp_path / "pairs").iterdir()} == {
         f"L0{source}-L0{target}.parquet" for source, target in module.pairs
