@@ -314,7 +314,7 @@ def test_tokens_of_extreme_norm_are_left_out_of_the_usual_forms(bundled_model, c
 
 
 def test_what_no_norm_reads_has_no_metric_behind_one(bundled_model, again, monkeypatch):
-    monkeypatch.setattr(type(bundled_model[0]), "has_reading_norm", lambda *_: False)
+    monkeypatch.setattr(type(bundled_model[0].anatomy), "reading_norm", lambda *_: None)
     metrics = {row.metric for row in again(arms=["layer_drop"], spans=[1]).results}
     assert {metric for metric in metrics if metric.startswith("explained_variance_")} == {
         "explained_variance_mse",

@@ -196,7 +196,7 @@ def test_a_residual_as_the_next_block_reads_it_is_what_its_attention_is_given(st
 @architectures
 def test_what_an_attention_or_an_mlp_gives_is_read_by_no_norm(stream):
     for site in set(SITES) - {"residual", "residual_before"}:
-        assert not stream.has_reading_norm(site, 0)
+        assert stream.anatomy.reading_norm(site, 0) is None
         with pytest.raises(ValueError, match=f"no norm reads the {site} of layer 0"):
             stream.as_read(site, 0, torch.zeros(1, HIDDEN))
 
@@ -205,4 +205,5 @@ def test_a_model_with_its_norms_behind_its_blocks_reads_through_none_but_the_las
     stream = ResidualStream(random_model("llama"))
     for layer in stream.layers:
         del layer.input_layernorm
-    assert [stream.has_reading_norm("residual", layer) for layer in range(LAYERS)] == [False, False, True]
+    found = [stream.anatomy.reading_norm("residual", layer) for layer in range(LAYERS)]
+    assert found == [None, None, stream.final_norm]

@@ -221,7 +221,7 @@ class MatchValidation(L.LightningModule):
         """Sums over nothing, about the means of everything: a survey of the text finds them."""
         datasets = list(dict.fromkeys(batch.dataset for batch in data.batches))
         width = self.stream.width(self.site)
-        forms = forms_of(all(self.stream.has_reading_norm(self.site, layer) for layer in self.layers))
+        forms = forms_of(all(self.stream.anatomy.reading_norm(self.site, layer) for layer in self.layers))
         layout = Layout(self.pairs, self.arms, datasets, width, self.widths, self.twins, forms)
         self.survey = self._surveyed(data, layout)
         tally = Tally(layout)

@@ -86,24 +86,12 @@ class ResidualStream(nn.Module):
         """Entries of a site's value."""
         return self.anatomy.width(site, self.d_in)
 
-    def has_reading_norm(self, site: Site, layer: int) -> bool:
-        """Whether the next block reads a layer's value of a site through a norm (`Anatomy.reading_norm`)."""
-        return self.anatomy.reading_norm(site, layer) is not None
-
     @torch.no_grad()
     def as_read(self, site: Site, layer: int, value: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
-        """A layer's value of a site as the next block reads it: behind its norm, in the model's dtype.
-
-        Args:
-            site: Which value.
-            layer: Of which layer.
-            value: The value, or what stands in for it.
-
-        Returns:
-            In float32.
+        """A layer's value of a site, or what stands in for it, as the next block reads it: behind its norm, float32.
 
         Raises:
-            ValueError: If no norm reads it.
+            ValueError: If no norm reads it (`Anatomy.reading_norm`).
         """
         norm = self.anatomy.reading_norm(site, layer)
         if norm is None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from sae_match.evaluation.arm_names import CLEAN, COMPOSED, MATCHED, MATCHED_UNFOLDED, order_of
@@ -54,6 +55,7 @@ class Logged:
         means: Names in the summary.
         pictures: Names of pictures.
         pairs: Pairs of layers that have a table of features, as `L03-L04`.
+        warned: Whether any run was warned of something.
     """
 
     metrics: Sequence[str]
@@ -64,6 +66,7 @@ class Logged:
     means: frozenset[str]
     pictures: Sequence[str]
     pairs: Sequence[str]
+    warned: bool
 
     @classmethod
     def of(cls, runs: Sequence[Run]) -> "Logged":
@@ -82,6 +85,7 @@ class Logged:
             means=frozenset(metric_name(row.metric, row.dataset, row.arm, row.span) for row in spans),
             pictures=_stems(runs, "figures/*.png"),
             pairs=_stems(runs, "pairs/*.parquet"),
+            warned=any(_warned(run.folder / "warnings.csv") for run in runs),
         )
 
     def lines(self, metric: str, dataset: str, arms: Iterable[str]) -> tuple[str, ...]:
@@ -117,6 +121,8 @@ def layout(runs: Sequence[Run]) -> list[Section]:
 
 def _overview(logged: Logged) -> Iterator[Panel]:
     yield Panel("settings", "what tells the runs apart")
+    if logged.warned:
+        yield Panel("table", "warnings", ("warnings",))
     for metric in logged.metrics:
         yield Panel(
             "bars", f"{TITLES[metric]} of matched", logged.bars(metric, logged.datasets, [MATCHED], logged.spans[:1])
@@ -163,6 +169,11 @@ def _drawn(logged: Logged, section: str) -> Iterator[Panel]:
     for name in logged.pictures:
         if name in _PICTURES.get(section, ()) or (section == "overview" and name not in elsewhere):
             yield Panel("picture", name.replace("_", " "), (f"figures/{name}",))
+
+
+def _warned(file: Path) -> bool:
+    """Whether a table of warnings has more than its header."""
+    return file.is_file() and len(file.read_text(encoding="utf-8").splitlines()) > 1
 
 
 def _stems(runs: Sequence[Run], pattern: str) -> list[str]:

@@ -193,15 +193,15 @@ def agreeing(metric, values):
                 Result(*at, "explained_variance", -float((number * 7) % 5), None, None, 1, 1),
                 Result(*at, metric, float(value), None, None, 1, 1),
             ]
-    return {row["metric"]: row for row in agreements(Results(rows))}
+    return {row.metric: row for row in agreements(Results(rows))}
 
 
 def test_a_metric_that_falls_as_the_loss_rises_agrees_wholly():
     row = agreeing("explained_variance_normed", [-(number**3) for number in range(6)])["explained_variance_normed"]
-    assert (row["low"], row["rank_correlation"], row["high"]) == pytest.approx((1, 1, 1))
-    assert row["over_explained_variance"] > 0
+    assert (row.low, row.rank_correlation, row.high) == pytest.approx((1, 1, 1))
+    assert row.over_explained_variance > 0
     against = agreeing("explained_variance_normed", range(6))["explained_variance_normed"]
-    assert against["rank_correlation"] == pytest.approx(-1)
+    assert against.rank_correlation == pytest.approx(-1)
 
 
 def test_nothing_is_said_of_few_arms_or_of_one_metric():

@@ -1,7 +1,7 @@
 """Which metric tells best what an arm costs? Rank correlation of each metric with the loss, over arms and layers."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -32,6 +32,33 @@ _DRAWS, _LEAST_ARMS, _LEAST_POINTS = 400, 3, 6
 
 
 @dataclass(frozen=True)
+class Agreement:
+    """How far a metric agrees with the loss.
+
+    Attributes:
+        dataset: On which text.
+        arms: Over which arms.
+        metric: Which one.
+        rank_correlation: Spearman's, with `-delta_loss`.
+        low, high: Its interval; none where it does not exist.
+        over_explained_variance: How much larger it is than that of explained variance.
+        over_low, over_high: The interval of that.
+        points: Arms and pairs of layers in all.
+    """
+
+    dataset: str
+    arms: str
+    metric: str
+    rank_correlation: float
+    low: float | None
+    high: float | None
+    over_explained_variance: float
+    over_low: float | None
+    over_high: float | None
+    points: int
+
+
+@dataclass(frozen=True)
 class _Points:
     """Arms at pairs of layers, with all metrics that every one of them has.
 
@@ -58,17 +85,17 @@ def metric_agreement(outcome: Outcome) -> Iterator[Picture]:
     rows = list(agreements(outcome.results))
     if not rows:
         return
-    datasets = list(dict.fromkeys(str(row["dataset"]) for row in rows))
+    datasets = list(dict.fromkeys(row.dataset for row in rows))
     figure, drawn = panels(len(datasets), height=3.4)
-    metrics = [metric for metric in _METRICS if any(row["metric"] == metric for row in rows)]
+    metrics = [metric for metric in _METRICS if any(row.metric == metric for row in rows)]
     for panel, dataset in zip(drawn, datasets, strict=True):
-        _draw(panel, [row for row in rows if row["dataset"] == dataset], metrics)
+        _draw(panel, [row for row in rows if row.dataset == dataset], metrics)
         panel.set(title=dataset, xlabel="rank correlation with the loss kept low\n(1 is perfect agreement)")
     add_legend(figure, drawn[0])
-    yield Picture("metric_agreement", figure, rows)
+    yield Picture("metric_agreement", figure, [asdict(row) for row in rows])
 
 
-def agreements(results: Results) -> Iterator[dict[str, object]]:
+def agreements(results: Results) -> Iterator[Agreement]:
     """For each dataset, over every arm and over those that match, how far metrics agree with the loss."""
     for dataset in results.select(metric=_LOSS).distinct("dataset"):
         of_dataset = results.select(dataset=dataset)
@@ -80,16 +107,10 @@ def agreements(results: Results) -> Iterator[dict[str, object]]:
             reference = points.metrics.index(_FIRST)
             for number, metric in enumerate(points.metrics):
                 apart = draws[:, number] - draws[:, reference]
-                yield {
-                    "dataset": dataset,
-                    "arms": arms,
-                    "metric": metric,
-                    "rank_correlation": float(found[number]),
-                    **_ends("", draws[:, number]),
-                    "over_explained_variance": float(found[number] - found[reference]),
-                    **_ends("over_explained_variance_", apart),
-                    "points": len(points.loss),
-                }
+                value, more = float(found[number]), float(found[number] - found[reference])
+                ends, over = _ends(draws[:, number]), _ends(apart)
+                size = len(points.loss)
+                yield Agreement(dataset, arms, metric, value, ends[0], ends[1], more, over[0], over[1], size)
 
 
 def _points(results: Results, arms: str) -> _Points | None:
@@ -139,31 +160,31 @@ def _drawn(points: _Points) -> Float64[np.ndarray, "draws metrics"]:
     return np.array(found)
 
 
-def _ends(prefix: str, draws: Float64[np.ndarray, " draws"]) -> dict[str, float | None]:
+def _ends(draws: Float64[np.ndarray, " draws"]) -> tuple[float, float] | tuple[None, None]:
     known = draws[np.isfinite(draws)]
     if len(known) <= _DRAWS // 2:
-        return {f"{prefix}low": None, f"{prefix}high": None}
+        return None, None
     low, high = np.percentile(known, [2.5, 97.5])
-    return {f"{prefix}low": float(low), f"{prefix}high": float(high)}
+    return float(low), float(high)
 
 
-def _draw(panel: Axes, rows: Sequence[Mapping[str, object]], metrics: Sequence[str]) -> None:
+def _draw(panel: Axes, rows: Sequence[Agreement], metrics: Sequence[str]) -> None:
     for shift, (arms, (colour, marker)) in zip((-0.14, 0.14), _LOOKS.items(), strict=True):
-        of_arms = [row for row in rows if row["arms"] == arms]
+        of_arms = [row for row in rows if row.arms == arms]
         if not of_arms:
             continue
-        heights = [metrics.index(str(row["metric"])) + shift for row in of_arms]
+        heights = [metrics.index(row.metric) + shift for row in of_arms]
         panel.plot(
-            [row["rank_correlation"] for row in of_arms],
+            [row.rank_correlation for row in of_arms],
             heights,
             color=colour,
             marker=marker,
             linestyle="none",
-            label=f"{arms} ({of_arms[0]['points']} points)",
+            label=f"{arms} ({of_arms[0].points} points)",
         )
         for row, height in zip(of_arms, heights, strict=True):
-            if row["low"] is not None:
-                panel.plot([row["low"], row["high"]], [height, height], color=colour, linewidth=1.4)
+            if row.low is not None and row.high is not None:
+                panel.plot([row.low, row.high], [height, height], color=colour, linewidth=1.4)
     panel.axvline(0, color=GREY, linewidth=0.8)
     panel.set_yticks(
         range(len(metrics)),
