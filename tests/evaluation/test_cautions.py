@@ -5,9 +5,14 @@ from dataclasses import asdict
 
 import pytest
 
+from sae_match import bundled
 from sae_match.evaluation.cautions import cautions_after, cautions_before, named_l0s, save_cautions
+from sae_match.evaluation.check import check
 from sae_match.evaluation.statistics.results import Result, Results
+from sae_match.matching.settings import MatcherSettings
+from sae_match.model.settings import ModelSettings
 from sae_match.saes.collection import SAECollection
+from sae_match.text.settings import SourceSettings, TextSettings
 
 PAIRS = [(3, 4), (4, 5)]
 NAMED = {3: 20.0, 4: 22.0, 5: 24.0}
@@ -131,6 +136,15 @@ def test_l0s_in_names_need_no_run():
     assert (one.kind, one.where) == ("l0s_unlike", "3→4")
     assert "differ by more than half by their names on 3→4 (2 and 4 on 3→4)" in one.says
     assert cautions_before({3: 2.0, 5: 60.0}, PAIRS) == []
+
+
+def test_a_check_says_what_needs_no_run():
+    layers = {1: {"width": "1k", "l0": 2}, 2: {"width": "1k", "l0": 4}}
+    collection = SAECollection("gemma_scope", bundled.path("saes"), layers=layers)
+    text = TextSettings({"code": SourceSettings("stdlib")}, documents=2, max_tokens=60, min_tokens=32, batch=2)
+    found = check(ModelSettings(bundled.path("model")), collection, MatcherSettings(), text, ["matched"])
+    assert found.missing == []
+    assert "differ by more than half by their names on 1→2" in dict(found.rows)["warning"]
 
 
 def test_one_line_tells_of_all_layers_and_pairs():
