@@ -90,7 +90,7 @@ PLANTED = [
     (
         {("l0", 5, "prose"): 33.5},
         "l0s_unlike",
-        ["on the text on 4→5", "22 and 33.5 on 4→5, prose", "similar L0"],
+        ["on the text on 4→5", "(22 and 33.5 on prose)", "similar L0"],
     ),
     (
         {("matched", "explained_variance", (3, 4), "prose"): -8.2},
@@ -134,7 +134,7 @@ def test_text_is_unlike_what_an_sae_knows_from_twice_its_l0_on_or_below_half(l0,
 def test_l0s_in_names_need_no_run():
     one = only(cautions_before({3: 2.0, 4: 4.0, 5: 6.0}, PAIRS))
     assert (one.kind, one.where) == ("l0s_unlike", "3→4")
-    assert "differ by more than half by their names on 3→4 (2 and 4 on 3→4)" in one.says
+    assert "differ by more than half by their names on 3→4 (2 and 4)." in one.says
     assert cautions_before({3: 2.0, 5: 60.0}, PAIRS) == []
 
 

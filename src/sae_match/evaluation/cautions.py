@@ -205,11 +205,12 @@ def _unlike_sides(sides: Sequence[_Found], by: str) -> Iterator[Caution]:
     found = [one for one in sides if _ratio(one.value, one.other) > _UNLIKE_SIDES]
     if found:
         worst = max(found, key=lambda one: _ratio(one.value, one.other))
+        where = ", ".join(part for part in (_pair(worst) if len(found) > 1 else "", worst.dataset) if part)
         yield Caution(
             "l0s_unlike",
             _pairs(found),
             f"The L0s of the two sides differ by more than half {by} on {_pairs(found)} ({worst.value:.3g} and "
-            f"{worst.other:.3g} on {_pair(worst)}{worst.dataset and f', {worst.dataset}'}).",
+            f"{worst.other:.3g}{where and f' on {where}'}).",
             "What one side tells with one feature the other tells with several: choose SAEs of similar L0.",
         )
 
