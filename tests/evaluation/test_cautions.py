@@ -30,6 +30,8 @@ GOOD = {
     ("matched", "explained_variance"): 0.5,
     ("matched", "loss_recovered"): 0.6,
     ("identity", "explained_variance"): -0.5,
+    ("reconstruct_source", "loss_recovered"): -0.2,
+    ("layer_drop", "loss_recovered"): -0.1,
     ("random", "loss_recovered"): -0.3,
     ("random", "explained_variance"): -0.5,
 }

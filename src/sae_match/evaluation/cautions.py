@@ -24,8 +24,8 @@ from sae_match.saes.collection import SAECollection
 # Dead features, share of one dimension in the variance, loss recovered, L0 of one side over the other's, L0 on text
 # over the one in the name: beyond these it is worth a word.
 _DEAD, _DIMENSION, _RECOVERED, _UNLIKE_SIDES, _UNLIKE_TEXT = 0.1, 0.2, 0.5, 1.5, 2.0
-# Arms that are meant to be bad, or are the scale.
-_NOT_TO_BE_GOOD = (CLEAN, MEAN, IDENTITY, RANDOM)
+# Arms that are meant to be bad, or are the scale, or say what the layer changes: nothing can be done about these.
+_NOT_TO_BE_GOOD = (CLEAN, MEAN, IDENTITY, RANDOM, LAYER_DROP, RECONSTRUCT_SOURCE)
 # Pairs of layers that a line names.
 _NAMED = 6
 _L0_IN_A_NAME = re.compile(r"l0_(\d+)(?!\d)")
