@@ -49,8 +49,8 @@ def costs(source, target):
 class Naive:
     """What the model and its SAEs do on some documents, each by itself."""
 
-    def __init__(self, stream, saes, documents):
-        self.stream, self.documents = stream, documents
+    def __init__(self, stream, saes, documents, multiple=10):
+        self.stream, self.documents, self.multiple = stream, documents, multiple
         self.saes = {layer: Parameters.of(sae) for layer, sae in saes.items()}
         self.residuals = {layer: [self.residual_after(layer, ids) for ids in documents] for layer in saes}
         self.clean = np.concatenate([self.losses(ids) for ids in documents])
@@ -79,8 +79,38 @@ class Naive:
         return self.saes[layer].encode(self.x(layer)) > 0
 
     def of_layer(self, layer):
-        norm = np.sqrt(np.square(self.x(layer)).sum(1).mean())
-        return {"l0": self.active(layer).sum(1).mean(), "residual_norm": norm}
+        x, active = self.x(layer), self.active(layer)
+        return {
+            "l0": active.sum(1).mean(),
+            "residual_norm": np.sqrt(np.square(x).sum(1).mean()),
+            "dead_features": (~active.any(0)).mean(),
+            "extreme_tokens": self.extreme(layer).mean(),
+            "largest_dimension": x.var(axis=0).max() / x.var(axis=0).sum(),
+        }
+
+    def extreme(self, layer):
+        """Which tokens have a norm of more than so many times the median."""
+        norm = np.sqrt(np.square(self.x(layer)).sum(1))
+        return norm > self.multiple * np.median(norm)
+
+    def as_read(self, layer, x):
+        """What the next layer's attention reads: Gemma's norm by its formula, with the weights of the next layer."""
+        weight = self.stream.layers[layer + 1].input_layernorm.weight.double().numpy()
+        epsilon = self.stream.model.config.rms_norm_eps
+        return x / np.sqrt(np.square(x).mean(1, keepdims=True) + epsilon) * (1 + weight)
+
+    def forms(self, layer, x_hat):
+        """Explained variance by dimension and behind the norm, with all tokens and without the extreme ones."""
+        x, usual = self.x(layer), ~self.extreme(layer)
+        read = self.as_read(layer, x), self.as_read(layer, x_hat)
+        found = {}
+        for name, chosen in {"": np.ones_like(usual), "_usual": usual}.items():
+            one_by_one = [
+                1 - (x_hat - x)[chosen, d].var() / x[chosen, d].var() for d in range(x.shape[1]) if np.ptp(x[chosen, d])
+            ]
+            unexplained = (read[1] - read[0])[chosen].var(axis=0).sum() / read[0][chosen].var(axis=0).sum()
+            found |= {f"by_dimension{name}": np.mean(one_by_one), f"normed{name}": 1 - unexplained}
+        return {f"explained_variance_{form}": value for form, value in found.items()}
 
     def of_arm(self, pair, stand_in):
         """Metrics of an arm, given as a function of a document's residuals of both layers."""
@@ -98,6 +128,7 @@ class Naive:
             "explained_variance": 1 - (x_hat - x).var(axis=0).sum() / x.var(axis=0).sum(),
             "explained_variance_mse": 1 - np.square(x_hat - x).sum(1).mean() / x.var(axis=0).sum(),
             "delta_loss": (np.concatenate(altered) - self.clean).mean(),
+            **self.forms(pair[1], x_hat),
         }
 
     def of_partners(self, pair, partner):
@@ -120,7 +151,7 @@ def affine_map(x, y):
     return lambda x: x @ solution[:-1] + solution[-1]
 
 
-def stand_in(arm, source, target, partner=None, linear=None, cheap=None):
+def stand_in(arm, source, target, partner=None, linear=None, cheap=None, mean=None):
     """An arm as a function of the residuals of both layers."""
     if arm != "matched_unfolded":
         source, target = source.folded, target.folded
@@ -139,6 +170,7 @@ def stand_in(arm, source, target, partner=None, linear=None, cheap=None):
         "layer_drop": lambda x, _: x,
         "reconstruct_source": lambda x, _: source.decode(source.encode(x)),
         "reconstruct_target": lambda _, x: target.decode(target.encode(x)),
+        "mean": lambda x, _: np.tile(mean, (len(x), 1)),
         "linear_map": lambda x, _: linear(x),
         "linear_map_sae": lambda x, _: target.decode(target.encode(linear(x))),
     }

@@ -51,7 +51,8 @@ def stage(make_sae, matchings, x):
     transports = {arm: Transport.between(source, target, matchings[arm], folds[arm]) for arm in matchings}
     cheap = {f"quantile_{q}": cheapest(matchings["matched"], q) for q in (0.0, 0.3, 0.75, 1.0)}
     linear = LinearMap(x[0, :6] / 2, x[0, 6])
-    return Stage(source, target, x[0], source.encode(x[0]), target.encode(x[1]), transports, linear, cheap)
+    mean = x[1].mean(0)
+    return Stage(source, target, x[0], source.encode(x[0]), target.encode(x[1]), transports, linear, cheap, mean)
 
 
 @pytest.mark.parametrize("arm", FOLDED)
@@ -75,6 +76,7 @@ DEFINITIONS = {
     "layer_drop": lambda _, x: x[0],
     "reconstruct_source": lambda stage, x: stage.source(x[0]),
     "reconstruct_target": lambda stage, x: stage.target(x[1]),
+    "mean": lambda _, x: torch.stack([sum(x[1]) / len(x[1])] * len(x[0])),
     "linear_map": mapped,
     "linear_map_sae": lambda stage, x: stage.target(mapped(stage, x)),
 }
@@ -133,6 +135,13 @@ def test_no_map_stands_in_before_it_is_fitted(make_sae, x, arm):
     f = sae.encode(x[0])
     with pytest.raises(ValueError, match="no linear map was fitted"):
         stand_in(arm, Stage(sae, sae, x[0], f, f))
+
+
+def test_no_mean_stands_in_before_it_is_fitted(make_sae, x):
+    sae = make_sae(0, dtype=torch.float64)
+    f = sae.encode(x[0])
+    with pytest.raises(ValueError, match="no mean was fitted"):
+        stand_in("mean", Stage(sae, sae, x[0], f, f))
 
 
 def test_arms_come_in_table_order_once_each():

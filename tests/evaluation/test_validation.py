@@ -9,7 +9,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from sae_match import bundled
-from sae_match.evaluation import resuming
+from sae_match.evaluation import resuming, survey
 from sae_match.evaluation.arm_names import ARMS, CLEAN, MATCHING_ARMS
 from sae_match.matching.result import Matching
 from sae_match.matching.settings import MatcherSettings
@@ -140,7 +140,10 @@ def test_every_metric_of_every_arm_equals_the_naive_computation(
         of_pairs = folded_costs[pair][np.arange(1024), partner]
         cheap[np.argsort(of_pairs)[: QUANTILES[arm]]] = True
     linear = affine_map(*(fitted.x(layer) for layer in pair)) if arm.startswith("linear") else None
-    expected = plain.of_arm(pair, stand_in(arm, source, target, partner, linear, cheap))
+    mean = fitted.x(pair[1]).mean(0)
+    expected = plain.of_arm(pair, stand_in(arm, source, target, partner, linear, cheap, mean))
+    of_mean = plain.of_arm(pair, stand_in("mean", source, target, mean=mean))["delta_loss"]
+    expected["loss_recovered"] = 1 - expected["delta_loss"] / of_mean
     if arm in MATCHING_ARMS:
         expected |= plain.of_partners(pair, partner)
     if arm.startswith("reconstruct"):
@@ -187,6 +190,9 @@ def test_spans_are_means_over_pairs(run):
         chosen = [one for one in results.select(**wanted) if one.target_layer - one.source_layer == row.span]
         assert len(chosen) == row.pairs
         assert row.value == pytest.approx(sum(one.value for one in chosen) / row.pairs)
+        if (row.arm, row.metric) == ("mean", "loss_recovered"):
+            assert (row.value, row.low, row.high) == (0, None, None)
+            continue
         assert row.low < row.high
         if row.pairs == 1:
             assert (row.low, row.high) == (chosen[0].low, chosen[0].high)
@@ -260,7 +266,9 @@ def test_a_matcher_that_does_not_fold_is_measured_once_and_reported_under_both_n
     assert [row.arm for row in module.spans if row.arm == "matched_unfolded"]
     # What a folded run says of its unfolded arm, and of the baselines, which stay folded.
     for arm in ("matched_unfolded", "random"):
-        assert_near(module.results.select(arm=arm), run.results.select(arm=arm), rel=1e-5, abs=2e-6)
+        # Without the arm `mean` there is no scale for losses.
+        folded = [row for row in run.results.select(arm=arm) if row.metric != "loss_recovered"]
+        assert_near(module.results.select(arm=arm), folded, rel=1e-5, abs=2e-6)
 
 
 def test_a_model_in_bfloat16_gives_nearly_the_same_numbers(few, again):
@@ -279,3 +287,37 @@ def test_tokens_and_documents_are_counted(run, data):
         assert {row.tokens for row in chosen.select(metric="matching_score")} == {tokens}
         assert {row.tokens for row in chosen.select(metric="delta_loss")} == {tokens - 3}
         assert {row.documents for row in chosen} == {3}
+
+
+def test_tokens_of_extreme_norm_are_left_out_of_the_usual_forms(bundled_model, collection, data, again, monkeypatch):
+    saes = {layer: collection.open(layer) for layer in (3, 4)}
+    plain = Naive(bundled_model[0], saes, documents(data, "prose"))
+    norms = np.sort(np.sqrt(np.square(plain.x(4)).sum(1)))[-30:-3]
+    # No norm of the bundled model is extreme. The bound is put into the widest gap among the longest, so that the half
+    # percent that is not known of the median decides about no token.
+    gap = int(np.diff(np.log(norms)).argmax())
+    assert norms[gap + 1] / norms[gap] > 1.012
+    plain.multiple = np.sqrt(norms[gap] * norms[gap + 1]) / np.median(np.sqrt(np.square(plain.x(4)).sum(1)))
+    monkeypatch.setattr(survey, "EXTREME", plain.multiple)
+    found = again(arms=["layer_drop", "mean"], spans=[1]).results.select(target_layer=4, dataset="prose")
+    share = plain.extreme(4).mean()
+    assert 0 < share == pytest.approx(found.value(arm="reconstruct_target", metric="extreme_tokens"))
+    expected = plain.of_arm((3, 4), lambda x, _: x)
+    for form in ("by_dimension", "normed"):
+        with_all, without = (f"explained_variance_{form}{ending}" for ending in ("", "_usual"))
+        assert expected[with_all] != expected[without]
+        for metric in (with_all, without):
+            assert found.value(arm="layer_drop", metric=metric) == pytest.approx(expected[metric], rel=1e-5)
+        (row,) = found.select(arm="layer_drop", metric=without)
+        assert row.low < row.value < row.high
+        assert row.tokens == round(data.tokens()["prose"] * (1 - share))
+
+
+def test_what_no_norm_reads_has_no_metric_behind_one(bundled_model, again, monkeypatch):
+    monkeypatch.setattr(type(bundled_model[0].anatomy), "reading_norm", lambda *_: None)
+    metrics = {row.metric for row in again(arms=["layer_drop"], spans=[1]).results}
+    assert {metric for metric in metrics if metric.startswith("explained_variance_")} == {
+        "explained_variance_mse",
+        "explained_variance_by_dimension",
+        "explained_variance_by_dimension_usual",
+    }

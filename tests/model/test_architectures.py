@@ -163,3 +163,47 @@ def test_only_what_is_kept_is_held(stream, site):
     assert torch.equal(part.last, whole.last)
     assert len(part.residuals) <= 3
     assert torch.equal(stream.resume(part, 1, part.values[1], site), whole.last)
+
+
+def attention_of(layer):
+    return next(getattr(layer, name) for name in ("self_attn", "attn", "attention") if hasattr(layer, name))
+
+
+def what_goes_into(module, stream):
+    """The first thing that a module is given in a whole pass."""
+    seen = []
+
+    def look(_, inputs, named):
+        seen.append(inputs[0] if inputs else named["hidden_states"])
+
+    hook = module.register_forward_pre_hook(look, with_kwargs=True)
+    logits(stream)
+    hook.remove()
+    return seen[0]
+
+
+@architectures
+def test_a_residual_as_the_next_block_reads_it_is_what_its_attention_is_given(stream):
+    clean = stream.capture(TOKENS, MASK)
+    for layer in range(LAYERS):
+        reader = stream.head if layer == LAYERS - 1 else attention_of(stream.layers[layer + 1])
+        read = stream.as_read("residual", layer, clean.residuals[layer])
+        assert torch.equal(read, what_goes_into(reader, stream))
+    own = stream.as_read("residual_before", 1, clean.residuals[0])
+    assert torch.equal(own, what_goes_into(attention_of(stream.layers[1]), stream))
+
+
+@architectures
+def test_what_an_attention_or_an_mlp_gives_is_read_by_no_norm(stream):
+    for site in set(SITES) - {"residual", "residual_before"}:
+        assert stream.anatomy.reading_norm(site, 0) is None
+        with pytest.raises(ValueError, match=f"no norm reads the {site} of layer 0"):
+            stream.as_read(site, 0, torch.zeros(1, HIDDEN))
+
+
+def test_a_model_with_its_norms_behind_its_blocks_reads_through_none_but_the_last():
+    stream = ResidualStream(random_model("llama"))
+    for layer in stream.layers:
+        del layer.input_layernorm
+    found = [stream.anatomy.reading_norm("residual", layer) for layer in range(LAYERS)]
+    assert found == [None, None, stream.final_norm]

@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from sae_match.evaluation.statistics.results import SpanResult
-from sae_match.report.tables import by_pair, charts, clean_loss, ladder, summary
+from sae_match.report.tables import FORMS, by_pair, charts, clean_loss, ladder, summary
 from tests.report.made_up import VALUES, ends, results, spans
 
 
@@ -69,6 +69,21 @@ def test_the_ladder_fits_a_terminal(values):
         digits = 3 if abs(value) < 9.9 else 1
         shown = [f"{number:.{digits}f}" for number in (value, value - 0.0625, value + 0.0625)]
         assert all(f"{shown[0]} {shown[1]}…{shown[2]}" in line for line in lines[1:])
+
+
+def test_the_second_ladder_fits_a_terminal_too():
+    rows = [SpanResult(1, arm, "prose", metric, -0.512, -0.625, -0.375, 2) for arm in VALUES for metric in FORMS]
+    lines = printed(ladder(rows, FORMS)).rstrip("\n").split("\n")
+    assert lines[0].split() == ["arm", "by", "dimension", "behind", "the", "norm", "loss", "recovered"]
+    assert len(lines) == 1 + len(VALUES)
+    assert max(map(len, lines)) <= 80
+    assert all(line.rstrip().endswith("-0.51 -0.62…-0.38") for line in lines[1:])
+
+
+def test_what_is_rounded_to_zero_has_no_sign():
+    row = SpanResult(1, "mean", "prose", "explained_variance", -1e-11, -1e-10, 1e-10, 2)
+    assert "0.000 0.000…0.000" in printed(ladder([row]))
+    assert "-0" not in printed(ladder([row]))
 
 
 def test_many_pairs_are_split_into_tables():

@@ -4,6 +4,7 @@ import pytest
 
 from sae_match import Matching
 from sae_match.evaluation.arm_names import ARMS
+from sae_match.evaluation.statistics.forms import FORMS
 from sae_match.evaluation.statistics.results import Results
 from tests.scripts.as_a_user import FAST, assert_refused, run
 
@@ -15,13 +16,15 @@ QUANTILES = ("quantile_0.1", "quantile_0.5", "quantile_0.7")
 def test_a_whole_run_leaves_what_the_architecture_promises(tmp_path):
     done = run("validate.py", *FAST, "hydra.run.dir=out", f"cache_dir={tmp_path}/cache", folder=tmp_path)
     out = tmp_path / "out"
-    names = ("explained_variance", "delta_loss", "matching_score", *QUESTIONS)
+    forms = ("explained_variance_by_dimension", "explained_variance_normed", "loss_recovered", "metric_agreement")
+    names = ("explained_variance", "delta_loss", "matching_score", *forms, *QUESTIONS)
     figures = {f"{name}.{ending}" for name in names for ending in ("png", "svg", "csv")}
     assert {file.name for file in (out / "figures").iterdir()} == {*figures, "pair_error_examples.csv"}
     assert "bundled/model" in (out / "report.html").read_text(encoding="utf-8")
     assert len(list((out / "matchings").glob("L0?-L0?.safetensors"))) == 7
     assert len(list((out / "pairs").glob("L0?-L0?.parquet"))) == 7
     assert (out / "spans.csv").read_text().startswith("span,arm,dataset,metric,value,low,high,pairs")
+    assert (out / "warnings.csv").read_text().startswith("kind,where,says,do")
     # Nothing is left to go on from.
     assert list(tmp_path.glob("validations/*")) == []
     assert (out / ".hydra" / "config.yaml").is_file()
@@ -39,6 +42,11 @@ def test_a_whole_run_leaves_what_the_architecture_promises(tmp_path):
         "necessity",
         "jaccard",
         "residual_norm",
+        "dead_features",
+        "extreme_tokens",
+        "largest_dimension",
+        "loss_recovered",
+        *(f"explained_variance_{form}" for form in FORMS),
         "mse_W_enc",
         "mse_b_enc",
         "mse_W_dec",

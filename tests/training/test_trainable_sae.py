@@ -100,7 +100,8 @@ def test_every_feature_begins_as_active_as_the_first_aim_asks_for():
     settings = SAETrainingSettings(d_sae=64, l0=[4.0], l0_start=2.0)
     sae = TrainableSAE(settings, InputScaling.of(x, 0), 4.0, seed=0)
     sae.start(x)
-    found = sae.eval()(x)
+    with torch.no_grad():
+        found = sae.eval()(x)
     assert float(found.l0) == pytest.approx(8, rel=0.05)
     assert float(found.squared_error) <= 1.0
 
@@ -114,3 +115,11 @@ def test_the_spread_of_pre_activations_is_followed_while_training():
     for _ in range(300):
         sae(x)
     assert torch.allclose(sae.spread, 3 * first, rtol=0.1)
+
+
+def test_features_start_anew_within_mixed_precision_too(trained, x):
+    sae, optimizer = trained
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = Pass(*(value.detach() for value in sae(x)))
+        sae.renew(torch.tensor([3]), found, optimizer, torch.Generator().manual_seed(0))
+    assert all(torch.isfinite(parameter).all() for parameter in sae.parameters())

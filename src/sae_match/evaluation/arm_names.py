@@ -7,6 +7,7 @@ from sae_match.errors import UserError
 
 CLEAN = "clean"
 LAYER_DROP = "layer_drop"
+MEAN = "mean"
 RECONSTRUCT_TARGET = "reconstruct_target"
 RECONSTRUCT_SOURCE = "reconstruct_source"
 LINEAR_MAP = "linear_map"
@@ -22,12 +23,15 @@ RANDOM = "random"
 #: Arms that send features through a matching, and can be asked for a matching score.
 MATCHING_ARMS = (MATCHED, MATCHED_UNFOLDED, COMPOSED, COACTIVATION, NEAREST, IDENTITY, RANDOM)
 #: Arms that are fitted on text that is never evaluated.
-FITTED_ARMS = (LINEAR_MAP, LINEAR_MAP_SAE, COACTIVATION)
+FITTED_ARMS = (MEAN, LINEAR_MAP, LINEAR_MAP_SAE, COACTIVATION)
+#: Arms that do not depend on the source layer: measured once a target.
+OF_TARGET_ALONE = (RECONSTRUCT_TARGET, MEAN)
 #: Every arm with a name of its own, in the order in which tables show them.
 ARMS = (
     RECONSTRUCT_TARGET,
     RECONSTRUCT_SOURCE,
     LAYER_DROP,
+    MEAN,
     LINEAR_MAP,
     LINEAR_MAP_SAE,
     MATCHED,
@@ -88,7 +92,7 @@ def _refuse_unknown(name: str) -> None:
         if not inside:
             raise UserError(f"arm {name!r}: the quantile must lie between 0 and 1, as in quantile_0.5")
     elif name not in ARMS:
-        near = get_close_matches(name, (*ARMS, "quantile_0.5"), n=1)
+        near = [] if name == CLEAN else get_close_matches(name, (*ARMS, "quantile_0.5"), n=1)
         hint = f"did you mean {near[0]}? There are" if near else "there are"
         known = f"{', '.join(ARMS)}, quantile_Q"
         raise UserError(f"unknown arm {name!r}; {hint} {known} ({CLEAN} is always there)")

@@ -11,6 +11,7 @@ from sae_match.evaluation.arm_names import (
     LINEAR_MAP,
     LINEAR_MAP_SAE,
     MATCHED,
+    MEAN,
     RECONSTRUCT_SOURCE,
     RECONSTRUCT_TARGET,
 )
@@ -32,6 +33,7 @@ class Stage:
         transports: For each matching arm, its transport.
         linear: The affine map from `x_s` to `x_t`, where an arm needs it.
         cheap: For each arm `quantile_q`, the source features that it decodes as target features.
+        mean: Mean residual of the target layer, where an arm needs it.
     """
 
     source: SAE
@@ -42,6 +44,7 @@ class Stage:
     transports: Mapping[str, Transport] = field(default_factory=dict)
     linear: LinearMap | None = None
     cheap: Mapping[str, Bool[Tensor, " n_source"]] = field(default_factory=dict)
+    mean: Float[Tensor, " d_in"] | None = None
 
 
 def stand_in(arm: str, at: Stage) -> Float[Tensor, "tokens d_in"]:
@@ -64,10 +67,17 @@ def _mapped(at: Stage) -> Float[Tensor, "tokens d_in"]:
     return at.linear(at.x_source)
 
 
+def _mean(at: Stage) -> Float[Tensor, "tokens d_in"]:
+    if at.mean is None:
+        raise ValueError("no mean was fitted")
+    return at.mean.expand_as(at.x_source)
+
+
 _MADE: dict[str, Callable[[Stage], Tensor]] = {
     LAYER_DROP: lambda at: at.x_source,
     RECONSTRUCT_TARGET: lambda at: at.target.decode(at.f_target),
     RECONSTRUCT_SOURCE: lambda at: at.source.decode(at.f_source),
+    MEAN: _mean,
     LINEAR_MAP: _mapped,
     LINEAR_MAP_SAE: lambda at: at.target(_mapped(at)),
 }

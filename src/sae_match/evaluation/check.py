@@ -10,6 +10,7 @@ import torch
 from rich.console import Console
 
 from sae_match.errors import UserError
+from sae_match.evaluation.cautions import cautions_before, named_l0s
 from sae_match.evaluation.plan import Pair, PassPlan, pairs_at, residual_bytes, twins_among
 from sae_match.hub import UnansweredError
 from sae_match.matching.planning import GIGABYTE, Solver, free_memory, planned
@@ -79,6 +80,7 @@ def check(
     pairs: list[Pair] = []
     with findings.about("pairs"):
         pairs = [pair for pair in pairs_at(saes, spans) if set(pair) <= found.keys()]
+    findings.rows += [("warning", f"{one.says} {one.do}") for one in cautions_before(named_l0s(saes), pairs)]
     for name, source in text.datasets.items():
         with findings.about(f"text {name}") as say:
             origin = describe(source)

@@ -73,6 +73,30 @@ class LeastSquares:
         return LinearMap(weight.to(like.device, like.dtype), bias.to(like.device, like.dtype))
 
 
+class MeanVector:
+    """The mean of tokens that come in batches, summed in float64."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._sum: Tensor | None = None
+
+    def add(self, x: Float[Tensor, "tokens d_in"]) -> None:
+        """Add a batch of tokens."""
+        total = x.sum(0, dtype=torch.float64)
+        self.count += len(x)
+        self._sum = total if self._sum is None else self._sum + total
+
+    def solution(self) -> Float[Tensor, " d_in"]:
+        """The mean, float32.
+
+        Raises:
+            UserError: If there was no token.
+        """
+        if self._sum is None or not self.count:
+            raise UserError("a mean needs at least one token of fitting text; raise evaluation.fitting_documents")
+        return (self._sum / self.count).float()
+
+
 def refuse_too_few(tokens: int, d_in: int) -> None:
     """Check that a linear map has more tokens than dimensions to be fitted on.
 

@@ -4,9 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
-from sae_match.evaluation.arm_names import COACTIVATION, LINEAR_MAP, LINEAR_MAP_SAE
-from sae_match.evaluation.fitting import ActivityRecord, LeastSquares, LinearMap
+from sae_match.evaluation.arm_names import COACTIVATION, LINEAR_MAP, LINEAR_MAP_SAE, MEAN
+from sae_match.evaluation.fitting import ActivityRecord, LeastSquares, LinearMap, MeanVector
 from sae_match.evaluation.measuring import BatchMeasurement, Subject
 from sae_match.evaluation.plan import Pair
 from sae_match.matching.baselines import coactivations, match_by_coactivation
@@ -21,10 +23,12 @@ class Fitted:
     Attributes:
         linear: The affine map of each pair, where an arm needs it.
         coactivation: The matching of each pair by co-activation, where an arm needs it.
+        means: The mean residual of each target layer, where an arm needs it.
     """
 
     linear: dict[Pair, LinearMap]
     coactivation: dict[Pair, Matching]
+    means: dict[int, Float[Tensor, " d_in"]]
 
 
 def fit(
@@ -50,6 +54,7 @@ def fit(
     records: dict[int, ActivityRecord] = {}
     squares: dict[Pair, LeastSquares] = {}
     layers = sorted({layer for pair in pairs for layer in pair})
+    means = {target: MeanVector() for _, target in pairs} if MEAN in subject.arms else {}
     for number, batch in enumerate(batches):
         if not batch.scored.any():
             continue
@@ -65,9 +70,13 @@ def fit(
                 if pair not in squares:
                     squares[pair] = LeastSquares(x, y)
                 squares[pair].add(x, y)
+        for layer, mean in means.items():
+            mean.add(at.clean.values[layer][at.batch.scored])
         watch("fitting text", number + 1, len(batches))
     return Fitted(
-        {pair: sums.solution() for pair, sums in squares.items()}, _matched(pairs, records, watch) if records else {}
+        {pair: sums.solution() for pair, sums in squares.items()},
+        _matched(pairs, records, watch) if records else {},
+        {layer: mean.solution() for layer, mean in means.items()},
     )
 
 

@@ -204,6 +204,13 @@ def fold_of(arm: str, settings: MatcherSettings, source: SAE) -> Fold:
     return cast(Fold, settings.fold)
 
 
+def evidence(matching: Matching | None) -> str:
+    """What is proven about a pair's matching, for the log."""
+    if matching is None:
+        return ""
+    return f": cost {matching.cost:.6g}, proven to be the optimum to within {matching.gap:.0e} of it"
+
+
 def _cosines(
     source: Float[Tensor, "n_source d"], target: Float[Tensor, "n_target d"], matching: Matching
 ) -> Float[Tensor, " n_source"]:

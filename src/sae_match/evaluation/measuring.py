@@ -1,19 +1,22 @@
 """One batch of text: the clean pass, then every pair and arm on top of what it left."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
-from sae_match.evaluation.arm_names import RECONSTRUCT_TARGET
+from sae_match.evaluation.arm_names import MEAN, OF_TARGET_ALONE
 from sae_match.evaluation.arms import Stage, stand_in
 from sae_match.evaluation.fitting import LinearMap
 from sae_match.evaluation.matchings import PairMatchings
 from sae_match.evaluation.plan import Pair, arms_of
+from sae_match.evaluation.statistics.forms import is_by_dimension, sums_under, usual_tokens
+from sae_match.evaluation.statistics.norms import norms_of
 from sae_match.evaluation.statistics.streaming import Active, DocumentVectors, PairActivity
-from sae_match.evaluation.statistics.tally import Tally
+from sae_match.evaluation.statistics.tally import ArmKey, LayerKey, Tally
 from sae_match.model.residual_stream import CleanPass, ResidualStream
 from sae_match.saes.sae import SAE
 from sae_match.saes.sites import Site
@@ -45,6 +48,7 @@ class Subject:
         matchings: Of each pair of layers.
         linear: Affine maps of each pair, where an arm needs them.
         arms: Arms, as far as a pair has them.
+        means: Mean residual of each target layer, where an arm needs it.
     """
 
     stream: ResidualStream
@@ -53,6 +57,11 @@ class Subject:
     matchings: Mapping[Pair, PairMatchings]
     linear: Mapping[Pair, LinearMap]
     arms: Sequence[str]
+    means: Mapping[int, Float[Tensor, " d_in"]] = field(default_factory=dict)
+
+    def as_read(self, layer: int, value: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "tokens d_in"]:
+        """A layer's residuals, or what stands in for them, as the next block reads them."""
+        return self.stream.as_read(self.site, layer, value)
 
     def stage(
         self,
@@ -72,6 +81,7 @@ class Subject:
             transports=matched.transports,
             linear=self.linear.get(pair),
             cheap=matched.cheap,
+            mean=self.means.get(pair[1]),
         )
 
 
@@ -89,6 +99,7 @@ class BatchMeasurement:
         self.document = batch.scored.nonzero()[:, 0]
         self.predictions = batch.scored[:, :-1] & batch.scored[:, 1:]
         self._features: dict[int, Features] = {}
+        self._as_read: dict[int, Tensor] = {}
 
     @classmethod
     def captured(cls, subject: Subject, batch: TokenBatch, pairs: Iterable[Pair]) -> "BatchMeasurement":
@@ -112,11 +123,19 @@ class BatchMeasurement:
     def forget(self, layer: int) -> None:
         """Drop the features of a layer."""
         self._features.pop(layer, None)
+        self._as_read.pop(layer, None)
 
     def forget_all_but(self, pairs: Iterable[Pair]) -> None:
         """Drop the features of layers that no further pair has."""
         later = {layer for pair in pairs for layer in pair}
-        self._features = {layer: found for layer, found in self._features.items() if layer in later}
+        for layer in self._features.keys() - later:
+            self.forget(layer)
+
+    def as_read(self, layer: int) -> Float[Tensor, "tokens d_in"]:
+        """Residuals of a layer as the next block reads them; made once while they are needed."""
+        if layer not in self._as_read:
+            self._as_read[layer] = self.subject.as_read(layer, self.features(layer).x)
+        return self._as_read[layer]
 
     def stage(self, pair: Pair) -> Stage:
         """What the arms of a pair are made of."""
@@ -136,6 +155,11 @@ class BatchMeasurement:
         active = found.active.by_document(self.document, len(weights[0]))
         columns = torch.stack([active, residual.columns[:, 0]], 1)
         tally.add_layer(key, residual, columns, found.active.by_feature(), weights)
+        if tally.layout.forms:
+            usual = self._usual(layer, tally)
+            extreme = torch.bincount(self.document[~usual], minlength=len(weights[0])).double().cpu()
+            tally.add_extreme(key, extreme, weights)
+            self._add_forms(key, layer, found.x, tally, weights)
 
     def add_pair(
         self, pair: Pair, arms: Sequence[str], tally: Tally, weights: Float64[Tensor, "rows documents"]
@@ -148,6 +172,7 @@ class BatchMeasurement:
                 tally.add_error(
                     key, DocumentVectors.of(error, self.document, len(weights[0]), tally.reference(key)), weights
                 )
+                self._add_forms(key, pair[1], error, tally, weights)
                 values.append(self._placed(pair[1], self.features(pair[1]).x + error))
             last = self.subject.stream.resume(self.clean, pair[1], torch.cat(values), self.subject.site)
             del values
@@ -160,6 +185,38 @@ class BatchMeasurement:
                     before.active, after.active, after.f, transport.permutation, self.document, len(weights[0])
                 )
                 tally.add_pairs((pair, arm, self.batch.dataset), counted, weights)
+
+    def _usual(self, layer: int, tally: Tally) -> Bool[Tensor, " tokens"]:
+        """Tokens whose residual in a layer is not of extreme norm."""
+        return usual_tokens(norms_of(self.features(layer).x), tally.landmarks[layer, self.batch.dataset])
+
+    def _add_forms(
+        self,
+        key: LayerKey | ArmKey,
+        layer: int,
+        vectors: Float[Tensor, "tokens d_in"],
+        tally: Tally,
+        weights: Float64[Tensor, "rows documents"],
+    ) -> None:
+        """Add residuals of a layer (by its key), or errors in them (by an arm's), under further forms."""
+        if not tally.layout.forms:
+            return
+        usual, documents, scale = (
+            self._usual(layer, tally),
+            len(weights[0]),
+            tally.landmarks[layer, self.batch.dataset].scale,
+        )
+        as_they_are = [form for form in tally.layout.forms if is_by_dimension(form)]
+        reference = tally.reference(key)
+        sums = sums_under(as_they_are, vectors, usual, self.document, documents, reference, scale)
+        tally.add_forms(key, sums, weights)
+        if behind := [form for form in tally.layout.forms if not is_by_dimension(form)]:
+            read = self.as_read(layer)
+            if len(key) > 2:
+                read = self.subject.as_read(layer, self.features(layer).x + vectors) - read
+            reference = tally.reference(key, normed=True)
+            sums = sums_under(behind, read, usual, self.document, documents, reference, None)
+            tally.add_forms(key, sums, weights)
 
     def _placed(self, layer: int, x_hat: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "batch seq d_in"]:
         """What stands in for a layer's value: BOS and padding keep their own."""
@@ -177,9 +234,13 @@ class BatchMeasurement:
 
     def _side_by_side(self, arms: Sequence[str]) -> Iterator[Sequence[str]]:
         ids = self.batch.input_ids
+        # What runs side by side shares products, whose last digits depend on how many arms there are: the mean, there
+        # there for scale, is not to change the numbers of others.
+        alone, arms = [arm for arm in arms if arm == MEAN], [arm for arm in arms if arm != MEAN]
         most = _TOKENS_TOGETHER.get(ids.device.type, _TOKENS_TOGETHER_ELSEWHERE)
         step = max(1, most // ids.numel())
-        return (arms[start : start + step] for start in range(0, len(arms), step))
+        together = (arms[start : start + step] for start in range(0, len(arms), step))
+        return chain(together, [alone] if alone else [])
 
 
 def measure_batch(
@@ -211,7 +272,7 @@ def measure_batch(
             for layer in set(pair) - seen:
                 at.add_layer(layer, tally, weights)
                 seen.add(layer)
-            arms = [arm for arm in arms_of(pair, subject.arms) if arm != RECONSTRUCT_TARGET or pair[1] not in reached]
+            arms = [arm for arm in arms_of(pair, subject.arms) if arm not in OF_TARGET_ALONE or pair[1] not in reached]
             at.add_pair(pair, arms, tally, weights)
             reached.add(pair[1])
             at.forget_all_but(pairs[position + 1 :])

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sae_match.errors import UserError
-from sae_match.evaluation.arm_names import COMPOSED, MATCHED, MATCHED_UNFOLDED, RECONSTRUCT_TARGET
+from sae_match.evaluation.arm_names import COMPOSED, MATCHED, MATCHED_UNFOLDED, OF_TARGET_ALONE
 from sae_match.evaluation.settings import refuse_impossible_spans
 from sae_match.model.description import ModelDescription
 from sae_match.saes.collection import SAECollection
@@ -90,7 +90,7 @@ class PassPlan:
         reached: set[int] = set()
         runs = []
         for pair in self.pairs:
-            skipped = {RECONSTRUCT_TARGET} if pair[1] in reached else set()
+            skipped = OF_TARGET_ALONE if pair[1] in reached else ()
             runs += [(pair, arm) for arm in arms_of(pair, self.arms) if arm not in skipped]
             reached.add(pair[1])
         return runs

@@ -4,19 +4,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from sae_match.evaluation.arm_names import LINEAR_MAP_SAE
 from sae_match.evaluation.arms import stand_in
-from sae_match.evaluation.measuring import BatchMeasurement, Features, Subject
+from sae_match.evaluation.measuring import BatchMeasurement, Subject
 from sae_match.evaluation.plan import Pair, arms_of
+from sae_match.evaluation.statistics.forms import Landmarks, is_by_dimension, scale_of
+from sae_match.evaluation.statistics.norms import EXTREME, SKETCH_BINS, median_of, norms_of, sketch
 from sae_match.evaluation.statistics.tally import ArmKey, LayerKey, Layout
 from sae_match.text.batches import TokenBatch
 
 # What this arm puts in place is no affine function of the source layer's features and residuals: the mean of what
 # it gives is not what it gives for the mean.
 _BENT = (LINEAR_MAP_SAE,)
+
+# Tokens of each document, at most, that say about where errors behind a norm are: no affine function of anything tells.
+_SAMPLED = 16
 
 _Name = tuple[Any, ...]
 
@@ -50,6 +55,15 @@ class Survey:
         for key in layout.layers():
             self._sums["x", *key], self._sums["f", *key] = _zeros(layout.d_in), _zeros(layout.features[key[0]])
         self._sums.update({("error", *run): _zeros(layout.d_in) for run in layout.runs() if run[1] in _BENT})
+        self._sees_norms = bool(layout.forms)
+        self._reads = not all(map(is_by_dimension, layout.forms))
+        for key in layout.layers() if self._sees_norms else ():
+            self._sums["squares", *key], self._sums["norms", *key] = _zeros(layout.d_in), _zeros(SKETCH_BINS)
+        if self._reads:
+            self._sums.update({("sampled", dataset): _zeros(1) for dataset in layout.datasets})
+            self._sums.update({("read", *key): _zeros(layout.d_in) for key in layout.layers()})
+            runs = (run for run in layout.runs() if run[1] not in layout.twins)
+            self._sums.update({("read", *run): _zeros(layout.d_in) for run in runs})
 
     def add(
         self,
@@ -61,17 +75,22 @@ class Survey:
         """Add a batch: one clean pass a group of pairs."""
         seen: set[int] = set()
         self._sums["tokens", batch.dataset] += float(batch.scored.sum())
+        some = _sample(batch)
+        if self._reads:
+            self._sums["sampled", batch.dataset] += len(some)
         for pairs in groups:
             at = BatchMeasurement.captured(subject, batch, pairs)
             for position, pair in enumerate(pairs):
                 for layer in set(pair) - seen:
-                    self._add_layer(layer, batch, at.features(layer))
+                    self._add_layer(layer, at)
                     for observer in observers:
                         observer.add(layer, batch, at.features(layer).f)
                 seen |= set(pair)
                 bent = [arm for arm in arms_of(pair, subject.arms) if arm in _BENT]
                 for arm, error in at.errors(pair, bent):
                     self._sums["error", pair, arm, batch.dataset] += _sum(error)
+                if self._reads:
+                    self._add_read(at, pair, some)
                 at.forget_all_but(pairs[position + 1 :])
 
     def mean_features(self, key: LayerKey) -> Float64[Tensor, " d_sae"]:
@@ -85,6 +104,27 @@ class Survey:
         for run in layout.runs():
             yield run, self._mean_error(subject, run)
 
+    def normed_references(self, subject: Subject, layout: Layout) -> Iterator[tuple[LayerKey | ArmKey, Tensor]]:
+        """The mean residual of each layer as the next block reads it, and about the mean error of each arm there."""
+        if not self._reads:
+            return
+        for key in layout.layers():
+            yield key, self._mean("read", *key)
+        for pair, arm, dataset in layout.runs():
+            if arm in subject.arms:
+                sampled = max(1.0, float(self._sums["sampled", dataset]))
+                yield (pair, arm, dataset), self._sums["read", pair, arm, dataset] / sampled
+
+    def landmarks(self, layout: Layout) -> dict[LayerKey, Landmarks]:
+        """What further forms of explained variance need to know of each layer beforehand."""
+        return {
+            key: Landmarks(
+                scale_of(self._mean("x", *key), self._mean("squares", *key)),
+                EXTREME * median_of(self._sums["norms", *key]),
+            )
+            for key in (layout.layers() if self._sees_norms else ())
+        }
+
     def flat(self) -> Float64[Tensor, " entries"]:
         """All sums in one vector, in an order that follows from the layout."""
         return torch.cat(list(self._sums.values()))
@@ -94,9 +134,24 @@ class Survey:
         parts = flat.split([len(total) for total in self._sums.values()])
         self._sums = dict(zip(self._sums, parts, strict=True))
 
-    def _add_layer(self, layer: int, batch: TokenBatch, found: Features) -> None:
-        self._sums["x", layer, batch.dataset] += _sum(found.x)
-        self._sums["f", layer, batch.dataset] += _sum(found.f)
+    def _add_layer(self, layer: int, at: BatchMeasurement) -> None:
+        found, key = at.features(layer), (layer, at.batch.dataset)
+        self._sums["x", *key] += _sum(found.x)
+        self._sums["f", *key] += _sum(found.f)
+        if self._sees_norms:
+            self._sums["squares", *key] += _sum(found.x.double().square())
+            self._sums["norms", *key] += sketch(norms_of(found.x))
+        if self._reads:
+            self._sums["read", *key] += _sum(at.as_read(layer))
+
+    def _add_read(self, at: BatchMeasurement, pair: Pair, some: Int64[Tensor, " sampled"]) -> None:
+        """Add what arms give for some tokens, as the next block reads it, less what it reads in truth."""
+        before, after = (at.features(layer) for layer in pair)
+        stage = at.subject.stage(pair, before.x[some], before.f[some], after.f[some])
+        truth = at.as_read(pair[1])[some]
+        for arm in arms_of(pair, at.subject.arms):
+            error = at.subject.as_read(pair[1], stand_in(arm, stage)) - truth
+            self._sums["read", pair, arm, at.batch.dataset] += _sum(error)
 
     def _mean(self, *name: Any) -> Tensor:
         return self._sums[name] / max(1.0, float(self._sums["tokens", name[-1]]))
@@ -139,6 +194,20 @@ def surveyed(
         survey.add(subject, batch.to(device), groups, observers)
         watch(number + 1, len(batches))
     return survey
+
+
+def _sample(batch: TokenBatch) -> Int64[Tensor, " sampled"]:
+    """Scored tokens of a batch, evenly spread over each document: the same however documents are put into batches."""
+    chosen: list[int] = []
+    start = 0
+    for count in batch.scored.sum(1).tolist():
+        chosen += (
+            [start + at * count // _SAMPLED for at in range(_SAMPLED)]
+            if count > _SAMPLED
+            else range(start, start + count)
+        )
+        start += count
+    return torch.tensor(chosen, dtype=torch.int64, device=batch.input_ids.device)
 
 
 def _zeros(size: int) -> Float64[Tensor, " size"]:

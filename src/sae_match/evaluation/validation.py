@@ -19,11 +19,12 @@ from sae_match.errors import UserError
 from sae_match.evaluation.arm_names import COACTIVATION, FITTED_ARMS, LINEAR_MAP, LINEAR_MAP_SAE, MATCHED, checked_arms
 from sae_match.evaluation.fitting import refuse_common_documents, refuse_too_few
 from sae_match.evaluation.fitting_pass import fit
-from sae_match.evaluation.matchings import PairMatcher, PairMatchings, fold_of
+from sae_match.evaluation.matchings import PairMatcher, PairMatchings, evidence, fold_of
 from sae_match.evaluation.measuring import Subject, measure_batch
 from sae_match.evaluation.plan import Pair, PassPlan, in_memory, pairs_at, refuse_broken_chains, twins_among
 from sae_match.evaluation.resuming import Unfinished
 from sae_match.evaluation.settings import EvaluationSettings, refuse_impossible
+from sae_match.evaluation.statistics.forms import forms_of
 from sae_match.evaluation.statistics.measures import results_of, spans_of
 from sae_match.evaluation.statistics.results import Results, SpanResult
 from sae_match.evaluation.statistics.tally import Layout, Tally
@@ -32,7 +33,6 @@ from sae_match.evaluation.transport import Transport
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.layers import PairWatch, save_matching, unwatched
 from sae_match.matching.planning import GIGABYTE, free_memory
-from sae_match.matching.result import Matching
 from sae_match.matching.settings import MatcherSettings
 from sae_match.model.fingerprint import fingerprint
 from sae_match.model.fit import refuse_layers_beyond, refuse_other_width
@@ -45,7 +45,7 @@ from sae_match.text.batches import TextData, TokenBatch
 log = logging.getLogger(__name__)
 
 # Of the sums of a run that was killed; another one does not go on from them.
-_FORMAT = 1
+_FORMAT = 2
 # Shares of the free memory: SAEs that stay open, and residuals of a batch.
 _SHARE_OF_SAES, _SHARE_OF_RESIDUALS = 0.5, 0.2
 
@@ -148,7 +148,7 @@ class MatchValidation(L.LightningModule):
         for pair, found in matcher.all_of(self.pairs, self.global_rank, self.trainer.world_size):
             self._look_at(pair, matcher)
             self.matchings[pair] = found
-            log.info("layers %d and %d matched%s", *pair, _evidence(found.matchings.get(MATCHED)))
+            log.info("layers %d and %d matched%s", *pair, evidence(found.matchings.get(MATCHED)))
             if MATCHED in found.matchings and self.trainer.is_global_zero:
                 save_matching(found.matchings[MATCHED], self.folder, pair, self.collection)
 
@@ -215,16 +215,19 @@ class MatchValidation(L.LightningModule):
             source, target = (self.open_sae(layer) for layer in pair)
             carried = Transport.between(source, target, matching, fold_of(COACTIVATION, self.matcher, source))
             self.matchings[pair] = self.matchings[pair].joined(COACTIVATION, matching, carried)
-        self.subject = replace(self.subject, linear=fitted.linear)
+        self.subject = replace(self.subject, linear=fitted.linear, means=fitted.means)
 
     def empty_tally(self, data: TextData) -> Tally:
         """Sums over nothing, about the means of everything: a survey of the text finds them."""
         datasets = list(dict.fromkeys(batch.dataset for batch in data.batches))
         width = self.stream.width(self.site)
-        layout = Layout(self.pairs, self.arms, datasets, width, self.widths, self.twins)
+        forms = forms_of(all(self.stream.anatomy.reading_norm(self.site, layer) for layer in self.layers))
+        layout = Layout(self.pairs, self.arms, datasets, width, self.widths, self.twins, forms)
         self.survey = self._surveyed(data, layout)
         tally = Tally(layout)
         tally.refer(self.survey.references(self.subject, layout))
+        tally.refer(self.survey.normed_references(self.subject, layout), normed=True)
+        tally.landmarks = self.survey.landmarks(layout)
         return tally
 
     def _surveyed(self, data: TextData, layout: Layout) -> Survey:
@@ -283,13 +286,6 @@ class MatchValidation(L.LightningModule):
         for layer, sae in zip(pair, matcher.opened(pair), strict=True):
             refuse_other_width(self.stream, self.site, layer, sae.d_in)
             self.widths[layer], self._hashes[layer] = sae.d_sae, sae.content_hash()
-
-
-def _evidence(matching: Matching | None) -> str:
-    """What is proven about a pair's matching, for the log."""
-    if matching is None:
-        return ""
-    return f": cost {matching.cost:.6g}, proven to be the optimum to within {matching.gap:.0e} of it"
 
 
 def _text_of(trainer: L.Trainer) -> TextData:

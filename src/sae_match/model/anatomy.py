@@ -10,6 +10,8 @@ from sae_match.errors import UserError
 from sae_match.model.names import FINAL_NORMS, LAYERS, candidates, module_of
 from sae_match.saes.sites import Site
 
+_INPUT_NORMS = ("input_layernorm", "ln_1")
+
 
 @dataclass(frozen=True)
 class Place:
@@ -74,6 +76,20 @@ class Anatomy:
             names = " or ".join(candidates(site))
             raise UserError(f"{type(module).__name__} has no {names}, where site {site!r} would be")
         return Place(module.get_submodule(name), is_input=site in ("residual_before", "attention"))
+
+    def reading_norm(self, site: Site, layer: int) -> nn.Module | None:
+        """The norm through which the next block reads a layer's value of a site, with its weights.
+
+        Of the residual stream after a layer it is the one that the next layer's attention reads, after the last layer
+        the final norm; of the stream before a layer, that layer's own. In models whose attention and MLP stand side by
+        side it is the norm of both. None of values that no norm reads (what an attention or an MLP gives), and none in
+        models that have their norms behind their blocks.
+        """
+        if site == "residual" and layer == len(self.layers) - 1:
+            return self.final_norm
+        if site not in ("residual", "residual_before"):
+            return None
+        return _first(self.layers[layer + (site == "residual")], _INPUT_NORMS)
 
     def width(self, site: Site, hidden_size: int) -> int:
         """Entries of a site's value."""

@@ -86,6 +86,21 @@ class ResidualStream(nn.Module):
         """Entries of a site's value."""
         return self.anatomy.width(site, self.d_in)
 
+    @torch.no_grad()
+    def as_read(self, site: Site, layer: int, value: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
+        """A layer's value of a site, or what stands in for it, as the next block reads it: behind its norm, float32.
+
+        Raises:
+            ValueError: If no norm reads it (`Anatomy.reading_norm`).
+        """
+        norm = self.anatomy.reading_norm(site, layer)
+        if norm is None:
+            raise ValueError(f"no norm reads the {site} of layer {layer}")
+        weights = next(norm.parameters(), None)
+        device = value.device if weights is None else weights.device
+        read: Tensor = norm(value.to(device, self.model.dtype))
+        return read.to(value.device).float()
+
     def train(self, mode: bool = True) -> "ResidualStream":
         """Stay in evaluation mode whatever a trainer asks for: this model is never trained."""
         return super().train(False)

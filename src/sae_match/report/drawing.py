@@ -19,6 +19,7 @@ ARM_STYLES: dict[str, tuple[str, str, str]] = {
     "reconstruct_target": (BLACK, "s", "-"),
     "reconstruct_source": (SKY, "D", "-"),
     "layer_drop": (ORANGE, "v", "-"),
+    "mean": (GREY, "1", "--"),
     "linear_map": (BLACK, "P", "--"),
     "linear_map_sae": (SKY, "P", "--"),
     "matched": (BLUE, "o", "-"),
@@ -34,6 +35,9 @@ METRIC_LABELS = {
     "delta_loss": "loss increase (nats per token, lower is better)",
     "explained_variance": "explained variance (higher is better)",
     "matching_score": "matching score (higher is better)",
+    "explained_variance_by_dimension": "explained variance by dimension (higher is better)",
+    "explained_variance_normed": "explained variance behind the norm (higher is better)",
+    "loss_recovered": "loss recovered (higher is better)",
 }
 
 

@@ -1,6 +1,6 @@
 """Results arranged for people: charts by layer, a summary, tables for the terminal."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rich.table import Table
 
@@ -12,6 +12,23 @@ LADDER = {
     "explained_variance": "explained variance",
     "delta_loss": "delta loss",
     "matching_score": "matching score",
+}
+
+
+#: Metrics that no single dimension owns, and the loss on a scale: a second ladder.
+FORMS = {
+    "explained_variance_by_dimension": "by dimension",
+    "explained_variance_normed": "behind the norm",
+    "loss_recovered": "loss recovered",
+}
+# A share that is negative for some arms: with three digits behind the point the second ladder would not fit a terminal.
+_DIGITS = {"loss_recovered": 2}
+#: What people call a metric.
+TITLES = {
+    **LADDER,
+    "explained_variance_by_dimension": "explained variance by dimension",
+    "explained_variance_normed": "explained variance behind the norm",
+    "loss_recovered": "loss recovered",
 }
 
 
@@ -54,13 +71,18 @@ def plain_table(first: str, *others: str, least: int | None = None) -> Table:
     return table
 
 
-def ladder(spans: Sequence[SpanResult]) -> Table:
-    """Arms down, metrics across, each as mean over pairs of layers with its interval; of one span and dataset."""
-    table = plain_table("arm", *LADDER.values())
+def ladder(spans: Sequence[SpanResult], metrics: Mapping[str, str] = LADDER) -> Table:
+    """Arms down, metrics across, each as mean over pairs of layers with its interval; of one span and dataset.
+
+    Args:
+        spans: The means.
+        metrics: Which metrics, and what their columns are called.
+    """
+    table = plain_table("arm", *metrics.values())
     cells = {(row.arm, row.metric): with_interval(row) for row in spans}
     for arm in dict.fromkeys(row.arm for row in spans):
         style = "bold" if arm == MATCHED else None
-        table.add_row(arm, *(cells.get((arm, metric), "") for metric in LADDER), style=style)
+        table.add_row(arm, *(cells.get((arm, metric), "") for metric in metrics), style=style)
     return table
 
 
@@ -76,7 +98,7 @@ def by_pair(results: Results, metric: str, dataset: str, most: int) -> Iterator[
         for arm in arms:
             cells = (values.get((*pair, arm)) for pair in pairs[start : start + most])
             style = "bold" if arm == MATCHED else None
-            table.add_row(arm, *("" if cell is None else f"{cell:.3f}" for cell in cells), style=style)
+            table.add_row(arm, *("" if cell is None else _rounded(cell, 3) for cell in cells), style=style)
         yield table
 
 
@@ -87,15 +109,21 @@ def clean_loss(results: Results, dataset: str) -> float:
 
 def with_interval(row: SpanResult) -> str:
     """A mean and its interval, the latter in Rich's dim style."""
-    value = _short(row.value)
+    digits = _DIGITS.get(row.metric, 3)
+    value = _short(row.value, digits)
     if row.low is None or row.high is None:
         return value
-    return f"{value} [dim]{_short(row.low)}…{_short(row.high)}[/dim]"
+    return f"{value} [dim]{_short(row.low, digits)}…{_short(row.high, digits)}[/dim]"
 
 
-def _short(value: float) -> str:
+def _short(value: float, digits: int) -> str:
     """A number, with fewer digits behind the point where there are more before it."""
-    return f"{value:.3f}" if abs(value) < 9.9 else f"{value:.1f}"
+    return _rounded(value, digits if abs(value) < 9.9 else 1)
+
+
+def _rounded(value: float, digits: int) -> str:
+    # What is rounded to zero has no sign.
+    return f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 def metric_name(metric: str, dataset: str, arm: str, span: int) -> str:

@@ -154,6 +154,12 @@ class TrainableSAE(nn.Module):
         features = silent[torch.randperm(len(silent), generator=generator)[:most].to(silent.device)]
         if len(features) == 0:
             return features
+        with torch.autocast(features.device.type, enabled=False):
+            return self._renew(features, found, optimizer, generator)
+
+    def _renew(
+        self, features: Tensor, found: Pass, optimizer: torch.optim.Optimizer, generator: torch.Generator
+    ) -> Tensor:
         x, missing = found.x.detach(), -found.error.detach()
         weights = missing.square().sum(-1).cpu()
         picked = torch.multinomial(weights, len(features), replacement=True, generator=generator).to(x.device)

@@ -6,7 +6,8 @@ import pytest
 
 from sae_match.benchmark.browser import VARIABLE, executable
 from sae_match.errors import UserError
-from tests.report.explorer.made_up import DEAD, NASTY, WIDTHS
+from sae_match.report.explorer.writing import write_explorer
+from tests.report.explorer.made_up import DEAD, NASTY, WIDTHS, explorer_data
 from tests.report.explorer.reader import DASH, flow_expected, open_feature, show, table, watched
 
 FEATURES = sum(WIDTHS.values())
@@ -23,6 +24,26 @@ def test_the_first_view_says_what_it_is_and_shows_the_flow(browser, report, size
         assert "carry on" in tab.locator("#flow-chart").get_attribute("aria-label")
         assert tab.locator("#count").text_content() == f"{FEATURES} features"
         assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.parametrize("given", [0, 1, 3])
+def test_warnings_stand_at_the_top_and_are_folded_up_where_they_are_many(browser, size, tmp_path, given):
+    warnings = [(f"Found {number} {NASTY}.", f"Do {number}.") for number in range(given)]
+    page = write_explorer(explorer_data(warnings=warnings), tmp_path)
+    with watched(browser, size) as tab:
+        show(tab, page)
+        assert tab.locator("#warnings").is_visible() == (given > 0)
+        assert tab.locator("#warnings li").all_text_contents() == [" ".join(warning) for warning in warnings]
+        if not given:
+            return
+        assert tab.locator("#warnings-list").is_visible() == (given <= 2)
+        title = tab.locator("#warnings-title")
+        assert title.text_content() == ("A warning" if given == 1 else f"{given} warnings")
+        if given > 2:
+            title.click()
+            assert tab.locator("#warnings-list").is_visible()
+        assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert tab.evaluate("document.querySelector('main').firstElementChild.id") == "warnings"
 
 
 def test_another_cut_redraws_the_flow(tab):

@@ -1,3 +1,4 @@
+from sae_match.evaluation.cautions import Caution, save_cautions
 from sae_match.report.runs import find_runs
 from sae_match.report.tracking.layout import layout
 from tests.report.made_up import METRICS, PAIRS
@@ -33,6 +34,15 @@ def test_every_section_asks_its_question(tmp_path):
     (distances,) = (panel for panel in sections["persistence"] if panel.title == "delta loss by distance, code")
     assert distances.keys[:2] == ("delta_loss/code/matched", "delta_loss/code/matched/span_2")
     assert [panel.keys for panel in sections["pairs"]] == [("pairs",), ("pair_cost/L00-L01",)]
+
+
+def test_warnings_are_shown_where_a_run_has_some(tmp_path):
+    run = run_folder(tmp_path / "0")
+    assert "warnings" not in titles(laid_out(tmp_path)["overview"], "table")
+    save_cautions([], run / "warnings.csv")
+    assert "warnings" not in titles(laid_out(tmp_path)["overview"], "table")
+    save_cautions([Caution("kind", "layer 3", "It is so.", "Look.")], run / "warnings.csv")
+    assert "warnings" in titles(laid_out(tmp_path)["overview"], "table")
 
 
 def test_without_distances_a_note_says_how_to_have_them(tmp_path):

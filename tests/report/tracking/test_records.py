@@ -11,6 +11,7 @@ import torch
 import wandb
 
 from sae_match import Matching
+from sae_match.evaluation.cautions import Caution, save_cautions
 from sae_match.evaluation.statistics.results import save_spans
 from sae_match.report.tables import charts, summary
 from sae_match.report.tracking import records
@@ -22,6 +23,11 @@ from sae_match.report.validation.pictures.metrics import metric_pictures
 from sae_match.report.validation.recording import record_of
 from tests.report.made_up import pair_tables, results, spans
 from tests.report.offline import about, artifacts, only_run, read_back
+
+CAUTIONS = [
+    Caution("dead_features", "layer 3", "Many never fire.", "Train longer."),
+    Caution("x", "0→1", "Odd.", "Look."),
+]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +42,7 @@ def logged(tmp_path_factory):
         environment.delenv("WANDB_MODE", raising=False)
         settings = LoggerSettings(mode="offline", group="tests")
         with open_logger(settings, folder, {"matcher": {"fold": "none"}}) as logger:
-            log_validation(logger, record_of(results(), spans(), pair_tables()), drawn, folder / "figures")
+            log_validation(logger, record_of(results(), spans(), pair_tables(), CAUTIONS), drawn, folder / "figures")
             assert "wandb sync" in where_to_look(logger)
     assert wandb.run is None
     (run,) = folder.glob("wandb/offline-run-*")
@@ -65,6 +71,21 @@ def test_the_summary_has_means_and_their_intervals(logged):
     assert kept["delta_loss/code/matched/span_2/high"] == 0.625
 
 
+def test_warnings_are_a_table_and_their_number_is_in_the_summary(logged):
+    (file,) = logged[0].glob("files/media/table/warnings*.json")
+    assert json.loads(file.read_text()) | {"ncols": 4, "nrows": 2} == {
+        "columns": ["kind", "where", "says", "do"],
+        "data": [["dead_features", "layer 3", "Many never fire.", "Train longer."], ["x", "0→1", "Odd.", "Look."]],
+        "ncols": 4,
+        "nrows": 2,
+    }
+    kept = {}
+    for record in logged[1]:
+        if record["type"] == "summary":
+            kept |= record["summary"]["update"]
+    assert kept["warnings_given"] == 2
+
+
 def test_the_pairs_are_a_table_and_their_costs_histograms(logged):
     (file,) = logged[0].glob("files/media/table/pairs*.json")
     table, expected = json.loads(file.read_text()), sampled(pair_tables().values())
@@ -91,6 +112,7 @@ def saved_run(folder):
         matching.save(folder / "matchings" / f"{name}.safetensors")
     results().save(folder / "results.csv")
     save_spans(spans(), folder / "spans.csv")
+    save_cautions(CAUTIONS, folder / "warnings.csv")
     save_tables(pair_tables(), folder / "pairs")
     for picture in metric_pictures(results(), spans()):
         picture.save(folder / "figures")
@@ -116,7 +138,7 @@ def test_matchings_are_an_artifact_with_their_provenance_and_results_another(tmp
     assert provenance["L00-L01"].items() >= {"solver": "dense", "fold": "threshold", "cost": 0.75}.items()
     assert (provenance["L00-L01"]["lower_bound"], provenance["L01-L02"]["lower_bound"]) == (0.75, None)
     files = {entry["path"] for entry in found["manifest"]["contents"]}
-    assert {"results.csv", "spans.csv", "pairs/L00-L01.parquet", "figures/delta_loss.svg"} <= files
+    assert {"results.csv", "spans.csv", "warnings.csv", "pairs/L00-L01.parquet", "figures/delta_loss.svg"} <= files
     # Logged as images and tables already.
     assert not any(name.endswith(".png") or (name.startswith("figures/") and name.endswith(".csv")) for name in files)
     # Equal matchings are one artifact, each run's results are its own.

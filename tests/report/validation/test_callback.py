@@ -1,5 +1,6 @@
 """What a validation prints and leaves behind, with small SAEs in place of the bundled ones."""
 
+import csv
 import io
 
 import pyarrow.parquet as pq
@@ -56,10 +57,18 @@ def test_a_run_leaves_its_tables_and_figures_and_prints_them(reported, tmp_path)
     found = Results.load(tmp_path / "results.csv")
     assert [row for row in found if row.dataset != WEIGHTS] == list(module.results)
     assert len((tmp_path / "spans.csv").read_text().splitlines()) == 1 + len(module.spans)
-    assert len(list((tmp_path / "figures").glob("*.png"))) == 6 + len({"threshold_scale", "pair_error", "persistence"})
+    assert len(list((tmp_path / "figures").glob("*.png"))) == 5 * 2 + len(
+        {"threshold_scale", "pair_error", "persistence", "metric_agreement"}
+    )
     assert {file.name for file in (tmp_path / "pairs").iterdir()} == {
         f"L0{source}-L0{target}.parquet" for source, target in module.pairs
     }
+    # Random SAEs, which know nothing.
+    with (tmp_path / "warnings.csv").open(newline="", encoding="utf-8") as file:
+        warnings = list(csv.DictReader(file))
+    assert {"text_unlike", "worse_than_the_mean"} <= {row["kind"] for row in warnings}
+    block = " ".join(printed[printed.index("\nWarnings\n") : printed.index("\nFiles in")].split())
+    assert block == " ".join(["Warnings", *(f"{row['says']} {row['do']}" for row in warnings)])
     table = pq.read_table(tmp_path / "pairs" / "L02-L03.parquet")
     assert table.num_rows == 12 * len(TEXT.datasets)
     lines = {line.split()[0]: line for line in printed.splitlines() if line.startswith("  ")}

@@ -9,8 +9,9 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from sae_match.bootstrap import interval
-from sae_match.evaluation.arm_names import CLEAN, MATCHING_ARMS, RECONSTRUCT_SOURCE, RECONSTRUCT_TARGET, order_of
+from sae_match.evaluation.arm_names import CLEAN, MATCHING_ARMS, MEAN, RECONSTRUCT_SOURCE, RECONSTRUCT_TARGET, order_of
 from sae_match.evaluation.plan import Pair
+from sae_match.evaluation.statistics.forms import explained_variance_in
 from sae_match.evaluation.statistics.results import Result, SpanResult
 from sae_match.evaluation.statistics.streaming import (
     explained_variance,
@@ -85,6 +86,12 @@ def _of_clean(tally: Tally, pair: Pair, dataset: str) -> Iterator[Result]:
         yield _result(tally, key, "l0", active / tokens, int(tokens[0]))
         norm = tally.residual((layer, dataset)).mean_square.sqrt()
         yield _result(tally, key, "residual_norm", norm, int(tokens[0]))
+        dead = float((tally.active((layer, dataset)) == 0).double().mean())
+        yield _plain(tally, key, "dead_features", dead, int(tokens[0]))
+        if tally.layout.forms:
+            yield _result(tally, key, "extreme_tokens", tally.extreme((layer, dataset)) / tokens, int(tokens[0]))
+            share = tally.form("by_dimension", (layer, dataset)).largest_share
+            yield _plain(tally, key, "largest_dimension", share, int(tokens[0]))
 
 
 def _measures(tally: Tally, key: ArmKey) -> Iterator[_Measure]:
@@ -94,6 +101,11 @@ def _measures(tally: Tally, key: ArmKey) -> Iterator[_Measure]:
     residual, error = tally.residual((pair[1], dataset)), tally.error(key)
     for name, measure in _OF_ERRORS.items():
         yield name, measure(residual, error), error.count
+    for form in tally.layout.forms:
+        x, apart = tally.form(form, (pair[1], dataset)), tally.form(form, key)
+        yield f"explained_variance_{form}", explained_variance_in(form, x, apart), int(x.count[0])
+    if MEAN in tally.layout.arms:
+        yield "loss_recovered", _recovered(loss, tally.loss((pair, MEAN, dataset)), clean), int(loss[0, 1])
     if arm in MATCHING_ARMS:
         together, tokens = tally.together(key), int(tally.l0((pair[0], dataset))[0, 1])
         for name, score in _OF_PAIRS.items():
@@ -101,11 +113,23 @@ def _measures(tally: Tally, key: ArmKey) -> Iterator[_Measure]:
 
 
 def _macro(tally: Tally, key: ArmKey) -> Result:
-    (source, target), arm, dataset = key
+    (source, _), _, dataset = key
     value = macro_score(tally.joint(key), tally.active((source, dataset)))
-    tokens = int(tally.l0((source, dataset))[0, 1])
-    documents = tally.documents(dataset)
-    return Result(source, target, arm, dataset, "matching_score_macro", value, None, None, tokens, documents)
+    return _plain(tally, key, "matching_score_macro", value, int(tally.l0((source, dataset))[0, 1]))
+
+
+def _recovered(
+    loss: Float64[Tensor, "rows two"], mean: Float64[Tensor, "rows two"], clean: Float64[Tensor, "rows two"]
+) -> Float64[Tensor, " rows"]:
+    """Of the loss that the mean in place of the residual costs, what an arm saves; nan where the mean costs none."""
+    most = mean[:, 0] - clean[:, 0]
+    return torch.where(most > 0, 1 - (loss[:, 0] - clean[:, 0]) / most, torch.nan)
+
+
+def _plain(tally: Tally, key: ArmKey, metric: str, value: float, tokens: int) -> Result:
+    """A number without an interval."""
+    (source, target), arm, dataset = key
+    return Result(source, target, arm, dataset, metric, value, None, None, tokens, tally.documents(dataset))
 
 
 def _result(tally: Tally, key: ArmKey, metric: str, values: Float64[Tensor, " rows"], tokens: int) -> Result:

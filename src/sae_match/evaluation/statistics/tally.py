@@ -8,8 +8,18 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from sae_match.bootstrap import ROWS
-from sae_match.evaluation.arm_names import CLEAN, MATCHING_ARMS, RECONSTRUCT_TARGET
+from sae_match.evaluation.arm_names import CLEAN, MATCHING_ARMS, OF_TARGET_ALONE
 from sae_match.evaluation.plan import Pair, arms_of
+from sae_match.evaluation.statistics.forms import (
+    FORM_COLUMNS,
+    Form,
+    FormSpread,
+    FormSums,
+    Landmarks,
+    form_entries,
+    is_by_dimension,
+    is_usual,
+)
 from sae_match.evaluation.statistics.streaming import SPREAD_COLUMNS, DocumentVectors, PairActivity, Spread
 
 #: Where the loss without any stand-in is kept.
@@ -33,6 +43,7 @@ class Layout:
         d_in: Entries of a residual.
         features: Features of the SAE of each layer.
         twins: Arms that are another one by another name, with that one; both have the same sums.
+        forms: Further forms of explained variance.
     """
 
     pairs: Sequence[Pair]
@@ -41,6 +52,7 @@ class Layout:
     d_in: int
     features: Mapping[int, int]
     twins: Mapping[str, str] = field(default_factory=dict)
+    forms: Sequence[Form] = ()
 
     def layers(self) -> list[LayerKey]:
         """Every layer that takes part, on every dataset."""
@@ -65,6 +77,7 @@ class Tally:
     def __init__(self, layout: Layout, references: Mapping[_Name, Float64[Tensor, " d_in"]] | None = None) -> None:
         self.layout = layout
         self.references = dict(references or {})
+        self.landmarks: dict[LayerKey, Landmarks] = {}
         self._sums: dict[_Name, Tensor] = dict(self._empty())
 
     def add_clean(
@@ -102,6 +115,21 @@ class Tally:
         self._sums["together", *self._arm(key)] += weights @ activity.columns
         self._sums["joint", *self._arm(key)] += activity.joint
 
+    def add_forms(
+        self, key: LayerKey | ArmKey, sums: Mapping[Form, FormSums], weights: Float64[Tensor, "rows documents"]
+    ) -> None:
+        """Add a batch's true residuals of a layer, or its error under an arm, under further forms."""
+        for form, found in sums.items():
+            there, size = self._sums[form, *self._place(key)], ROWS * FORM_COLUMNS
+            there[:size] += found.weighted(weights).flatten()
+            there[size:] += torch.cat([found.total, found.squares])[: len(there) - size]
+
+    def add_extreme(
+        self, key: LayerKey, tokens: Float64[Tensor, " documents"], weights: Float64[Tensor, "rows documents"]
+    ) -> None:
+        """Add how many tokens of each document have a residual of extreme norm in a layer."""
+        self._sums["extreme", *_layer(key)] += weights @ tokens
+
     def documents(self, dataset: str) -> int:
         """Documents of a dataset that were added."""
         return int(self._sums["documents", *_NO_PAIR, "", dataset])
@@ -130,6 +158,29 @@ class Tally:
         """Tokens on which each feature of a layer was active."""
         return self._sums["active", *_layer(key)]
 
+    def extreme(self, key: LayerKey) -> Float64[Tensor, " rows"]:
+        """Tokens whose residual in a layer is of extreme norm."""
+        return self._sums["extreme", *_layer(key)]
+
+    def form(self, form: Form, key: LayerKey | ArmKey) -> FormSpread:
+        """Spread under a form of the true residuals of a layer, or of an arm's reconstruction error."""
+        layer = key if len(key) == 2 else (key[0][1], key[2])
+        count = self.l0(layer)[:, 1]
+        if is_usual(form):
+            count = count - self.extreme(layer)
+        size, d_in = ROWS * FORM_COLUMNS, self.layout.d_in
+        sums, landmarks = self._sums[form, *self._place(key)], self.landmarks[layer]
+        of_rows, total, squares = sums[:size].view(ROWS, FORM_COLUMNS), sums[size : size + d_in], sums[size + d_in :]
+        by_dimension = is_by_dimension(form)
+        return FormSpread(
+            count,
+            of_rows,
+            total,
+            squares if by_dimension else torch.full_like(total, torch.nan),
+            self.reference(key, normed=not by_dimension),
+            landmarks.scale if by_dimension else torch.ones_like(total),
+        )
+
     def together(self, key: ArmKey) -> Float64[Tensor, "rows three"]:
         """Over all pairs: tokens on which both features were active, the source's, the target's."""
         return self._sums["together", *self._arm(key)]
@@ -138,15 +189,14 @@ class Tally:
         """Tokens on which a source feature and its partner were both active."""
         return self._sums["joint", *self._arm(key)]
 
-    def refer(self, references: Iterable[tuple[LayerKey | ArmKey, Tensor]]) -> None:
-        """Set the references of residuals (by layer) and of errors (by arm)."""
+    def refer(self, references: Iterable[tuple[LayerKey | ArmKey, Tensor]], normed: bool = False) -> None:
+        """Set the references of residuals (by layer) and of errors (by arm), or of these behind the norm."""
         for key, vector in references:
-            name = ("residual", *_layer(key)) if len(key) == 2 else ("error", *self._arm(key))
-            self.references[name] = vector.double().cpu()
+            self.references[self._about(key, normed)] = vector.double().cpu()
 
-    def reference(self, key: LayerKey | ArmKey) -> Float64[Tensor, " d_in"]:
-        """The reference of a layer's residuals or of an arm's errors."""
-        return self.references[("residual", *_layer(key)) if len(key) == 2 else ("error", *self._arm(key))]
+    def reference(self, key: LayerKey | ArmKey, normed: bool = False) -> Float64[Tensor, " d_in"]:
+        """The reference of a layer's residuals or of an arm's errors, or of these behind the norm."""
+        return self.references[self._about(key, normed)]
 
     def flat(self) -> Float64[Tensor, " entries"]:
         """All sums in one vector, in an order that follows from the layout."""
@@ -174,12 +224,20 @@ class Tally:
             yield ("residual", *_layer(key)), _zeros((ROWS * SPREAD_COLUMNS + layout.d_in,))
             yield ("l0", *_layer(key)), _zeros((ROWS, 2))
             yield ("active", *_layer(key)), _zeros((layout.features[key[0]],))
+            if layout.forms:
+                yield ("extreme", *_layer(key)), _zeros((ROWS,))
+            yield from self._empty_forms(_layer(key))
         for run in layout.runs():
             yield ("loss", *self._arm(run)), _zeros((ROWS, 2))
             yield ("error", *self._arm(run)), _zeros((ROWS * SPREAD_COLUMNS + layout.d_in,))
             if run[1] in MATCHING_ARMS:
                 yield ("together", *self._arm(run)), _zeros((ROWS, 3))
                 yield ("joint", *self._arm(run)), _zeros((layout.features[run[0][0]],))
+            yield from self._empty_forms(self._arm(run))
+
+    def _empty_forms(self, place: tuple[int, int, str, str]) -> Iterator[tuple[_Name, Tensor]]:
+        for form in self.layout.forms:
+            yield (form, *place), _zeros((form_entries(form, ROWS, self.layout.d_in),))
 
     def _add_vectors(self, name: _Name, vectors: DocumentVectors, weights: Float64[Tensor, "rows documents"]) -> None:
         size = ROWS * SPREAD_COLUMNS
@@ -191,10 +249,16 @@ class Tally:
         sums = self._sums[name]
         return Spread(sums[:size].view(ROWS, SPREAD_COLUMNS), sums[size:], self.references[name])
 
+    def _about(self, key: LayerKey | ArmKey, normed: bool) -> _Name:
+        return "normed" if normed else "residual" if len(key) == 2 else "error", *self._place(key)
+
+    def _place(self, key: LayerKey | ArmKey) -> tuple[int, int, str, str]:
+        return _layer(key) if len(key) == 2 else self._arm(key)
+
     def _arm(self, key: ArmKey) -> tuple[int, int, str, str]:
         """Where an arm is kept: what does not depend on the source layer once a target, twins in one place."""
         (source, target), arm, dataset = key
-        return (-1 if arm == RECONSTRUCT_TARGET else source), target, self.layout.twins.get(arm, arm), dataset
+        return (-1 if arm in OF_TARGET_ALONE else source), target, self.layout.twins.get(arm, arm), dataset
 
 
 def _zeros(shape: tuple[int, ...]) -> Tensor:

@@ -14,7 +14,7 @@ from sae_match.files import write_rows, written_whole
 from sae_match.report.comparison.joining import Joined
 from sae_match.report.comparison.naming import Naming, in_full
 from sae_match.report.runs import Run
-from sae_match.report.tables import LADDER, with_interval
+from sae_match.report.tables import LADDER, TITLES, with_interval
 
 Row = Mapping[str, object]
 
@@ -127,7 +127,7 @@ def markdown(comparison: Comparison) -> str:
 
 def title_of(metric: str) -> str:
     """What people call a metric."""
-    return LADDER.get(metric, metric.replace("_", " "))
+    return TITLES.get(metric, metric.replace("_", " "))
 
 
 def _short(comparison: Comparison) -> Iterator[tuple[str, list[tuple[int, str, list[SpanResult | None]]]]]:

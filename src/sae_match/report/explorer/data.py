@@ -85,12 +85,14 @@ class ExplorerData:
         layers: In ascending order, at least one; they may have gaps and different widths.
         steps: Between layers that follow each other in `layers`. Paths end where one is missing.
         facts: Shown at the top, by name: model, SAEs, text, matcher and so on.
+        warnings: What should make the reader wary, and what to do about it; the gravest first.
     """
 
     title: str
     layers: Sequence[LayerData]
     steps: Sequence[StepData]
     facts: Mapping[str, str]
+    warnings: Sequence[tuple[str, str]] = ()
 
     def steps_between(self) -> list[StepData | None]:
         """The step from each layer to the next of `layers`; none where it is missing, so for the last."""

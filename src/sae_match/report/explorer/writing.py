@@ -92,12 +92,13 @@ def _write_beside(data: ExplorerData, folder: Path) -> None:
 def _index(data: ExplorerData, starts: Sequence[int]) -> dict[str, object]:
     """What the page reads first.
 
-    `layers`: number, tokens, features, and whether there is a step to the next; `chunks`: the first path of
-    each chunk of paths.
+    `warnings`: what was found and what to do, of each; `layers`: number, tokens, features, and whether there is a
+    step to the next; `chunks`: the first path of each chunk of paths.
     """
     return {
         "title": data.title,
         "facts": list(data.facts.items()),
+        "warnings": [list(warning) for warning in data.warnings],
         "layers": [
             {"layer": layer.layer, "tokens": layer.tokens, "features": layer.d_sae, "step": step is not None}
             for layer, step in zip(data.layers, data.steps_between(), strict=True)

@@ -2,19 +2,20 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from sae_match.evaluation.arm_names import CLEAN, COMPOSED, MATCHED, MATCHED_UNFOLDED, order_of
 from sae_match.evaluation.statistics.results import WEIGHTS
 from sae_match.report.runs import Run
-from sae_match.report.tables import LADDER, metric_name
+from sae_match.report.tables import TITLES, metric_name
 
 Kind = Literal["lines", "bars", "picture", "table", "histogram", "settings", "note"]
 
 # Pictures by the section that asks their question; any other is shown in the first section.
 _PICTURES = {
     "folding": ("folding_error", "threshold_scale"),
-    "persistence": ("persistence", *(f"{metric}_by_distance" for metric in LADDER), "paths"),
+    "persistence": ("persistence", *(f"{metric}_by_distance" for metric in TITLES), "paths"),
     "pairs": ("pair_error", "quantiles"),
 }
 
@@ -54,6 +55,7 @@ class Logged:
         means: Names in the summary.
         pictures: Names of pictures.
         pairs: Pairs of layers that have a table of features, as `L03-L04`.
+        warned: Whether any run was warned of something.
     """
 
     metrics: Sequence[str]
@@ -64,6 +66,7 @@ class Logged:
     means: frozenset[str]
     pictures: Sequence[str]
     pairs: Sequence[str]
+    warned: bool
 
     @classmethod
     def of(cls, runs: Sequence[Run]) -> "Logged":
@@ -72,7 +75,7 @@ class Logged:
         measured = {row.metric for row in spans}
         results = [row for run in runs for row in run.results if row.dataset != WEIGHTS]
         return cls(
-            metrics=[metric for metric in LADDER if metric in measured],
+            metrics=[metric for metric in TITLES if metric in measured],
             datasets=list(dict.fromkeys(row.dataset for row in spans)),
             arms=sorted({row.arm for row in spans if row.arm != CLEAN}, key=order_of),
             spans=sorted({row.span for row in spans}),
@@ -82,6 +85,7 @@ class Logged:
             means=frozenset(metric_name(row.metric, row.dataset, row.arm, row.span) for row in spans),
             pictures=_stems(runs, "figures/*.png"),
             pairs=_stems(runs, "pairs/*.parquet"),
+            warned=any(_warned(run.folder / "warnings.csv") for run in runs),
         )
 
     def lines(self, metric: str, dataset: str, arms: Iterable[str]) -> tuple[str, ...]:
@@ -117,14 +121,16 @@ def layout(runs: Sequence[Run]) -> list[Section]:
 
 def _overview(logged: Logged) -> Iterator[Panel]:
     yield Panel("settings", "what tells the runs apart")
+    if logged.warned:
+        yield Panel("table", "warnings", ("warnings",))
     for metric in logged.metrics:
         yield Panel(
-            "bars", f"{LADDER[metric]} of matched", logged.bars(metric, logged.datasets, [MATCHED], logged.spans[:1])
+            "bars", f"{TITLES[metric]} of matched", logged.bars(metric, logged.datasets, [MATCHED], logged.spans[:1])
         )
     for metric in logged.metrics:
         for dataset in logged.datasets:
             yield Panel(
-                "lines", f"{LADDER[metric]} of matched by layer, {dataset}", logged.lines(metric, dataset, [MATCHED])
+                "lines", f"{TITLES[metric]} of matched by layer, {dataset}", logged.lines(metric, dataset, [MATCHED])
             )
 
 
@@ -132,13 +138,13 @@ def _means(logged: Logged) -> Iterator[Panel]:
     for metric in logged.metrics:
         for dataset in logged.datasets:
             keys = logged.bars(metric, [dataset], logged.arms, logged.spans[:1])
-            yield Panel("bars", f"{LADDER[metric]}, {dataset}", keys)
+            yield Panel("bars", f"{TITLES[metric]}, {dataset}", keys)
 
 
 def _by_layer(logged: Logged, arms: Sequence[str]) -> Iterator[Panel]:
     for metric in logged.metrics:
         for dataset in logged.datasets:
-            yield Panel("lines", f"{LADDER[metric]} by layer, {dataset}", logged.lines(metric, dataset, arms))
+            yield Panel("lines", f"{TITLES[metric]} by layer, {dataset}", logged.lines(metric, dataset, arms))
 
 
 def _persistence(logged: Logged) -> Iterator[Panel]:
@@ -148,7 +154,7 @@ def _persistence(logged: Logged) -> Iterator[Panel]:
     for metric in logged.metrics:
         for dataset in logged.datasets:
             keys = logged.bars(metric, [dataset], (MATCHED, COMPOSED), logged.spans)
-            yield Panel("bars", f"{LADDER[metric]} by distance, {dataset}", keys)
+            yield Panel("bars", f"{TITLES[metric]} by distance, {dataset}", keys)
 
 
 def _pairs(logged: Logged) -> Iterator[Panel]:
@@ -163,6 +169,11 @@ def _drawn(logged: Logged, section: str) -> Iterator[Panel]:
     for name in logged.pictures:
         if name in _PICTURES.get(section, ()) or (section == "overview" and name not in elsewhere):
             yield Panel("picture", name.replace("_", " "), (f"figures/{name}",))
+
+
+def _warned(file: Path) -> bool:
+    """Whether a table of warnings has more than its header."""
+    return file.is_file() and len(file.read_text(encoding="utf-8").splitlines()) > 1
 
 
 def _stems(runs: Sequence[Run], pattern: str) -> list[str]:

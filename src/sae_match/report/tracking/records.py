@@ -21,6 +21,7 @@ Rows = Sequence[Mapping[str, object]]
 #: Most rows of a table that a dashboard is sent; larger tables are sampled.
 MOST_PAIRS = 10_000
 _LAYER = "layer"
+_TABLES = ("results.csv", "spans.csv", "warnings.csv")
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,14 @@ class ValidationRecord:
         means: Means over pairs of layers and the ends of their intervals, by name.
         pairs: Matched features, with a row for each pair and dataset; none without any.
         costs: Costs of the pairs of two layers, each pair once.
+        warnings: What should make one wary, a row a warning.
     """
 
     by_layer: Mapping[int, Mapping[str, float]]
     means: Mapping[str, float]
     pairs: pa.Table | None = None
     costs: Mapping[Pair, Float64[np.ndarray, " pairs"]] = field(default_factory=dict)
+    warnings: Rows = ()
 
 
 def sampled(tables: Iterable[pa.Table], seed: int = 0) -> pa.Table:
@@ -75,7 +78,9 @@ def log_validation(logger: Logger | None, record: ValidationRecord, pictures: Se
             run.log({f"pair_cost/L{source:02d}-L{target:02d}": wandb.Histogram(costs[np.isfinite(costs)])})
     for picture in pictures:
         _log_picture(run, picture, folder)
-    run.summary.update(dict(record.means))
+    if record.warnings:
+        run.log({"warnings": _table(record.warnings)})
+    run.summary.update({**record.means, "warnings_given": len(record.warnings)})
 
 
 def log_files(logger: Logger | None, folder: Path) -> None:
@@ -95,7 +100,10 @@ def log_files(logger: Logger | None, folder: Path) -> None:
         content = hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in matchings))
         pairs = {file.stem: _provenance(file) for file in matchings}
         _log_artifact(run, f"matchings-{content.hexdigest()[:12]}", "matching", matchings, folder, {"pairs": pairs})
-    tables = [folder / "results.csv", folder / "spans.csv", *sorted((folder / "pairs").glob("*.parquet"))]
+    tables = [
+        *(folder / name for name in _TABLES if (folder / name).is_file()),
+        *sorted((folder / "pairs").glob("*.parquet")),
+    ]
     files = [*tables, *sorted((folder / "figures").glob("*.svg"))]
     _log_artifact(run, f"results-{run.id}", "results", files, folder, {})
 

@@ -5,11 +5,12 @@ from pathlib import Path
 import lightning as L
 from rich.console import Console
 
+from sae_match.evaluation.cautions import save_cautions
 from sae_match.evaluation.statistics.results import save_spans
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.report.console import short_name
 from sae_match.report.tracking.records import log_files, log_validation
-from sae_match.report.validation.console import facts, print_plan, print_results
+from sae_match.report.validation.console import facts, print_cautions, print_files, print_plan, print_results
 from sae_match.report.validation.exploring import write_page
 from sae_match.report.validation.outcome import Outcome
 from sae_match.report.validation.pairs import save_tables
@@ -56,6 +57,7 @@ class ValidationReport(L.Callback):
         outcome = Outcome.of(_validation(pl_module), self._passages())
         outcome.everything().save(self.folder / "results.csv")
         save_spans(outcome.spans, self.folder / "spans.csv")
+        save_cautions(outcome.cautions, self.folder / "warnings.csv")
         save_tables(outcome.tables, self.folder / "pairs")
         drawn = list(all_pictures(outcome))
         for picture in drawn:
@@ -63,10 +65,12 @@ class ValidationReport(L.Callback):
         module = _validation(pl_module)
         title = f"{short_name(self.model_source)}, {short_name(module.collection.source)}"
         write_page(outcome, self.folder, title, facts(module, self.data, self.model_source), self.described)
-        record = record_of(outcome.results, outcome.spans, outcome.tables)
+        record = record_of(outcome.results, outcome.spans, outcome.tables, outcome.cautions)
         log_validation(trainer.logger, record, drawn, self.folder / "figures")
         log_files(trainer.logger, self.folder)
-        print_results(self.console, outcome.results, outcome.spans, self.folder, trainer.logger)
+        print_results(self.console, outcome.results, outcome.spans)
+        print_cautions(self.console, outcome.cautions)
+        print_files(self.console, self.folder, trainer.logger)
 
     def _passages(self) -> Passages | None:
         return None if self.contexts is None else Passages(self.contexts, self.data.batches, self.data.tokenizer)

@@ -6,13 +6,16 @@ from pathlib import Path
 import torch
 from lightning.pytorch.loggers import Logger
 from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
 
 from sae_match.evaluation.arm_names import CLEAN, COACTIVATION
+from sae_match.evaluation.cautions import Caution, cautions_before, named_l0s
 from sae_match.evaluation.statistics.results import Results, SpanResult
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.planning import GIGABYTE
 from sae_match.report.console import matcher_line, print_rows, short_name
-from sae_match.report.tables import by_pair, clean_loss, ladder
+from sae_match.report.tables import FORMS, by_pair, clean_loss, ladder
 from sae_match.report.tracking.logger import where_to_look
 from sae_match.text.batches import TextData
 
@@ -22,6 +25,7 @@ _FILES = (
     "report/",
     "results.csv",
     "spans.csv",
+    "warnings.csv",
     "figures/*",
     "pairs/*.parquet",
     "matchings/*.safetensors",
@@ -55,6 +59,7 @@ def print_plan(
             f"{', '.join(module.fitted_arms)} on {fitted:,} other tokens, one clean pass{_held(module, sae.d_sae)}"
         )
     print_rows(console, "Plan", rows)
+    print_cautions(console, cautions_before(named_l0s(module.collection), pairs))
 
 
 def facts(module: MatchValidation, data: TextData, model_source: str) -> dict[str, str]:
@@ -68,10 +73,8 @@ def facts(module: MatchValidation, data: TextData, model_source: str) -> dict[st
     }
 
 
-def print_results(
-    console: Console, results: Results, spans: Sequence[SpanResult], folder: Path, logger: Logger | None
-) -> None:
-    """The ladder of each dataset, explained variance by pair of layers, and where the files are."""
+def print_results(console: Console, results: Results, spans: Sequence[SpanResult]) -> None:
+    """The ladders of each dataset, and explained variance by pair of layers."""
     for dataset in results.distinct("dataset"):
         console.print(f"\n[bold]{dataset}[/bold]: clean loss {clean_loss(results, dataset):.3f} nats per token")
         for span in sorted({row.span for row in spans}):
@@ -83,9 +86,30 @@ def print_results(
                 highlight=False,
             )
             console.print(ladder(chosen))
+            if further := {
+                metric: title for metric, title in FORMS.items() if any(row.metric == metric for row in chosen)
+            }:
+                console.print(
+                    "\nOther scales: every dimension alike, behind the next norm, loss of the mean",
+                    style="italic",
+                    highlight=False,
+                )
+                console.print(ladder(chosen, further))
         console.print(f"\nexplained_variance on {dataset} by pair of layers", style="italic", highlight=False)
         for table in by_pair(results, "explained_variance", dataset, max(1, (console.width - _ARM) // _PAIR)):
             console.print(table)
+
+
+def print_cautions(console: Console, cautions: Sequence[Caution]) -> None:
+    """What should make one wary, and what to do about it; nothing where nothing should."""
+    if cautions:
+        console.print("\n[bold]Warnings[/bold]", highlight=False)
+    for one in cautions:
+        console.print(Padding(Text(f"{one.says} {one.do}"), (0, 0, 0, 2)))
+
+
+def print_files(console: Console, folder: Path, logger: Logger | None) -> None:
+    """Where the files of a run are, and its numbers at W&B."""
     console.print(f"\n[bold]Files[/bold] in {folder}", highlight=False, soft_wrap=True)
     files = (pattern for pattern in _FILES if any(folder.glob(pattern)))
     console.print(f"  {', '.join(files)}, .hydra/", highlight=False, soft_wrap=True)

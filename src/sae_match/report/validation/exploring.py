@@ -37,7 +37,8 @@ def write_page(
     ]
     pairs = zip(sorted(outcome.layers), sorted(outcome.layers)[1:], strict=False)
     steps = [_step(pair, outcome) for pair in pairs if pair in outcome.tables]
-    return write_explorer(ExplorerData(title, layers, steps, facts), folder)
+    warnings = [(one.says, one.do) for one in outcome.cautions]
+    return write_explorer(ExplorerData(title, layers, steps, facts, warnings), folder)
 
 
 def _layer(layer: int, facts: LayerFacts, passages: Passages | None, described: Descriptions | None) -> LayerData:

@@ -9,6 +9,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from sae_match.evaluation.arm_names import MATCHED
+from sae_match.evaluation.cautions import Caution, cautions_after, named_l0s
 from sae_match.evaluation.matching_error import folded, matching_errors
 from sae_match.evaluation.matchings import PairMatchings
 from sae_match.evaluation.plan import Pair
@@ -50,6 +51,7 @@ class Outcome:
         layers: Facts by layer.
         errors: Matching error of each pair of neighbours and arm, by term.
         passages: Where features fire; none where that was not collected.
+        cautions: What should make one wary, the gravest first.
     """
 
     results: Results
@@ -59,6 +61,7 @@ class Outcome:
     layers: Mapping[int, LayerFacts]
     errors: Mapping[tuple[Pair, str], Mapping[Term, float]]
     passages: Passages | None = None
+    cautions: Sequence[Caution] = ()
 
     @classmethod
     def of(cls, module: MatchValidation, passages: Passages | None = None) -> "Outcome":
@@ -70,7 +73,10 @@ class Outcome:
         }
         layers = {layer: _facts(module, layer) for layer in module.layers}
         errors = dict(_errors(module, _neighbours(module.matchings)))
-        return cls(module.results, module.spans, module.matchings, tables, layers, errors, passages)
+        results, named = module.results, named_l0s(module.collection)
+        dead = {layer: float((facts.active == 0).double().mean()) for layer, facts in layers.items()}
+        cautions = cautions_after(results, dead, named)
+        return cls(results, module.spans, module.matchings, tables, layers, errors, passages, cautions)
 
     def neighbours(self) -> list[Pair]:
         """Pairs of layers at the shortest distance that was measured."""

@@ -1,23 +1,31 @@
 """What is logged of a validation, from what it has found."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sae_match.evaluation.cautions import Caution
 from sae_match.evaluation.plan import Pair
 from sae_match.evaluation.statistics.results import Results, SpanResult
 from sae_match.report.tables import charts, summary
 from sae_match.report.tracking.records import ValidationRecord, sampled
 
 
-def record_of(results: Results, spans: Sequence[SpanResult], tables: Mapping[Pair, pa.Table]) -> ValidationRecord:
+def record_of(
+    results: Results,
+    spans: Sequence[SpanResult],
+    tables: Mapping[Pair, pa.Table],
+    cautions: Sequence[Caution] = (),
+) -> ValidationRecord:
     """Numbers of a validation as they are logged.
 
     Args:
         results: Of every pair, arm and dataset.
         spans: Means over pairs of layers at the same distance.
         tables: Tables of matched features, by pair of layers.
+        cautions: What should make one wary.
     """
     return ValidationRecord(
         by_layer=dict(charts(results)),
@@ -28,4 +36,5 @@ def record_of(results: Results, spans: Sequence[SpanResult], tables: Mapping[Pai
             pair: table["cost"].to_numpy()[: len(table) // max(1, len(pc.unique(table["dataset"])))]
             for pair, table in tables.items()
         },
+        warnings=[asdict(one) for one in cautions],
     )

@@ -7,9 +7,11 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
+from sae_match.evaluation.statistics.results import Result, Results
 from sae_match.matching.composition import compare
 from sae_match.report.validation.outcome import LayerFacts
 from sae_match.report.validation.pictures import PICTURES, all_pictures
+from sae_match.report.validation.pictures.agreement import agreements, metric_agreement
 from sae_match.report.validation.pictures.costs import pair_error
 from sae_match.report.validation.pictures.folding import folding_error
 from sae_match.report.validation.pictures.paths import paths
@@ -17,7 +19,7 @@ from sae_match.report.validation.pictures.persistence import persistence
 from sae_match.report.validation.pictures.quantiles import quantiles
 from sae_match.report.validation.pictures.scales import threshold_scale, tracking
 
-NAMES = {"threshold_scale", "folding_error", "pair_error", "quantiles", "persistence", "paths"}
+NAMES = {"threshold_scale", "folding_error", "pair_error", "quantiles", "persistence", "paths", "metric_agreement"}
 
 
 def only(draw, outcome):
@@ -160,3 +162,48 @@ def test_paths_follow_the_matchings(outcome):
             assert 0 <= after["jaccard"] <= 1
         assert start["cost"] is start["jaccard"] is None
         assert min(step["active"] for step in (start, middle, end)) > 0
+
+
+def test_agreement_is_the_rank_correlation_with_the_loss_over_arms_and_pairs(outcome):
+    picture = only(metric_agreement, outcome)
+    results = outcome.results.select(dataset="prose")
+    at = {(row.arm, row.source_layer, row.target_layer): row.value for row in results.select(metric="delta_loss")}
+    for metric in ("explained_variance", "explained_variance_by_dimension", "explained_variance_normed"):
+        values = {(row.arm, row.source_layer, row.target_layer): row.value for row in results.select(metric=metric)}
+        (row,) = (
+            row
+            for row in picture.rows
+            if (row["dataset"], row["arms"], row["metric"]) == ("prose", "every arm", metric)
+        )
+        expected = spearmanr([values[key] for key in at], [-loss for loss in at.values()]).statistic
+        assert row["rank_correlation"] == pytest.approx(expected)
+        assert row["points"] == len(at)
+        assert row["low"] <= row["rank_correlation"] <= row["high"]
+    assert {row["arms"] for row in picture.rows if row["metric"] == "matching_score"} == {"arms that match"}
+
+
+def agreeing(metric, values):
+    """Results of arms at two pairs of layers, the loss of an arm being its number."""
+    rows = []
+    for number, value in enumerate(values):
+        for source in (0, 1):
+            at = (source, source + 1, f"arm_{number}", "prose")
+            rows += [
+                Result(*at, "delta_loss", float(number), None, None, 1, 1),
+                Result(*at, "explained_variance", -float((number * 7) % 5), None, None, 1, 1),
+                Result(*at, metric, float(value), None, None, 1, 1),
+            ]
+    return {row.metric: row for row in agreements(Results(rows))}
+
+
+def test_a_metric_that_falls_as_the_loss_rises_agrees_wholly():
+    row = agreeing("explained_variance_normed", [-(number**3) for number in range(6)])["explained_variance_normed"]
+    assert (row.low, row.rank_correlation, row.high) == pytest.approx((1, 1, 1))
+    assert row.over_explained_variance > 0
+    against = agreeing("explained_variance_normed", range(6))["explained_variance_normed"]
+    assert against.rank_correlation == pytest.approx(-1)
+
+
+def test_nothing_is_said_of_few_arms_or_of_one_metric():
+    assert agreeing("explained_variance_normed", [1, 2]) == {}
+    assert agreeing("jaccard", range(6)) == {}

@@ -36,10 +36,20 @@
     const facts = [...model.facts, ["Layers", spans(numbers)], ["Features", format.count(model.features)]];
     byId("facts").replaceChildren(...facts.map(([name, value]) =>
       element("div", {}, element("dt", {}, name), element("dd", {}, value))));
+    warn();
     for (const [id, otherwise] of [["from", numbers[0]], ["to", numbers.at(-1)]]) {
       byId(id).replaceChildren(...numbers.map((number) =>
         element("option", { value: number === otherwise ? "" : String(number) }, String(number))));
     }
+  }
+
+  /** What should make the reader wary: open where it is short. */
+  function warn() {
+    const { warnings } = model;
+    byId("warnings").hidden = warnings.length === 0;
+    byId("warnings-title").textContent = warnings.length === 1 ? "A warning" : `${warnings.length} warnings`;
+    byId("warnings-details").open = warnings.length <= 2;
+    byId("warnings-list").replaceChildren(...warnings.map(([says, todo]) => element("li", {}, element("strong", {}, says), ` ${todo}`)));
   }
 
   /** Runs of layers, as 0–3, 5, 7–9. */

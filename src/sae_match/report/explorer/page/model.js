@@ -7,13 +7,13 @@ Explorer.model = (() => {
   const NO_COSINE = -32768;
   const CHUNKS_KEPT = 12;
 
-  const model = { layers: [], title: "", facts: [], chunks: [], features: 0, costs: { least: NaN, most: NaN } };
+  const model = { layers: [], title: "", facts: [], warnings: [], chunks: [], features: 0, costs: { least: NaN, most: NaN } };
   const kept = new Map();
 
   model.load = async () => {
     const index = await Explorer.loading.chunk("index");
     const buffers = await Promise.all(index.layers.map((of) => Explorer.loading.packed(`layer-${of.layer}`)));
-    Object.assign(model, { title: index.title, facts: index.facts, chunks: index.chunks });
+    Object.assign(model, { title: index.title, facts: index.facts, warnings: index.warnings ?? [], chunks: index.chunks });
     model.layers = index.layers.map((of, at) => unpacked(of, buffers[at]));
     model.features = model.layers.reduce((sum, layer) => sum + layer.features, 0);
     joinLayers();

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 from sae_match.report.picture import Picture
 from sae_match.report.validation.outcome import Outcome
+from sae_match.report.validation.pictures.agreement import metric_agreement
 from sae_match.report.validation.pictures.costs import pair_error
 from sae_match.report.validation.pictures.folding import folding_error
 from sae_match.report.validation.pictures.metrics import metric_pictures
@@ -20,6 +21,7 @@ PICTURES: tuple[Callable[[Outcome], Iterator[Picture]], ...] = (
     quantiles,
     persistence,
     paths,
+    metric_agreement,
 )
 
 
