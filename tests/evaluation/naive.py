@@ -166,6 +166,10 @@ def stand_in(arm, source, target, partner=None, linear=None, cheap=None, mean=No
         f = source.encode(x)
         return target.decode(sent(f * cheap)) + (f * ~cheap) @ source.W_dec
 
+    def swapped(x, _):
+        f = source.encode(x)
+        return x + sent(f) @ target.W_dec - f @ source.W_dec
+
     plain = {
         "layer_drop": lambda x, _: x,
         "reconstruct_source": lambda x, _: source.decode(source.encode(x)),
@@ -178,4 +182,6 @@ def stand_in(arm, source, target, partner=None, linear=None, cheap=None, mean=No
         return plain[arm]
     if partner is None:
         raise KeyError(f"no definition of arm {arm!r}; add it here")
+    if arm == "swapped":
+        return swapped
     return by_quantile if arm.startswith("quantile") else lambda x, _: target.decode(sent(source.encode(x)))

@@ -71,6 +71,18 @@ def mapped(stage, x):
     return torch.stack([row @ stage.linear.weight + stage.linear.bias for row in x[0]])
 
 
+def swapped(stage, x):
+    """Every active feature's row is taken out, and its partner's put in, scaled by the ratio of thresholds."""
+    partner = match(stage.source, stage.target).permutation.tolist()
+    source, target = stage.source, stage.target
+    out = x[0].clone()
+    for token, f in enumerate(source.encode(x[0])):
+        for i, j in enumerate(partner):
+            ratio = target.threshold[j] / source.threshold[i]
+            out[token] += f[i] * (ratio * target.W_dec[j] - source.W_dec[i])
+    return out
+
+
 # Every arm that sends nothing through a matching, by its definition. A new arm is written down here as well.
 DEFINITIONS = {
     "layer_drop": lambda _, x: x[0],
@@ -78,6 +90,7 @@ DEFINITIONS = {
     "reconstruct_target": lambda stage, x: stage.target(x[1]),
     "mean": lambda _, x: torch.stack([sum(x[1]) / len(x[1])] * len(x[0])),
     "linear_map": mapped,
+    "swapped": swapped,
     "linear_map_sae": lambda stage, x: stage.target(mapped(stage, x)),
 }
 

@@ -134,7 +134,7 @@ def test_every_metric_of_every_arm_equals_the_naive_computation(
         assert found == {}
         return
     plain, (source, target) = naive[dataset], (naive[dataset].saes[layer] for layer in pair)
-    partner = partners[pair].get("matched" if arm in QUANTILES else arm)
+    partner = partners[pair].get("matched" if arm in (*QUANTILES, "swapped") else arm)
     cheap = np.zeros(1024, bool)
     if arm in QUANTILES:
         of_pairs = folded_costs[pair][np.arange(1024), partner]

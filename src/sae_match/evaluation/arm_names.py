@@ -14,6 +14,7 @@ LINEAR_MAP = "linear_map"
 LINEAR_MAP_SAE = "linear_map_sae"
 MATCHED = "matched"
 MATCHED_UNFOLDED = "matched_unfolded"
+SWAPPED = "swapped"
 COMPOSED = "composed"
 COACTIVATION = "coactivation"
 NEAREST = "nearest"
@@ -36,6 +37,7 @@ ARMS = (
     LINEAR_MAP_SAE,
     MATCHED,
     MATCHED_UNFOLDED,
+    SWAPPED,
     COMPOSED,
     COACTIVATION,
     NEAREST,

@@ -14,6 +14,7 @@ from sae_match.evaluation.arm_names import (
     MEAN,
     RECONSTRUCT_SOURCE,
     RECONSTRUCT_TARGET,
+    SWAPPED,
 )
 from sae_match.evaluation.fitting import LinearMap
 from sae_match.evaluation.transport import Transport
@@ -61,6 +62,12 @@ def _by_quantile(at: Stage, cheap: Bool[Tensor, " n_source"]) -> Float[Tensor, "
     return at.target.decode(matched) + (at.f_source * ~cheap) @ at.source.W_dec
 
 
+def _swapped(at: Stage) -> Float[Tensor, "tokens d_in"]:
+    transport = at.transports[MATCHED]
+    taken = at.f_source * (transport.permutation >= 0)
+    return at.x_source + transport(at.f_source, at.target.d_sae) @ at.target.W_dec - taken @ at.source.W_dec
+
+
 def _mapped(at: Stage) -> Float[Tensor, "tokens d_in"]:
     if at.linear is None:
         raise ValueError("no linear map was fitted")
@@ -78,6 +85,7 @@ _MADE: dict[str, Callable[[Stage], Tensor]] = {
     RECONSTRUCT_TARGET: lambda at: at.target.decode(at.f_target),
     RECONSTRUCT_SOURCE: lambda at: at.source.decode(at.f_source),
     MEAN: _mean,
+    SWAPPED: _swapped,
     LINEAR_MAP: _mapped,
     LINEAR_MAP_SAE: lambda at: at.target(_mapped(at)),
 }

@@ -20,6 +20,7 @@ from sae_match.evaluation.arm_names import (
     MATCHING_ARMS,
     NEAREST,
     RANDOM,
+    SWAPPED,
     quantile_of,
 )
 from sae_match.evaluation.plan import Pair, arms_of
@@ -135,7 +136,7 @@ class PairMatcher:
     def _of(self, pair: Pair) -> PairMatchings:
         wanted = [arm for arm in arms_of(pair, self.arms) if arm in MATCHING_ARMS and arm != COACTIVATION]
         quantiles = {arm: q for arm in self.arms if (q := quantile_of(arm)) is not None}
-        if quantiles and MATCHED not in wanted:
+        if (quantiles or SWAPPED in self.arms) and MATCHED not in wanted:
             wanted.append(MATCHED)
         matchings = {arm: self._matching(pair, arm) for arm in wanted}
         source, target = self.opened(pair)
