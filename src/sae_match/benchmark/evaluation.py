@@ -28,6 +28,7 @@ from sae_match.evaluation.arm_names import (
     MEAN,
     RECONSTRUCT_SOURCE,
     RECONSTRUCT_TARGET,
+    SWAPPED,
 )
 from sae_match.evaluation.measuring import Subject, measure_batch
 from sae_match.evaluation.plan import Pair, PassPlan
@@ -211,6 +212,7 @@ def _arms(module: MatchValidation, pair: Pair) -> dict[str, naive.NaiveArm]:
         RECONSTRUCT_TARGET: naive.NaiveArm(lambda _, x: target(x)),
         RECONSTRUCT_SOURCE: naive.NaiveArm(lambda x, _: source(x)),
         LAYER_DROP: naive.NaiveArm(lambda x, _: x),
+        SWAPPED: naive.swapped(source, target, permutation),
         MEAN: naive.NaiveArm(lambda x, _: module.subject.means[pair[1]].expand_as(x)),
         LINEAR_MAP: naive.NaiveArm(lambda x, _: x @ linear.weight + linear.bias),
         LINEAR_MAP_SAE: naive.NaiveArm(lambda x, _: target(x @ linear.weight + linear.bias)),

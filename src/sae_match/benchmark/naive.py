@@ -59,6 +59,18 @@ def by_quantile(source: SAE, target: SAE, permutation: Tensor, cheap: Tensor) ->
     return NaiveArm(stand_in)
 
 
+def swapped(source: SAE, target: SAE, permutation: Tensor) -> NaiveArm:
+    """The source residual less its features' rows, plus their partners'."""
+    before, after = fold_threshold(source), fold_threshold(target)
+
+    def stand_in(x_source: Tensor, _: Tensor) -> Tensor:
+        f = before.encode(x_source)
+        sent = torch.zeros(*x_source.shape[:-1], target.d_sae).index_add_(-1, permutation, f)
+        return x_source - f @ before.W_dec + sent @ after.W_dec
+
+    return NaiveArm(stand_in)
+
+
 def clean_loss(model: nn.Module, batches: Sequence[TokenBatch]) -> float:
     """Mean next-token loss of the unaltered model on the scored tokens."""
     return float(np.concatenate([_losses(model, batch) for batch in batches]).mean())

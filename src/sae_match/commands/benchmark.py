@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from sae_match.benchmark import evaluation, explorer, matching
+from sae_match.benchmark import evaluation, explorer, matching, training
 from sae_match.benchmark.measuring import Figure, chosen, in_own_process, machine, table, write_csv, write_markdown
 from sae_match.settings.benchmark import BenchmarkSettings
 
@@ -17,7 +17,12 @@ def main(settings: BenchmarkSettings) -> None:
     file = Path(settings.output_dir) / "benchmark.csv"
     figures: list[Figure] = []
     validate = [sys.executable, "-m", "sae_match", "validate"]
-    known = {**matching.cases(settings.seed), **evaluation.cases(validate), **explorer.cases()}
+    known = {
+        **matching.cases(settings.seed),
+        **evaluation.cases(validate),
+        **explorer.cases(),
+        **training.cases(),
+    }
     for name, case in chosen(known, settings.cases).items():
         with console.status(name):
             found = in_own_process(case)
