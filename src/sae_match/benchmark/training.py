@@ -37,7 +37,7 @@ def collecting() -> list[Figure]:
     """Bare passes of the model, cut off behind the last layer that is needed, over collecting the same tokens."""
     stream, tokenizer = load_model(ModelSettings(str(bundled.path("model"))))
     settings = settled(
-        SAETrainingSettings(layers=_LAYERS, tokens=_TOKENS, steps=_TOKENS // 1024, batch=1024),
+        SAETrainingSettings(layers=_LAYERS, tokens=_TOKENS, steps=_TOKENS // 1024, batch=1024, shuffle=256),
         stream.n_layers,
         stream.d_in,
     )

@@ -1,7 +1,7 @@
 """Training of SAEs for chosen layers of any causal language model, from text to files."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,8 @@ COLLECTING = "collecting activations"
 HELD_OUT_TOKENS, _LOOKED_AT = 200_000, 4096
 #: Activations that show where thresholds are to begin.
 _SAMPLE = 8192
+# Crops among which one is picked where the order matters little.
+_FEW = 256
 
 
 @dataclass(frozen=True)
@@ -107,10 +109,11 @@ class SAERecipe:
         device = trainer.strategy.root_device
         self.stream.to(device)
         # Before hours are spent: what is wanted at the end must be there, and so must the text.
-        held_out = held_out_residuals(self.stream, self._text("fitting"), self.settings.layers, _LOOKED_AT)
+        held_out = held_out_residuals(self.stream, self._text("fitting", _FEW), self.settings.layers, _LOOKED_AT)
         checkpoint = checkpoints.found()
         if checkpoint is None:
-            refuse_short_text(self.text, self._text("training"), self.settings, partial(watch, "counting the text"))
+            counted = self._text("training", _FEW)
+            refuse_short_text(self.text, counted, self.settings, partial(watch, "counting the text"))
         batches = ActivationBatches(
             self.stream, self._text("training"), self.settings, device, partial(watch, COLLECTING), self._disk
         )
@@ -118,7 +121,7 @@ class SAERecipe:
         trainer.fit(module, batches, ckpt_path=checkpoint, weights_only=True)
         saes = dict(zip(self.settings.layers, module.exported(), strict=True))
         measured = measure(
-            saes, self.stream, self._text("fitting"), HELD_OUT_TOKENS, device, partial(watch, "measuring")
+            saes, self.stream, self._text("fitting", _FEW), HELD_OUT_TOKENS, device, partial(watch, "measuring")
         )
         for logger in trainer.loggers:
             logger.log_metrics(by_name(measured), step=trainer.global_step)
@@ -143,8 +146,10 @@ class SAERecipe:
         folder = Path(settings.activations or self.destination / FOLDER).expanduser()
         return Collected(folder, from_what, len(settings.layers), self.stream.d_in)
 
-    def _text(self, part: Part) -> CropStream:
-        return CropStream(self.text, self.tokenizer, part, self.settings)
+    def _text(self, part: Part, shuffle: int | None = None) -> CropStream:
+        """Crops of a part of the text; what is only counted or measured needs no long shuffling, and starts sooner."""
+        settings = self.settings if shuffle is None else replace(self.settings, shuffle=shuffle)
+        return CropStream(self.text, self.tokenizer, part, settings)
 
     def _module(
         self, batches: ActivationBatches, held_out: Float[Tensor, "layers tokens d_in"], *, resumed: bool
