@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -10,11 +11,12 @@ import torch
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedTokenizerBase
 
 from sae_match.errors import UserError
 from sae_match.hub import hub_errors
 from sae_match.model.description import refuse_beyond
+from sae_match.model.gguf import GGUFFile
 from sae_match.model.residual_stream import ResidualStream
 from sae_match.model.settings import DTYPE_NAMES, ModelSettings, refuse_unknown_dtype
 
@@ -34,15 +36,17 @@ def load_model(settings: ModelSettings) -> tuple[ResidualStream, PreTrainedToken
     """
     refuse_unknown_dtype(settings.dtype)
     tokenizer = load_tokenizer(settings)
-    options: dict[str, Any] = {"dtype": DTYPES[settings.dtype]}
+    place, named = _place(settings)
+    options: dict[str, Any] = {**named, "dtype": DTYPES[settings.dtype]}
     if settings.attention is not None:
         options["attn_implementation"] = settings.attention
     if settings.device_map is not None:
         options["device_map"] = settings.device_map
-    with model_errors(settings.source):
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            settings.location, revision=settings.revision, output_loading_info=True, **options
-        )
+    if "gguf_file" in named:
+        # All of it as ordinary weights: layers are taken apart here, and packed ones are slow but on a GPU.
+        options["quantization_config"] = GgufConfig(dequantize=True)
+    with model_errors(settings.source), _without_bars():
+        loaded: Any = AutoModelForCausalLM.from_pretrained(place, output_loading_info=True, **options)
     model, report = loaded
     if absent := sorted({*report["missing_keys"], *(str(key) for key in report["mismatched_keys"])}):
         raise UserError(
@@ -64,17 +68,37 @@ def load_tokenizer(settings: ModelSettings, setting: str = SOURCE) -> PreTrained
     Raises:
         UserError: If it cannot be found or fetched.
     """
-    if settings.location.startswith((".", "/")) and not Path(settings.location).is_dir():
-        raise UserError(f"there is no folder {settings.source} ({setting})")
+    place, named = _place(settings, setting)
     with model_errors(settings.source, setting):
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            settings.location, revision=settings.revision
-        )
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(place, **named)
     if not tokenizer("a b", add_special_tokens=False)["input_ids"]:
         raise UserError(
             f"{settings.source} ({setting}) has no tokenizer: it makes no tokens of a text; save the model's beside it"
         )
     return tokenizer
+
+
+def _place(settings: ModelSettings, setting: str = SOURCE) -> tuple[str, dict[str, Any]]:
+    """Folder or repository of a model, and what is to be named in it."""
+    if (file := GGUFFile.of(settings)) is not None:
+        file.header()
+        fetched = file.fetched()
+        return str(fetched.parent), {"gguf_file": fetched.name}
+    if settings.location.startswith((".", "/")) and not Path(settings.location).is_dir():
+        raise UserError(f"there is no folder {settings.source} ({setting})")
+    return settings.location, {"revision": settings.revision}
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Programs switch the bars of `transformers` off; the one over a GGUF file's tensors does not heed it."""
+    module: Any = import_module("transformers.modeling_gguf_pytorch_utils")
+    shown = module.tqdm
+    module.tqdm = lambda of, **_: of
+    try:
+        yield
+    finally:
+        module.tqdm = shown
 
 
 def refuse_longer_text(stream: ResidualStream, tokens: int) -> None:
