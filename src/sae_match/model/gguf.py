@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 from urllib.parse import quote
 
 from huggingface_hub import (
@@ -30,10 +31,16 @@ ARCHITECTURES = {
     "gemma3": "Gemma3ForCausalLM",
     "gpt2": "GPT2LMHeadModel",
     "llama": "LlamaForCausalLM",
-    "phi3": "Phi3ForCausalLM",
     "qwen2": "Qwen2ForCausalLM",
     "qwen3": "Qwen3ForCausalLM",
-    "starcoder2": "Starcoder2ForCausalLM",
+}
+# Of some architectures `transformers` reads neither these nor what goes with them (Gemma's scale of attention), and
+# takes those that nearly all their models have.
+_TAKEN_FOR_GRANTED = {
+    ("gemma2", "attention.key_length"): 256,
+    ("gemma3", "attention.key_length"): 256,
+    ("gpt2", "context_length"): 1024,
+    ("qwen3", "attention.key_length"): 128,
 }
 #: Matrices of every one of these: the embedding, and what a layer's attention heads go through.
 EMBEDDING, HEADS_OUT = "token_embd.weight", "blk.0.attn_output.weight"
@@ -139,6 +146,24 @@ def is_gguf(settings: ModelSettings) -> bool:
     return settings.source.lower().endswith(ENDING)
 
 
+@contextmanager
+def reading_once() -> Iterator[None]:
+    """Have `transformers` read a GGUF file quietly, and once.
+
+    By itself it goes through all words of the vocabulary for the config, the tokenizer and the weights, makes
+    the table of tensors' names for each module, and shows a bar that does not heed that bars are switched off.
+    """
+    reader: Any = import_module("transformers.modeling_gguf_pytorch_utils")
+    package: Any = _package()
+    before = reader.tqdm, package.GGUFReader, package.get_tensor_name_map
+    reader.tqdm = lambda tensors, **_: tensors
+    package.GGUFReader, package.get_tensor_name_map = map(cache, before[1:])
+    try:
+        yield
+    finally:
+        reader.tqdm, package.GGUFReader, package.get_tensor_name_map = before
+
+
 def _package() -> ModuleType:
     try:
         return import_module("gguf")
@@ -175,5 +200,22 @@ def _refuse_unfit(header: GGUFHeader, source: str) -> None:
     for name in (EMBEDDING, HEADS_OUT):
         if name not in header.tensors or len(header.tensors[name].shape) != 2:
             raise UserError(f"{source} is no language model: it has no matrix {name}")
+    _refuse_unread(header, str(architecture), source)
     if not header.fields.get("tokenizer.ggml.tokens"):
         raise UserError(f"{source} holds no tokenizer; take a file that does, as those for llama.cpp do")
+
+
+def _refuse_unread(header: GGUFHeader, architecture: str, source: str) -> None:
+    """Check that a file says nothing that `transformers` would pass over, and so load another model than it is."""
+    scaled = str(header.fields.get(f"{architecture}.rope.scaling.type", "none")) != "none"
+    if scaled or any(name.startswith("rope_f") for name in header.tensors):
+        raise UserError(
+            f"{source} scales its rotary positions, which is not read from GGUF files; take the model's original files"
+        )
+    for (kind, name), usual in _TAKEN_FOR_GRANTED.items():
+        said = header.fields.get(f"{kind}.{name}", usual)
+        if kind == architecture and said != usual:
+            raise UserError(
+                f"{source} has {kind}.{name} = {said}, and {usual} is what GGUF files of this architecture are read "
+                "with; take the model's original files"
+            )

@@ -10,9 +10,6 @@ from sae_match.model.gguf import ARCHITECTURES, EMBEDDING, ENDING, HEADS_OUT, GG
 from sae_match.model.settings import ModelSettings, refuse_unknown_dtype
 from sae_match.saes.sites import Site
 
-# Frequencies that some files hold, and that are no parameters.
-_NO_PARAMETERS = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
-
 
 def describe_gguf(settings: ModelSettings) -> ModelDescription:
     """What the model in a GGUF file is, by the file's header.
@@ -29,7 +26,7 @@ def describe_gguf(settings: ModelSettings) -> ModelDescription:
     named = header.fields.get
     architecture = str(named("general.architecture"))
     d_in, positions = (named(f"{architecture}.{key}") for key in ("embedding_length", "context_length"))
-    tensors = {name: tensor for name, tensor in header.tensors.items() if name not in _NO_PARAMETERS}
+    tensors = header.tensors
     widths: dict[Site, int] = dict.fromkeys(("residual", "residual_before", "mlp", "attention_output"), int(d_in or 0))
     return ModelDescription(
         architecture=ARCHITECTURES[architecture],

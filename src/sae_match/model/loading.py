@@ -1,8 +1,7 @@
 """Load a language model and its tokenizer from a folder or from the Hugging Face hub."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib import import_module
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -16,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTra
 from sae_match.errors import UserError
 from sae_match.hub import hub_errors
 from sae_match.model.description import refuse_beyond
-from sae_match.model.gguf import GGUFFile
+from sae_match.model.gguf import GGUFFile, is_gguf, reading_once
 from sae_match.model.residual_stream import ResidualStream
 from sae_match.model.settings import DTYPE_NAMES, ModelSettings, refuse_unknown_dtype
 
@@ -35,19 +34,9 @@ def load_model(settings: ModelSettings) -> tuple[ResidualStream, PreTrainedToken
             built in a way that resuming it from a layer would not be exact.
     """
     refuse_unknown_dtype(settings.dtype)
-    tokenizer = load_tokenizer(settings)
-    place, named = _place(settings)
-    options: dict[str, Any] = {**named, "dtype": DTYPES[settings.dtype]}
-    if settings.attention is not None:
-        options["attn_implementation"] = settings.attention
-    if settings.device_map is not None:
-        options["device_map"] = settings.device_map
-    if "gguf_file" in named:
-        # All of it as ordinary weights: layers are taken apart here, and packed ones are slow but on a GPU.
-        options["quantization_config"] = GgufConfig(dequantize=True)
-    with model_errors(settings.source), _without_bars():
-        loaded: Any = AutoModelForCausalLM.from_pretrained(place, output_loading_info=True, **options)
-    model, report = loaded
+    with reading_once() if is_gguf(settings) else nullcontext():
+        tokenizer = load_tokenizer(settings)
+        model, report = _loaded(settings)
     if absent := sorted({*report["missing_keys"], *(str(key) for key in report["mismatched_keys"])}):
         raise UserError(
             f"the files of {settings.source} lack {len(absent)} of the model's weights, {absent[0]} among them; "
@@ -78,6 +67,23 @@ def load_tokenizer(settings: ModelSettings, setting: str = SOURCE) -> PreTrained
     return tokenizer
 
 
+def _loaded(settings: ModelSettings) -> tuple[Any, Any]:
+    """The model, and what `transformers` says of the loading."""
+    place, named = _place(settings)
+    options: dict[str, Any] = {**named, "dtype": DTYPES[settings.dtype]}
+    if settings.attention is not None:
+        options["attn_implementation"] = settings.attention
+    if settings.device_map is not None:
+        options["device_map"] = settings.device_map
+    if "gguf_file" in named:
+        # All of it as ordinary weights: packed ones need a GPU's kernels.
+        options["quantization_config"] = GgufConfig(dequantize=True)
+    with model_errors(settings.source):
+        loaded: Any = AutoModelForCausalLM.from_pretrained(place, output_loading_info=True, **options)
+    model, report = loaded
+    return model, report
+
+
 def _place(settings: ModelSettings, setting: str = SOURCE) -> tuple[str, dict[str, Any]]:
     """Folder or repository of a model, and what is to be named in it."""
     if (file := GGUFFile.of(settings)) is not None:
@@ -87,18 +93,6 @@ def _place(settings: ModelSettings, setting: str = SOURCE) -> tuple[str, dict[st
     if settings.location.startswith((".", "/")) and not Path(settings.location).is_dir():
         raise UserError(f"there is no folder {settings.source} ({setting})")
     return settings.location, {"revision": settings.revision}
-
-
-@contextmanager
-def _without_bars() -> Iterator[None]:
-    """Programs switch the bars of `transformers` off; the one over a GGUF file's tensors does not heed it."""
-    module: Any = import_module("transformers.modeling_gguf_pytorch_utils")
-    shown = module.tqdm
-    module.tqdm = lambda of, **_: of
-    try:
-        yield
-    finally:
-        module.tqdm = shown
 
 
 def refuse_longer_text(stream: ResidualStream, tokens: int) -> None:
