@@ -39,7 +39,7 @@ _SIZES = {
 _GEMMA = _SIZES | {"head_dim": 256, "sliding_window": 4}
 #: Small models by what GGUF files call their architecture; what is read from no file is as in nearly all models.
 MODELS: dict[str, Callable[[], PreTrainedModel]] = {
-    "llama": lambda: LlamaForCausalLM(LlamaConfig(**_SIZES, head_dim=12)),
+    "llama": lambda: LlamaForCausalLM(LlamaConfig(**_SIZES, head_dim=16)),
     "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**_SIZES, tie_word_embeddings=True)),
     "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**_SIZES, head_dim=128)),
     "gemma2": lambda: Gemma2ForCausalLM(Gemma2Config(**_GEMMA, attn_implementation="eager")),

@@ -1,6 +1,7 @@
 """Models in GGUF files against the same models as `save_pretrained` writes them, and files that are none."""
 
 import io
+import json
 import os
 import socket
 import subprocess
@@ -183,7 +184,7 @@ def lacking(model):
         ({"tokenizer": False}, "holds no tokenizer; take a file that does"),
         ({"change": lambda w: w.add_uint16("split.count", 2)}, "is one of 2 parts of a model; join them"),
         ({"change": lambda w: w.add_string("llama.rope.scaling.type", "yarn")}, "scales its rotary positions"),
-        ({"change": lambda w: w.add_tensor("rope_freqs.weight", np.ones(6, "f4"))}, "scales its rotary positions"),
+        ({"change": lambda w: w.add_tensor("rope_freqs.weight", np.ones(8, "f4"))}, "scales its rotary positions"),
     ],
 )
 def test_a_sound_file_that_is_no_such_model_is_said(tmp_path, more, line):
@@ -250,6 +251,9 @@ class Hub(BaseHTTPRequestHandler):
         path = unquote(self.path.split("?")[0])
         if path.endswith("/some/model.gguf"):
             self.answer(self.content, {"ETag": '"abc"', "X-Repo-Commit": "0" * 40})
+        elif path.startswith("/api/models/o/r/tree"):
+            entry = {"type": "file", "oid": "0", "size": len(self.content), "path": "some/model.gguf"}
+            self.answer(json.dumps([entry]).encode(), {"Content-Type": "application/json"})
         elif path.startswith("/api/models/o/r"):
             self.answer(b'{"id": "o/r", "sha": "%s", "siblings": []}' % (b"0" * 40))
         else:

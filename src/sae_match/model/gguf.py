@@ -7,7 +7,7 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 from urllib.parse import quote
 
 from huggingface_hub import (
@@ -20,7 +20,7 @@ from huggingface_hub import (
 
 from sae_match.errors import UserError
 from sae_match.hub import hub_errors
-from sae_match.model.gguf_header import DamagedError, GGUFHeader, read_header
+from sae_match.model.gguf_header import DamagedError, GGUFHeader, Readable, read_header
 from sae_match.model.settings import ModelSettings
 
 #: What the file of such a model is called.
@@ -124,7 +124,7 @@ class GGUFFile:
         return Path(cached) if isinstance(cached, str) else None
 
     @contextmanager
-    def _opened(self) -> Iterator[tuple[BinaryIO, int]]:
+    def _opened(self) -> Iterator[tuple[Readable, int]]:
         here = self._here()
         if here is not None:
             try:
@@ -138,7 +138,7 @@ class GGUFFile:
             size = get_hf_file_metadata(url).size or 0
             where = f"{self.repository}@{quote(self.revision or 'main', safe='')}/{self.path}"
             with HfFileSystem().open(where, "rb", block_size=_AT_A_TIME, size=size) as found:
-                yield cast(BinaryIO, found), size
+                yield cast(Readable, found), size
 
 
 def is_gguf(settings: ModelSettings) -> bool:

@@ -5,7 +5,7 @@ import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Protocol, runtime_checkable
 
 from sae_match.errors import UserError
 
@@ -23,6 +23,17 @@ _ALIGNMENT = "general.alignment"
 _USUAL_ALIGNMENT = 32
 
 Value = int | float | bool | str
+
+
+@runtime_checkable
+class Readable(Protocol):
+    """An open file of bytes."""
+
+    def read(self, size: int, /) -> bytes:
+        """The next bytes."""
+
+    def seek(self, offset: int, whence: int, /) -> int:
+        """Go elsewhere."""
 
 
 class DamagedError(UserError):
@@ -66,7 +77,7 @@ class GGUFHeader:
     size: int
 
 
-def read_header(file: BinaryIO, size: int) -> GGUFHeader:
+def read_header(file: Readable, size: int) -> GGUFHeader:
     """The header of a file that is open at its beginning; counts are believed as far as the file is long.
 
     Args:
@@ -105,7 +116,7 @@ def read_header(file: BinaryIO, size: int) -> GGUFHeader:
 class _Reader:
     """Takes values from a file one after another, and none beyond its end."""
 
-    def __init__(self, file: BinaryIO, size: int) -> None:
+    def __init__(self, file: Readable, size: int) -> None:
         self._file, self._size, self.at = file, size, 0
 
     def bytes(self, count: int) -> bytes:

@@ -3,14 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
+import transformers
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
-from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from sae_match.errors import UserError
 from sae_match.hub import hub_errors
@@ -75,9 +74,9 @@ def _loaded(settings: ModelSettings) -> tuple[Any, Any]:
         options["attn_implementation"] = settings.attention
     if settings.device_map is not None:
         options["device_map"] = settings.device_map
-    if "gguf_file" in named:
-        # All of it as ordinary weights: packed ones need a GPU's kernels.
-        options["quantization_config"] = GgufConfig(dequantize=True)
+    if "gguf_file" in named and hasattr(transformers, "GgufConfig"):
+        # All of it as ordinary weights, as older versions do by themselves: packed ones need a GPU's kernels.
+        options["quantization_config"] = transformers.GgufConfig(dequantize=True)
     with model_errors(settings.source):
         loaded: Any = AutoModelForCausalLM.from_pretrained(place, output_loading_info=True, **options)
     model, report = loaded
@@ -157,11 +156,14 @@ def model_errors(source: str, setting: str = SOURCE) -> Iterator[None]:
     named = f"{source} ({setting})"
     try:
         yield
-    except (OSError, ValueError, ImportError, RuntimeError, KeyError, SafetensorError, UnpicklingError) as error:
+    except Exception as error:
+        # Whatever a damaged file makes a library trip over; tokenizers raise `Exception` itself.
         if (answer := _answer_of_the_hub(error)) is not None:
             with hub_errors(named):
                 raise answer from error
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        if isinstance(error, IndexError | TypeError | AttributeError):
+            reason = f"its files make no sense ({reason}); fetch it again"
         raise UserError(f"cannot load the model {named}: {reason}") from error
 
 
