@@ -16,6 +16,8 @@ from sae_match.hub import UnansweredError
 from sae_match.matching.planning import GIGABYTE, Solver, free_memory, planned
 from sae_match.matching.settings import MatcherSettings
 from sae_match.model.description import ModelDescription, describe_model, refuse_beyond
+from sae_match.model.gguf import is_gguf
+from sae_match.model.gguf_description import describe_gguf
 from sae_match.model.settings import ModelSettings
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.formats import SAEDescription, SAEFile
@@ -63,7 +65,7 @@ def check(
     findings, described = Findings(), None
     found: dict[int, _Found] = {}
     with findings.about("model") as say:
-        described = describe_model(model)
+        described = describe_gguf(model) if is_gguf(model) else describe_model(model)
         say(
             f"{model.source} ({described.architecture}): {_several(described.n_layers, 'layer')}, "
             f"d = {described.d_in}, {_count(described.parameters)} parameters, "

@@ -1,20 +1,20 @@
 """Load a language model and its tokenizer from a folder or from the Hugging Face hub."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
+import transformers
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from sae_match.errors import UserError
 from sae_match.hub import hub_errors
 from sae_match.model.description import refuse_beyond
+from sae_match.model.gguf import GGUFFile, is_gguf, reading_once
 from sae_match.model.residual_stream import ResidualStream
 from sae_match.model.settings import DTYPE_NAMES, ModelSettings, refuse_unknown_dtype
 
@@ -33,17 +33,9 @@ def load_model(settings: ModelSettings) -> tuple[ResidualStream, PreTrainedToken
             built in a way that resuming it from a layer would not be exact.
     """
     refuse_unknown_dtype(settings.dtype)
-    tokenizer = load_tokenizer(settings)
-    options: dict[str, Any] = {"dtype": DTYPES[settings.dtype]}
-    if settings.attention is not None:
-        options["attn_implementation"] = settings.attention
-    if settings.device_map is not None:
-        options["device_map"] = settings.device_map
-    with model_errors(settings.source):
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            settings.location, revision=settings.revision, output_loading_info=True, **options
-        )
-    model, report = loaded
+    with reading_once() if is_gguf(settings) else nullcontext():
+        tokenizer = load_tokenizer(settings)
+        model, report = _loaded(settings)
     if absent := sorted({*report["missing_keys"], *(str(key) for key in report["mismatched_keys"])}):
         raise UserError(
             f"the files of {settings.source} lack {len(absent)} of the model's weights, {absent[0]} among them; "
@@ -64,17 +56,42 @@ def load_tokenizer(settings: ModelSettings, setting: str = SOURCE) -> PreTrained
     Raises:
         UserError: If it cannot be found or fetched.
     """
-    if settings.location.startswith((".", "/")) and not Path(settings.location).is_dir():
-        raise UserError(f"there is no folder {settings.source} ({setting})")
+    place, named = _place(settings, setting)
     with model_errors(settings.source, setting):
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            settings.location, revision=settings.revision
-        )
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(place, **named)
     if not tokenizer("a b", add_special_tokens=False)["input_ids"]:
         raise UserError(
             f"{settings.source} ({setting}) has no tokenizer: it makes no tokens of a text; save the model's beside it"
         )
     return tokenizer
+
+
+def _loaded(settings: ModelSettings) -> tuple[Any, Any]:
+    """The model, and what `transformers` says of the loading."""
+    place, named = _place(settings)
+    options: dict[str, Any] = {**named, "dtype": DTYPES[settings.dtype]}
+    if settings.attention is not None:
+        options["attn_implementation"] = settings.attention
+    if settings.device_map is not None:
+        options["device_map"] = settings.device_map
+    if "gguf_file" in named and hasattr(transformers, "GgufConfig"):
+        # All of it as ordinary weights, as older versions do by themselves: packed ones need a GPU's kernels.
+        options["quantization_config"] = transformers.GgufConfig(dequantize=True)
+    with model_errors(settings.source):
+        loaded: Any = AutoModelForCausalLM.from_pretrained(place, output_loading_info=True, **options)
+    model, report = loaded
+    return model, report
+
+
+def _place(settings: ModelSettings, setting: str = SOURCE) -> tuple[str, dict[str, Any]]:
+    """Folder or repository of a model, and what is to be named in it."""
+    if (file := GGUFFile.of(settings)) is not None:
+        file.header()
+        fetched = file.fetched()
+        return str(fetched.parent), {"gguf_file": fetched.name}
+    if settings.location.startswith((".", "/")) and not Path(settings.location).is_dir():
+        raise UserError(f"there is no folder {settings.source} ({setting})")
+    return settings.location, {"revision": settings.revision}
 
 
 def refuse_longer_text(stream: ResidualStream, tokens: int) -> None:
@@ -139,11 +156,14 @@ def model_errors(source: str, setting: str = SOURCE) -> Iterator[None]:
     named = f"{source} ({setting})"
     try:
         yield
-    except (OSError, ValueError, ImportError, RuntimeError, KeyError, SafetensorError, UnpicklingError) as error:
+    except Exception as error:
+        # Whatever a damaged file makes a library trip over; tokenizers raise `Exception` itself.
         if (answer := _answer_of_the_hub(error)) is not None:
             with hub_errors(named):
                 raise answer from error
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        if isinstance(error, IndexError | TypeError | AttributeError):
+            reason = f"its files make no sense ({reason}); fetch it again"
         raise UserError(f"cannot load the model {named}: {reason}") from error
 
 
