@@ -29,7 +29,7 @@ BELOW = {
     "training": {"saes", "model", "text", "evaluation"},
     "report": {"saes", "matching", "model", "text", "evaluation", "semantics"},
     "settings": {"saes", "matching", "model", "text", "evaluation", "semantics", "report"},
-    "benchmark": {"saes", "matching", "model", "text", "evaluation", "report"},
+    "benchmark": {"saes", "matching", "model", "text", "evaluation", "report", "training"},
 }
 MOST_MODULES, MOST_IN_MATCHING = 15, 22
 MOST_LINES, MOST_LINES_OF_README = 300, 220
