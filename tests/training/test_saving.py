@@ -1,5 +1,3 @@
-"""Measures that one can take in one's head; `test_sae_recipe` compares them with a whole training."""
-
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -17,21 +15,6 @@ def doubling():
 
 
 X = torch.tensor([[1.0, 0.0], [0.0, 3.0], [0.25, 1.0], [0.0, 0.0]])
-
-
-def test_l0_explained_variance_and_dead_features_of_four_tokens():
-    found = Measured.of(doubling(), X)
-    assert found.l0 == 0.75
-    assert found.dead == 1
-    # Of all that varies only the quarter is lost, on one of the tokens.
-    lost = torch.tensor([0.0, 0.0, 0.25, 0.0]).var(correction=0)
-    assert found.explained_variance == pytest.approx((1 - lost / X.var(0, correction=0).sum()).item())
-
-
-def test_parts_add_up():
-    whole, parts = Measured.of(doubling(), X), Measured.of(doubling(), X[:1]) + Measured.of(doubling(), X[1:])
-    assert (parts.l0, parts.dead) == (whole.l0, whole.dead)
-    assert parts.explained_variance == pytest.approx(whole.explained_variance)
 
 
 def test_the_choice_names_every_file_whatever_the_folder_is_called(tmp_path):

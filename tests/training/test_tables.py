@@ -38,6 +38,8 @@ def outcome(**changes):
         "l0": 7.25,
         "explained_variance": 0.8,
         "explained_variance_by_dimension": 0.7,
+        "explained_variance_by_dimension_usual": 0.7,
+        "explained_variance_normed": 0.75,
         "largest_dimension": 0.1,
         "dead": 3,
         "features": 1000,
@@ -52,7 +54,7 @@ def test_the_results_name_files_and_the_next_commands(recipe, console):
     print_results(console, recipe, dict.fromkeys((0, 1), outcome()), "offline")
     printed = console.file.getvalue()
     assert "On 4 held-out tokens" in printed
-    assert ["0", "7", "7.25", "0.800", "0.700", "3"] in [line.split()[:6] for line in printed.splitlines()]
+    assert ["0", "7", "7.25", "0.800", "0.700", "0.750", "3"] in [line.split()[:7] for line in printed.splitlines()]
     assert "layer_0/width_3/average_l0_1" in printed
     assert f"python scripts/match.py --config-dir {recipe.destination} sae=trained" in printed
     assert "W&B: offline" in printed
@@ -63,7 +65,7 @@ def test_the_results_name_files_and_the_next_commands(recipe, console):
     ("changes", "words"),
     [
         ({"dead": 101}, "more than 10% of the features are never active"),
-        ({"explained_variance_by_dimension": 0.39}, "explain less than 0.4 of the variance by dimension"),
+        ({"explained_variance_by_dimension_usual": 0.39}, "explain less than 0.4 of the variance by dimension"),
         ({"l0": 11.0}, "the L0 is far from the one that was aimed at"),
         ({"largest_dimension": 0.21}, "one dimension has more than 20% of the variance"),
     ],

@@ -22,10 +22,12 @@ class Outcome:
         l0: Mean number of active features on a token.
         explained_variance: Share of the variance, summed over dimensions.
         explained_variance_by_dimension: Mean of each dimension's own.
+        explained_variance_by_dimension_usual: The same without tokens of extreme norm.
+        explained_variance_normed: As the next block reads residuals, behind its norm; none where it has none.
         largest_dimension: Share of the variance that one dimension has.
         dead: Features that were never active.
         features: Number of features.
-        extreme: Tokens of extreme norm, left out of training and of explained variances.
+        extreme: Tokens of extreme norm, whose like is left out of training.
         tokens: Tokens in all.
         file: The SAE, below the destination.
     """
@@ -33,6 +35,8 @@ class Outcome:
     l0: float
     explained_variance: float
     explained_variance_by_dimension: float
+    explained_variance_by_dimension_usual: float
+    explained_variance_normed: float | None
     largest_dimension: float
     dead: int
     features: int
@@ -54,6 +58,8 @@ def note_finished(
             l0=one.l0,
             explained_variance=one.explained_variance,
             explained_variance_by_dimension=one.explained_variance_by_dimension,
+            explained_variance_by_dimension_usual=one.explained_variance_by_dimension_usual,
+            explained_variance_normed=None if one.normed is None else one.explained_variance_normed,
             largest_dimension=one.largest_dimension,
             dead=one.dead,
             features=len(one.activity.active),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float, Float64
@@ -51,39 +52,86 @@ class Spread:
 
 
 @dataclass(frozen=True)
+class Fidelity:
+    """How well vectors are reconstructed.
+
+    Attributes:
+        vectors: What is to be reconstructed.
+        error: Reconstruction less that.
+    """
+
+    vectors: Spread
+    error: Spread
+
+    @classmethod
+    def of(cls, vectors: Float[Tensor, "tokens d_in"], made: Float[Tensor, "tokens d_in"]) -> "Fidelity":
+        """Of at least one vector and its reconstruction."""
+        return cls(Spread.of(vectors), Spread.of(made - vectors))
+
+    def __add__(self, other: "Fidelity") -> "Fidelity":
+        return Fidelity(self.vectors + other.vectors, self.error + other.error)
+
+    @property
+    def explained_variance(self) -> float:
+        """Share of the variance that the reconstruction has, summed over dimensions."""
+        return 1 - float(self.error.squared_deviation.sum() / self.vectors.squared_deviation.sum())
+
+    @property
+    def by_dimension(self) -> float:
+        """The mean over dimensions that vary of each one's own explained variance."""
+        varies = self.vectors.squared_deviation > 0
+        return 1 - float((self.error.squared_deviation[varies] / self.vectors.squared_deviation[varies]).mean())
+
+
+@dataclass(frozen=True)
 class Measured:
     """What an SAE does on tokens.
 
     Attributes:
-        residual: Of the residuals of usual norm.
-        error: Of reconstruction less residual on these.
-        activity: How often its features were active, on all tokens.
+        residual: How well residuals are reconstructed.
+        usual: The same of tokens of usual norm, which training has seen the like of.
+        normed: Residuals as the next block reads them, behind its norm; none where it has none.
+        activity: How often its features were active.
         extreme: Number of tokens of extreme norm.
     """
 
-    residual: Spread
-    error: Spread
+    residual: Fidelity
+    usual: Fidelity
+    normed: Fidelity | None
     activity: Activity
     extreme: int
 
     @classmethod
-    def of(cls, sae: SAE, x: Float[Tensor, "tokens d_in"], longest: float = float("inf")) -> "Measured":
+    def of(
+        cls,
+        sae: SAE,
+        x: Float[Tensor, "tokens d_in"],
+        longest: float = float("inf"),
+        norm: Callable[[Tensor], Tensor] | None = None,
+    ) -> "Measured":
         """Measure on tokens, of which at least one is usual.
 
         Args:
             sae: The SAE.
             x: Raw activations.
             longest: Norm above which a token is extreme.
+            norm: What the next block reads them through.
         """
         f = sae.encode(x)
-        usual = x.norm(dim=-1) <= longest
-        error = sae.decode(f) - x
-        return cls(Spread.of(x[usual]), Spread.of(error[usual]), Activity.of(f > 0), int((~usual).sum()))
+        made, usual = sae.decode(f), x.norm(dim=-1) <= longest
+        return cls(
+            residual=Fidelity.of(x, made),
+            usual=Fidelity.of(x[usual], made[usual]),
+            normed=None if norm is None else Fidelity.of(norm(x), norm(made)),
+            activity=Activity.of(f > 0),
+            extreme=int((~usual).sum()),
+        )
 
     def __add__(self, other: "Measured") -> "Measured":
         return Measured(
             self.residual + other.residual,
-            self.error + other.error,
+            self.usual + other.usual,
+            None if self.normed is None or other.normed is None else self.normed + other.normed,
             self.activity + other.activity,
             self.extreme + other.extreme,
         )
@@ -95,19 +143,29 @@ class Measured:
 
     @property
     def explained_variance(self) -> float:
-        """Share of the residuals' variance that the reconstruction has, summed over dimensions."""
-        return 1 - float(self.error.squared_deviation.sum() / self.residual.squared_deviation.sum())
+        """Of all tokens, summed over dimensions."""
+        return self.residual.explained_variance
 
     @property
     def explained_variance_by_dimension(self) -> float:
-        """The mean over dimensions that vary of each one's own explained variance."""
-        varies = self.residual.squared_deviation > 0
-        return 1 - float((self.error.squared_deviation[varies] / self.residual.squared_deviation[varies]).mean())
+        """Of all tokens, the mean over dimensions."""
+        return self.residual.by_dimension
+
+    @property
+    def explained_variance_by_dimension_usual(self) -> float:
+        """Of tokens of usual norm, the mean over dimensions."""
+        return self.usual.by_dimension
+
+    @property
+    def explained_variance_normed(self) -> float:
+        """Of residuals as the next block reads them; nan where it has no norm."""
+        return float("nan") if self.normed is None else self.normed.explained_variance
 
     @property
     def largest_dimension(self) -> float:
         """Share of the variance that the dimension with the most of it has."""
-        return float(self.residual.squared_deviation.max() / self.residual.squared_deviation.sum())
+        deviation = self.residual.vectors.squared_deviation
+        return float(deviation.max() / deviation.sum())
 
     @property
     def dead(self) -> int:
@@ -120,6 +178,7 @@ class Measured:
         return self.dead / len(self.activity.active)
 
 
+@torch.no_grad()
 def measure(
     saes: Mapping[int, SAE],
     stream: ResidualStream,
@@ -143,8 +202,9 @@ def measure(
         longest = longest or [EXTREME * float(x.float().norm(dim=-1).median()) for x in residuals]
         for (layer, given), of_layer, limit in zip(saes.items(), residuals, longest, strict=True):
             sae = given.to(device)
+            norm = None if stream.anatomy.reading_norm("residual", layer) is None else partial(_as_read, stream, layer)
             for x in of_layer.float().split(_PART):
-                new = Measured.of(sae, x, limit)
+                new = Measured.of(sae, x, limit, norm)
                 found[layer] = found[layer] + new if layer in found else new
         seen += residuals.shape[1]
         watch(min(seen, tokens), tokens)
@@ -153,6 +213,10 @@ def measure(
     if not found:
         raise UserError(no_text(text))
     return found
+
+
+def _as_read(stream: ResidualStream, layer: int, x: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "tokens d_in"]:
+    return stream.as_read("residual", layer, x)
 
 
 def held_out_residuals(
@@ -184,7 +248,8 @@ def no_text(text: CropStream) -> str:
 
 def by_name(measured: Mapping[int, Measured]) -> dict[str, float]:
     """What was measured, as loggers take it."""
-    names = ("l0", "explained_variance", "explained_variance_by_dimension", "dead", "extreme")
+    explained = ("", "_by_dimension", "_by_dimension_usual", "_normed")
+    names = ("l0", *(f"explained_variance{form}" for form in explained), "dead", "extreme")
     return {
         f"held_out/{name}/{layer}": float(getattr(found, name)) for layer, found in measured.items() for name in names
     }

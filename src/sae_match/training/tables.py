@@ -30,10 +30,11 @@ def print_results(console: Console, recipe: SAERecipe, done: Finished, wandb: st
     """What each SAE does on held-out text, where its file is, how it is used, and what is wrong with it."""
     destination = recipe.destination
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("layer", "L0 aimed at", "L0", "explained variance", "by dimension", "dead", "file"):
+    for heading in ("layer", "L0 aimed at", "L0", "explained variance", "by dimension", "normed", "dead", "file"):
         table.add_column(heading, justify="left" if heading == "file" else "right", overflow="fold")
     for (layer, found), aim in zip(done.items(), recipe.settings.l0, strict=True):
-        explained = (f"{found.explained_variance:.3f}", f"{found.explained_variance_by_dimension:.3f}")
+        normed = "-" if found.explained_variance_normed is None else f"{found.explained_variance_normed:.3f}"
+        explained = (f"{found.explained_variance:.3f}", f"{found.explained_variance_by_dimension:.3f}", normed)
         numbers = (f"{aim:g}", f"{found.l0:.2f}", *explained, str(found.dead))
         table.add_row(str(layer), *numbers, str(PurePosixPath(found.file).parent))
     tokens = next(iter(done.values())).tokens
@@ -86,7 +87,7 @@ def doubts(done: Finished, settings: SAETrainingSettings) -> Iterator[str]:
             f"layers {_named(dead)}: more than {_MOST_DEAD:.0%} of the features are never active; train on more tokens "
             "(training.tokens, training.steps), or with fewer features (training.d_sae)"
         )
-    poor = [layer for layer, found in done.items() if found.explained_variance_by_dimension < _LEAST_EXPLAINED]
+    poor = [layer for layer, found in done.items() if found.explained_variance_by_dimension_usual < _LEAST_EXPLAINED]
     if poor:
         yield (
             f"layers {_named(poor)}: explain less than {_LEAST_EXPLAINED:g} of the variance by dimension; train longer "
