@@ -164,8 +164,8 @@ def test_a_run_that_has_everything_misses_nothing():
     rows = dict(found.rows)
     assert "on this machine" in rows["model"]
     assert "2 layers" in rows["SAEs"]
-    # Layers 5 to 7 and the head, for each arm but `composed`.
-    assert rows["passes"] == f"{2 * 8 + 3 * 12} layer-forwards and {1 + 12} heads for each token"
+    # Layers 0 to 4 for the means; layers 5 to 7 and the head, for each arm but `composed`.
+    assert rows["passes"] == f"{5 + 8 + 3 * 12} layer-forwards and {1 + 12} heads for each token"
 
 
 def test_an_arm_that_is_another_one_by_another_name_takes_nothing():

@@ -78,9 +78,9 @@ def test_without_folding_the_unfolded_arm_is_matched_by_another_name(fold, arms,
     assert twins_among(arms, fold) == twins
 
 
-def test_without_pairs_there_is_the_pass_for_the_means_and_the_clean_pass():
+def test_without_pairs_there_is_the_clean_pass():
     plan = PassPlan(n_layers=4, pairs=[], arms=["matched"])
-    assert (plan.layer_forwards, plan.heads) == (8, 1)
+    assert (plan.layer_forwards, plan.heads) == (4, 1)
     assert plan.runs() == []
 
 
@@ -92,7 +92,7 @@ def test_an_arm_runs_what_is_behind_its_target_layer():
 
 def test_a_place_inside_a_layer_runs_that_layer_again():
     plan = PassPlan(4, [(0, 1)], ["matched", "random", "identity"], reruns_target=True)
-    assert plan.layer_forwards == 8 + 3 * 3
+    assert plan.layer_forwards == 2 + 4 + 3 * 3
 
 
 def test_pairs_at_several_distances_share_what_does_not_depend_on_the_source():
@@ -106,7 +106,7 @@ def test_pairs_at_several_distances_share_what_does_not_depend_on_the_source():
         ((1, 2), "matched"),
     ]
     assert plan.heads == 7
-    assert plan.layer_forwards == 8 + 2 * 2 + 3 * 1 + 1
+    assert plan.layer_forwards == 3 + 4 + 2 * 2 + 3 * 1 + 1
 
 
 @pytest.mark.parametrize("reruns", [False, True])
@@ -115,9 +115,10 @@ def test_passes_are_those_of_a_naive_count(reruns, passes):
     arms = ["reconstruct_target", "layer_drop", "matched", "composed"]
     pairs = pairs_at(collection(*range(6)), [1, 2, 4])
     layers, heads, reconstructed = [], 1, set()
-    # One more for the means.
-    for _ in range(1 + passes):
-        layers += range(6)
+    # For the means no further than the last target.
+    layers += range(6)
+    for _ in range(passes):
+        layers += range(8)
     for source, target in pairs:
         for arm in arms:
             if arm == "composed" and target == source + 1:
@@ -126,9 +127,9 @@ def test_passes_are_those_of_a_naive_count(reruns, passes):
                 continue
             if arm == "reconstruct_target":
                 reconstructed.add(target)
-            layers += range(target if reruns else target + 1, 6)
+            layers += range(target if reruns else target + 1, 8)
             heads += 1
-    plan = PassPlan(6, pairs, arms, reruns, passes)
+    plan = PassPlan(8, pairs, arms, reruns, passes)
     assert (plan.layer_forwards, plan.heads) == (len(layers), heads)
 
 

@@ -207,3 +207,20 @@ def test_a_model_with_its_norms_behind_its_blocks_reads_through_none_but_the_las
         del layer.input_layernorm
     found = [stream.anatomy.reading_norm("residual", layer) for layer in range(LAYERS)]
     assert found == [None, None, stream.final_norm]
+
+
+@architectures
+@pytest.mark.parametrize("site", SITES)
+def test_a_pass_that_is_not_whole_ends_at_the_last_layer_that_is_kept(stream, site):
+    ran = []
+    handles = [layer.register_forward_hook(lambda module, *_: ran.append(module)) for layer in stream.layers]
+    whole, part = (stream.capture(TOKENS, MASK, site, keep=[0, 1], whole=which) for which in (True, False))
+    for handle in handles:
+        handle.remove()
+    assert ran == [*stream.layers, *stream.layers[:2]]
+    assert all(torch.equal(part.values[layer], whole.values[layer]) for layer in (0, 1))
+    assert torch.equal(part.last, stream.capture(TOKENS, MASK).residuals[1])
+    with pytest.raises(ValueError, match="a pass that was not whole cannot be resumed"):
+        stream.resume(part, 1, part.values[1], site)
+    # Nothing is left behind.
+    assert torch.equal(stream.capture(TOKENS, MASK, site).last, whole.last)

@@ -16,8 +16,8 @@ from sae_match.hub import UnansweredError
 from sae_match.matching.planning import GIGABYTE, Solver, free_memory, planned
 from sae_match.matching.settings import MatcherSettings
 from sae_match.model.description import ModelDescription, describe_model, refuse_beyond
-from sae_match.model.gguf import is_gguf
-from sae_match.model.gguf_description import describe_gguf
+from sae_match.model.gguf.description import describe_gguf
+from sae_match.model.gguf.file import is_gguf
 from sae_match.model.settings import ModelSettings
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.formats import SAEDescription, SAEFile

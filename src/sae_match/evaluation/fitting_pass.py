@@ -58,7 +58,7 @@ def fit(
     for number, batch in enumerate(batches):
         if not batch.scored.any():
             continue
-        at = BatchMeasurement.captured(subject, batch.to(device), pairs)
+        at = BatchMeasurement.captured(subject, batch.to(device), pairs, whole=False)
         if COACTIVATION in subject.arms:
             for layer in layers:
                 f = at.features(layer).f

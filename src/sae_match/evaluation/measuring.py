@@ -102,10 +102,12 @@ class BatchMeasurement:
         self._as_read: dict[int, Tensor] = {}
 
     @classmethod
-    def captured(cls, subject: Subject, batch: TokenBatch, pairs: Iterable[Pair]) -> "BatchMeasurement":
-        """A batch with its clean pass."""
+    def captured(
+        cls, subject: Subject, batch: TokenBatch, pairs: Iterable[Pair], *, whole: bool = True
+    ) -> "BatchMeasurement":
+        """A batch with its clean pass: of the whole model, or as far as the pairs' last layer, without losses."""
         layers = {layer for pair in pairs for layer in pair}
-        clean = subject.stream.capture(batch.input_ids, batch.attention_mask, subject.site, keep=layers)
+        clean = subject.stream.capture(batch.input_ids, batch.attention_mask, subject.site, keep=layers, whole=whole)
         return cls(subject, batch, clean)
 
     def clean_losses(self) -> Float64[Tensor, "documents two"]:

@@ -65,8 +65,8 @@ def refuse_broken_chains(collection: SAECollection, pairs: Sequence[Pair], arms:
 class PassPlan:
     """The passes of a validation, for each token.
 
-    One clean pass surveys the text: it finds the means that all sums are taken about. A second runs every
-    decoder layer and the head once. Each arm of a pair resumes behind its
+    One clean pass surveys the text, as far as the last target layer: it finds the means that all sums are taken
+    about. A second runs every decoder layer and the head once. Each arm of a pair resumes behind its
     target layer and runs the head again; what does not depend on the source layer runs once a target.
 
     Attributes:
@@ -99,7 +99,8 @@ class PassPlan:
     def layer_forwards(self) -> int:
         """Runs of a decoder layer."""
         again = sum(self.n_layers - 1 - target + self.reruns_target for (_, target), _ in self.runs())
-        return (_SURVEY + self.clean_passes) * self.n_layers + again
+        surveyed = 1 + max((target for _, target in self.pairs), default=-1)
+        return _SURVEY * surveyed + self.clean_passes * self.n_layers + again
 
     @property
     def heads(self) -> int:

@@ -79,7 +79,7 @@ class Survey:
         if self._reads:
             self._sums["sampled", batch.dataset] += len(some)
         for pairs in groups:
-            at = BatchMeasurement.captured(subject, batch, pairs)
+            at = BatchMeasurement.captured(subject, batch, pairs, whole=False)
             for position, pair in enumerate(pairs):
                 for layer in set(pair) - seen:
                     self._add_layer(layer, at)

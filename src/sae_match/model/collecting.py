@@ -1,20 +1,13 @@
 """Residual streams of some layers of a model that is run no further than the last of them."""
 
 from collections.abc import Collection
-from typing import Any
 
-import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
-from sae_match.model.residual_stream import ResidualStream, hidden
-
-
-class _EnoughError(Exception):
-    """The last layer that is needed has been run."""
+from sae_match.model.residual_stream import ResidualStream
 
 
-@torch.no_grad()
 def residuals_after(
     stream: ResidualStream,
     input_ids: Int[Tensor, "batch seq"],
@@ -29,24 +22,4 @@ def residuals_after(
         attention_mask: True on tokens, false on padding.
         layers: Which layers.
     """
-    found: dict[int, Tensor] = {}
-    last = max(layers)
-
-    def keep(layer: int) -> Any:
-        def look(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            found[layer] = hidden(output).to(input_ids.device)
-            if layer == last:
-                raise _EnoughError
-
-        return look
-
-    handles = [stream.layers[layer].register_forward_hook(keep(layer)) for layer in layers]
-    try:
-        mask = None if attention_mask is None else attention_mask.long()
-        stream.anatomy.decoder(input_ids=input_ids, attention_mask=mask, use_cache=False)
-    except _EnoughError:
-        pass
-    finally:
-        for handle in handles:
-            handle.remove()
-    return found
+    return dict(stream.capture(input_ids, attention_mask, keep=layers, whole=False).values)

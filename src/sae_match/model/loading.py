@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from sae_match.errors import UserError
 from sae_match.hub import hub_errors
 from sae_match.model.description import refuse_beyond
-from sae_match.model.gguf import GGUFFile, is_gguf, reading_once
+from sae_match.model.gguf.file import GGUFFile, is_gguf, reading_once
 from sae_match.model.residual_stream import ResidualStream
 from sae_match.model.settings import DTYPE_NAMES, ModelSettings, refuse_unknown_dtype
 

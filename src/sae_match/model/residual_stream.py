@@ -1,17 +1,17 @@
 """Capture the residual stream around every decoder layer, and resume the model from any of them."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
-from sae_match.model.anatomy import Anatomy, Place
+from sae_match.model.anatomy import Anatomy
+from sae_match.model.hooks import hidden, hooks, reading, replacing
 from sae_match.saes.sites import Site
 
 #: Positions whose logits exist at one time: few enough to stay in a processor's cache, more on a GPU.
@@ -39,7 +39,7 @@ class CleanPass:
             a resumed pass is exact.
         values: The value of the site that was asked for, of each layer that was kept; the residuals if
             none was.
-        last: The residual stream after the last layer.
+        last: The residual stream after the last layer that was run.
     """
 
     embedded: Float[Tensor, "batch seq d"]
@@ -51,6 +51,10 @@ class CleanPass:
     def before(self, layer: int) -> Float[Tensor, "batch seq d"]:
         """The residual stream that a decoder layer reads."""
         return self.residuals[layer - 1] if layer else self.embedded
+
+
+class _EnoughError(Exception):
+    """The last layer that is needed has been run."""
 
 
 class ResidualStream(nn.Module):
@@ -118,6 +122,8 @@ class ResidualStream(nn.Module):
         attention_mask: Bool[Tensor, "batch seq"] | None = None,
         site: Site = "residual",
         keep: Collection[int] | None = None,
+        *,
+        whole: bool = True,
     ) -> CleanPass:
         """Run the decoder once and keep residual streams, and layers' values of a site.
 
@@ -126,6 +132,8 @@ class ResidualStream(nn.Module):
             attention_mask: True on tokens, false on padding.
             site: Which value.
             keep: Layers whose value is kept, and what is needed to resume from it; all by default.
+            whole: Whether all layers are run; otherwise none behind the last that is kept, and the model
+                cannot be resumed.
         """
         embedded: list[Tensor] = []
         residuals: dict[int, Tensor] = {}
@@ -133,7 +141,8 @@ class ResidualStream(nn.Module):
         values: dict[int, Tensor] = {}
         here = input_ids.device
         kept = range(self.n_layers) if keep is None else keep
-        held = _residuals_for(site, kept) | {self.n_layers - 1}
+        end = self.n_layers - 1 if whole else max(kept)
+        held = _residuals_for(site, kept) | {end}
 
         def look(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
             named = dict(kwargs)
@@ -144,10 +153,12 @@ class ResidualStream(nn.Module):
             if len(arguments) in held:
                 residuals[len(arguments)] = hidden(output).to(here)
             arguments.append(Arguments(positional, named))
+            if len(arguments) > end and not whole:
+                raise _EnoughError
 
-        with _hooks() as handles:
+        with hooks() as handles, suppress(_EnoughError):
             if site not in ("residual", "residual_before"):
-                handles += [_reading(self.anatomy.place(site, layer), values, layer, here) for layer in kept]
+                handles += [reading(self.anatomy.place(site, layer), values, layer, here) for layer in kept]
             handles += [layer.register_forward_hook(look, with_kwargs=True) for layer in self.layers]
             mask = None if attention_mask is None else attention_mask.long()
             self.anatomy.decoder(input_ids=input_ids, attention_mask=mask, use_cache=False)
@@ -155,7 +166,7 @@ class ResidualStream(nn.Module):
             values = {layer: residuals[layer] for layer in kept}
         elif site == "residual_before":
             values = {layer: residuals[layer - 1] if layer else embedded[0] for layer in kept}
-        return CleanPass(embedded[0], residuals, tuple(arguments), values, residuals[self.n_layers - 1])
+        return CleanPass(embedded[0], residuals, tuple(arguments), values, residuals[end])
 
     @torch.no_grad()
     def resume(
@@ -174,13 +185,15 @@ class ResidualStream(nn.Module):
                 follow one another, and run side by side.
             site: Which of the layer's values that is.
         """
+        if len(clean.arguments) < self.n_layers:
+            raise ValueError("a pass that was not whole cannot be resumed")
         repeat = _Repetition(len(clean.last), len(value) // len(clean.last))
         x = value
         if site == "residual_before":
             x = self._run(repeat.of(clean.arguments[layer]), layer, value)
         elif site != "residual":
-            with _hooks() as handles:
-                handles.append(_replacing(self.anatomy.place(site, layer), value))
+            with hooks() as handles:
+                handles.append(replacing(self.anatomy.place(site, layer), value))
                 x = self._run(repeat.of(clean.arguments[layer]), layer, repeat(clean.before(layer)))
         for following in range(layer + 1, self.n_layers):
             x = self._run(repeat.of(clean.arguments[following]), following, x)
@@ -254,40 +267,3 @@ class _Repetition:
         if id(given) not in self._made:
             self._made[id(given)] = torch.cat([given] * self.times)
         return self._made[id(given)]
-
-
-def hidden(output: Any) -> Tensor:
-    """The residual stream in what a decoder layer returns; some return other things beside it."""
-    return cast(Tensor, output if isinstance(output, Tensor) else output[0])
-
-
-def _with_hidden(output: Any, value: Tensor) -> Any:
-    """What a module returned, the value in the place of what `hidden` finds there."""
-    there = value.to(hidden(output).device)
-    return there if isinstance(output, Tensor) else (there, *output[1:])
-
-
-@contextmanager
-def _hooks() -> Iterator[list[RemovableHandle]]:
-    """Hooks that are gone afterwards, whatever happens."""
-    handles: list[RemovableHandle] = []
-    try:
-        yield handles
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _reading(place: Place, values: dict[int, Tensor], layer: int, device: torch.device) -> RemovableHandle:
-    def keep(value: Tensor) -> None:
-        values[layer] = value.to(device)
-
-    if place.is_input:
-        return place.module.register_forward_pre_hook(lambda _, inputs: keep(inputs[0]))
-    return place.module.register_forward_hook(lambda _module, _inputs, output: keep(hidden(output)))
-
-
-def _replacing(place: Place, value: Tensor) -> RemovableHandle:
-    if place.is_input:
-        return place.module.register_forward_pre_hook(lambda _, inputs: (value.to(inputs[0].device), *inputs[1:]))
-    return place.module.register_forward_hook(lambda _module, _inputs, output: _with_hidden(output, value))

@@ -39,7 +39,7 @@ def collect(
     device = stream.model.get_input_embeddings().weight.device
     for number, batch in enumerate(batches):
         here = batch.to(device)
-        clean = stream.capture(here.input_ids, here.attention_mask, site, keep=set(features))
+        clean = stream.capture(here.input_ids, here.attention_mask, site, keep=set(features), whole=False)
         for layer in features:
             f = open_sae(layer).encode(clean.values[layer][here.scored].float())
             active[layer] += (f > 0).sum(0).cpu()

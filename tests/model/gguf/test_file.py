@@ -23,14 +23,14 @@ from sae_match.errors import UserError
 from sae_match.model.anatomy import Anatomy
 from sae_match.model.description import describe_model
 from sae_match.model.fingerprint import fingerprint
-from sae_match.model.gguf import ARCHITECTURES, is_gguf
-from sae_match.model.gguf_description import describe_gguf
-from sae_match.model.gguf_header import DamagedError, read_header
+from sae_match.model.gguf.description import describe_gguf
+from sae_match.model.gguf.file import ARCHITECTURES, is_gguf
+from sae_match.model.gguf.header import DamagedError, read_header
 from sae_match.model.loading import load_model
 from sae_match.model.settings import ModelSettings
 from sae_match.text.batches import bos_id, token_ids
 from sae_match.text.documents import Document
-from tests.model.gguf_files import BOS, MODELS, random_model, write_gguf
+from tests.model.gguf.writing import BOS, MODELS, random_model, write_gguf
 
 IDS = torch.tensor([[1, 5, 9, 13, 17, 21, 40, 8, 9, 22]])
 
@@ -280,11 +280,11 @@ class Hub(BaseHTTPRequestHandler):
 
 SCRIPT = """
 from sae_match.errors import UserError
-from sae_match.model import gguf
-from sae_match.model.gguf_description import describe_gguf
+from sae_match.model.gguf import file
+from sae_match.model.gguf.description import describe_gguf
 from sae_match.model.loading import load_model
 from sae_match.model.settings import ModelSettings
-gguf._AT_A_TIME = 1024
+file._AT_A_TIME = 1024
 try:
     describe_gguf(ModelSettings("o/r/other.gguf"))
 except UserError as error:

@@ -6,7 +6,7 @@ import torch
 
 from sae_match.errors import UserError
 from sae_match.model.description import ModelDescription
-from sae_match.model.gguf import ARCHITECTURES, EMBEDDING, ENDING, HEADS_OUT, GGUFFile
+from sae_match.model.gguf.file import ARCHITECTURES, EMBEDDING, ENDING, HEADS_OUT, GGUFFile
 from sae_match.model.settings import ModelSettings, refuse_unknown_dtype
 from sae_match.saes.sites import Site
 

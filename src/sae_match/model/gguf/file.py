@@ -20,7 +20,7 @@ from huggingface_hub import (
 
 from sae_match.errors import UserError
 from sae_match.hub import hub_errors
-from sae_match.model.gguf_header import DamagedError, GGUFHeader, Readable, read_header
+from sae_match.model.gguf.header import DamagedError, GGUFHeader, Readable, read_header
 from sae_match.model.settings import ModelSettings
 
 #: What the file of such a model is called.

@@ -1,0 +1,1 @@
+"""Language models in GGUF files: one file with config, tokenizer and weights."""
