@@ -116,7 +116,9 @@ def _trained(stream: ResidualStream) -> tuple[Any, float]:
 def _random_models() -> dict[str, PreTrainedModel]:
     torch.manual_seed(0)
     vocabulary = 4096
-    gpt2 = GPT2Config(vocab_size=vocabulary, n_positions=256, n_embd=96, n_layer=4, n_head=4)
+    gpt2 = GPT2Config(
+        vocab_size=vocabulary, n_positions=256, n_embd=96, n_layer=4, n_head=4, eos_token_id=0, bos_token_id=0
+    )
     llama = LlamaConfig(
         vocab_size=vocabulary,
         hidden_size=160,

@@ -88,7 +88,7 @@ def test_fifths_of_cost_are_shown_cheapest_first():
     assert max(map(len, lines)) <= 80
     assert [line.split()[0] for line in lines[1:]] == ["1", "2", "3", "4", "5"]
     assert lines[1].split()[:6] == ["1", "(cheapest)", "0", "0", "6", "0"]
-    assert lines[-1].split()[:6] == ["5", "(dearest)", "6", "0", "0", "0"]
+    assert lines[-1].split()[:6] == ["5", "(costliest)", "6", "0", "0", "0"]
     assert cost_table([answer("random", 2, 3, (1, 1))]).row_count == 0
 
 

@@ -125,7 +125,7 @@ def cost_table(answers: Sequence[Answer]) -> Table:
     """One line a fifth of matched neighbours, the cheapest first: counts and mean score with its interval."""
     table = plain_table("fifth of cost", *_COUNTED)
     for number, found in by_cost(answers):
-        ends = {0: "1 (cheapest)", _QUANTILES - 1: f"{_QUANTILES} (dearest)"}
+        ends = {0: "1 (cheapest)", _QUANTILES - 1: f"{_QUANTILES} (costliest)"}
         table.add_row(ends.get(number, str(number + 1)), *_counted(found))
     return table
 

@@ -118,7 +118,7 @@ def test_costs_are_counted_once_a_pair_and_examples_are_the_ends(outcome):
     picture = only(pair_error, outcome)
     assert sum(row["pairs"] for row in picture.rows) == 1024
     examples = picture.more["examples"]
-    assert [row["end"] for row in examples] == ["cheapest"] * 5 + ["dearest"] * 5
+    assert [row["end"] for row in examples] == ["cheapest"] * 5 + ["costliest"] * 5
     costs = [row["cost"] for row in examples]
     assert costs == sorted(costs)
     matched = outcome.matchings[3, 4].matchings["matched"]

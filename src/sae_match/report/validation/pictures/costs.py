@@ -19,7 +19,7 @@ _LABEL = 34
 
 
 def pair_error(outcome: Outcome) -> Iterator[Picture]:
-    """Histogram of pair costs of the pair of layers in the middle, its cheapest and its dearest live pairs.
+    """Histogram of pair costs of the pair of layers in the middle, its cheapest and its costliest live pairs.
 
     None without the arm `matched`, or where no pair was active on both sides.
     """
@@ -62,7 +62,7 @@ def _draw_histogram(panel: Axes, pairs: pa.Table) -> tuple[np.ndarray, np.ndarra
 
 
 def _examples(outcome: Outcome, pair: Pair) -> list[dict[str, object]]:
-    """The cheapest and the dearest pairs of which both features were active, with what they fire on."""
+    """The cheapest and the costliest pairs of which both features were active, with what they fire on."""
     rows = [
         row
         for row in _pairs(outcome.tables[pair]).sort_by("cost").to_pylist()
@@ -79,7 +79,7 @@ def _examples(outcome: Outcome, pair: Pair) -> list[dict[str, object]]:
             "source_fires_on": _label(outcome, pair[0], row["source_feature"]),
             "target_fires_on": _label(outcome, pair[1], row["target_feature"]),
         }
-        for name, end in zip(("cheapest", "dearest"), ends, strict=True)
+        for name, end in zip(("cheapest", "costliest"), ends, strict=True)
         for row in end
     ]
 
@@ -96,7 +96,7 @@ def _label(outcome: Outcome, layer: int, feature: int) -> str:
 def _draw_examples(panel: Axes, examples: list[dict[str, object]]) -> None:
     panel.axis("off")
     lines = [""]
-    for end in ("cheapest", "dearest"):
+    for end in ("cheapest", "costliest"):
         lines.append(f"{end} pairs (cost; tokens shared)")
         for row in examples:
             if row["end"] == end:
