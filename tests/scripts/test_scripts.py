@@ -61,6 +61,13 @@ def test_a_whole_run_leaves_what_the_architecture_promises(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_run_shows_no_bars_of_the_libraries(tmp_path):
+    short = (*FAST, "evaluation.arms=[layer_drop]", "report.contexts=0", "logger=none")
+    done = run("validate.py", *short, f"cache_dir={tmp_path}/cache", folder=tmp_path, fresh=True)
+    assert done.stderr == ""
+
+
+@pytest.mark.slow
 def test_distances_are_composed_and_have_figures_of_their_own(tmp_path):
     arms = "evaluation.arms=[layer_drop,matched,composed]"
     overrides = (*FAST, "evaluation=spans", "evaluation.spans=[1,3]", arms, "logger=none", "hydra.run.dir=out")

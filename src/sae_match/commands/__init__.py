@@ -12,7 +12,7 @@ from typing import Any
 from sae_match.files import writable
 from sae_match.settings.benchmark import BenchmarkSettings
 from sae_match.settings.configs import config_folder
-from sae_match.settings.entry import entry_point
+from sae_match.settings.entry import entry_point, without_bars
 from sae_match.settings.judge import JudgeStudySettings
 from sae_match.settings.match import MatchSettings
 from sae_match.settings.processes import is_helper
@@ -74,7 +74,9 @@ def program(name: str, *, words: tuple[str, ...] = ()) -> Callable[[], None]:
         if not is_helper():
             write_provenance(writable(Path(settings.output_dir)))
         module = next((other for asked, other in one.instead.items() if getattr(settings, asked)), name)
-        _body(f"{__name__}.{module}").main(settings)
+        body = _body(f"{__name__}.{module}")
+        without_bars()
+        body.main(settings)
 
     return main
 

@@ -152,14 +152,17 @@ def _status(stop: SystemExit) -> str | int | None:
     return TERMINATED if stop.code is None else stop.code
 
 
+def without_bars() -> None:
+    """Have `transformers` show no bars of its own, where it is imported: importing it takes seconds."""
+    if "transformers" in sys.modules:
+        sys.modules["transformers"].utils.logging.disable_progress_bar()
+
+
 def _quieten() -> None:
     """Drop the notices that libraries print on every run and no user can act on."""
     if is_helper():
         # The first process says all that there is to say.
         logging.getLogger().setLevel(logging.WARNING)
-    # Only a program that has imported it hears from it, and importing it takes seconds.
-    if "transformers" in sys.modules:
-        sys.modules["transformers"].utils.logging.disable_progress_bar()
     warnings.filterwarnings("ignore", module=r"lightning\.pytorch.*")
     for name in ("lightning.pytorch.utilities.rank_zero", "httpx", "httpx2"):
         logging.getLogger(name).setLevel(logging.WARNING)
