@@ -8,7 +8,7 @@ from transformers import AutoTokenizer
 
 from sae_match import bundled
 from sae_match.errors import UserError
-from sae_match.model.loading import load_model, refuse_longer_text
+from sae_match.model.loading import load_model, model_errors, refuse_longer_text
 from sae_match.model.residual_stream import ResidualStream
 from sae_match.model.settings import ModelSettings
 from tests.model.architectures import random_model
@@ -93,3 +93,13 @@ def test_text_longer_than_the_models_positions_is_refused():
 def test_float16_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"model\.dtype must be one of float32, bfloat16, got 'float16'"):
         load_model(ModelSettings(str(tmp_path), dtype="float16"))
+
+
+def test_what_the_tokenizers_raise_is_a_line_and_a_fault_of_another_kind_is_not_hidden():
+    with (
+        pytest.raises(UserError, match=r"cannot load the model here \(model\.source\): no merge"),
+        model_errors("here"),
+    ):
+        raise Exception("no merge")
+    with pytest.raises(ZeroDivisionError), model_errors("here"):
+        raise ZeroDivisionError

@@ -21,9 +21,10 @@ from sae_match.evaluation.statistics.results import Results
 from sae_match.files import write_rows
 from sae_match.saes.collection import SAECollection
 
-# Dead features, share of one dimension in the variance, loss recovered, L0 of one side over the other's, L0 on text
-# over the one in the name: beyond these it is worth a word.
-_DEAD, _DIMENSION, _RECOVERED, _UNLIKE_SIDES, _UNLIKE_TEXT = 0.1, 0.2, 0.5, 1.5, 2.0
+#: Share of dead features, and share of one dimension in the variance, that are worth a word.
+MOST_DEAD, LARGEST_DIMENSION = 0.1, 0.2
+# So are loss recovered, L0 of one side over the other's, and L0 on text over the one in the name, beyond these.
+_RECOVERED, _UNLIKE_SIDES, _UNLIKE_TEXT = 0.5, 1.5, 2.0
 # Arms that are meant to be bad, or are the scale, or say what the layer changes: nothing can be done about these.
 _NOT_TO_BE_GOOD = (CLEAN, MEAN, IDENTITY, RANDOM, LAYER_DROP, RECONSTRUCT_SOURCE)
 # Pairs of layers that a line names.
@@ -161,7 +162,7 @@ def _weak_saes(results: Results) -> Iterator[Caution]:
 
 
 def _dead(dead: Mapping[int, float]) -> Iterator[Caution]:
-    found = [_Found(layer, "", share) for layer, share in dead.items() if share > _DEAD]
+    found = [_Found(layer, "", share) for layer, share in dead.items() if share > MOST_DEAD]
     if found:
         worst = max(found, key=lambda one: one.value)
         yield Caution(
@@ -175,7 +176,7 @@ def _dead(dead: Mapping[int, float]) -> Iterator[Caution]:
 
 
 def _one_dimension(shares: Mapping[tuple[int, str], float]) -> Iterator[Caution]:
-    found = [_Found(*place, share) for place, share in shares.items() if share > _DIMENSION]
+    found = [_Found(*place, share) for place, share in shares.items() if share > LARGEST_DIMENSION]
     if found:
         worst = max(found, key=lambda one: one.value)
         yield Caution(

@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 import transformers
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
@@ -21,6 +23,9 @@ from sae_match.model.settings import DTYPE_NAMES, ModelSettings, refuse_unknown_
 DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in DTYPE_NAMES}
 #: Where a user names the language model.
 SOURCE = "model.source"
+# What libraries raise over files that they cannot fetch, read or make sense of.
+_SENSELESS = (IndexError, TypeError, AttributeError)
+_OF_FILES = (OSError, ValueError, ImportError, RuntimeError, KeyError, SafetensorError, UnpicklingError, *_SENSELESS)
 # Token ids that every vocabulary has; few, because all that is asked is whether two ways agree.
 _PROBE = ((0, 1, 2, 3, 4),)
 
@@ -157,12 +162,15 @@ def model_errors(source: str, setting: str = SOURCE) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        # Whatever a damaged file makes a library trip over; tokenizers raise `Exception` itself.
+        # The library `tokenizers` raises `Exception` itself over a damaged file, and no narrower clause names that.
+        # Errors of any other kind pass.
+        if not isinstance(error, _OF_FILES) and type(error) is not Exception:
+            raise
         if (answer := _answer_of_the_hub(error)) is not None:
             with hub_errors(named):
                 raise answer from error
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        if isinstance(error, IndexError | TypeError | AttributeError):
+        if isinstance(error, _SENSELESS):
             reason = f"its files make no sense ({reason}); fetch it again"
         raise UserError(f"cannot load the model {named}: {reason}") from error
 

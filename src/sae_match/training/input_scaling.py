@@ -1,21 +1,23 @@
 """Inputs of an SAE, brought to a scale that is not one dimension's or one token's.
 
 In a real language model a few dimensions have most of the variance, the mean has most of the energy, and
-a few tokens have many times the norm of all others. Scaled by its plain root mean square, everything that
+a few tokens, left out of training by the same rule as out of some metrics, have many times the norm
+of all others. Scaled by its plain root mean square, everything that
 an SAE is to learn is then a hundredth of its input.
 """
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sae_match.errors import UserError
+from sae_match.evaluation.statistics.moments import Moments
+from sae_match.evaluation.statistics.norms import EXTREME
 
-#: A token of more than so many times the median norm is extreme, and left out of training. It is the rule
-#: of the library `dictionary_learning` (`max_activation_norm_multiple`).
-EXTREME = 10.0
 #: No dimension's standard deviation counts for more than so many times the median dimension's. Measured on
 #: SmolLM2, layer 15, 4,096 features, 400 steps: with 4, 2, 1 and every dimension at unit deviation, 0.957,
 #: 0.958, 0.944 and 0.931 of the loss is recovered, and 0.641, 0.667, 0.695, 0.698 of the variance by dimension.
@@ -23,7 +25,7 @@ _LARGEST_DEVIATION = 2.0
 #: A dimension whose deviation is a smaller share of the largest one's does not vary.
 _SMALLEST_DEVIATION = 1e-6
 #: Activations whose float32 copies exist at one time.
-_PART = 1 << 15
+_PART = 1 << 13
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,8 @@ class InputScaling:
         """
         norms = torch.cat([part.float().norm(dim=-1) for part in x.split(_PART)])
         longest = EXTREME * float(norms.median())
-        mean, variance = _moments(x, norms <= longest)
-        deviation = variance.sqrt()
+        found = _moments(x, norms <= longest)
+        deviation = (found.squared_deviation / found.count).sqrt()
         varying = deviation > _SMALLEST_DEVIATION * deviation.max()
         if not varying.any():
             raise UserError(
@@ -60,7 +62,7 @@ class InputScaling:
         largest = _LARGEST_DEVIATION * deviation[varying].median()
         shrunk = (largest / deviation).clamp(max=1)
         scale = (deviation * shrunk).square().sum().sqrt()
-        return cls(mean.float(), (shrunk / scale).float(), longest)
+        return cls(found.mean.float(), (shrunk / scale).float(), longest)
 
     @classmethod
     def blank(cls, d_in: int) -> "InputScaling":
@@ -74,15 +76,6 @@ def is_usual(x: Float[Tensor, "tokens d_in"], longest: float | Tensor) -> Bool[T
     return usual
 
 
-def _moments(x: Tensor, usual: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance of the usual tokens' activations, in float64 and on the CPU."""
-    # Sums about a point near the mean: a mean that has most of the energy would drown the variance.
-    about = x[usual.nonzero()[:_PART, 0]].float().mean(0)
-    total, squared = torch.zeros_like(about, dtype=torch.float64), torch.zeros_like(about, dtype=torch.float64)
-    for part, kept in zip(x.split(_PART), usual.split(_PART), strict=True):
-        apart = (part[kept].float() - about).double()
-        total += apart.sum(0)
-        squared += apart.square().sum(0)
-    count = int(usual.sum())
-    shift = total / count
-    return (about.double() + shift).cpu(), (squared / count - shift.square()).clamp_min(0).cpu()
+def _moments(x: Tensor, usual: Tensor) -> Moments:
+    parts = zip(x.split(_PART), usual.split(_PART), strict=True)
+    return reduce(add, (Moments.of(part[kept].double()) for part, kept in parts if kept.any()))

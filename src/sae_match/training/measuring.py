@@ -5,50 +5,24 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float
 from torch import Tensor
 
 from sae_match.errors import UserError
-from sae_match.evaluation.statistics.moments import Activity
+from sae_match.evaluation.statistics.moments import (
+    Activity,
+    Moments,
+    explained_variance,
+    explained_variance_by_dimension,
+)
+from sae_match.evaluation.statistics.norms import EXTREME
 from sae_match.model.residual_stream import ResidualStream
 from sae_match.saes.sae import SAE
 from sae_match.training.collecting.activations import refuse_not_finite, token_residuals
 from sae_match.training.collecting.text_stream import CropStream
-from sae_match.training.input_scaling import EXTREME
 
 #: Tokens whose feature values exist at one time.
 _PART = 4096
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Count, mean and squared deviations of vectors, dimension by dimension.
-
-    Two of them are joined about their common mean (Chan, Golub, LeVeque 1979).
-
-    Attributes:
-        count: Number of vectors.
-        mean: Their mean.
-        squared_deviation: Sum over vectors of squared distances to the mean.
-    """
-
-    count: int
-    mean: Float64[Tensor, " d_in"]
-    squared_deviation: Float64[Tensor, " d_in"]
-
-    @classmethod
-    def of(cls, vectors: Float[Tensor, "tokens d_in"]) -> "Spread":
-        """Of at least one vector, computed on its device and kept on the CPU."""
-        vectors = vectors.double()
-        mean = vectors.mean(0)
-        return cls(len(vectors), mean.cpu(), (vectors - mean).square().sum(0).cpu())
-
-    def __add__(self, other: "Spread") -> "Spread":
-        count = self.count + other.count
-        apart = other.mean - self.mean
-        between = apart.square() * (self.count * other.count / count)
-        mean = self.mean + apart * (other.count / count)
-        return Spread(count, mean, self.squared_deviation + other.squared_deviation + between)
 
 
 @dataclass(frozen=True)
@@ -60,13 +34,13 @@ class Fidelity:
         error: Reconstruction less that.
     """
 
-    vectors: Spread
-    error: Spread
+    vectors: Moments
+    error: Moments
 
     @classmethod
     def of(cls, vectors: Float[Tensor, "tokens d_in"], made: Float[Tensor, "tokens d_in"]) -> "Fidelity":
         """Of at least one vector and its reconstruction."""
-        return cls(Spread.of(vectors), Spread.of(made - vectors))
+        return cls(Moments.of(vectors.double()), Moments.of((made - vectors).double()))
 
     def __add__(self, other: "Fidelity") -> "Fidelity":
         return Fidelity(self.vectors + other.vectors, self.error + other.error)
@@ -74,13 +48,12 @@ class Fidelity:
     @property
     def explained_variance(self) -> float:
         """Share of the variance that the reconstruction has, summed over dimensions."""
-        return 1 - float(self.error.squared_deviation.sum() / self.vectors.squared_deviation.sum())
+        return explained_variance(self.vectors, self.error)
 
     @property
     def by_dimension(self) -> float:
         """The mean over dimensions that vary of each one's own explained variance."""
-        varies = self.vectors.squared_deviation > 0
-        return 1 - float((self.error.squared_deviation[varies] / self.vectors.squared_deviation[varies]).mean())
+        return explained_variance_by_dimension(self.vectors, self.error)
 
 
 @dataclass(frozen=True)

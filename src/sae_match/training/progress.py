@@ -51,7 +51,6 @@ class TrainingProgress(L.Callback):
         self.standing: dict[int, Standing] = {}
         self.live = Live(get_renderable=self._drawn, console=console, refresh_per_second=4)
         self._lines = NowAndThen()
-        self._said = ""
 
     @contextmanager
     def shown(self, wanted: bool = True) -> Iterator[None]:
@@ -66,11 +65,8 @@ class TrainingProgress(L.Callback):
         """Show how far other work than training is, and log it where there is no terminal."""
         over = done >= total
         self.bar.update(self.task, doing=what if over else f"{what}: {done / total:.0%}")
-        if self.console.is_terminal or not (over or self._lines.is_due()):
-            return
-        if what != self._said or not over:
+        if not self.console.is_terminal and (over or self._lines.is_due()):
             log.info("%s: %s of %s", what, f"{done:,}", f"{total:,}")
-        self._said = what if over else ""
 
     def on_train_start(self, trainer: L.Trainer, *_: object) -> None:
         """Begin where a checkpoint ended."""

@@ -7,6 +7,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from sae_match.evaluation.cautions import LARGEST_DIMENSION, MOST_DEAD
 from sae_match.training.finished import Finished
 from sae_match.training.sae_recipe import SAERecipe
 from sae_match.training.sae_settings import SAETrainingSettings, blocks_of, buffer_bytes, steps_of
@@ -15,8 +16,8 @@ from sae_match.training.saving import CHOICE
 _GIGABYTE = 10**9
 #: Float32 values of each parameter: itself, its gradient and Adam's two moments.
 _COPIES = 4
-# When to warn.
-_MOST_DEAD, _LEAST_EXPLAINED, _LARGEST_SHARE = 0.1, 0.4, 0.2
+# When to warn, besides what a validation warns of.
+_LEAST_EXPLAINED, _MOST_OFF = 0.4, 1.5
 
 
 def print_plan(console: Console, recipe: SAERecipe, device: torch.device) -> None:
@@ -81,10 +82,10 @@ def _plan(recipe: SAERecipe, device: torch.device) -> Iterator[tuple[str, str]]:
 
 def doubts(done: Finished, settings: SAETrainingSettings) -> Iterator[str]:
     """What should keep one from using SAEs as they are, a line for each kind."""
-    dead = [layer for layer, found in done.items() if found.dead > _MOST_DEAD * found.features]
+    dead = [layer for layer, found in done.items() if found.dead > MOST_DEAD * found.features]
     if dead:
         yield (
-            f"layers {_named(dead)}: more than {_MOST_DEAD:.0%} of the features are never active; train on more tokens "
+            f"layers {_named(dead)}: more than {MOST_DEAD:.0%} of the features are never active; train on more tokens "
             "(training.tokens, training.steps), or with fewer features (training.d_sae)"
         )
     poor = [layer for layer, found in done.items() if found.explained_variance_by_dimension_usual < _LEAST_EXPLAINED]
@@ -96,14 +97,14 @@ def doubts(done: Finished, settings: SAETrainingSettings) -> Iterator[str]:
     off = [
         layer
         for (layer, found), aim in zip(done.items(), settings.l0, strict=True)
-        if not aim / 1.5 <= found.l0 <= aim * 1.5
+        if not aim / _MOST_OFF <= found.l0 <= aim * _MOST_OFF
     ]
     if off:
         yield f"layers {_named(off)}: the L0 is far from the one that was aimed at; train longer (training.steps)"
-    owned = [layer for layer, found in done.items() if found.largest_dimension > _LARGEST_SHARE]
+    owned = [layer for layer, found in done.items() if found.largest_dimension > LARGEST_DIMENSION]
     if owned:
         yield (
-            f"layers {_named(owned)}: one dimension has more than {_LARGEST_SHARE:.0%} of the variance; look at the "
+            f"layers {_named(owned)}: one dimension has more than {LARGEST_DIMENSION:.0%} of the variance; look at the "
             "explained variance by dimension"
         )
 

@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 import torch
 
-from sae_match.evaluation.statistics.moments import Activity, Moments, explained_variance
+from sae_match.evaluation.statistics.moments import (
+    Activity,
+    Moments,
+    explained_variance,
+    explained_variance_by_dimension,
+)
 
 
 def moments_in_batches(values, sizes):
@@ -32,6 +37,8 @@ def test_explained_variance_follows_its_definition(x):
     parts = moments_in_batches(x, [200, 300]), moments_in_batches(x_hat - x, [200, 300])
     expected = 1 - (x_hat - x).var(0).sum() / x.var(0).sum()
     assert explained_variance(*parts) == pytest.approx(expected, rel=1e-9)
+    own = 1 - (x_hat - x).var(0) / x.var(0)
+    assert explained_variance_by_dimension(*parts) == pytest.approx(own.mean(), rel=1e-9)
 
 
 def test_a_constant_shift_explains_everything(x):

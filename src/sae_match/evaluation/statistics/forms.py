@@ -22,6 +22,8 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
+from sae_match.evaluation.statistics.streaming import Rows, by_document
+
 Form = Literal["by_dimension", "by_dimension_usual", "normed", "normed_usual"]
 
 #: In the order in which results have them.
@@ -35,8 +37,6 @@ FORM_COLUMNS = 2
 # A dimension varies if its variance is more than this share of its squared mean: far below what float32 can tell apart,
 # far above what rounding in float64 leaves. Scales come from plain squares, in which more is lost.
 _VARIES, _HAS_A_SCALE = 1e-20, 1e-9
-
-Rows = Float64[Tensor, " rows"]
 
 
 def forms_of(has_norm: bool) -> tuple[Form, ...]:
@@ -107,8 +107,8 @@ class FormSums:
             scale: What each dimension is multiplied by in the sums of replicates; by default one.
         """
         apart = vectors.double() - reference.to(vectors.device)
-        sums = apart.new_zeros(n_documents, apart.shape[1]).index_add_(0, document, apart)
-        squares = apart.new_zeros(n_documents, apart.shape[1]).index_add_(0, document, apart.square_())
+        sums = by_document(apart, document, n_documents)
+        squares = by_document(apart.square_(), document, n_documents)
         sums, squares = sums.cpu(), squares.cpu()
         scale = torch.ones_like(reference) if scale is None else scale
         columns = torch.stack([squares @ scale.square(), (sums * scale).square().sum(1)], 1)

@@ -16,30 +16,30 @@ class Moments:
     Attributes:
         count: Number of vectors.
         mean: Their mean.
-        squared_deviation: Sum over vectors and dimensions of squared distances to the mean.
+        squared_deviation: Sum over vectors of squared distances to the mean, by dimension.
     """
 
     count: int
     mean: Float64[Tensor, " d_in"]
-    squared_deviation: float
+    squared_deviation: Float64[Tensor, " d_in"]
 
     @classmethod
     def of(cls, vectors: Float64[Tensor, "tokens d_in"]) -> "Moments":
         """Moments of at least one vector, computed on its device and kept on the CPU."""
         mean = vectors.mean(0)
-        return cls(len(vectors), mean.cpu(), float((vectors - mean).square().sum()))
+        return cls(len(vectors), mean.cpu(), (vectors - mean).square().sum(0).cpu())
 
     def __add__(self, other: "Moments") -> "Moments":
         count = self.count + other.count
         apart = other.mean - self.mean
         mean = self.mean + apart * (other.count / count)
-        between = float(apart.square().sum()) * self.count * other.count / count
+        between = apart.square() * (self.count * other.count / count)
         return type(self)(count, mean, self.squared_deviation + other.squared_deviation + between)
 
     @property
     def variance(self) -> float:
         """Mean squared distance to the mean, summed over dimensions."""
-        return self.squared_deviation / self.count
+        return float(self.squared_deviation.sum()) / self.count
 
     @property
     def mean_square(self) -> float:
@@ -50,6 +50,12 @@ class Moments:
 def explained_variance(x: Moments, error: Moments) -> float:
     """`1 - Var(x_hat - x) / Var(x)`; `error` holds the moments of `x_hat - x`."""
     return 1 - error.variance / x.variance
+
+
+def explained_variance_by_dimension(x: Moments, error: Moments) -> float:
+    """The mean over dimensions that vary of each one's own explained variance; `error` as there."""
+    varies = x.squared_deviation > 0
+    return 1 - float((error.squared_deviation[varies] / x.squared_deviation[varies]).mean())
 
 
 @dataclass(frozen=True)

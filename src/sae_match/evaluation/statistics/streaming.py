@@ -18,6 +18,13 @@ SPREAD_COLUMNS = 4
 Rows = Float64[Tensor, " rows"]
 
 
+def by_document(
+    vectors: Float64[Tensor, "tokens d_in"], document: Int64[Tensor, " tokens"], n_documents: int
+) -> Float64[Tensor, "documents d_in"]:
+    """Sum of the vectors of each document of a batch, on their device."""
+    return vectors.new_zeros(n_documents, vectors.shape[1]).index_add_(0, document, vectors)
+
+
 @dataclass(frozen=True)
 class DocumentVectors:
     """Sums of vectors about a reference, a row for each document of a batch.
@@ -47,7 +54,7 @@ class DocumentVectors:
             reference: The mean of all vectors; a point near it makes intervals less exact, and nothing else.
         """
         apart = vectors.double() - reference.to(vectors.device)
-        sums = apart.new_zeros(n_documents, apart.shape[1]).index_add_(0, document, apart)
+        sums = by_document(apart, document, n_documents)
         squares = apart.new_zeros(n_documents).index_add_(0, document, apart.square().sum(1))
         sums, squares = sums.cpu(), squares.cpu()
         count = torch.bincount(document.cpu(), minlength=n_documents).double()

@@ -20,7 +20,8 @@ def shapes_in_safetensors(file: Path) -> Shapes:
     """
     try:
         with safe_open(file, framework="np") as opened:
-            return {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
+            names = opened.keys()
+            return {name: tuple(opened.get_slice(name).get_shape()) for name in names}
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(
             f"{file} is damaged or no safetensors file ({error}; an unfetched large-file pointer?); "
