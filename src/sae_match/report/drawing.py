@@ -24,7 +24,7 @@ ARM_STYLES: dict[str, tuple[str, str, str]] = {
     "linear_map_sae": (SKY, "P", "--"),
     "matched": (BLUE, "o", "-"),
     "matched_unfolded": (PURPLE, "^", "-"),
-    "swapped": (VERMILION, "h", "-"),
+    "swapped": (ORANGE, "h", "--"),
     "composed": (BLUE, "*", "--"),
     "coactivation": (GREEN, "d", "-"),
     "nearest": (PURPLE, "<", "--"),
