@@ -11,7 +11,7 @@ _GIGABYTE = 10**9
 _BYTES = 2
 # The rule for tokens, steps and rate, where they are not given. Measured on SmolLM2, layer 15, 4,096 features,
 # L0 38: 150 uses a feature give 0.67 of the variance by dimension; a rate of 8e-3 instead of 4e-3 costs 4 % of the
-# features. On random models of two shapes (`benchmark.py 'cases=[recipe]'`) 15 and 6 % are dead with it, 3 and 1 without.
+# features. On random models of two shapes (`benchmark.py 'cases=[recipe]'`) 15 and 6 % are dead with it, else 3 and 1.
 _PER_FEATURE, _USES, _FEWEST_STEPS = 150, 2, 1000
 _RATE, _HIGHEST_RATE = 8.0, 4e-3
 
