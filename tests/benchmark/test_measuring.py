@@ -60,8 +60,8 @@ def test_a_case_that_dies_is_named():
 
 def test_an_unknown_case_is_refused_with_what_there_is():
     with pytest.raises(UserError, match="no case 'c'; there are a, b"):
-        chosen({"a": dies, "b": dies}, ["a", "c"])
-    assert list(chosen({"a": dies, "b": dies}, [])) == ["a", "b"]
+        chosen({"a": dies, "b": dies}, {}, ["a", "c"])
+    assert list(chosen({"a": dies, "b": dies}, {}, [])) == ["a", "b"]
 
 
 def test_the_time_of_a_pass_grows_with_the_pairs():

@@ -8,6 +8,7 @@ import pytest
 from sae_match import bundled
 from sae_match.evaluation.cautions import cautions_after, cautions_before, named_l0s, save_cautions
 from sae_match.evaluation.check import check
+from sae_match.evaluation.settings import EvaluationSettings
 from sae_match.evaluation.statistics.results import Result, Results
 from sae_match.matching.settings import MatcherSettings
 from sae_match.model.settings import ModelSettings
@@ -144,7 +145,9 @@ def test_a_check_says_what_needs_no_run():
     layers = {1: {"width": "1k", "l0": 2}, 2: {"width": "1k", "l0": 4}}
     collection = SAECollection("gemma_scope", bundled.path("saes"), layers=layers)
     text = TextSettings({"code": SourceSettings("stdlib")}, documents=2, max_tokens=60, min_tokens=32, batch=2)
-    found = check(ModelSettings(bundled.path("model")), collection, MatcherSettings(), text, ["matched"])
+    found = check(
+        ModelSettings(bundled.path("model")), collection, MatcherSettings(), text, EvaluationSettings(["matched"])
+    )
     assert found.missing == []
     assert "differ by more than half by their names on 1→2" in dict(found.rows)["warning"]
 

@@ -17,6 +17,7 @@ from transformers import Gemma2Config, Gemma2ForCausalLM
 from sae_match import bundled
 from sae_match.evaluation.arm_names import ARMS
 from sae_match.evaluation.check import check
+from sae_match.evaluation.settings import EvaluationSettings
 from sae_match.matching.settings import MatcherSettings
 from sae_match.model.settings import ModelSettings
 from sae_match.saes.collection import SAECollection
@@ -27,6 +28,7 @@ from tests.evaluation.validating import collection_of, saved
 from tests.serving import serving
 
 SAE_BYTES = 302_131_416
+EVERYTHING, MATCHED_ALONE = EvaluationSettings(list(ARMS)), EvaluationSettings(["matched"])
 SHARD = 5_000_000_000
 COMMIT = "b" * 40
 GEMMA = Gemma2Config(
@@ -159,7 +161,7 @@ def test_nothing_but_metadata_is_downloaded(said):
 
 
 def test_a_run_that_has_everything_misses_nothing():
-    found = check(MODEL, collection_of(3, 4), MatcherSettings(), TEXT, ARMS)
+    found = check(MODEL, collection_of(3, 4), MatcherSettings(), TEXT, EVERYTHING)
     assert found.missing == []
     rows = dict(found.rows)
     assert "on this machine" in rows["model"]
@@ -170,19 +172,19 @@ def test_a_run_that_has_everything_misses_nothing():
 
 def test_an_arm_that_is_another_one_by_another_name_takes_nothing():
     arms = ["matched", "matched_unfolded", "random"]
-    found = check(MODEL, collection_of(3, 4), MatcherSettings(fold="none"), TEXT, arms)
+    found = check(MODEL, collection_of(3, 4), MatcherSettings(fold="none"), TEXT, EvaluationSettings(arms))
     assert dict(found.rows)["pairs"] == "1, 2 arms of them in all"
 
 
 def test_one_of_a_thing_is_not_several(tmp_path):
     (tmp_path / "a.txt").write_text("words")
     text = TextSettings({"mine": SourceSettings("text", path=str(tmp_path))}, documents=1)
-    rows = dict(check(MODEL, collection_of(3, 4), MatcherSettings(), text, ["matched"]).rows)
+    rows = dict(check(MODEL, collection_of(3, 4), MatcherSettings(), text, MATCHED_ALONE).rows)
     assert rows["text mine"].startswith(f"{tmp_path}: 1 file,")
     assert rows["pairs"] == "1, 1 arm of them in all"
     assert "(1 document of 256 tokens of each dataset)" in rows["tokens"]
     collection = SAECollection("gemma_scope", bundled.path("saes"), layers={3: {"width": "1k", "l0": 6}})
-    assert ": 1 layer, " in dict(check(MODEL, collection, MatcherSettings(), text, ["matched"]).rows)["SAEs"]
+    assert ": 1 layer, " in dict(check(MODEL, collection, MatcherSettings(), text, MATCHED_ALONE).rows)["SAEs"]
 
 
 @pytest.mark.parametrize(
@@ -195,7 +197,7 @@ def test_one_of_a_thing_is_not_several(tmp_path):
 )
 def test_each_thing_that_is_missing_has_its_line(changes, line):
     given = {"source": bundled.path("saes"), "layers": {layer: {"width": "1k", "l0": 6} for layer in (3,)}} | changes
-    found = check(MODEL, SAECollection("gemma_scope", **given), MatcherSettings(), TEXT, ARMS)
+    found = check(MODEL, SAECollection("gemma_scope", **given), MatcherSettings(), TEXT, EVERYTHING)
     assert any(entry.startswith(line) for entry in found.missing), found.missing
 
 
@@ -211,7 +213,7 @@ def unfit(tmp_path, make_sae):
         )
     collection = SAECollection("sae_lens", str(tmp_path), layers={layer: {"path": str(layer)} for layer in (0, 1)})
     text = TextSettings({"code": SourceSettings("stdlib")}, max_tokens=1_000_000)
-    return check(MODEL, collection, MatcherSettings(), text, ARMS)
+    return check(MODEL, collection, MatcherSettings(), text, EVERYTHING)
 
 
 def test_what_does_not_fit_the_model_is_named(unfit):
@@ -222,7 +224,7 @@ def test_what_does_not_fit_the_model_is_named(unfit):
 
 def test_files_too_small_to_tell_their_width_by_their_size_tell_it_by_their_header(tmp_path, make_sae):
     collection = saved({layer: make_sae(layer, d_in=64, d_sae=8) for layer in (0, 1)}, tmp_path)
-    found = check(MODEL, collection, MatcherSettings(), TEXT, ARMS)
+    found = check(MODEL, collection, MatcherSettings(), TEXT, EVERYTHING)
     assert found.missing == [f"SAE of layer {layer} reads width 64, the model's residual has 128" for layer in (0, 1)]
 
 
@@ -230,11 +232,17 @@ def test_a_tokenizer_that_says_it_has_no_bos_is_named(tmp_path):
     shutil.copytree(bundled.path("model"), tmp_path / "model")
     said = tmp_path / "model" / "tokenizer_config.json"
     said.write_text(json.dumps({**json.loads(said.read_text()), "bos_token": None}))
-    found = check(ModelSettings(str(tmp_path / "model")), collection_of(3), MatcherSettings(), TEXT, ARMS)
+    found = check(ModelSettings(str(tmp_path / "model")), collection_of(3), MatcherSettings(), TEXT, EVERYTHING)
     assert any(line.startswith("text: the tokenizer has no BOS token") for line in found.missing)
 
 
 def test_a_model_that_is_not_there_has_its_line():
     text = TextSettings({"mine": SourceSettings("text", path=str(Path("nowhere")))})
-    found = check(ModelSettings("/no/model"), SAECollection("gemma_scope", "/nowhere"), MatcherSettings(), text, ARMS)
+    found = check(
+        ModelSettings("/no/model"),
+        SAECollection("gemma_scope", "/nowhere"),
+        MatcherSettings(),
+        text,
+        EVERYTHING,
+    )
     assert [entry.split(":")[0] for entry in found.missing] == ["model", "pairs", "text mine"]

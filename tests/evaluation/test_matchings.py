@@ -152,6 +152,27 @@ def test_baselines_stay_folded_under_an_unfolded_matcher(make_sae):
     assert fold_of(MATCHED_UNFOLDED, MatcherSettings(), make_sae(0)) == "none"
 
 
+def test_values_are_carried_as_they_are_asked_to_be_and_matched_as_before(collection, tmp_path):
+    def found(carry):
+        one = matcher(collection, tmp_path, [MATCHED, MATCHED_UNFOLDED, "random"])
+        one.carry = carry
+        ((_, matchings),) = one.all_of([(0, 1)])
+        return matchings
+
+    usual, plain = found(None), found("none")
+    for arm in (MATCHED, MATCHED_UNFOLDED, "random"):
+        assert torch.equal(usual.matchings[arm].permutation, plain.matchings[arm].permutation)
+        assert torch.equal(plain.transports[arm].factor, torch.ones(10))
+    source, target = collection.open(0), collection.open(1)
+    partner = usual.matchings[MATCHED].permutation
+    assert torch.allclose(usual.transports[MATCHED].factor, target.threshold[partner] / source.threshold)
+    by_norm = found("decoder_norm").transports
+    norms = source.W_dec.norm(dim=1) / target.W_dec.norm(dim=1)[partner]
+    assert torch.allclose(by_norm[MATCHED].factor, norms)
+    # Unfolded is what it says, whatever is asked for.
+    assert torch.equal(by_norm[MATCHED_UNFOLDED].factor, torch.ones(10))
+
+
 def test_widths_that_differ_are_refused(make_sae, tmp_path):
     wrong = saved({0: make_sae(0), 1: make_sae(1, d_sae=12)}, tmp_path / "saes")
     with pytest.raises(UserError, match="layers 0 and 1: the source has 10 features and the target 12"):

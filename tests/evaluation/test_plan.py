@@ -78,6 +78,12 @@ def test_without_folding_the_unfolded_arm_is_matched_by_another_name(fold, arms,
     assert twins_among(arms, fold) == twins
 
 
+def test_what_is_carried_otherwise_is_no_twin():
+    arms = ["matched", "matched_unfolded"]
+    assert twins_among(arms, "none", "threshold") == {}
+    assert twins_among(arms, "none", "none") == {"matched_unfolded": "matched"}
+
+
 def test_without_pairs_there_is_the_clean_pass():
     plan = PassPlan(n_layers=4, pairs=[], arms=["matched"])
     assert (plan.layer_forwards, plan.heads) == (4, 1)

@@ -21,3 +21,9 @@ def test_seeds_have_a_range(seed):
 def test_defaults_are_possible():
     refuse_impossible(EvaluationSettings())
     refuse_impossible(EvaluationSettings(memory=0.5, seed=7))
+
+
+def test_another_way_to_carry_values_is_refused_by_the_name_of_its_setting():
+    refuse_impossible(EvaluationSettings(carry="decoder_norm"))
+    with pytest.raises(UserError, match=r"evaluation\.carry: unknown folding 'thresholds'; there are threshold, "):
+        EvaluationSettings(carry="thresholds")

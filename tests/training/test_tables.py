@@ -37,6 +37,7 @@ def outcome(**changes):
     given = {
         "l0": 7.25,
         "explained_variance": 0.8,
+        "explained_variance_usual": 0.8,
         "explained_variance_by_dimension": 0.7,
         "explained_variance_by_dimension_usual": 0.7,
         "explained_variance_normed": 0.75,
@@ -59,6 +60,15 @@ def test_the_results_name_files_and_the_next_commands(recipe, console):
     assert f"python scripts/match.py --config-dir {recipe.destination} sae=trained" in printed
     assert "W&B: offline" in printed
     assert "warning" not in printed
+
+
+def test_tokens_that_training_left_out_do_not_hide_what_an_sae_does_on_all_others(recipe, console):
+    spoilt = outcome(extreme=2, explained_variance=-0.5, explained_variance_by_dimension=-1.0)
+    print_results(console, recipe, {0: outcome(), 1: spoilt}, None)
+    rows = [line.split() for line in console.file.getvalue().splitlines()]
+    assert ["0", "7", "7.25", "0.800", "0.700", "0.750", "3", "0", "0.800"] in [row[:9] for row in rows]
+    assert ["1", "7", "7.25", "0.800", "0.700", "0.750", "3", "2", "-0.500"] in [row[:9] for row in rows]
+    assert "Tokens of extreme norm" in console.file.getvalue()
 
 
 @pytest.mark.parametrize(

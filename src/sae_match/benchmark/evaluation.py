@@ -6,7 +6,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import torch
 
 from sae_match import bundled
 from sae_match.benchmark import naive
-from sae_match.benchmark.measuring import Case, Figure, in_own_process, peak_gigabytes
+from sae_match.benchmark.measuring import Case, Figure, in_own_process, peak_gigabytes, wait_for
 from sae_match.bootstrap import bootstrap_weights
 from sae_match.errors import UserError
 from sae_match.evaluation.arm_names import (
@@ -67,11 +67,11 @@ def cases(validate: Sequence[str]) -> dict[str, Case]:
 def ladder() -> list[Figure]:
     """Numbers and time of the validation, beside a naive one and beside the bare work of its plan."""
     with tempfile.TemporaryDirectory() as folder:
-        module, data = _validated(Path(folder), _DOCUMENTS, EvaluationSettings())
+        module, data = validated(Path(folder), _DOCUMENTS, EvaluationSettings())
         plan, subject = module.plan(), module.subject
         with torch.inference_mode():
             seconds = min(_measured_again(module, data) for _ in range(2))
-            bare = _bare_seconds(subject, plan, data)
+            bare = bare_seconds(subject, plan, data)
             start = time.perf_counter()
             expected = _naively(module, data)
             naive_seconds = time.perf_counter() - start
@@ -90,14 +90,14 @@ def ladder() -> list[Figure]:
     ]
 
 
-def processes(validate: Sequence[str]) -> list[Figure]:
-    """Results of two processes beside those of one, with as many threads for each."""
+def processes(validate: Sequence[str], accelerator: str = "cpu") -> list[Figure]:
+    """Results of two processes beside those of one, with as many threads, or a device, for each."""
     text = [
         "text.documents=8",
         "text.batch=2",
         "evaluation.fitting_documents=8",
         "logger=none",
-        "trainer.accelerator=cpu",
+        f"trainer.accelerator={accelerator}",
     ]
     with tempfile.TemporaryDirectory() as folder:
         both = []
@@ -128,11 +128,21 @@ def documents() -> list[Figure]:
 def _peak(count: int) -> list[Figure]:
     settings = EvaluationSettings(arms=[MATCHED, LAYER_DROP])
     with tempfile.TemporaryDirectory() as folder:
-        _validated(Path(folder), count, settings)
+        validated(Path(folder), count, settings)
     return [Figure("", "peak memory", peak_gigabytes(), "GB")]
 
 
-def _validated(folder: Path, count: int, settings: EvaluationSettings) -> tuple[MatchValidation, TextData]:
+def validated(
+    folder: Path, count: int, settings: EvaluationSettings, accelerator: str = "cpu"
+) -> tuple[MatchValidation, TextData]:
+    """A validation of the bundled model with all pairs, after it has been run, and its text.
+
+    Args:
+        folder: Of the run.
+        count: Documents.
+        settings: What is measured.
+        accelerator: On what it runs.
+    """
     stream, tokenizer = load_model(ModelSettings(bundled.path("model")))
     where = bundled.path("saes")
     layers = {layer: gemma_scope.only_one(where, layer, 1024) for layer in range(stream.n_layers)}
@@ -145,7 +155,8 @@ def _validated(folder: Path, count: int, settings: EvaluationSettings) -> tuple[
         stream, collection, MatcherSettings(), settings, MatchingCache(folder / "m"), folder, fitting=fitting
     )
     trainer = L.Trainer(
-        accelerator="cpu",
+        accelerator=accelerator,
+        devices=1,
         logger=False,
         enable_progress_bar=False,
         enable_checkpointing=False,
@@ -165,28 +176,31 @@ def _measured_again(module: MatchValidation, data: TextData) -> float:
     return time.perf_counter() - start
 
 
-def _bare_seconds(subject: Subject, plan: PassPlan, data: TextData) -> float:
+def bare_seconds(subject: Subject, plan: PassPlan, data: TextData) -> float:
     """Seconds of the plan's layer-forwards, heads and SAE products, each measured by itself on a batch."""
-    stream, batch = subject.stream, data.batches[0]
-    clean = stream.capture(batch.input_ids, batch.attention_mask)
-    x = clean.last[batch.scored]
-    saes = [subject.open_sae(layer) for layer in range(stream.n_layers)]
-    f = saes[0].encode(x)
-    mask = batch.attention_mask.long()
-    layer = _seconds(lambda: stream.anatomy.decoder(input_ids=batch.input_ids, attention_mask=mask, use_cache=False))
-    head = _seconds(lambda: stream.next_token_losses(clean.last, batch.input_ids))
-    encode, decode = _seconds(lambda: x @ saes[0].W_enc), _seconds(lambda: f @ saes[0].W_dec)
-    products = len(saes) * encode + len(plan.runs()) * decode
+    stream, first = subject.stream, data.batches[0]
+    device = stream.model.device
+    ids, mask, scored = (part.to(device) for part in (first.input_ids, first.attention_mask.long(), first.scored))
+    clean = stream.capture(ids, mask.bool())
+    x = clean.last[scored].float()
+    layers = {layer for pair in plan.pairs for layer in pair}
+    sae = subject.open_sae(min(layers))
+    f = sae.encode(x)
+    seconds = partial(_seconds, device)
+    layer = seconds(lambda: stream.anatomy.decoder(input_ids=ids, attention_mask=mask, use_cache=False))
+    head = seconds(lambda: stream.next_token_losses(clean.last, ids))
+    encode, decode = seconds(lambda: x @ sae.W_enc), seconds(lambda: f @ sae.W_dec)
+    products = len(layers) * encode + len(plan.runs()) * decode
     return len(data.batches) * (plan.layer_forwards * layer / stream.n_layers + plan.heads * head + products)
 
 
-def _seconds(work: object, runs: int = 5) -> float:
-    if not callable(work):
-        raise TypeError("nothing to measure")
+def _seconds(device: torch.device, work: Callable[[], object], runs: int = 5) -> float:
     best = math.inf
     for _ in range(runs):
+        wait_for(device)
         start = time.perf_counter()
         work()
+        wait_for(device)
         best = min(best, time.perf_counter() - start)
     return best
 
@@ -226,13 +240,18 @@ def _arms(module: MatchValidation, pair: Pair) -> dict[str, naive.NaiveArm]:
 
 
 def _differences(results: Results, expected: Mapping[tuple[Pair, str], Mapping[str, float]]) -> Sequence[float]:
-    """Relative differences of every number; what is next to nothing, as the mean explains, is compared as it is."""
+    """Relative differences of every number."""
     apart = []
     for ((source, target), arm), numbers in expected.items():
         for metric, value in numbers.items():
             ours = results.value(source_layer=source, target_layer=target, arm=arm, metric=metric)
-            apart.append(abs(ours - value) / max(abs(ours), abs(value), _NOTHING))
+            apart.append(relative_difference(ours, value))
     return apart
+
+
+def relative_difference(one: float, other: float) -> float:
+    """Of two numbers; what is next to nothing, as the mean explains, is compared as it is."""
+    return abs(one - other) / max(abs(one), abs(other), _NOTHING)
 
 
 def _table(file: Path) -> list[float]:

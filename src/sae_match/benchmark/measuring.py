@@ -56,16 +56,29 @@ class Figure:
 Case = Callable[[], list[Figure]]
 
 
-def chosen(cases: Mapping[str, Case], names: Sequence[str]) -> dict[str, Case]:
+def chosen(
+    cases: Mapping[str, Case], groups: Mapping[str, Mapping[str, Case]], names: Sequence[str]
+) -> dict[str, Case]:
     """Some of the cases, or all where no name is given.
 
+    Args:
+        cases: By name.
+        groups: Further cases, which can be chosen together by the group's name too; an empty group is one whose
+            cases cannot run here.
+        names: Of what is wanted.
+
     Raises:
-        UserError: If there is no case of a name.
+        UserError: If there is no case of a name, or it cannot run here.
     """
+    known = {**cases, **{name: case for group in groups.values() for name, case in group.items()}}
+    found = {} if names else known
     for name in names:
-        if name not in cases:
-            raise UserError(f"there is no case {name!r}; there are {', '.join(cases)}")
-    return {name: cases[name] for name in names or cases}
+        if name in groups and not groups[name]:
+            raise UserError(f"the cases of {name!r} need a device that this machine does not have")
+        if name not in {*known, *groups}:
+            raise UserError(f"there is no case {name!r}; there are {', '.join([*known, *groups])}")
+        found |= groups[name] if name in groups else {name: known[name]}
+    return found
 
 
 def in_own_process(case: Case, environment: Mapping[str, str] | None = None) -> list[Figure]:
@@ -123,11 +136,11 @@ def float32_pass_seconds(n_source: int, n_target: int, width: int, device: torch
     costs = torch.addmm(column_squares, left, right.T, alpha=-2).add_(row_squares)
     blocks = n_source / rows * n_target / columns
     measured = min(_SAMPLED_BLOCKS, math.ceil(blocks))
-    _wait_for(device)
+    wait_for(device)
     start = time.perf_counter()
     for _ in range(measured):
         torch.addmm(column_squares, left, right.T, alpha=-2, out=costs).add_(row_squares)
-    _wait_for(device)
+    wait_for(device)
     return (time.perf_counter() - start) * blocks / measured
 
 
@@ -168,6 +181,7 @@ def _send_figures(case: Case, sender: Connection) -> None:
     sender.close()
 
 
-def _wait_for(device: torch.device) -> None:
+def wait_for(device: torch.device) -> None:
+    """Wait until a device has done all that it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

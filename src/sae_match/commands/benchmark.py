@@ -5,8 +5,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from sae_match.benchmark import evaluation, explorer, matching, training
+from sae_match.benchmark import evaluation, explorer, gpu, matching, training
 from sae_match.benchmark.measuring import Figure, chosen, in_own_process, machine, table, write_csv, write_markdown
+from sae_match.errors import UserError
 from sae_match.settings.benchmark import BenchmarkSettings
 
 
@@ -23,9 +24,16 @@ def main(settings: BenchmarkSettings) -> None:
         **explorer.cases(),
         **training.cases(),
     }
-    for name, case in chosen(known, settings.cases).items():
-        with console.status(name):
-            found = in_own_process(case)
+    on_gpu = gpu.cases(settings.seed, validate)
+    failed = []
+    for name, case in chosen(known, {gpu.GROUP: on_gpu}, settings.cases).items():
+        try:
+            with console.status(name):
+                found = in_own_process(case)
+        except UserError as error:
+            failed.append(name)
+            console.print(f"{name} failed: {error}", style="red", highlight=False, soft_wrap=True)
+            continue
         figures += found
         console.print(table(found), highlight=False)
         write_csv(figures, file)
@@ -33,3 +41,5 @@ def main(settings: BenchmarkSettings) -> None:
     write_csv(figures, file)
     write_markdown(figures, file.with_suffix(".md"))
     console.print(f"{file} and {file.with_suffix('.md').name} hold all of it", highlight=False, soft_wrap=True)
+    if failed:
+        raise UserError(f"of the cases, {', '.join(failed)} failed; the others' figures are in {file}")

@@ -2,7 +2,6 @@
 
 from rich.console import Console
 
-from sae_match.evaluation.arm_names import checked_arms
 from sae_match.evaluation.check import check, print_findings
 from sae_match.saes.collection import SAECollection
 from sae_match.settings.schema import ValidateSettings
@@ -14,8 +13,8 @@ def main(settings: ValidateSettings) -> None:
     Raises:
         SystemExit: With status 1 if something is missing.
     """
-    arms, saes = checked_arms(settings.evaluation.arms), SAECollection.of(settings.sae)
-    findings = check(settings.model, saes, settings.matcher, settings.text, arms, settings.evaluation.spans)
+    saes = SAECollection.of(settings.sae)
+    findings = check(settings.model, saes, settings.matcher, settings.text, settings.evaluation)
     print_findings(Console(), findings)
     if findings.missing:
         raise SystemExit(1)

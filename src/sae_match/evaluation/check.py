@@ -1,7 +1,7 @@
 """What a validation would need and take: only metadata is downloaded, and no model is run."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import cast
@@ -10,8 +10,10 @@ import torch
 from rich.console import Console
 
 from sae_match.errors import UserError
+from sae_match.evaluation.arm_names import checked_arms
 from sae_match.evaluation.cautions import cautions_before, named_l0s
 from sae_match.evaluation.plan import Pair, PassPlan, pairs_at, residual_bytes, twins_among
+from sae_match.evaluation.settings import EvaluationSettings
 from sae_match.hub import UnansweredError
 from sae_match.matching.planning import GIGABYTE, Solver, free_memory, planned
 from sae_match.matching.settings import MatcherSettings
@@ -58,8 +60,7 @@ def check(
     saes: SAECollection,
     matcher: MatcherSettings,
     text: TextSettings,
-    arms: Sequence[str],
-    spans: Sequence[int] = (1,),
+    evaluation: EvaluationSettings,
 ) -> Findings:
     """Resolve model, SAEs and text, and say what the run would take on this machine."""
     findings, described = Findings(), None
@@ -81,7 +82,7 @@ def check(
         findings.rows.append(("SAEs", f"{saes.source}: {_several(len(found), 'layer')}, {total}{_to_download(absent)}"))
     pairs: list[Pair] = []
     with findings.about("pairs"):
-        pairs = [pair for pair in pairs_at(saes, spans) if set(pair) <= found.keys()]
+        pairs = [pair for pair in pairs_at(saes, evaluation.spans) if set(pair) <= found.keys()]
     findings.rows += [("warning", f"{one.says} {one.do}") for one in cautions_before(named_l0s(saes), pairs)]
     for name, source in text.datasets.items():
         with findings.about(f"text {name}") as say:
@@ -93,7 +94,8 @@ def check(
     if described is not None and found:
         _judge_fit(findings, described, saes, found)
         with findings.about("plan"):
-            twins = twins_among(arms, matcher.fold)
+            arms = checked_arms(evaluation.arms)
+            twins = twins_among(arms, matcher.fold, evaluation.carry)
             measured = [arm for arm in arms if arm not in twins]
             plan = PassPlan(described.n_layers, pairs, measured, reruns_target=saes.site != "residual")
             findings.rows += _costs(described, found, saes, matcher, text, plan)

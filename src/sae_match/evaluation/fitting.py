@@ -5,13 +5,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float64
 from scipy.sparse import csr_array
 from torch import Tensor
 
 from sae_match.errors import UserError
 
 Pair = tuple[int, int]
+
+# Share of the largest variance below which a direction counts as one without variance.
+_NO_VARIANCE = 1e-10
 
 
 @dataclass(frozen=True)
@@ -65,12 +68,10 @@ class LeastSquares:
         x_mean, y_mean = self._x_sum / self.count, self._y_sum / self.count
         covariance = self._squares / self.count - torch.outer(x_mean, x_mean)
         cross = self._products / self.count - torch.outer(x_mean, y_mean)
-        # On the CPU, where a solver exists that stands dimensions without variance.
-        weight = torch.linalg.lstsq(covariance.cpu(), cross.cpu(), rcond=1e-10, driver="gelsd").solution
+        weight = _least_squares(covariance, cross)
         x_mean, y_mean = x_mean + self._x_centre.double(), y_mean + self._y_centre.double()
-        bias = y_mean.cpu() - x_mean.cpu() @ weight
-        like = self._x_centre
-        return LinearMap(weight.to(like.device, like.dtype), bias.to(like.device, like.dtype))
+        bias = y_mean - x_mean @ weight
+        return LinearMap(weight.to(self._x_centre.dtype), bias.to(self._x_centre.dtype))
 
 
 class MeanVector:
@@ -95,6 +96,17 @@ class MeanVector:
         if self._sum is None or not self.count:
             raise UserError("a mean needs at least one token of fitting text; raise evaluation.fitting_documents")
         return (self._sum / self.count).float()
+
+
+def _least_squares(
+    covariance: Float64[Tensor, "d_in d_in"], cross: Float64[Tensor, "d_in d_out"]
+) -> Float64[Tensor, "d_in d_out"]:
+    """Weights of the least squared error, zero along directions without variance, found where the sums are."""
+    variances, directions = torch.linalg.eigh(covariance)
+    kept = variances > _NO_VARIANCE * variances[-1].clamp_min(0)
+    directions = directions[:, kept]
+    weight: Tensor = directions @ ((directions.T @ cross) / variances[kept, None])
+    return weight
 
 
 def refuse_too_few(tokens: int, d_in: int) -> None:

@@ -83,6 +83,7 @@ class PairMatcher:
         seed: Of the arm `random`.
         watch: Told where solutions stand.
         device: Where nearest features are looked for; a solution has its own setting.
+        carry: What values are rescaled by on their way, if not by what they are matched by.
     """
 
     def __init__(
@@ -94,9 +95,10 @@ class PairMatcher:
         seed: int,
         watch: PairWatch,
         device: torch.device | str = "cpu",
+        carry: str | None = None,
     ) -> None:
         self.collection, self.settings, self.cache = collection, settings, cache
-        self.arms, self.seed, self.watch, self.device = arms, seed, watch, device
+        self.arms, self.seed, self.watch, self.device, self.carry = arms, seed, watch, device, carry
         self._open: dict[int, SAE] = {}
         self._neighbours: dict[int, Matching] = {}
 
@@ -141,7 +143,7 @@ class PairMatcher:
         matchings = {arm: self._matching(pair, arm) for arm in wanted}
         source, target = self.opened(pair)
         transports = {
-            arm: Transport.between(source, target, matching, fold_of(arm, self.settings, source))
+            arm: Transport.between(source, target, matching, carried_by(arm, self.settings, source, self.carry))
             for arm, matching in matchings.items()
         }
         found = PairMatchings(matchings, transports)
@@ -197,12 +199,17 @@ class PairMatcher:
 
 
 def fold_of(arm: str, settings: MatcherSettings, source: SAE) -> Fold:
-    """What values are rescaled by under an arm; the baselines stay folded whatever the matcher."""
+    """What an arm's features are matched by; the baselines stay folded whatever the matcher."""
     if arm == MATCHED_UNFOLDED:
         return "none"
     if arm in (IDENTITY, RANDOM, NEAREST, COACTIVATION) and settings.fold == "none":
         return natural_fold(source)
     return cast(Fold, settings.fold)
+
+
+def carried_by(arm: str, settings: MatcherSettings, source: SAE, carry: str | None) -> Fold:
+    """What values are rescaled by under an arm, if they are to be carried otherwise than matched."""
+    return fold_of(arm, settings, source) if carry is None or arm == MATCHED_UNFOLDED else cast(Fold, carry)
 
 
 def evidence(matching: Matching | None) -> str:

@@ -7,6 +7,7 @@ from sae_match.errors import UserError
 from sae_match.evaluation.arm_names import COMPOSED, MATCHED, MATCHED_UNFOLDED, OF_TARGET_ALONE
 from sae_match.evaluation.settings import refuse_impossible_spans
 from sae_match.model.description import ModelDescription
+from sae_match.model.sizes import ModelSizes
 from sae_match.saes.collection import SAECollection
 
 Pair = tuple[int, int]
@@ -35,12 +36,13 @@ def arms_of(pair: Pair, arms: Sequence[str]) -> list[str]:
     return [arm for arm in arms if arm != COMPOSED or pair[1] - pair[0] > 1]
 
 
-def twins_among(arms: Sequence[str], fold: str) -> dict[str, str]:
+def twins_among(arms: Sequence[str], fold: str, carry: str | None = None) -> dict[str, str]:
     """Arms that stand in by the same vectors as another one, with that one: they are measured once.
 
-    A matcher that does not fold matches and carries under `matched` as it does under `matched_unfolded`.
+    A matcher that does not fold matches and carries under `matched` as it does under `matched_unfolded`, unless values
+    are to be carried otherwise.
     """
-    alike = fold == "none" and {MATCHED, MATCHED_UNFOLDED} <= set(arms)
+    alike = fold == "none" and carry in (None, "none") and {MATCHED, MATCHED_UNFOLDED} <= set(arms)
     return {MATCHED_UNFOLDED: MATCHED} if alike else {}
 
 
@@ -107,7 +109,7 @@ class PassPlan:
         """Runs of the head."""
         return 1 + len(self.runs())
 
-    def floating_point_operations(self, model: ModelDescription, features: Mapping[int, int], tokens: int) -> float:
+    def floating_point_operations(self, model: ModelSizes, features: Mapping[int, int], tokens: int) -> float:
         """Multiplications and additions of the matrix products for so many tokens.
 
         Args:

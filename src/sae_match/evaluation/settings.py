@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from sae_match.errors import UserError
 from sae_match.evaluation.arm_names import ARMS, FITTED_ARMS, checked_arms
+from sae_match.saes.settings import refuse_unknown_fold
 
 
 @dataclass
@@ -17,6 +18,9 @@ class EvaluationSettings:
         spans: Distances between source and target layer; 1 for neighbours.
         fitting_documents: Documents of each dataset for the arms that are fitted; none of them is
             evaluated.
+        carry: What values are rescaled by on their way from source to target: `threshold` (the ratio of thresholds),
+            `decoder_norm` (the inverse ratio of decoder rows' norms) or `none`; by default what the matcher folds by.
+            `matched_unfolded` never rescales.
         seed: Of the arm `random` and of the bootstrap.
         memory: Gigabytes for open SAEs and residuals; by default what is free. What does not fit is
             read, or computed, again.
@@ -25,6 +29,7 @@ class EvaluationSettings:
     arms: list[str] = field(default_factory=lambda: [*ARMS, "quantile_0.1", "quantile_0.5", "quantile_0.7"])
     spans: list[int] = field(default_factory=lambda: [1])
     fitting_documents: int = 64
+    carry: str | None = None
     seed: int = 0
     memory: float | None = None
 
@@ -42,6 +47,8 @@ def refuse_impossible(settings: EvaluationSettings) -> None:
     refuse_impossible_spans(settings.spans)
     if set(arms) & set(FITTED_ARMS) and settings.fitting_documents < 1:
         raise UserError(f"evaluation.fitting_documents must be at least 1, got {settings.fitting_documents}")
+    if settings.carry is not None:
+        refuse_unknown_fold(settings.carry, "evaluation.carry")
     if settings.memory is not None and not 0 < settings.memory < math.inf:
         raise UserError(f"evaluation.memory must be a positive number of gigabytes, got {settings.memory}")
     if not 0 <= settings.seed < 2**62:

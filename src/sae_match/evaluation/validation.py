@@ -19,7 +19,7 @@ from sae_match.errors import UserError
 from sae_match.evaluation.arm_names import COACTIVATION, FITTED_ARMS, LINEAR_MAP, LINEAR_MAP_SAE, MATCHED, checked_arms
 from sae_match.evaluation.fitting import refuse_common_documents, refuse_too_few
 from sae_match.evaluation.fitting_pass import fit
-from sae_match.evaluation.matchings import PairMatcher, PairMatchings, evidence, fold_of
+from sae_match.evaluation.matchings import PairMatcher, PairMatchings, carried_by, evidence
 from sae_match.evaluation.measuring import Subject, measure_batch
 from sae_match.evaluation.plan import Pair, PassPlan, in_memory, pairs_at, refuse_broken_chains, twins_among
 from sae_match.evaluation.resuming import Unfinished
@@ -98,7 +98,7 @@ class MatchValidation(L.LightningModule):
         self.cache, self.folder, self.watch_pair, self.watch, self.fitting = cache, folder, watch_pair, watch, fitting
         refuse_impossible(settings)
         self.arms, self.site = checked_arms(settings.arms), checked_site(collection.site)
-        self.twins = twins_among(self.arms, matcher.fold)
+        self.twins = twins_among(self.arms, matcher.fold, settings.carry)
         self.measured = [arm for arm in self.arms if arm not in self.twins]
         self.pairs = pairs_at(collection, settings.spans)
         refuse_broken_chains(collection, self.pairs, self.arms)
@@ -144,6 +144,7 @@ class MatchValidation(L.LightningModule):
             self.settings.seed,
             self.watch_pair,
             self.trainer.strategy.root_device,
+            self.settings.carry,
         )
         for pair, found in matcher.all_of(self.pairs, self.global_rank, self.trainer.world_size):
             self._look_at(pair, matcher)
@@ -213,7 +214,9 @@ class MatchValidation(L.LightningModule):
         fitted = fit(self.subject, self.pairs, fitting.batches, self.device, self.watch)
         for pair, matching in fitted.coactivation.items():
             source, target = (self.open_sae(layer) for layer in pair)
-            carried = Transport.between(source, target, matching, fold_of(COACTIVATION, self.matcher, source))
+            carried = Transport.between(
+                source, target, matching, carried_by(COACTIVATION, self.matcher, source, self.settings.carry)
+            )
             self.matchings[pair] = self.matchings[pair].joined(COACTIVATION, matching, carried)
         self.subject = replace(self.subject, linear=fitted.linear, means=fitted.means)
 

@@ -6,7 +6,7 @@ It takes seconds to import; `headers` knows the usual models without it.
 from contextlib import suppress
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from sae_match.errors import UserError
 from sae_match.model.anatomy import Anatomy
@@ -27,7 +27,16 @@ def sizes_by_class(settings: ModelSettings) -> ModelSizes:
             model = AutoModelForCausalLM.from_config(config)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read the config of {settings.source}: {str(error).strip().splitlines()[0]}") from error
-    anatomy, text = Anatomy.of(model), config.get_text_config()
+    return sizes_of(model)
+
+
+def sizes_of(model: PreTrainedModel) -> ModelSizes:
+    """Sizes of a model that is there.
+
+    Raises:
+        UserError: If it is built in a way that is not supported.
+    """
+    anatomy, text = Anatomy.of(model), model.config.get_text_config()
     return ModelSizes(
         architecture=type(model).__name__,
         n_layers=len(anatomy.layers),

@@ -118,11 +118,16 @@ def refuse_unknown_format(name: str) -> None:
         raise UserError(f"unknown SAE format {name!r}; there are {', '.join(FORMATS)}")
 
 
-def refuse_unknown_fold(fold: str) -> None:
+def refuse_unknown_fold(fold: str, setting: str = "") -> None:
     """Refuse a folding that there is not.
+
+    Args:
+        fold: Its name.
+        setting: Where a user has named it, if it is not plain.
 
     Raises:
         UserError: If it is one.
     """
     if fold not in FOLDS:
-        raise UserError(f"unknown folding {fold!r}; there are {', '.join(FOLDS)}")
+        of = f"{setting}: " if setting else ""
+        raise UserError(f"{of}unknown folding {fold!r}; there are {', '.join(FOLDS)}")

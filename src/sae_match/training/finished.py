@@ -20,9 +20,10 @@ class Outcome:
 
     Attributes:
         l0: Mean number of active features on a token.
-        explained_variance: Share of the variance, summed over dimensions.
-        explained_variance_by_dimension: Mean of each dimension's own.
-        explained_variance_by_dimension_usual: The same without tokens of extreme norm.
+        explained_variance: Share of the variance, summed over dimensions, of all tokens.
+        explained_variance_usual: The same without tokens of extreme norm.
+        explained_variance_by_dimension: Mean of each dimension's own, of all tokens.
+        explained_variance_by_dimension_usual: That too without them.
         explained_variance_normed: As the next block reads residuals, behind its norm; none where it has none.
         largest_dimension: Share of the variance that one dimension has.
         dead: Features that were never active.
@@ -34,6 +35,7 @@ class Outcome:
 
     l0: float
     explained_variance: float
+    explained_variance_usual: float
     explained_variance_by_dimension: float
     explained_variance_by_dimension_usual: float
     explained_variance_normed: float | None
@@ -57,6 +59,7 @@ def note_finished(
         layer: Outcome(
             l0=one.l0,
             explained_variance=one.explained_variance,
+            explained_variance_usual=one.explained_variance_usual,
             explained_variance_by_dimension=one.explained_variance_by_dimension,
             explained_variance_by_dimension_usual=one.explained_variance_by_dimension_usual,
             explained_variance_normed=None if one.normed is None else one.explained_variance_normed,

@@ -120,6 +120,11 @@ class Measured:
         return self.residual.explained_variance
 
     @property
+    def explained_variance_usual(self) -> float:
+        """Of tokens of usual norm, summed over dimensions."""
+        return self.usual.explained_variance
+
+    @property
     def explained_variance_by_dimension(self) -> float:
         """Of all tokens, the mean over dimensions."""
         return self.residual.by_dimension
@@ -221,7 +226,7 @@ def no_text(text: CropStream) -> str:
 
 def by_name(measured: Mapping[int, Measured]) -> dict[str, float]:
     """What was measured, as loggers take it."""
-    explained = ("", "_by_dimension", "_by_dimension_usual", "_normed")
+    explained = ("", "_usual", "_by_dimension", "_by_dimension_usual", "_normed")
     names = ("l0", *(f"explained_variance{form}" for form in explained), "dead", "extreme")
     return {
         f"held_out/{name}/{layer}": float(getattr(found, name)) for layer, found in measured.items() for name in names

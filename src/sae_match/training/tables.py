@@ -30,17 +30,16 @@ def print_plan(console: Console, recipe: SAERecipe, device: torch.device) -> Non
 def print_results(console: Console, recipe: SAERecipe, done: Finished, wandb: str | None) -> None:
     """What each SAE does on held-out text, where its file is, how it is used, and what is wrong with it."""
     destination = recipe.destination
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("layer", "L0 aimed at", "L0", "explained variance", "by dimension", "normed", "dead", "file"):
-        table.add_column(heading, justify="left" if heading == "file" else "right", overflow="fold")
-    for (layer, found), aim in zip(done.items(), recipe.settings.l0, strict=True):
-        normed = "-" if found.explained_variance_normed is None else f"{found.explained_variance_normed:.3f}"
-        explained = (f"{found.explained_variance:.3f}", f"{found.explained_variance_by_dimension:.3f}", normed)
-        numbers = (f"{aim:g}", f"{found.l0:.2f}", *explained, str(found.dead))
-        table.add_row(str(layer), *numbers, str(PurePosixPath(found.file).parent))
     tokens = next(iter(done.values())).tokens
     console.print(f"\nOn {tokens:,} held-out tokens", style="italic", highlight=False)
-    console.print(table)
+    console.print(_table(done, recipe.settings))
+    if any(found.extreme for found in done.values()):
+        console.print(
+            "Tokens of extreme norm, whose like training leaves out, count in L0, normed, dead and the last number",
+            style="italic",
+            highlight=False,
+            soft_wrap=True,
+        )
     for line in doubts(done, recipe.settings):
         console.print(f"[yellow]warning[/yellow] {line}", highlight=False, soft_wrap=True)
     console.print(f"\n[bold]Files[/bold] in {destination}", highlight=False, soft_wrap=True)
@@ -54,6 +53,21 @@ def print_results(console: Console, recipe: SAERecipe, done: Finished, wandb: st
     console.print("  with the same text=… as here, if it was not the default", highlight=False, soft_wrap=True)
     if wandb is not None:
         console.print(f"  W&B: {wandb}", highlight=False, soft_wrap=True)
+
+
+def _table(done: Finished, settings: SAETrainingSettings) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    further = ("extreme tokens", "with them") if any(found.extreme for found in done.values()) else ()
+    headings = ("layer", "L0 aimed at", "L0", "explained variance", "by dimension", "normed", "dead", *further, "file")
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading == "file" else "right", overflow="fold")
+    for (layer, found), aim in zip(done.items(), settings.l0, strict=True):
+        normed = "-" if found.explained_variance_normed is None else f"{found.explained_variance_normed:.3f}"
+        usual = (f"{found.explained_variance_usual:.3f}", f"{found.explained_variance_by_dimension_usual:.3f}", normed)
+        numbers = (f"{aim:g}", f"{found.l0:.2f}", *usual, str(found.dead))
+        whole = (str(found.extreme), f"{found.explained_variance:.3f}") if further else ()
+        table.add_row(str(layer), *numbers, *whole, str(PurePosixPath(found.file).parent))
+    return table
 
 
 def _plan(recipe: SAERecipe, device: torch.device) -> Iterator[tuple[str, str]]:
