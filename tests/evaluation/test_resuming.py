@@ -1,12 +1,45 @@
 import logging
+from dataclasses import fields, replace
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from sae_match.evaluation.resuming import Unfinished
+from sae_match.evaluation.resuming import SumsIdentity, Unfinished
 
 SUMS = torch.randn(1000, dtype=torch.float64)
+
+
+IDENTITY = SumsIdentity(
+    settings={"arms": ["matched"], "seed": 0},
+    site="residual",
+    precision=["32-true", "False ieee ieee"],
+    device="cpu",
+    matcher={"fold": "threshold"},
+    saes={3: "abc", 4: "def"},
+    model="0123",
+    share=[0, 1],
+    text="some",
+    fitting="other",
+)
+OTHERS = {
+    "settings": {"arms": ["matched"], "seed": 1},
+    "site": "mlp_out",
+    "precision": ["64-true", "False ieee ieee"],
+    "device": "cuda",
+    "matcher": {"fold": "none"},
+    "saes": {3: "abc", 4: "xyz"},
+    "model": "4567",
+    "share": [1, 2],
+    "text": "another",
+    "fitting": "",
+}
+
+
+@pytest.mark.parametrize("part", [field.name for field in fields(SumsIdentity)])
+def test_sums_of_a_run_that_differs_in_anything_are_kept_elsewhere(tmp_path, part):
+    assert replace(IDENTITY).file(tmp_path) == IDENTITY.file(tmp_path)
+    assert replace(IDENTITY, **{part: OTHERS[part]}).file(tmp_path) != IDENTITY.file(tmp_path)
 
 
 @pytest.fixture

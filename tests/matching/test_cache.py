@@ -81,6 +81,50 @@ def test_what_is_found_again_is_what_was_found(make_sae, tmp_path, settings):
     assert first.provenance.items() <= again.provenance.items()
 
 
+def unproven(matching):
+    """The same with a bound that proves little."""
+    return replace(matching, lower_bound=0.5 * matching.cost, evidence=replace(matching.evidence, proven=False))
+
+
+def test_what_was_not_proven_is_found_again_for_nobody(make_sae, tmp_path, monkeypatch):
+    monkeypatch.setattr(cache_module, "match", lambda *given, **settings: unproven(match(*given, **settings)))
+    cache = MatchingCache(tmp_path)
+    assert cache.match(make_sae(0), make_sae(1), MatcherSettings(solver="sparse")).gap == pytest.approx(0.5)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(cache_module, "match", match)
+    assert cache.match(make_sae(0), make_sae(1), MatcherSettings(solver="dense")).gap <= 1e-6
+
+
+@pytest.mark.parametrize("proven", [None, False])
+def test_a_file_that_does_not_prove_what_is_asked_for_is_not_served(make_sae, tmp_path, solved, caplog, proven):
+    cache, settings = MatchingCache(tmp_path), MatcherSettings()
+    found = cache.match(make_sae(0), make_sae(1), settings)
+    (file,) = tmp_path.iterdir()
+    kept = unproven(found)
+    replace(kept, evidence=replace(kept.evidence, proven=proven)).save(file)
+    assert cache.match(make_sae(0), make_sae(1), settings).gap <= 1e-6
+    assert len(solved) == 2
+    assert "is proven to 5.0e-01 only, not to 1.0e-06; matching again" in caplog.text
+
+
+def test_what_float64_cannot_tell_apart_counts_as_proven(make_sae, tmp_path, solved):
+    source = make_sae(0)
+    nearly = replace(source, b_enc=source.b_enc * (1 + 1e-7))
+    for _ in range(2):
+        assert MatchingCache(tmp_path).match(source, nearly, MatcherSettings(tolerance=0.0)).evidence.proven
+    assert len(solved) == 1
+
+
+def test_an_sae_that_is_edited_in_place_is_another_one(make_sae, tmp_path, solved):
+    cache, source, target = MatchingCache(tmp_path), make_sae(0), make_sae(1)
+    before = cache.match(source, target, MatcherSettings())
+    target.W_dec.numpy()[:] = target.W_dec.flip(0).numpy()
+    target.W_enc[:] = target.W_enc.flip(1)
+    after = cache.match(source, target, MatcherSettings())
+    assert len(solved) == 2
+    assert before.provenance["target"] != after.provenance["target"]
+
+
 def test_nothing_but_the_matching_is_left(make_sae, tmp_path):
     MatchingCache(tmp_path).match(make_sae(0), make_sae(1), MatcherSettings(solver="sparse"))
     assert [file.suffix for file in tmp_path.iterdir()] == [".safetensors"]

@@ -25,6 +25,16 @@ def test_a_path_that_ends_stays_ended():
     assert feature_paths([first, second]).tolist() == [[0, 1, 0], [1, -1, -1], [2, 0, -1]]
 
 
+def test_what_is_not_one_to_one_can_be_composed_on_either_side():
+    shared, single = Matching(torch.tensor([0, 0, 2]), torch.zeros(3).double(), one_to_one=False), matching(2, 0, 1)
+    for first, second, expected in ((shared, single, [2, 2, 1]), (single, shared, [2, 0, 0])):
+        found = compose(first, second)
+        assert found.permutation.tolist() == expected
+        assert not found.one_to_one
+    assert compose(single, single).one_to_one
+    assert feature_paths([shared, single]).tolist() == [[0, 0, 2], [1, 0, 2], [2, 2, 1]]
+
+
 def test_composition_is_associative_and_has_the_identity():
     generator = torch.Generator().manual_seed(0)
     a, b, c = (matching(*torch.randperm(20, generator=generator).tolist()) for _ in range(3))

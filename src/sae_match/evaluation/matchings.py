@@ -54,8 +54,8 @@ class PairMatchings:
     matchings: dict[str, Matching]
     transports: dict[str, Transport]
     cheap: dict[str, Bool[Tensor, " n_source"]] = field(default_factory=dict)
-    encoder_cosine: Float[Tensor, " n_source"] = field(default_factory=lambda: torch.empty(0))
-    decoder_cosine: Float[Tensor, " n_source"] = field(default_factory=lambda: torch.empty(0))
+    encoder_cosine: Float[Tensor, " n_source"] = field(default_factory=lambda: torch.empty(0, dtype=torch.float32))
+    decoder_cosine: Float[Tensor, " n_source"] = field(default_factory=lambda: torch.empty(0, dtype=torch.float32))
 
     def to(self, device: torch.device) -> "PairMatchings":
         """The same with everything that a batch needs on another device."""

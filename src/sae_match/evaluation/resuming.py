@@ -1,9 +1,12 @@
 """What a validation that was killed goes on from: its sums after the last finished batch."""
 
+import hashlib
+import json
 import logging
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -17,8 +20,44 @@ from sae_match.files import remove_leftovers, written_whole
 
 log = logging.getLogger(__name__)
 
+# Of the sums; those of another one are not gone on from.
+_FORMAT = 3
 _SUMS, _FINISHED = "sums", "finished"
 _TIMES_WRITING = 10.0
+
+
+@dataclass(frozen=True)
+class SumsIdentity:
+    """All that the sums of a validation follow from: runs that differ in any of it do not go on from each other.
+
+    Attributes:
+        settings: What is measured, without what does not change it.
+        site: Where the SAEs read.
+        precision: Of the trainer and of matrix products.
+        device: Type of the device.
+        matcher: What the matchings follow from.
+        saes: Content hash of each layer's SAE.
+        model: The model's `fingerprint`.
+        share: Number of the process, and how many there are.
+        text: Content hash of the text that is measured.
+        fitting: The same of the fitting text, where some is needed.
+    """
+
+    settings: Mapping[str, object]
+    site: str
+    precision: Sequence[str]
+    device: str
+    matcher: Mapping[str, object]
+    saes: Mapping[int, str]
+    model: str
+    share: Sequence[int]
+    text: str
+    fitting: str
+
+    def file(self, folder: Path) -> Path:
+        """Where the sums are kept below a folder."""
+        told = json.dumps({"format": _FORMAT, **asdict(self)}, sort_keys=True)
+        return folder / f"{hashlib.sha256(told.encode()).hexdigest()}.safetensors"
 
 
 @dataclass
@@ -66,7 +105,7 @@ class Unfinished:
         start = time.perf_counter()
         try:
             with written_whole(self.file) as temporary:
-                save_file({_SUMS: sums, _FINISHED: torch.tensor(sorted(finished))}, temporary)
+                save_file({_SUMS: sums, _FINISHED: torch.tensor(sorted(finished), dtype=torch.int64)}, temporary)
         except (UserError, SafetensorError) as error:
             log.warning("%s; if this run is killed, it begins anew", error)
             self.file = None

@@ -1,7 +1,5 @@
 """`MatchValidation`: match the SAEs of pairs of layers, then see on text how much survives."""
 
-import hashlib
-import json
 import logging
 import time
 from collections.abc import Callable, Sequence, Sized
@@ -22,7 +20,7 @@ from sae_match.evaluation.fitting_pass import fit
 from sae_match.evaluation.matchings import PairMatcher, PairMatchings, carried_by, evidence
 from sae_match.evaluation.measuring import Subject, measure_batch
 from sae_match.evaluation.plan import Pair, PassPlan, in_memory, pairs_at, refuse_broken_chains, twins_among
-from sae_match.evaluation.resuming import Unfinished
+from sae_match.evaluation.resuming import SumsIdentity, Unfinished
 from sae_match.evaluation.settings import EvaluationSettings, refuse_impossible
 from sae_match.evaluation.statistics.forms import forms_of
 from sae_match.evaluation.statistics.measures import results_of, spans_of
@@ -41,11 +39,10 @@ from sae_match.saes.collection import SAECollection
 from sae_match.saes.shelf import SAEShelf
 from sae_match.saes.sites import checked_site
 from sae_match.text.batches import TextData, TokenBatch
+from sae_match.torch_state import cpu_by_default, products
 
 log = logging.getLogger(__name__)
 
-# Of the sums of a run that was killed; another one does not go on from them.
-_FORMAT = 2
 # Shares of the free memory: SAEs that stay open, and residuals of a batch.
 _SHARE_OF_SAES, _SHARE_OF_RESIDUALS = 0.5, 0.2
 
@@ -134,6 +131,7 @@ class MatchValidation(L.LightningModule):
         reruns, groups = self.site != "residual", getattr(self, "_groups", ())
         return PassPlan(self.stream.n_layers, self.pairs, self.measured, reruns, max(1, len(groups)))
 
+    @cpu_by_default()
     def setup(self, stage: str) -> None:
         """Match every pair; no text and no language model is needed for it."""
         matcher = PairMatcher(
@@ -153,6 +151,7 @@ class MatchValidation(L.LightningModule):
             if MATCHED in found.matchings and self.trainer.is_global_zero:
                 save_matching(found.matchings[MATCHED], self.folder, pair, self.collection)
 
+    @cpu_by_default()
     @torch.no_grad()
     def on_validation_start(self) -> None:
         """Fit what is fitted, and start from empty sums, or from those of a run that was killed."""
@@ -174,6 +173,7 @@ class MatchValidation(L.LightningModule):
             self.tally.fill(sums)
             log.info("going on after %d batches that an earlier run has finished", len(self._finished))
 
+    @cpu_by_default()
     def validation_step(self, batch: TokenBatch, batch_idx: int) -> None:
         """Measure every pair and arm on a batch of documents of one dataset."""
         if batch_idx in self._finished:
@@ -198,6 +198,7 @@ class MatchValidation(L.LightningModule):
             self._unfinished.keep(self.tally.flat(), self._finished)
             self._kept_at = time.perf_counter()
 
+    @cpu_by_default()
     def on_validation_epoch_end(self) -> None:
         """Add up what the processes have found; what an interrupted run would go on from is not needed any more."""
         if self.trainer.world_size > 1:
@@ -258,23 +259,21 @@ class MatchValidation(L.LightningModule):
             log.info("residuals of %d layers do not fit at one time: %d clean passes", len(self.layers), len(groups))
         return groups
 
-    def _unfinished_file(self, data: TextData) -> Path | None:
+    def _unfinished_file(self, data: TextData) -> Path:
         """Where an interrupted run is kept: named by all that its sums follow from."""
-        told = {
-            "format": _FORMAT,
-            "settings": {**asdict(self.settings), "arms": self.arms, "memory": None},
-            "site": self.site,
-            "precision": str(self.trainer.precision),
-            "device": self.device.type,
-            "matcher": self.matcher.identity(),
-            "saes": self._hashes,
-            "model": fingerprint(self.stream),
-            "share": [self.global_rank, self.trainer.world_size],
-            "text": data.content_hash(),
-            "fitting": self.fitting.content_hash() if self.fitting and self.needs_fitting else "",
-        }
-        name = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
-        return self.cache.folder.parent / "validations" / f"{name}.safetensors"
+        identity = SumsIdentity(
+            settings={**asdict(self.settings), "arms": self.arms, "memory": None},
+            site=self.site,
+            precision=[str(self.trainer.precision), products()],
+            device=self.device.type,
+            matcher=self.matcher.identity(),
+            saes=self._hashes,
+            model=fingerprint(self.stream),
+            share=[self.global_rank, self.trainer.world_size],
+            text=data.content_hash(),
+            fitting=self.fitting.content_hash() if self.fitting and self.needs_fitting else "",
+        )
+        return identity.file(self.cache.folder.parent / "validations")
 
     def _refuse_unfit(self, fitting: TextData | None) -> None:
         """Check, before anything is matched, what would stop the validation later."""

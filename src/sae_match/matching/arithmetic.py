@@ -59,7 +59,7 @@ def round_rows(
     """
     moved = torch.zeros_like(factor)
     if _is_compiled(part) and out.dtype == torch.bfloat16:
-        row, bits = torch.empty(part.shape[1]), out.view(torch.int16)
+        row, bits = torch.empty(part.shape[1], dtype=torch.float32), out.view(torch.int16)
         vector_kernels.round_rows(
             part.numpy(),
             factor.numpy(),

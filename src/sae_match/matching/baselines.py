@@ -25,13 +25,16 @@ from sae_match.matching.result import Matching
 from sae_match.matching.tuning import TUNING
 from sae_match.saes.folding import Fold
 from sae_match.saes.sae import SAE
+from sae_match.torch_state import plain_torch
 
 
+@plain_torch()
 def identity(source: SAE) -> Matching:
     """Feature `i` is feature `i`: the paper's "vanilla"."""
     return _without_cost(torch.arange(source.d_sae), "identity")
 
 
+@plain_torch()
 def random(source: SAE, *, seed: int) -> Matching:
     """A permutation drawn uniformly."""
     generator = torch.Generator().manual_seed(seed)
@@ -52,6 +55,7 @@ def rotated(sae: SAE, seed: int) -> SAE:
     return replace(sae, W_enc=rotation.T @ sae.W_enc, W_dec=sae.W_dec @ rotation, b_dec=sae.b_dec @ rotation)
 
 
+@plain_torch()
 def nearest(
     source: SAE,
     target: SAE,

@@ -54,7 +54,7 @@ class MatchingCache:
             {"format_version": FORMAT_VERSION, "settings": settings.identity(), **ends}, sort_keys=True
         )
         file = self.folder / f"{hashlib.sha256(identity.encode()).hexdigest()}.safetensors"
-        found = _found(file, ends, source.d_sae)
+        found = _found(file, ends, source.d_sae, settings.tolerance)
         if found is not None:
             return found
         try:
@@ -64,26 +64,35 @@ class MatchingCache:
             return match(source, target, **asdict(settings), watch=watch)
         with _alone(file.with_suffix(".lock")):
             # Another process may have found it while this one waited.
-            found = _found(file, ends, source.d_sae) if file.is_file() else None
+            found = _found(file, ends, source.d_sae, settings.tolerance) if file.is_file() else None
             if found is None:
                 checkpoint = file.with_suffix(".unfinished")
                 found = match(source, target, **asdict(settings), watch=watch, checkpoint=checkpoint)
-                _keep(found, file)
+                # What could not be proven another solver, or another memory budget, may prove.
+                if _is_proven(found, settings.tolerance):
+                    _keep(found, file)
         return found
 
 
-def _found(file: Path, ends: dict[str, str], features: int) -> Matching | None:
+def _found(file: Path, ends: dict[str, str], features: int, tolerance: float) -> Matching | None:
     if not file.is_file():
         return None
     try:
         matching = Matching.load(file)
         if not ends.items() <= matching.provenance.items() or len(matching.permutation) != features:
             raise UserError(f"{file} is not a matching of these SAEs")
+        if not _is_proven(matching, tolerance):
+            raise UserError(f"{file} is proven to {matching.gap:.1e} only, not to {tolerance:.1e}")
     except UserError as error:
         log.warning("%s; matching again", error)
         return None
     log.debug("found in the cache: %s", file.name)
     return matching
+
+
+def _is_proven(matching: Matching, tolerance: float) -> bool:
+    said = matching.evidence is not None and matching.evidence.proven
+    return bool(said) or matching.gap <= tolerance
 
 
 def _keep(matching: Matching, file: Path) -> None:

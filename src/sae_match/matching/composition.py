@@ -16,13 +16,15 @@ from sae_match.matching.pair_costs import pair_costs
 from sae_match.matching.result import Matching
 from sae_match.saes.folding import Fold
 from sae_match.saes.sae import SAE
+from sae_match.torch_state import plain_torch
 
 
+@plain_torch()
 def compose(first: Matching, second: Matching) -> Matching:
     """`second` after `first`: where the partner of a partner is.
 
-    A feature that either matching leaves alone has no partner. Costs of the composed pairs are not
-    known without the SAEs, so `pair_cost` is nan, and nothing is proven about them.
+    A feature that either matching leaves alone has no partner. If either is not one-to-one, the result is not. Costs of
+    the composed pairs are not known without the SAEs, so `pair_cost` is nan, and nothing is proven about them.
 
     Raises:
         UserError: If `first` leads to features that `second` does not have.
@@ -34,16 +36,18 @@ def compose(first: Matching, second: Matching) -> Matching:
         )
     if {"target"} <= first.provenance.keys() and {"source"} <= second.provenance.keys():
         _refuse_other_sae(first, second)
-    unmatched = torch.full((1,), -1)
+    unmatched = torch.full((1,), -1, dtype=torch.int64)
     permutation = torch.cat([second.permutation, unmatched])[first.permutation]
     ends = dict((*_end(first, "source"), *_end(second, "target")))
     return Matching(
         permutation,
         torch.full((len(permutation),), torch.nan, dtype=torch.float64),
         provenance={"solver": "composition", **ends},
+        one_to_one=first.one_to_one and second.one_to_one,
     )
 
 
+@plain_torch()
 def feature_paths(matchings: Sequence[Matching]) -> Int64[Tensor, "d_sae layers"]:
     """Where every feature of the first layer goes, layer by layer, -1 from where its path ends on.
 
@@ -127,6 +131,7 @@ def compare(composed: Matching, direct: Matching) -> Agreement:
     return Agreement(equal / features, _ratio(*costs), features)
 
 
+@plain_torch()
 def priced(matching: Matching, source: SAE, target: SAE, settings: MatcherSettings) -> Matching:
     """Any matching of two SAEs with the costs that its pairs have under the settings.
 

@@ -15,6 +15,7 @@ from sae_match.matching.settings import TERMS, Metric, Term, refuse_unknown_metr
 from sae_match.matching.tuning import TUNING
 from sae_match.saes.folding import Fold, folding_scale
 from sae_match.saes.sae import SAE
+from sae_match.torch_state import exact_product
 
 __all__ = ["TERMS", "UNIT", "FeatureVectors", "Metric", "Term", "feature_vectors", "term_weights"]
 
@@ -113,7 +114,8 @@ class FeatureVectors:
 
     def rough_mean(self) -> Float64[Tensor, " width"]:
         """Mean vector to the precision of the parts, which is quick to have."""
-        sums = [factor.to(part.dtype) @ part for part, factor in zip(self.parts, self.factors, strict=True)]
+        both = zip(self.parts, self.factors, strict=True)
+        sums = [exact_product(factor.to(part.dtype)[None], part.T)[0] for part, factor in both]
         return torch.cat([total.double() for total in sums]).div(len(self))
 
     def _refuse_not_finite(self, rows: slice) -> None:

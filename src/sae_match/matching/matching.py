@@ -23,10 +23,12 @@ from sae_match.matching.settings import MatcherSettings, refuse_impossible_bound
 from sae_match.matching.solving import Watch, solve
 from sae_match.saes.folding import Fold
 from sae_match.saes.sae import SAE
+from sae_match.torch_state import plain_torch, refuse_coarse_products
 
 __all__ = ["MatcherSettings", "Matching", "match"]
 
 
+@plain_torch()
 def match(
     source: SAE,
     target: SAE,
@@ -103,6 +105,8 @@ def match(
         "metric": metric,
         "rejection_cost": str(rejection_cost),
     }
+    if where.type == "cuda":
+        refuse_coarse_products(where)
     prepared = time.perf_counter()
     # Hashing leaves the processor's other cores and the interpreter to the solution.
     with ThreadPoolExecutor(1) as aside:

@@ -34,6 +34,8 @@ class Evidence:
         pairs_priced: Pairs looked at in them; a pass over all counts each once.
         seconds: Of the wall clock, interrupted runs that were resumed included.
         peak_memory: Most bytes that were resident in this process until the end of the solution.
+        proven: Whether cost and bound are within the tolerance that was asked for, or as close as float64 tells costs
+            apart; none in files of versions that did not say so.
     """
 
     solver: str
@@ -42,6 +44,7 @@ class Evidence:
     pairs_priced: int
     seconds: float
     peak_memory: int
+    proven: bool | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)

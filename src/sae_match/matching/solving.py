@@ -120,7 +120,8 @@ def solve(
             _save(solution, checkpoint, before + time.perf_counter() - start, problem)
         solution = rounds.next(solution, partial(_report, watch, solution))
         log.debug("round %d: objective %.9g, bound %.9g", solution.rounds, solution.objective, solution.lower_bound)
-    if not _good_enough(solution, rounds, tolerance):
+    proven = _good_enough(solution, rounds, tolerance)
+    if not proven:
         log.warning("after %d rounds the gap is %.1e, not %.1e", solution.rounds, solution.gap, tolerance)
     elif solution.gap > tolerance and solution.objective > rounds.resolution(solution):
         log.warning("the gap is %.1e: costs this small beside the vectors are not told apart in float64", solution.gap)
@@ -133,7 +134,7 @@ def solve(
         objective=solution.objective,
         lower_bound=solution.lower_bound,
         evidence=Evidence(
-            plan.solver, plan.reason, solution.rounds, solution.pairs_priced, seconds, _peak_memory(rows)
+            plan.solver, plan.reason, solution.rounds, solution.pairs_priced, seconds, _peak_memory(rows), proven
         ),
     )
 

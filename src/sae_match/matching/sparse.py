@@ -8,9 +8,6 @@ precision yields reduced costs at once, and its sign bits say which pairs lie be
 precision errs; by how much at most is proven, and the threshold is raised by it.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32, Float64, Int64
@@ -22,6 +19,7 @@ from sae_match.matching.cost import UNIT, FeatureVectors
 from sae_match.matching.planning import EXTRA_ENTRIES, padded
 from sae_match.matching.pricing import CrowdedError, Hits, Progress, group_size
 from sae_match.matching.tuning import TUNING, Tuning
+from sae_match.torch_state import exact_product
 
 # Of a number split into three, products of the leading parts; what is left out is below rounding.
 _SPLIT_PRODUCTS = ((0, 0), (0, 1), (1, 0), (1, 1), (0, 2), (2, 0))
@@ -78,8 +76,7 @@ class SparsePricer:
         shift, margin = self._set_duals(u, v, 0.0)
         generator = torch.Generator().manual_seed(0)
         sample = torch.randperm(self.n_source, generator=generator)[: self._tuning.sampled_rows].to(self._x.device)
-        with _full_precision():
-            reduced = (self._x[sample] @ self._y.T)[:, : self.n_target].flatten()
+        reduced = exact_product(self._x[sample], self._y)[:, : self.n_target].flatten()
         rank = min(max(1, round(pairs * len(sample))), len(reduced))
         reduced = reduced if reduced.dtype == torch.float64 else reduced.float()
         return float(reduced.kthvalue(rank).values) + shift, margin
@@ -138,8 +135,7 @@ class SparsePricer:
         if len(self._product) < len(x) * len(y):
             self._product = torch.empty(len(x) * len(y), dtype=self.precision, device=x.device)
         below = self._product[: len(x) * len(y)].view(len(x), len(y))
-        with _full_precision():
-            torch.mm(x, y.T, out=below)
+        exact_product(x, y, out=below)
         if any(best):
             # What stands for no column is nobody's best.
             below[:, n_columns:] = torch.inf
@@ -272,17 +268,3 @@ def _repeated_to_alignment(index: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, 
 
 def _index(array: np.ndarray, like: Tensor) -> Tensor:
     return torch.from_numpy(array).to(like.device)
-
-
-@contextmanager
-def _full_precision() -> Iterator[None]:
-    """Matrix products whose sums are no coarser than their dtype says, whatever the program has set."""
-    precision = torch.get_float32_matmul_precision()
-    reduced = torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction
-    torch.set_float32_matmul_precision("highest")
-    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(precision)
-        torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = reduced

@@ -8,7 +8,8 @@ import numba
 from sae_match.matching.kernels import Array
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+# Without `contract`, which rounds one of the two products and not the other: equal rows would not be at distance zero.
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc"})
 def add_distances(
     x: Array, x_factor: Array, y: Array, y_factor: Array, rows: Array, columns: Array, distances: Array
 ) -> None:

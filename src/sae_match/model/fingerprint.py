@@ -1,19 +1,21 @@
 """A short name of a loaded model, by its weights."""
 
-import hashlib
+from xxhash import xxh3_128
 
+from sae_match.hashing import hashed_parts
 from sae_match.model.residual_stream import ResidualStream
-
-#: Entries of each parameter that a model is told from another by.
-_SAMPLE = 64
 
 
 def fingerprint(stream: ResidualStream) -> str:
-    """A short name that models with other weights do not share: a hash of some entries of each parameter."""
-    digest = hashlib.sha256(stream.model.config.to_json_string().encode())
+    """A short name that models which differ in a single weight do not share: a hash of config and parameters.
+
+    A parameter that is kept on disk for want of memory has no values here; its name and shape count.
+    """
+    digest = xxh3_128(stream.model.config.to_json_string().encode())
     for name, parameter in stream.model.named_parameters():
-        digest.update(f"{name} {tuple(parameter.shape)} {parameter.dtype}".encode())
-        # A parameter that is kept on disk for want of memory has no values here.
-        if not parameter.is_meta:
-            digest.update(str(parameter.detach().flatten()[:_SAMPLE].float().tolist()).encode())
+        if parameter.is_meta:
+            digest.update(f"{name} {tuple(parameter.shape)} {parameter.dtype}".encode())
+        else:
+            for part in hashed_parts(name, parameter):
+                digest.update(part)
     return digest.hexdigest()[:16]

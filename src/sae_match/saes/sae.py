@@ -1,6 +1,7 @@
 """The sparse autoencoder as an immutable value: tensors, an activation, encode and decode."""
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Literal, get_args
@@ -8,8 +9,10 @@ from typing import Literal, get_args
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from xxhash import xxh3_128
 
 from sae_match.errors import UserError
+from sae_match.hashing import hashed_parts
 
 Activation = Literal["jumprelu", "relu", "topk"]
 
@@ -107,16 +110,29 @@ class SAE:
         return {name: value for name, value in named if isinstance(value, Tensor)}
 
     def content_hash(self) -> str:
-        """SHA-256 of everything that determines the SAE's output: equal SAEs hash alike."""
-        return self._content_hash
+        """SHA-256 of everything that determines the SAE's output: equal SAEs hash alike.
+
+        Tensors can be edited in place, so what was found before counts only while a quicker hash of them is the same.
+        """
+        quick = xxh3_128()
+        for part in self._hashed_parts():
+            quick.update(part)
+        if (known := quick.hexdigest()) not in self._known_hashes:
+            digest = hashlib.sha256()
+            for part in self._hashed_parts():
+                digest.update(part)
+            self._known_hashes.clear()
+            self._known_hashes[known] = digest.hexdigest()
+        return self._known_hashes[known]
 
     @cached_property
-    def _content_hash(self) -> str:
-        digest = hashlib.sha256(f"{self.activation} k={self.k}".encode())
+    def _known_hashes(self) -> dict[str, str]:
+        return {}
+
+    def _hashed_parts(self) -> Iterator[bytes | memoryview]:
+        yield f"{self.activation} k={self.k}".encode()
         for name, tensor in self.tensors().items():
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-        return digest.hexdigest()
+            yield from hashed_parts(name, tensor)
 
     def _in_top_k(self, z: Float[Tensor, "*batch d_sae"], k: int) -> Int[Tensor, "*batch d_sae"]:
         rank = z if self.rank_scale is None else z * self.rank_scale

@@ -20,6 +20,7 @@ from sae_match.text.documents import Document, Part
 from sae_match.text.drawing import in_seeded_order, works_of_part
 from sae_match.text.packing import packed
 from sae_match.text.settings import SourceSettings, TextSettings, refuse_impossible_text
+from sae_match.torch_state import cpu_by_default
 
 
 class TokenBatch(NamedTuple):
@@ -74,6 +75,7 @@ class TextData(L.LightningDataModule):
         self.batches: list[TokenBatch] = []
         self.works: dict[str, set[str]] = {}
 
+    @cpu_by_default()
     def setup(self, stage: str) -> None:
         """Read, draw and tokenise the documents; they are few, so this happens once."""
         if self.batches:

@@ -67,7 +67,7 @@ class InputScaling:
     @classmethod
     def blank(cls, d_in: int) -> "InputScaling":
         """A placeholder of the right shapes, for what is read from a checkpoint."""
-        return cls(torch.zeros(d_in), torch.ones(d_in), float("inf"))
+        return cls(torch.zeros(d_in, dtype=torch.float32), torch.ones(d_in, dtype=torch.float32), float("inf"))
 
 
 def is_usual(x: Float[Tensor, "tokens d_in"], longest: float | Tensor) -> Bool[Tensor, " tokens"]:

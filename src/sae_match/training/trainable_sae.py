@@ -57,15 +57,15 @@ class TrainableSAE(nn.Module):
         self.mean: Tensor
         self.register_buffer("factor", scaling.factor.clone())
         self.factor: Tensor
-        self.register_buffer("longest", torch.tensor(scaling.longest))
+        self.register_buffer("longest", torch.tensor(scaling.longest, dtype=torch.float32))
         self.longest: Tensor
         rows = _unit_rows(settings.d_sae, len(scaling.mean), seed)
         self.W_enc = nn.Parameter(rows.T.clone())
-        self.b_enc = nn.Parameter(torch.zeros(settings.d_sae))
+        self.b_enc = nn.Parameter(torch.zeros(settings.d_sae, dtype=torch.float32))
         self.W_dec = nn.Parameter(rows)
-        self.b_dec = nn.Parameter(torch.zeros(len(scaling.mean)))
-        self.log_threshold = nn.Parameter(torch.zeros(settings.d_sae))
-        self.register_buffer("spread", torch.ones(settings.d_sae))
+        self.b_dec = nn.Parameter(torch.zeros(len(scaling.mean), dtype=torch.float32))
+        self.log_threshold = nn.Parameter(torch.zeros(settings.d_sae, dtype=torch.float32))
+        self.register_buffer("spread", torch.ones(settings.d_sae, dtype=torch.float32))
         self.spread: Tensor
         self.register_buffer("silent", torch.zeros(settings.d_sae, dtype=torch.int32))
         self.silent: Tensor
@@ -235,5 +235,5 @@ class TrainableSAE(nn.Module):
 
 
 def _unit_rows(d_sae: int, d_in: int, seed: int) -> Float[Tensor, "d_sae d_in"]:
-    rows = torch.randn(d_sae, d_in, generator=torch.Generator().manual_seed(seed))
+    rows = torch.randn(d_sae, d_in, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
     return torch.nn.functional.normalize(rows, dim=-1)

@@ -1,0 +1,138 @@
+"""The same numbers whatever the calling program has set torch to.
+
+What is a thread's own (default device, grad and inference mode) is set aside by `plain_torch`. The default dtype is the
+whole program's, and other threads may need it as it is: nothing relies on it, every tensor is made with a dtype of its
+own. How exact products of float32 are is the whole program's too, and there is no other way to say it:
+`exact_product` sets it for as long as a product takes to be launched.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sae_match.errors import UserError
+
+# How often a product is made anew because another thread has changed meanwhile how exact products are.
+_TRIES = 100
+# Rows and columns of a small product that is looked at.
+_PROBE = 64
+
+
+@contextmanager
+def plain_torch() -> Iterator[None]:
+    """New tensors on the CPU unless a device is named, no gradients, no inference tensors; also as a decorator."""
+    with cpu_by_default(), torch.inference_mode(False), torch.no_grad():
+        yield
+
+
+@contextmanager
+def cpu_by_default() -> Iterator[None]:
+    """New tensors on the CPU unless a device is named; also as a decorator."""
+    # Without need it would cost a little with every operation.
+    with nullcontext() if torch.get_default_device().type == "cpu" else torch.device("cpu"):
+        yield
+
+
+def exact_product(
+    x: Float[Tensor, "rows width"], y: Float[Tensor, "columns width"], out: Float[Tensor, "rows columns"] | None = None
+) -> Float[Tensor, "rows columns"]:
+    """`x @ y.T`, with sums no coarser than the dtype says.
+
+    Args:
+        x: One side.
+        y: The other side, of the same dtype and on the same device.
+        out: Where the product is written, if anywhere.
+
+    Raises:
+        UserError: If products of float32 are made coarser from outside the program, or other threads keep changing how
+            exact they are.
+    """
+    for _ in range(_TRIES):
+        with _FULL.held():
+            product = torch.mm(x, y.T) if out is None else torch.mm(x, y.T, out=out)
+            if _FULL.is_set():
+                return product
+    raise UserError(
+        "another thread of this program keeps changing the precision of matrix products "
+        "(torch.set_float32_matmul_precision, torch.backends.….fp32_precision); no product is exact meanwhile"
+    )
+
+
+class _FullPrecision:
+    """What the whole program says of products: set while somebody needs it, as it was before once nobody does."""
+
+    def __init__(self) -> None:
+        self._lock, self._users, self._before = threading.Lock(), 0, list[Any]()
+        self._settings = _settings()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        with self._lock:
+            if not self._users:
+                self._before = [read() for read, _, _ in self._settings]
+            self._users += 1
+            self._set()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if not self._users and self.is_set():
+                    for (_, write, _), value in zip(self._settings, self._before, strict=True):
+                        write(value)
+
+    def is_set(self) -> bool:
+        return all(read() == wanted for read, _, wanted in self._settings)
+
+    def _set(self) -> None:
+        for read, write, wanted in self._settings:
+            if read() != wanted:
+                write(wanted)
+
+
+_Setting = tuple[Callable[[], Any], Callable[[Any], None], Any]
+
+
+def _settings() -> list[_Setting]:
+    """How to read, how to write, and what is wanted, for each setting that makes products coarser."""
+    backends = torch.backends
+    settings = [_attribute(backends.cuda.matmul, "allow_bf16_reduced_precision_reduction", False)]
+    # Versions before 2.9 have one setting for all; later ones raise where it and these are mixed.
+    matmuls = [backends.cuda.matmul, getattr(getattr(backends, "mkldnn", None), "matmul", None)]
+    if any(hasattr(matmul, "fp32_precision") for matmul in matmuls):
+        return settings + [_attribute(matmul, "fp32_precision", "ieee") for matmul in matmuls if matmul is not None]
+    return [*settings, (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "highest")]
+
+
+def _attribute(owner: Any, name: str, wanted: Any) -> _Setting:
+    return partial(getattr, owner, name), partial(setattr, owner, name), wanted
+
+
+_FULL = _FullPrecision()
+
+
+def products() -> str:
+    """How exact the program lets products of float32 be: numbers that were summed under different ones do not mix."""
+    return " ".join(str(read()) for read, _, _ in _FULL._settings)
+
+
+def refuse_coarse_products(device: torch.device) -> None:
+    """Look whether float32 products on a device are float32 products.
+
+    Raises:
+        UserError: If they are not, as under NVIDIA_TF32_OVERRIDE=1, which no program can overrule.
+    """
+    # One bit in the middle of a float32, which coarser formats do not have.
+    number = torch.full((_PROBE, _PROBE), 1 + 2.0**-12, dtype=torch.float32, device=device)
+    expected = _PROBE * (1 + 2.0**-12) ** 2
+    if abs(float(exact_product(number, number)[0, 0]) - expected) > 2.0**-18 * expected:
+        raise UserError(
+            f"products of float32 on {device} are coarser than float32; is NVIDIA_TF32_OVERRIDE set? Unset it, or "
+            "use matcher.device=cpu"
+        )

@@ -1,0 +1,26 @@
+import copy
+
+import pytest
+import torch
+
+from sae_match.model.fingerprint import fingerprint
+
+
+@pytest.mark.parametrize("where", ["first", "last"])
+def test_a_single_bit_of_a_single_weight_makes_another_model(tiny_stream, where):
+    for name, _ in tiny_stream.model.named_parameters():
+        changed = copy.deepcopy(tiny_stream)
+        weights = dict(changed.model.named_parameters())[name].data.view(torch.int32).flatten()
+        weights[0 if where == "first" else -1] ^= 1
+        assert fingerprint(changed) != fingerprint(tiny_stream), name
+
+
+def test_the_same_weights_are_the_same_model(tiny_stream):
+    assert fingerprint(copy.deepcopy(tiny_stream)) == fingerprint(tiny_stream)
+
+
+def test_a_parameter_without_values_counts_by_name_and_shape(tiny_stream):
+    away = copy.deepcopy(tiny_stream)
+    away.layers[0].mlp.to("meta")
+    assert fingerprint(away) != fingerprint(tiny_stream)
+    assert fingerprint(away) == fingerprint(copy.deepcopy(away))
