@@ -65,9 +65,7 @@ class SparsePricer:
         self._product = torch.empty(0, dtype=precision, device=left.squares.device)
         # |a.b - x.y| <= |a - x| |b| + |x| |b - y|, and neither a nor b is longer than one here.
         self._copy_error = 2 * (source_error + target_error * (1 + source_error)) * (1 + 1e-6)
-        # What float64 made of the squared lengths and of the vectors before they were rounded.
-        margins = rounding_margin(left, right)
-        self._copy_error += float(margins.max() / (self._source_units.min() * self._target_units.min()))
+        self._copy_error += self._float64_error(left, right)
 
     def sampled_quantile(
         self, u: Float64[np.ndarray, " n_source"], v: Float64[np.ndarray, " n_target"], pairs: int
@@ -186,15 +184,12 @@ class SparsePricer:
         scale = columns.mean()
         u_there, v_there = _index(u, self._x), _index(v, self._y)
         a, b = (self._source_squares - u_there) / rows, (self._target_squares - v_there) / columns
-        # What is large in both and cancels has been rounded before it does.
-        lost = float(((self._source_squares + u_there.abs()) / rows).max() / columns.min())
-        lost += float(((self._target_squares + v_there.abs()) / columns).max() / rows.min())
         # A constant may move from one side to the other; small numbers round least.
         move = ((a * rows).mean() - (b * columns).mean()) / 2
         a, b = a - move / rows, b + move / columns
         products = ((a / scale, scale / columns), (scale / rows, b / scale))
         size = sum(float(left.abs().max() * right.abs().max()) for left, right in products)
-        margin = self._margin(size, threshold) + 4 * UNIT * lost
+        margin = self._margin(size, threshold) + self._cancelling_error(u_there, v_there)
         column = self.width
         for left, right in products:
             left_parts, right_parts = self._split(left), self._split(right)
@@ -207,15 +202,26 @@ class SparsePricer:
         self._y[:, column] = -shift
         return shift, margin
 
+    def _cancelling_error(self, u: Float64[Tensor, " n_source"], v: Float64[Tensor, " n_target"]) -> float:
+        """What is large in squares and duals and cancels has been rounded before it does."""
+        rows, columns = self._source_units, self._target_units
+        lost = float(((self._source_squares + u.abs()) / rows).max() / columns.min())
+        lost += float(((self._target_squares + v.abs()) / columns).max() / rows.min())
+        return 4 * UNIT * lost
+
     def _margin(self, size: float, threshold: float) -> float:
         terms = self._x.shape[1] + 2
         summing = {torch.float64: UNIT}.get(self.precision, 2.0**-24)
         # Tensor cores cut off where a processor rounds, and keep fewer guard bits.
         summing *= 4 if self._x.is_cuda else 1
         gamma = terms * summing / (1 - terms * summing)
-        splitting = 8 * _unit(self.precision) ** 3 + 16 * UNIT
+        splitting = splitting_error(self.precision)
         magnitude = 2 * (1 + self._copy_error) ** 2 + 1.02 * size + 1.01 * abs(threshold) + self._copy_error
         return (self._copy_error + splitting * size + gamma * magnitude) * (1 + 1e-3) + 1e-30
+
+    def _float64_error(self, left: Centred, right: Centred) -> float:
+        """What float64 made of the squared lengths and of the vectors before they were rounded."""
+        return float(rounding_margin(left, right).max() / (self._source_units.min() * self._target_units.min()))
 
     def _split(self, numbers: Float64[Tensor, " n"]) -> list[Float[Tensor, " n"]]:
         parts, left = [], numbers
@@ -223,6 +229,15 @@ class SparsePricer:
             parts.append(left.to(self.precision))
             left = left - parts[-1].double()
         return parts
+
+
+def splitting_error(precision: torch.dtype) -> float:
+    """How far, at most and relatively, the products of the split parts of two numbers are from their product.
+
+    Each number is off by a unit cubed of its size, and products of parts whose places add up to three or more are left
+    out; 16 float64 roundings go with it.
+    """
+    return 8 * _unit(precision) ** 3 + 16 * UNIT
 
 
 def _negative(block: Float[Tensor, "rows columns"]) -> Int64[Tensor, " hits"]:

@@ -1,0 +1,153 @@
+"""The margins of the proofs against exact rationals, where rounding errs most: without one of them a proof is wrong."""
+
+import itertools
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+
+from sae_match.matching import certificate
+from sae_match.matching.assignment import CandidatePairs
+from sae_match.matching.certificate import lower_bound
+from sae_match.matching.cost import FeatureVectors
+from sae_match.matching.passes import Found
+from sae_match.matching.pricing import Hits
+from sae_match.matching.rounds import Rounds
+from sae_match.matching.sparse import SparsePricer, splitting_error
+from tests.matching.problems import PRECISIONS, normal
+
+N = 40
+SEEDS = range(100)
+
+
+def exact(number):
+    return Fraction(float(number))
+
+
+def exact_optimum(costs):
+    n = len(costs)
+    return min(sum(exact(costs[i, order[i]]) for i in range(n)) for order in itertools.permutations(range(n)))
+
+
+def listed_everywhere(seed):
+    """A bound whose duals are huge beside what decides: all assignments cost the same but for rounding."""
+    generator = np.random.default_rng(seed)
+    u, v = (10.0 ** generator.uniform(-3, 9, 4) for _ in range(2))
+    costs = u[:, None] + v
+    rows, columns = (index.flatten() for index in np.indices(costs.shape))
+    pairs = CandidatePairs.collected(rows, columns, costs.flatten(), np.zeros(costs.size), n_columns=4)
+    return costs, lower_bound(pairs, np.arange(4), u, v, np.full(4, np.inf))
+
+
+def not_listed(seed):
+    """The same where other pairs are known only to cost no less than the duals and something more."""
+    generator = np.random.default_rng(seed)
+    u, v = (10.0 ** generator.uniform(-3, 9, 4) for _ in range(2))
+    more = 10.0 ** generator.uniform(-3, 3, 4)
+    costs = u[:, None] + v + more[:, None]
+    for i, j in itertools.product(range(4), range(4)):
+        while exact(costs[i, j]) < exact(u[i]) + exact(v[j]) + exact(more[i]):
+            costs[i, j] = np.nextafter(costs[i, j], np.inf)
+    own = np.arange(4)
+    pairs = CandidatePairs.collected(own, own, costs[own, own], np.zeros(4), n_columns=4)
+    return costs, lower_bound(pairs, own, u, v, more)
+
+
+@pytest.mark.parametrize("problem", [listed_everywhere, not_listed])
+def test_rounding_never_lifts_the_bound_above_the_optimum(problem, monkeypatch):
+    def lifted():
+        return sum(exact(bound) > exact_optimum(costs) for costs, bound in map(problem, SEEDS))
+
+    assert lifted() == 0
+    monkeypatch.setattr(certificate, "_ROUNDED", 0.0)
+    assert lifted() > len(SEEDS) / 10
+
+
+def vectors(seed, offset, factor):
+    return FeatureVectors((normal(seed, N, 4) + offset,), (torch.full((N,), factor, dtype=torch.float64),), ("W_dec",))
+
+
+def worst(source, target, u, v, precision):
+    """Largest error of a pass's reduced costs over what the pass says that it is at most."""
+    pricer = SparsePricer(source, target, precision=precision, block=(64, 64))
+    hits = pricer.scan(u, v, 10.0)
+    rows, columns = (
+        [[exact(x) * exact(factor) for x in row] for row, factor in zip(side.parts[0], side.factors[0], strict=True)]
+        for side in (source, target)
+    )
+    shares = []
+    for i, j, reduced, radius in zip(
+        hits.rows[::5], hits.columns[::5], hits.reduced[::5], hits.radius[::5], strict=True
+    ):
+        true = sum((x - y) ** 2 for x, y in zip(rows[i], columns[j], strict=True)) - exact(u[i]) - exact(v[j])
+        unit = exact(pricer.source_lengths[i]) * exact(pricer.target_lengths[j])
+        shares.append(float(abs(exact(reduced) - true / unit)) / radius)
+    return max(shares)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS.values(), ids=PRECISIONS)
+@pytest.mark.parametrize("offset", [0.0, 1e4, 1e7])
+@pytest.mark.parametrize("dual", [0.0, 1e6, 1e10])
+def test_no_reduced_cost_is_off_by_more_than_a_pass_says(precision, offset, dual):
+    source, target = vectors(0, offset, 1 / 3), vectors(1, offset, 1 / 3)
+    assert worst(source, target, np.full(N, dual), np.full(N, -dual), precision) <= 1
+
+
+def test_what_cancels_between_duals_and_squares_is_accounted_for(monkeypatch):
+    problem = vectors(0, 0.0, 1.0), vectors(1, 0.0, 1.0), np.full(N, 1e8), np.full(N, -1e8), torch.float64
+    assert worst(*problem) <= 1
+    monkeypatch.setattr(SparsePricer, "_cancelling_error", lambda *_: 0.0)
+    assert worst(*problem) > 1
+
+
+def test_what_float64_makes_of_vectors_far_from_the_origin_is_accounted_for(monkeypatch):
+    problem = vectors(0, 1e6, 1 / 3), vectors(1, 1e6, 1 / 3), np.zeros(N), np.zeros(N), torch.float64
+    assert worst(*problem) <= 1
+    monkeypatch.setattr(SparsePricer, "_float64_error", lambda *_: 0.0)
+    assert worst(*problem) > 1
+
+
+@pytest.mark.parametrize("precision", PRECISIONS.values(), ids=PRECISIONS)
+def test_products_of_split_numbers_are_as_close_as_is_said(precision):
+    pricer = SparsePricer(vectors(0, 0.0, 1.0), vectors(1, 0.0, 1.0), precision=precision, block=(64, 64))
+    generator = torch.Generator().manual_seed(0)
+    left, right = (10 ** (20 * torch.rand(500, generator=generator, dtype=torch.float64) - 10) for _ in range(2))
+    parts = [[part.double() for part in pricer._split(numbers)] for numbers in (left, right)]
+    kept = [(p, q) for p, q in itertools.product(range(3), range(3)) if p + q < 3]
+    for at in range(0, 500, 5):
+        product = exact(left[at]) * exact(right[at])
+        sums = sum(exact(parts[0][p][at]) * exact(parts[1][q][at]) for p, q in kept)
+        assert abs(product - sums) <= exact(splitting_error(precision)) * product
+
+
+@pytest.mark.parametrize("precision", PRECISIONS.values(), ids=PRECISIONS)
+def test_errors_of_splitting_and_of_summing_add_up(precision):
+    pricer = SparsePricer(vectors(0, 0.0, 1.0), vectors(1, 0.0, 1.0), precision=precision, block=(64, 64))
+    terms = pricer._x.shape[1] + 2
+    summing = terms * (2.0**-53 if precision == torch.float64 else 2.0**-24)
+    size = 1e9
+    grown = pricer._margin(size, 0.0) - pricer._margin(0.0, 0.0)
+    assert grown >= (splitting_error(precision) + summing) * size
+
+
+@pytest.mark.parametrize("threshold", [-0.5, 0.5])
+def test_what_a_pass_leaves_out_is_taken_for_the_least_it_may_be(threshold):
+    """Pairs that are not listed are above the threshold times both lengths, whichever column they are of."""
+    long = normal(1, N, 4) * torch.logspace(0, 2, N, dtype=torch.float64)[:, None]
+    ones = torch.ones(N, dtype=torch.float64)
+    source, target = (FeatureVectors((rows,), (ones,), ("W_dec",)) for rows in (normal(0, N, 4), long))
+    pricer = SparsePricer(source, target, precision=torch.float64, block=(64, 64))
+    rounds = Rounds(source, target, pricers=[lambda: pricer])
+    before = rounds.first(lambda _: None)
+    none, nothing = np.empty(0, dtype=np.int64), np.empty(0)
+    found = Found(Hits(none, none, nothing, nothing), threshold=threshold, whole=True, priced=0)
+    own = np.arange(N)
+    alone = before.pairs.chosen(np.isin(np.arange(len(before.pairs)), before.pairs.positions(own, before.partner)))
+    least = (threshold * np.outer(rounds._row_lengths, rounds._column_lengths)).min(1)
+    # Duals at which what is left out decides.
+    tight = replace(before, u=alone.cost - before.v[before.partner] - least - 1.0)
+    for shift in (-2.0, 0.0, 2.0):
+        at = replace(tight, u=tight.u + shift)
+        assert rounds._proven(alone, at, found) == lower_bound(alone, at.partner, at.u, at.v, least)
