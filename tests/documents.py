@@ -94,7 +94,7 @@ def wrong_commands(text: str, folder: Path) -> list[str]:
 
     Words in capitals (`DIR`, `DATE/TIME`) stand for a user's own, and are values as any other; a variable of the shell
     (`$l0`) stands for 1. `…` is left out, and so is what is set to `…`; its name must be known. `[…]` around a word
-    says that it may be left out, and so it is. A folder of `--config-dir` is one that a training has left.
+    says that it may be left out, and so it is. A folder of `--config-dir` has a choice `sae=trained`.
 
     Args:
         folder: An empty one, for such a folder.

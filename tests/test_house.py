@@ -13,6 +13,8 @@ GROUND = {
     "errors": set(),
     "files": {"errors"},
     "hub": {"errors"},
+    "hashing": set(),
+    "torch_state": {"errors"},
     "progress": set(),
     "bootstrap": set(),
     "version": {"files"},

@@ -6,7 +6,6 @@ import time
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 from transformers import (
     AutoTokenizer,
     Gemma3ForCausalLM,
@@ -19,6 +18,7 @@ from transformers import (
 
 from sae_match import bundled
 from sae_match.evaluation.statistics.results import Results
+from sae_match.saes.manifest import read_folder
 from sae_match.text.documents import in_part
 from sae_match.text.settings import SourceSettings
 from sae_match.text.sources import open_source
@@ -91,7 +91,7 @@ def own_text(model="model"):
 def test_from_a_folder_with_a_model_to_a_validated_matching(tmp_path, name):
     save_model(name, tmp_path / "model")
     save_text(tmp_path / "text.jsonl")
-    trained = ("--config-dir", "saes", "sae=trained", f"cache_dir={tmp_path}/cache")
+    trained = ("sae=folder", "sae.source=saes", f"cache_dir={tmp_path}/cache")
     done = run(
         "train.py",
         *SAES,
@@ -101,13 +101,11 @@ def test_from_a_folder_with_a_model_to_a_validated_matching(tmp_path, name):
         "hydra.run.dir=train",
         folder=tmp_path,
     )
-    assert "python scripts/validate.py --config-dir saes sae=trained model=local model.source=model" in done.stdout
+    assert "python scripts/validate.py sae=folder sae.source=saes model=local model.source=model" in done.stdout
     assert "768 activations of each layer, filled 4 times" in done.stdout
     assert len(list((tmp_path / "train").glob("wandb/offline-run-*"))) == 1
-    found = OmegaConf.load(tmp_path / "saes" / "sae" / "trained.yaml")
-    assert found.source == str(tmp_path / "saes")
-    for layer, which in found.layers.items():
-        path = f"layer_{layer}/width_{which.width}/average_l0_{which.l0}/params.npz"
+    for layer, which in read_folder(tmp_path / "saes")[1].items():
+        path = f"layer_{layer}/width_{which['width']}/average_l0_{which['l0']}/params.npz"
         assert (tmp_path / "saes" / path).is_file()
         assert (tmp_path / "saes" / "sae_lens" / f"layer_{layer}" / "cfg.json").is_file()
     run("match.py", *trained, "hydra.run.dir=match", folder=tmp_path)

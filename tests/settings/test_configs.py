@@ -37,7 +37,7 @@ def composed(name, *overrides, **options):
         language_model=LanguageModelSettings,
         saes=SAETrainingSettings,
     )
-    if {"sae=gemma_scope", "experiment=smollm2"} & set(overrides):
+    if {"sae=gemma_scope", "sae=folder", "experiment=smollm2"} & set(overrides):
         overrides = (*overrides, "sae.source=somewhere")
     if "text=files" in overrides:
         overrides = (*overrides, "text.datasets.files.path=somewhere")

@@ -9,7 +9,6 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
-from omegaconf import OmegaConf
 
 from sae_match import load_sae
 from sae_match.errors import UserError
@@ -100,8 +99,7 @@ def test_what_is_written_is_what_was_trained(stream, text, tmp_path):
     done = run(recipe_of(stream, text, destination))
     assert list(done) == [1, 0]
     assert not (destination / "training.ckpt").exists()
-    found = SAESettings(**OmegaConf.to_object(OmegaConf.load(destination / "sae" / "trained.yaml")))
-    collection = SAECollection.of(found)
+    collection = SAECollection.of(SAESettings(format="folder", source=str(destination)))
     held_out = CropStream(text, word_tokenizer(), "fitting", SETTINGS)
     x = torch.cat(
         [

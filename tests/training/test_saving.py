@@ -1,9 +1,9 @@
 import pytest
 import torch
-from omegaconf import OmegaConf
 
 from sae_match import SAE
 from sae_match.errors import UserError
+from sae_match.saes.manifest import read_folder
 from sae_match.training.measuring import Measured
 from sae_match.training.saving import save
 
@@ -17,19 +17,18 @@ def doubling():
 X = torch.tensor([[1.0, 0.0], [0.0, 3.0], [0.25, 1.0], [0.0, 0.0]])
 
 
-def test_the_choice_names_every_file_whatever_the_folder_is_called(tmp_path):
+def test_the_manifest_names_every_file_whatever_the_folder_is_called(tmp_path):
     folder = tmp_path / 'my "SAEs": 1\\2'
     files = save({3: doubling()}, {3: Measured.of(doubling(), X)}, folder, "model")
-    found = OmegaConf.to_object(OmegaConf.load(folder / "sae" / "trained.yaml"))
-    assert found == {"format": "gemma_scope", "source": str(folder), "layers": {"3": {"width": "3", "l0": 1}}}
+    assert read_folder(folder) == ("gemma_scope", {3: {"width": "3", "l0": 1}})
     assert files == {3: folder / "layer_3" / "width_3" / "average_l0_1" / "params.npz"}
 
 
-def test_where_a_layer_cannot_be_written_no_choice_is_left(tmp_path):
+def test_where_a_layer_cannot_be_written_no_manifest_is_left(tmp_path):
     (tmp_path / "sae_lens").write_text("in the way")
     with pytest.raises(UserError, match="cannot write"):
         save({3: doubling()}, {3: Measured.of(doubling(), X)}, tmp_path, "model")
-    assert not (tmp_path / "sae").exists()
+    assert not (tmp_path / "saes.json").exists()
 
 
 def test_saelens_opens_what_is_written(tmp_path):

@@ -57,7 +57,7 @@ def test_the_results_name_files_and_the_next_commands(recipe, console):
     assert "On 4 held-out tokens" in printed
     assert ["0", "7", "7.25", "0.800", "0.700", "0.750", "3"] in [line.split()[:7] for line in printed.splitlines()]
     assert "layer_0/width_3/average_l0_1" in printed
-    assert f"python scripts/match.py --config-dir {recipe.destination} sae=trained" in printed
+    assert f"python scripts/match.py sae=folder sae.source={recipe.destination}" in printed
     assert "W&B: offline" in printed
     assert "warning" not in printed
 

@@ -4,12 +4,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 from sae_match.errors import UserError
 from sae_match.saes.formats import SAEDescription, SAEFile, describe_sae, load_sae, sae_files
+from sae_match.saes.manifest import read_folder
 from sae_match.saes.sae import SAE
-from sae_match.saes.settings import SAESettings
+from sae_match.saes.settings import FOLDER, SAESettings
 from sae_match.saes.sites import Spot, checked_site, refuse_other_spot
 
 _SOURCE = "source"
@@ -44,11 +46,14 @@ class SAECollection:
         """The collection that settings describe.
 
         Raises:
-            UserError: If a layer is no number, there is no such site, or no such name on Neuronpedia can be.
+            UserError: If a layer is no number, there is no such site, no such name on Neuronpedia can be, or a folder
+                does not say what it holds.
         """
-        which = settings.which()
+        name, which = settings.format, settings.which()
+        if name == FOLDER:
+            name, which = read_folder(Path(settings.source))
         pages = settings.neuronpedia.names(which)
-        return cls(settings.format, settings.source, settings.revision, which, settings.site, pages)
+        return cls(name, settings.source, settings.revision, which, settings.site, pages)
 
     def open(self, layer: int) -> SAE:
         """Read the SAE of a layer from its file.

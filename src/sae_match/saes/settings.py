@@ -13,6 +13,9 @@ FORMATS = ("gemma_scope", "gemma_scope_2", "llama_scope", "sae_lens", "sparsify"
 Fold = Literal["threshold", "decoder_norm", "none"]
 FOLDS: tuple[Fold, ...] = ("threshold", "decoder_norm", "none")
 
+#: In place of a format: the folder says what it holds.
+FOLDER = "folder"
+
 # Stands for a value that must be given.
 _MISSING = "???"
 
@@ -73,7 +76,7 @@ class SAESettings:
     """Which SAEs.
 
     Attributes:
-        format: File format.
+        format: File format; `folder` for a folder that says what it holds.
         source: Folder or hub repository.
         revision: Commit, tag or branch of the repository.
         layers: For each layer (its number as text, for the sake of the command line), what picks its SAE
@@ -91,8 +94,10 @@ class SAESettings:
     neuronpedia: NeuronpediaSettings = field(default_factory=NeuronpediaSettings)
 
     def __post_init__(self) -> None:
-        if self.format != _MISSING:
+        if self.format not in (_MISSING, FOLDER):
             refuse_unknown_format(self.format)
+        if self.format == FOLDER and (self.layers or self.revision is not None):
+            raise UserError("sae=folder takes its layers from the folder; name them yourself with sae=gemma_scope")
         checked_site(self.site)
         self.neuronpedia.names(self.which())
 

@@ -7,11 +7,13 @@ from pathlib import Path
 
 from sae_match.errors import UserError
 from sae_match.files import written_whole
+from sae_match.saes.manifest import NAME
 from sae_match.training.measuring import Measured
-from sae_match.training.saving import CHOICE
 
 #: Below the destination.
 _FILE = "training.json"
+# What earlier versions left beside their SAEs.
+_EARLIER = ("sae/trained.yaml",)
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,9 @@ def finished(destination: Path, identity: Mapping[str, str]) -> Finished | None:
     Raises:
         UserError: If the destination holds the SAEs of another training.
     """
-    choice, file = destination / CHOICE, destination / _FILE
-    if not choice.exists():
+    file = destination / _FILE
+    kept = next((destination / name for name in (NAME, *_EARLIER) if (destination / name).exists()), None)
+    if kept is None:
         return None
     remedy = "choose another destination"
     try:
@@ -93,7 +96,7 @@ def finished(destination: Path, identity: Mapping[str, str]) -> Finished | None:
         theirs = dict(whole["identity"])
         found = {int(layer): Outcome(**outcome) for layer, outcome in whole["layers"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{destination} holds trained SAEs already ({choice}); {remedy}") from error
+        raise UserError(f"{destination} holds trained SAEs already ({kept}); {remedy}") from error
     for name in sorted(theirs.keys() | identity.keys()):
         if theirs.get(name) != identity.get(name):
             raise UserError(

@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.table import Table
 
 from sae_match.evaluation.cautions import LARGEST_DIMENSION, MOST_DEAD
+from sae_match.saes.manifest import NAME
 from sae_match.training.finished import Finished
 from sae_match.training.sae_recipe import SAERecipe
 from sae_match.training.sae_settings import SAETrainingSettings, blocks_of, buffer_bytes, steps_of
-from sae_match.training.saving import CHOICE
 
 _GIGABYTE = 10**9
 #: Float32 values of each parameter: itself, its gradient and Adam's two moments.
@@ -44,10 +44,9 @@ def print_results(console: Console, recipe: SAERecipe, done: Finished, wandb: st
         console.print(f"[yellow]warning[/yellow] {line}", highlight=False, soft_wrap=True)
     console.print(f"\n[bold]Files[/bold] in {destination}", highlight=False, soft_wrap=True)
     console.print(
-        f"  layer_*/ (Gemma Scope's layout), sae_lens/layer_*/ (SAELens'), {CHOICE}", highlight=False, soft_wrap=True
+        f"  layer_*/ (Gemma Scope's layout), sae_lens/layer_*/ (SAELens'), {NAME}", highlight=False, soft_wrap=True
     )
-    # Hydra wants its own options in front of everything else.
-    chosen = f"--config-dir {destination} sae={CHOICE.stem}"
+    chosen = f"sae=folder sae.source={destination}"
     for command in (f"match.py {chosen}", f"validate.py {chosen} model=local model.source={recipe.model_name}"):
         console.print(f"  python scripts/{command}", highlight=False, soft_wrap=True)
     console.print("  with the same text=… as here, if it was not the default", highlight=False, soft_wrap=True)

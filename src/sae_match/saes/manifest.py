@@ -1,0 +1,94 @@
+"""A folder of SAEs that says what it holds: plain data, read as such, that moves with the folder.
+
+`saes.json` names a format and, for each layer, what picks its SAE within the folder. A folder without it is looked
+through, if its layout is Gemma Scope's.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sae_match.errors import UserError
+from sae_match.files import written_whole
+from sae_match.saes.formats import FORMATS
+
+NAME = "saes.json"
+# Of thousands of layers; what is longer is no manifest.
+_MOST_BYTES = 1 << 20
+_LAYOUT = re.compile(r"layer_(\d+)/width_([^/]+)/average_l0_(\d+)/params\.npz")
+
+Layers = Mapping[int, Mapping[str, str | int]]
+
+
+def write_manifest(folder: Path, format_name: str, layers: Layers) -> None:
+    """Say of a folder what it holds."""
+    named = {str(layer): dict(which) for layer, which in sorted(layers.items())}
+    whole = json.dumps({"format": format_name, "layers": named}, indent=1, ensure_ascii=False)
+    with written_whole(folder / NAME) as temporary:
+        temporary.write_text(whole + "\n", encoding="utf-8")
+
+
+def read_folder(folder: Path) -> tuple[str, dict[int, dict[str, Any]]]:
+    """Format of a folder's SAEs and, for each layer, what picks its SAE.
+
+    Raises:
+        UserError: If there is no such folder, its manifest is not sound, or it has none and is not in Gemma Scope's layout
+            with one SAE a layer.
+    """
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder} (sae.source)")
+    file = folder / NAME
+    return _said(file) if file.exists() else ("gemma_scope", _looked_through(folder))
+
+
+def _said(file: Path) -> tuple[str, dict[int, dict[str, Any]]]:
+    try:
+        with file.open("rb") as stream:
+            text = stream.read(_MOST_BYTES + 1)
+        if len(text) > _MOST_BYTES:
+            raise UserError(f"{file} has more than {_MOST_BYTES:,} bytes: it is no manifest of SAEs")
+        said = json.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{file} cannot be read: {error}") from error
+    if not isinstance(said, dict) or not isinstance(said.get("layers"), dict) or not said["layers"]:
+        raise UserError(f'{file} must hold a format and layers: {{"format": …, "layers": {{"3": {{…}}, …}}}}')
+    if said.get("format") not in FORMATS:
+        raise UserError(f"{file}: unknown SAE format {said.get('format')!r}; there are {', '.join(FORMATS)}")
+    return said["format"], {_layer(file, name): _which(file, name, which) for name, which in said["layers"].items()}
+
+
+def _layer(file: Path, name: str) -> int:
+    if not (name.isascii() and name.isdecimal() and len(name) < 6):
+        raise UserError(f"{file}: layers are named by their numbers, got {name[:40]!r}")
+    return int(name)
+
+
+def _which(file: Path, layer: str, which: object) -> dict[str, Any]:
+    """What picks an SAE within the folder, and nowhere else."""
+    if not isinstance(which, dict) or not all(isinstance(value, str | int) for value in which.values()):
+        raise UserError(f"{file}: what picks the SAE of layer {layer} must be names with a text or a number each")
+    if "source" in which or "revision" in which:
+        raise UserError(f"{file}: the SAE of layer {layer} must lie in this folder; it names a source of its own")
+    for name, value in which.items():
+        path = Path(value) if isinstance(value, str) else Path()
+        if path.is_absolute() or ".." in path.parts or "\0" in str(value):
+            raise UserError(f"{file}: {name} of layer {layer} leads out of this folder")
+    return which
+
+
+def _looked_through(folder: Path) -> dict[int, dict[str, Any]]:
+    found: dict[int, list[dict[str, Any]]] = {}
+    for file in sorted(folder.glob("layer_*/width_*/average_l0_*/params.npz")):
+        if match := _LAYOUT.fullmatch(file.relative_to(folder).as_posix()):
+            found.setdefault(int(match[1]), []).append({"width": match[2], "l0": int(match[3])})
+    if not found:
+        raise UserError(
+            f"{folder} holds neither {NAME} nor SAEs in Gemma Scope's layout; name them with sae=gemma_scope"
+        )
+    for layer, several in sorted(found.items()):
+        if len(several) > 1:
+            choices = "; ".join(f"width {one['width']}, l0 {one['l0']}" for one in several)
+            raise UserError(f"{folder} holds several SAEs of layer {layer} ({choices}); choose with sae=gemma_scope")
+    return {layer: which for layer, (which,) in sorted(found.items())}
