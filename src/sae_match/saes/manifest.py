@@ -34,8 +34,8 @@ def read_folder(folder: Path) -> tuple[str, dict[int, dict[str, Any]]]:
     """Format of a folder's SAEs and, for each layer, what picks its SAE.
 
     Raises:
-        UserError: If there is no such folder, its manifest is not sound, or it has none and is not in Gemma Scope's layout
-            with one SAE a layer.
+        UserError: If there is no such folder, its manifest is not sound, or it has none and is not in Gemma Scope's
+            layout with one SAE a layer.
     """
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder} (sae.source)")
@@ -54,7 +54,7 @@ def _said(file: Path) -> tuple[str, dict[int, dict[str, Any]]]:
         raise UserError(f"{file} cannot be read: {error}") from error
     if not isinstance(said, dict) or not isinstance(said.get("layers"), dict) or not said["layers"]:
         raise UserError(f'{file} must hold a format and layers: {{"format": …, "layers": {{"3": {{…}}, …}}}}')
-    if said.get("format") not in FORMATS:
+    if str(said.get("format")) not in FORMATS:
         raise UserError(f"{file}: unknown SAE format {said.get('format')!r}; there are {', '.join(FORMATS)}")
     return said["format"], {_layer(file, name): _which(file, name, which) for name, which in said["layers"].items()}
 
