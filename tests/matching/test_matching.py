@@ -256,6 +256,8 @@ def test_settings_are_the_arguments_of_match(make_sae):
     from dataclasses import asdict
 
     settings = asdict(MatcherSettings())
+    # It stands for two arguments, which follow from the SAEs.
+    assert settings.pop("mask") == "none"
     defaults = {name: parameter.default for name, parameter in inspect.signature(match).parameters.items()}
     assert settings["terms"] == term_weights(TERMS)
     assert {name: defaults[name] for name in settings if name != "terms"} == {

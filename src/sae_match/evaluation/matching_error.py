@@ -6,13 +6,14 @@ from torch import Tensor
 
 from sae_match.matching.cost import TERMS, Term
 from sae_match.matching.result import Matching
-from sae_match.saes.folding import fold_scale, folding_scale, natural_fold
+from sae_match.saes.folding import fold_scale, folding_scale, live_features, natural_fold
 from sae_match.saes.sae import SAE
 
 
 def folded(sae: SAE) -> SAE:
     """An SAE in the scale that errors are compared in: folded by threshold, or by decoder norm where it has none."""
-    return fold_scale(sae, folding_scale(sae, natural_fold(sae)))
+    # Features that cannot be folded stay as they are: no matching is found for them.
+    return fold_scale(sae, folding_scale(sae, natural_fold(sae), live_features(sae)))
 
 
 def matching_errors(source: SAE, target: SAE, matching: Matching) -> dict[Term, float]:

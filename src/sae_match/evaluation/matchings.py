@@ -30,6 +30,7 @@ from sae_match.matching.cache import MatchingCache
 from sae_match.matching.composition import compose, priced
 from sae_match.matching.cost import Metric
 from sae_match.matching.layers import PairWatch, by_target, match_layers
+from sae_match.matching.matching import masks_of
 from sae_match.matching.result import Matching
 from sae_match.matching.settings import MatcherSettings
 from sae_match.saes.collection import SAECollection
@@ -163,16 +164,19 @@ class PairMatcher:
         if arm in (MATCHED, MATCHED_UNFOLDED):
             return self._solve(pair, arm)
         source, target = self.opened(pair)
+        source_mask, target_mask = masks_of(self.settings, source, target)
         if arm == IDENTITY:
-            return baselines.identity(source)
+            return baselines.without(baselines.identity(source), source_mask, target_mask)
         if arm == RANDOM:
-            return baselines.random(source, seed=self.seed + pair[0])
+            return baselines.without(baselines.random(source, seed=self.seed + pair[0]), source_mask, target_mask)
         return baselines.nearest(
             source.to(self.device),
             target.to(self.device),
             fold=fold_of(arm, self.settings, source),
             terms=self.settings.terms,
             metric=cast(Metric, self.settings.metric),
+            source_mask=source_mask,
+            target_mask=target_mask,
         )
 
     def _solve(self, pair: Pair, arm: str) -> Matching:

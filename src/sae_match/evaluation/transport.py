@@ -38,7 +38,11 @@ class Transport:
         """
         permutation = matching.permutation.to(source.W_dec.device)
         paired, partner = permutation >= 0, permutation.clamp_min(0)
-        factor = folding_scale(target, fold).double()[partner] / folding_scale(source, fold).double()
+        reached = torch.zeros(target.d_sae, dtype=torch.bool, device=permutation.device)
+        reached[permutation[paired]] = True
+        # Features without a partner may be such as cannot be folded.
+        scales = (folding_scale(target, fold, reached).double()[partner], folding_scale(source, fold, paired).double())
+        factor = scales[0] / scales[1]
         carried = torch.where(paired, factor, 0).to(target.W_dec.dtype)
         lost = ~torch.isfinite(carried)
         if lost.any():

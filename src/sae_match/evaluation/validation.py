@@ -28,8 +28,10 @@ from sae_match.evaluation.statistics.results import Results, SpanResult
 from sae_match.evaluation.statistics.tally import Layout, Tally
 from sae_match.evaluation.survey import Observer, Survey, surveyed
 from sae_match.evaluation.transport import Transport
+from sae_match.matching.baselines import without
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.layers import PairWatch, save_matching, unwatched
+from sae_match.matching.matching import masks_of
 from sae_match.matching.planning import GIGABYTE, free_memory
 from sae_match.matching.settings import MatcherSettings
 from sae_match.model.fingerprint import fingerprint
@@ -213,8 +215,9 @@ class MatchValidation(L.LightningModule):
         for dataset, works in fitting.works.items():
             refuse_common_documents(works, data.works.get(dataset, ()))
         fitted = fit(self.subject, self.pairs, fitting.batches, self.device, self.watch)
-        for pair, matching in fitted.coactivation.items():
+        for pair, found in fitted.coactivation.items():
             source, target = (self.open_sae(layer) for layer in pair)
+            matching = without(found, *masks_of(self.matcher, source, target))
             carried = Transport.between(
                 source, target, matching, carried_by(COACTIVATION, self.matcher, source, self.settings.carry)
             )
@@ -253,8 +256,7 @@ class MatchValidation(L.LightningModule):
     def _grouped(self, data: TextData, budget: float) -> list[list[Pair]]:
         """Pairs whose residuals are held at one time."""
         largest = max(batch.input_ids.numel() for batch in data.batches)
-        residual = largest * self.stream.d_in * next(self.stream.parameters()).element_size()
-        groups = in_memory(self.pairs, int(budget / residual))
+        groups = in_memory(self.pairs, int(budget / (largest * self.stream.d_in * self.stream.model.dtype.itemsize)))
         if len(groups) > 1:
             log.info("residuals of %d layers do not fit at one time: %d clean passes", len(self.layers), len(groups))
         return groups

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 from scipy.sparse import csr_array
 from torch import Tensor
 
@@ -21,7 +21,7 @@ from sae_match.matching.assignment import CandidatePairs, SparseAssignment
 from sae_match.matching.centre import about_centre
 from sae_match.matching.cost import TERMS, FeatureVectors, Metric, feature_vectors, term_weights
 from sae_match.matching.pair_costs import pair_costs
-from sae_match.matching.result import Matching
+from sae_match.matching.result import Matching, among_all
 from sae_match.matching.tuning import TUNING
 from sae_match.saes.folding import Fold
 from sae_match.saes.sae import SAE
@@ -63,10 +63,13 @@ def nearest(
     fold: Fold = "threshold",
     terms: Sequence[str] | Mapping[str, float] = TERMS,
     metric: Metric = "mse",
+    source_mask: Bool[Tensor, " n_source"] | None = None,
+    target_mask: Bool[Tensor, " n_target"] | None = None,
 ) -> Matching:
     """Every source feature goes to its nearest target feature, whoever else goes there.
 
-    Its cost is below that of every one-to-one matching, by as much as one-to-one costs.
+    Its cost is below that of every one-to-one matching, by as much as one-to-one costs. The arguments are those of
+    `match`.
 
     Raises:
         UserError: If the SAEs do not fit each other, cannot be folded, or are not finite.
@@ -74,10 +77,13 @@ def nearest(
     if source.d_in != target.d_in:
         raise UserError(f"the source reads activations of width {source.d_in}, the target of width {target.d_in}")
     weights = term_weights(terms)
-    rows, columns = (feature_vectors(sae, fold=fold, terms=weights, metric=metric) for sae in (source, target))
+    rows, columns = (
+        feature_vectors(sae, fold=fold, terms=weights, metric=metric, keep=mask)
+        for sae, mask in ((source, source_mask), (target, target_mask))
+    )
     permutation = _nearest_columns(rows, columns)
     costs = pair_costs(rows, columns, permutation)
-    return Matching(
+    found = Matching(
         permutation.cpu(),
         costs,
         lower_bound=-math.inf,
@@ -89,6 +95,23 @@ def nearest(
             "target": target.content_hash(),
         },
         one_to_one=False,
+    )
+    return among_all(found, source_mask, target_mask)
+
+
+def without(
+    matching: Matching, source_mask: Bool[Tensor, " n_source"] | None, target_mask: Bool[Tensor, " n_target"] | None
+) -> Matching:
+    """The same matching without the pairs of features that take no part."""
+    keep = matching.permutation >= 0
+    if source_mask is not None:
+        keep &= source_mask.cpu()
+    if target_mask is not None:
+        keep &= target_mask.cpu()[matching.permutation.clamp_min(0)]
+    return replace(
+        matching,
+        permutation=torch.where(keep, matching.permutation, -1),
+        pair_cost=torch.where(keep, matching.pair_cost, torch.nan),
     )
 
 

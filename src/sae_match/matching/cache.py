@@ -5,7 +5,6 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
 import platformdirs
@@ -13,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from sae_match.errors import UserError
 from sae_match.files import make_writable
-from sae_match.matching.matching import match
+from sae_match.matching.matching import arguments_of, match
 from sae_match.matching.planning import refuse_unknown_means
 from sae_match.matching.result import FORMAT_VERSION, Matching
 from sae_match.matching.settings import MatcherSettings
@@ -61,13 +60,15 @@ class MatchingCache:
             make_writable(self.folder)
         except OSError as error:
             log.warning("cannot write %s: %s; the matching is not kept for the next run", self.folder, error)
-            return match(source, target, **asdict(settings), watch=watch)
+            return match(source, target, **arguments_of(settings, source, target), watch=watch)
         with _alone(file.with_suffix(".lock")):
             # Another process may have found it while this one waited.
             found = _found(file, ends, source.d_sae, settings.tolerance) if file.is_file() else None
             if found is None:
                 checkpoint = file.with_suffix(".unfinished")
-                found = match(source, target, **asdict(settings), watch=watch, checkpoint=checkpoint)
+                found = match(
+                    source, target, **arguments_of(settings, source, target), watch=watch, checkpoint=checkpoint
+                )
                 # What could not be proven another solver, or another memory budget, may prove.
                 if _is_proven(found, settings.tolerance):
                     _keep(found, file)

@@ -14,7 +14,7 @@ from sae_match.matching.cost import Metric, feature_vectors, term_weights
 from sae_match.matching.matching import MatcherSettings
 from sae_match.matching.pair_costs import pair_costs
 from sae_match.matching.result import Matching
-from sae_match.saes.folding import Fold
+from sae_match.saes.folding import Fold, harmless_where_not
 from sae_match.saes.sae import SAE
 from sae_match.torch_state import plain_torch
 
@@ -149,14 +149,17 @@ def priced(matching: Matching, source: SAE, target: SAE, settings: MatcherSettin
             f"a matching of {len(permutation)} features that leads to feature {int(permutation.max())} "
             f"does not go with SAEs of {source.d_sae} and {target.d_sae} features"
         )
+    reached = torch.zeros(target.d_sae, dtype=torch.bool)
+    reached[permutation[permutation >= 0]] = True
     sides = [
         feature_vectors(
-            sae,
+            # What has no pair has no cost, and need not be such as can be folded.
+            harmless_where_not(sae, keep),
             fold=cast(Fold, settings.fold),
             terms=term_weights(settings.terms),
             metric=cast(Metric, settings.metric),
         )
-        for sae in (source, target)
+        for sae, keep in ((source, permutation >= 0), (target, reached))
     ]
     costs = pair_costs(sides[0], sides[1], permutation.to(sides[0].factors[0].device))
     return replace(matching, pair_cost=costs, lower_bound=-math.inf)

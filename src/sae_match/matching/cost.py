@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -13,7 +13,7 @@ from sae_match.errors import UserError
 from sae_match.matching.arithmetic import blocks, squares_of_rows
 from sae_match.matching.settings import TERMS, Metric, Term, refuse_unknown_metric, term_weights
 from sae_match.matching.tuning import TUNING
-from sae_match.saes.folding import Fold, folding_scale
+from sae_match.saes.folding import Fold, folding_scale, harmless_where_not
 from sae_match.saes.sae import SAE
 from sae_match.torch_state import exact_product
 
@@ -150,7 +150,7 @@ def feature_vectors(
         UserError: If the SAE cannot be folded that way, a parameter is not finite, or, under
             `cosine`, a feature's vector is zero.
     """
-    sae = sae if keep is None else _harmless_where_not(sae, keep)
+    sae = sae if keep is None else harmless_where_not(sae, keep)
     scale = folding_scale(sae.to(dtype=torch.float64) if fold == "decoder_norm" else sae, fold).detach().double()
     raw = {"W_enc": sae.W_enc.T, "b_enc": sae.b_enc[:, None], "W_dec": sae.W_dec}
     folding = {"W_enc": 1 / scale, "b_enc": 1 / scale, "W_dec": scale}
@@ -167,15 +167,3 @@ def feature_vectors(
         factors = tuple(factor / (lengths * math.sqrt(2)) for factor in vectors.factors)
         vectors = FeatureVectors(vectors.parts, factors, vectors.names)
     return vectors if keep is None else vectors.selected(keep)
-
-
-def _harmless_where_not(sae: SAE, keep: Bool[Tensor, " d_sae"]) -> SAE:
-    """The same SAE with ones for the parameters of features that are not kept."""
-    keep = keep.to(sae.b_enc.device)
-    return replace(
-        sae,
-        W_enc=torch.where(keep, sae.W_enc, 1),
-        b_enc=torch.where(keep, sae.b_enc, 1),
-        W_dec=torch.where(keep[:, None], sae.W_dec, 1),
-        threshold=None if sae.threshold is None else torch.where(keep, sae.threshold, 1),
-    )

@@ -6,22 +6,22 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any
 
 import torch
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool
 from torch import Tensor
 
 from sae_match.errors import UserError
 from sae_match.matching.cost import TERMS, FeatureVectors, Metric, feature_vectors, term_weights
 from sae_match.matching.pair_costs import pair_costs
 from sae_match.matching.planning import Solver, planned
-from sae_match.matching.result import Matching
+from sae_match.matching.result import Matching, among_all
 from sae_match.matching.settings import MatcherSettings, refuse_impossible_bounds
 from sae_match.matching.solving import Watch, solve
-from sae_match.saes.folding import Fold
+from sae_match.saes.folding import Fold, live_features
 from sae_match.saes.sae import SAE
 from sae_match.torch_state import plain_torch, refuse_coarse_products
 
@@ -131,9 +131,9 @@ def match(
     total = math.fsum(costs[permutation >= 0].tolist())
     left = min(len(side) for side in sides) - int((permutation >= 0).sum())
     alone = left * rejection_cost if rejection_cost is not None else 0.0
-    return Matching(
-        permutation=_among_all(_in_target(permutation, target_mask), source_mask, -1),
-        pair_cost=_among_all(costs, source_mask, math.nan),
+    found = Matching(
+        permutation=permutation,
+        pair_cost=costs,
         lower_bound=min(total, solved.lower_bound - alone),
         provenance={
             "solver": solved.evidence.solver,
@@ -145,9 +145,20 @@ def match(
             solved.evidence, seconds=solved.evidence.seconds + prepared - began + time.perf_counter() - finished
         ),
     )
+    return among_all(found, source_mask, target_mask)
 
 
-Values = TypeVar("Values", bound=Tensor)
+def masks_of(settings: MatcherSettings, *saes: SAE) -> list[Bool[Tensor, " d_sae"] | None]:
+    """Features of each SAE that take part under the settings; none where all do."""
+    live = [live_features(sae) if settings.mask == "dead" else None for sae in saes]
+    return [None if mask is None or bool(mask.all()) else mask for mask in live]
+
+
+def arguments_of(settings: MatcherSettings, source: SAE, target: SAE) -> dict[str, Any]:
+    """The arguments of `match` that settings stand for, for two SAEs."""
+    given = {name: value for name, value in asdict(settings).items() if name != "mask"}
+    masks = zip(("source_mask", "target_mask"), masks_of(settings, source, target), strict=True)
+    return {**given, **dict(masks)}
 
 
 def _named(about: str, hashes: Sequence[Future[str]], masks: Sequence[Bool[Tensor, " _"] | None]) -> str:
@@ -156,23 +167,6 @@ def _named(about: str, hashes: Sequence[Future[str]], masks: Sequence[Bool[Tenso
     for mask in masks:
         digest.update(b"all" if mask is None else mask.cpu().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _in_target(permutation: Int64[Tensor, " n"], mask: Bool[Tensor, " n_target"] | None) -> Int64[Tensor, " n"]:
-    """Indices among the target features that take part as indices among all of them."""
-    if mask is None:
-        return permutation
-    kept = mask.cpu().nonzero().flatten()
-    return torch.where(permutation >= 0, kept[permutation.clamp_min(0)], -1)
-
-
-def _among_all(values: Values, mask: Bool[Tensor, " n_source"] | None, absent: int | float) -> Values:
-    """Values of the source features that take part, beside a value for those that do not."""
-    if mask is None:
-        return values
-    everywhere = torch.full((len(mask),), absent, dtype=values.dtype)
-    everywhere[mask.cpu()] = values
-    return cast(Values, everywhere)
 
 
 def _device(name: str) -> torch.device:

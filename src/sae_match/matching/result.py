@@ -3,11 +3,11 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
@@ -127,11 +127,36 @@ class Matching:
         return cls(tensors["permutation"], tensors["pair_cost"], bound, provenance, evidence, one_to_one)
 
 
+def among_all(
+    matching: Matching, source_mask: Bool[Tensor, " n_source"] | None, target_mask: Bool[Tensor, " n_target"] | None
+) -> Matching:
+    """A matching of the features that take part as one of all features: the others have no partner.
+
+    Args:
+        matching: Its indices count the features of the masks.
+        source_mask: Source features that take part; all if none.
+        target_mask: Target features that take part; all if none.
+    """
+    permutation, costs = matching.permutation, matching.pair_cost
+    if target_mask is not None:
+        kept = target_mask.cpu().nonzero().flatten()
+        permutation = torch.where(permutation >= 0, kept[permutation.clamp_min(0)], -1)
+    if source_mask is not None:
+        permutation, costs = _spread(permutation, source_mask, -1), _spread(costs, source_mask, math.nan)
+    return replace(matching, permutation=permutation, pair_cost=costs)
+
+
 def relative_gap(cost: float, lower_bound: float) -> float:
     """`(cost - lower_bound) / |cost|`; zero where both are equal, infinite where only the cost is zero."""
     if cost == lower_bound:
         return 0.0
     return (cost - lower_bound) / abs(cost) if cost else math.inf
+
+
+def _spread(values: Tensor, mask: Bool[Tensor, " n"], absent: int | float) -> Tensor:
+    everywhere = torch.full((len(mask),), absent, dtype=values.dtype)
+    everywhere[mask.cpu()] = values
+    return everywhere
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:

@@ -13,6 +13,8 @@ Metric = Literal["mse", "cosine"]
 Solver = Literal["auto", "dense", "sparse"]
 TERMS: tuple[Term, ...] = ("W_enc", "b_enc", "W_dec")
 METRICS: tuple[Metric, ...] = ("mse", "cosine")
+#: Features that take no part.
+MASKS = ("none", "dead")
 #: Of the sparse solver's passes, the coarsest first.
 PRECISION_NAMES = ("bfloat16", "float32", "float64")
 
@@ -31,6 +33,8 @@ class MatcherSettings:
         memory: Budget in gigabytes of what the solver adds; by default a share of what is free.
         device: `cpu`, `cuda`, …, or `auto`: a GPU where there is one.
         precision: Of the sparse solver's first passes: `auto`, `bfloat16`, `float32` or `float64`.
+        mask: `none`, or `dead`: features take no part whose decoder row or encoder column is zero, or whose threshold
+            is not positive.
     """
 
     fold: str = "threshold"
@@ -42,6 +46,7 @@ class MatcherSettings:
     memory: float | None = None
     device: str = "auto"
     precision: str = "auto"
+    mask: str = "none"
 
     def __post_init__(self) -> None:
         refuse_unknown_fold(self.fold)
@@ -49,10 +54,12 @@ class MatcherSettings:
         refuse_unknown_metric(self.metric)
         refuse_impossible_bounds(self.rejection_cost, self.tolerance)
         refuse_unknown_means(self.solver, self.precision, self.memory)
+        if self.mask not in MASKS:
+            raise UserError(f"unknown mask {self.mask!r}; there are {', '.join(MASKS)}")
 
     def identity(self) -> dict[str, object]:
         """What the matching depends on; the other settings only change how it is found."""
-        means = ("solver", "memory", "device", "precision")
+        means = ["solver", "memory", "device", "precision", *(["mask"] if self.mask == "none" else [])]
         return {name: value for name, value in asdict(self).items() if name not in means}
 
 

@@ -3,14 +3,23 @@
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sae_match.errors import UserError
 from sae_match.saes.sae import SAE
 from sae_match.saes.settings import Fold, refuse_unknown_fold
 
-__all__ = ["Fold", "fold_decoder_norm", "fold_scale", "fold_threshold", "folding_scale", "natural_fold"]
+__all__ = [
+    "Fold",
+    "fold_decoder_norm",
+    "fold_scale",
+    "fold_threshold",
+    "folding_scale",
+    "harmless_where_not",
+    "live_features",
+    "natural_fold",
+]
 
 
 def fold_scale(sae: SAE, scale: Float[Tensor, " d_sae"]) -> SAE:
@@ -68,8 +77,19 @@ def natural_fold(sae: SAE) -> Fold:
     return "decoder_norm" if sae.threshold is None else "threshold"
 
 
-def folding_scale(sae: SAE, fold: Fold) -> Float[Tensor, " d_sae"]:
+def live_features(sae: SAE) -> Bool[Tensor, " d_sae"]:
+    """Features that write something, read something and, with thresholds, have one that can be folded."""
+    live = (sae.W_dec != 0).any(dim=1) & (sae.W_enc != 0).any(dim=0)
+    return live if sae.threshold is None else live & torch.isfinite(sae.threshold) & (sae.threshold > 0)
+
+
+def folding_scale(sae: SAE, fold: Fold, keep: Bool[Tensor, " d_sae"] | None = None) -> Float[Tensor, " d_sae"]:
     """What each feature's value is divided by under a folding: `theta`, `1 / |W_dec row|`, or 1.
+
+    Args:
+        sae: The SAE.
+        fold: The folding.
+        keep: Features that matter; all by default. The scale of others is one.
 
     Raises:
         UserError: If the SAE cannot be folded that way; the message names the first such feature.
@@ -77,6 +97,8 @@ def folding_scale(sae: SAE, fold: Fold) -> Float[Tensor, " d_sae"]:
     refuse_unknown_fold(fold)
     if fold == "none":
         return torch.ones_like(sae.b_enc)
+    if keep is not None:
+        sae = harmless_where_not(sae, keep)
     if fold == "decoder_norm":
         norms = sae.W_dec.norm(dim=1)
         _refuse_bad_scale(norms, "decoder-norm folding: norm of decoder row")
@@ -87,6 +109,18 @@ def folding_scale(sae: SAE, fold: Fold) -> Float[Tensor, " d_sae"]:
         )
     _refuse_bad_scale(sae.threshold, "threshold folding: threshold of feature")
     return sae.threshold
+
+
+def harmless_where_not(sae: SAE, keep: Bool[Tensor, " d_sae"]) -> SAE:
+    """The same SAE with ones for the parameters of features that are not kept."""
+    keep = keep.to(sae.b_enc.device)
+    return replace(
+        sae,
+        W_enc=torch.where(keep, sae.W_enc, 1),
+        b_enc=torch.where(keep, sae.b_enc, 1),
+        W_dec=torch.where(keep[:, None], sae.W_dec, 1),
+        threshold=None if sae.threshold is None else torch.where(keep, sae.threshold, 1),
+    )
 
 
 def _refuse_overflow(sae: SAE, folded: SAE) -> None:
