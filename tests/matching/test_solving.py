@@ -207,3 +207,20 @@ def test_the_checkpoint_of_another_target_is_not_gone_on_with(make_sae, tmp_path
     assert "is of another problem; starting again" in caplog.text
     assert found.cost == pytest.approx(match(source, halved, solver="dense").cost, rel=1e-9)
     assert not file.exists()
+
+
+def test_an_assignment_says_how_far_it_is_and_can_be_interrupted(problem, monkeypatch):
+    monkeypatch.setattr("sae_match.matching.assignment.TUNING", replace(TUNING, augmented_rows=1, bids=0))
+    told = []
+    expected = solved(problem, watch=told.append)
+    shares = [status.assigned for status in told if status.assigned is not None]
+    assert len(shares) > 5
+    assert all(0 <= share < 1 for share in shares)
+    assert np.array_equal(expected.permutation, solved(problem).permutation)
+
+    def interrupt(status):
+        if status.assigned:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        solved(problem, watch=interrupt)

@@ -66,6 +66,14 @@ class PairMatchings:
             cheap={arm: mask.to(device) for arm, mask in self.cheap.items()},
         )
 
+    def with_coactivation(
+        self, found: Matching, source: SAE, target: SAE, settings: MatcherSettings, carry: str | None
+    ) -> "PairMatchings":
+        """The same with the matching that fitting text gives, as far as its features take part."""
+        matching = baselines.without(found, *masks_of(settings, source, target))
+        fold = carried_by(COACTIVATION, settings, source, carry)
+        return self.joined(COACTIVATION, matching, Transport.between(source, target, matching, fold))
+
     def joined(self, arm: str, matching: Matching, transport: Transport) -> "PairMatchings":
         """The same with a further arm."""
         return replace(

@@ -14,12 +14,12 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from sae_match.bootstrap import bootstrap_weights
 from sae_match.errors import UserError
-from sae_match.evaluation.arm_names import COACTIVATION, FITTED_ARMS, LINEAR_MAP, LINEAR_MAP_SAE, MATCHED, checked_arms
+from sae_match.evaluation.arm_names import FITTED_ARMS, LINEAR_MAP, LINEAR_MAP_SAE, MATCHED, checked_arms
 from sae_match.evaluation.fitting import refuse_common_documents, refuse_too_few
 from sae_match.evaluation.fitting_pass import fit
-from sae_match.evaluation.matchings import PairMatcher, PairMatchings, carried_by, evidence
-from sae_match.evaluation.measuring import Subject, measure_batch
-from sae_match.evaluation.plan import Pair, PassPlan, in_memory, pairs_at, refuse_broken_chains, twins_among
+from sae_match.evaluation.matchings import PairMatcher, PairMatchings, evidence
+from sae_match.evaluation.measuring import Subject, grouped, measure_batch
+from sae_match.evaluation.plan import Pair, PassPlan, pairs_at, refuse_broken_chains, twins_among
 from sae_match.evaluation.resuming import SumsIdentity, Unfinished
 from sae_match.evaluation.settings import EvaluationSettings, refuse_impossible
 from sae_match.evaluation.statistics.forms import forms_of
@@ -27,11 +27,8 @@ from sae_match.evaluation.statistics.measures import results_of, spans_of
 from sae_match.evaluation.statistics.results import Results, SpanResult
 from sae_match.evaluation.statistics.tally import Layout, Tally
 from sae_match.evaluation.survey import Observer, Survey, surveyed
-from sae_match.evaluation.transport import Transport
-from sae_match.matching.baselines import without
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.layers import PairWatch, save_matching, unwatched
-from sae_match.matching.matching import masks_of
 from sae_match.matching.planning import GIGABYTE, free_memory
 from sae_match.matching.settings import MatcherSettings
 from sae_match.model.fingerprint import fingerprint
@@ -76,6 +73,7 @@ class MatchValidation(L.LightningModule):
         survey: Means over the evaluated text.
         tally: Sums over the validated batches.
         open_sae: Gives the SAE of a layer, on the device of the model.
+        keeps_sums: Whether finished sums are kept until `forget` is called: whoever writes the results says when.
     """
 
     def __init__(
@@ -107,6 +105,7 @@ class MatchValidation(L.LightningModule):
         self.open_sae = collection.open
         self.widths: dict[int, int] = {}
         self._hashes: dict[int, str] = {}
+        self.keeps_sums = False
 
     @property
     def fitted_arms(self) -> list[str]:
@@ -161,7 +160,7 @@ class MatchValidation(L.LightningModule):
         free = free_memory(device) if self.settings.memory is None else self.settings.memory * GIGABYTE
         self.open_sae = SAEShelf(self.collection, _SHARE_OF_SAES * free, device).open
         self.matchings = {pair: found.to(device) for pair, found in self.matchings.items()}
-        self._groups = self._grouped(data, _SHARE_OF_RESIDUALS * free)
+        self._groups = grouped(self.pairs, self.stream, data.batches, _SHARE_OF_RESIDUALS * free)
         self.subject = Subject(self.stream, self.site, self.open_sae, self.matchings, {}, self.measured)
         if self.needs_fitting:
             self._fit(cast(TextData, self.fitting), data)
@@ -180,20 +179,16 @@ class MatchValidation(L.LightningModule):
         """Measure every pair and arm on a batch of documents of one dataset."""
         if batch_idx in self._finished:
             return
-        if self.trainer.received_sigterm:
-            # A trainer heeds it by itself while it trains only. What is finished is kept.
-            raise SIGTERMException
         weights = bootstrap_weights(batch.dataset, batch.documents, self.settings.seed)
-        pairs = len(self.pairs)
-        start, total = batch_idx * pairs, len(cast(Sized, self.trainer.val_dataloaders)) * pairs
-        self.watch("validating", start, total)
+        start, total = (len(self.pairs) * n for n in (batch_idx, len(cast(Sized, self.trainer.val_dataloaders))))
+        self._tell("validating", start, total)
         measure_batch(
             self.subject,
             batch,
             self._groups,
             self.tally,
             weights,
-            lambda done: self.watch("validating", start + done, total),
+            lambda done: self._tell("validating", start + done, total),
         )
         self._finished.add(batch_idx)
         if self._unfinished.is_due(time.perf_counter() - self._kept_at):
@@ -203,25 +198,34 @@ class MatchValidation(L.LightningModule):
     @cpu_by_default()
     def on_validation_epoch_end(self) -> None:
         """Add up what the processes have found; what an interrupted run would go on from is not needed any more."""
+        if self.keeps_sums:
+            self._unfinished.keep(self.tally.flat(), self._finished)
+        else:
+            self.forget()
         if self.trainer.world_size > 1:
             self.tally.fill(self._summed(self.tally.flat()))
-        self._unfinished.remove()
         for layer in self.layers:
             for dataset in self.tally.layout.datasets:
                 if self.tally.documents(dataset) and not self.tally.active((layer, dataset)).any():
                     log.warning("no feature of the SAE of layer %d is ever active on dataset %s", layer, dataset)
 
+    def forget(self) -> None:
+        """Remove what the same validation would go on from: its results are written."""
+        self._unfinished.remove()
+
+    def _tell(self, what: str, done: int, total: int) -> None:
+        """Say what is being done. A trainer heeds a SIGTERM by itself only while it trains; here it is heard."""
+        if self.trainer.received_sigterm:
+            raise SIGTERMException
+        self.watch(what, done, total)
+
     def _fit(self, fitting: TextData, data: TextData) -> None:
         for dataset, works in fitting.works.items():
             refuse_common_documents(works, data.works.get(dataset, ()))
-        fitted = fit(self.subject, self.pairs, fitting.batches, self.device, self.watch)
+        fitted = fit(self.subject, self.pairs, fitting.batches, self.device, self._tell)
         for pair, found in fitted.coactivation.items():
-            source, target = (self.open_sae(layer) for layer in pair)
-            matching = without(found, *masks_of(self.matcher, source, target))
-            carried = Transport.between(
-                source, target, matching, carried_by(COACTIVATION, self.matcher, source, self.settings.carry)
-            )
-            self.matchings[pair] = self.matchings[pair].joined(COACTIVATION, matching, carried)
+            given = (self.open_sae(pair[0]), self.open_sae(pair[1]), self.matcher, self.settings.carry)
+            self.matchings[pair] = self.matchings[pair].with_coactivation(found, *given)
         self.subject = replace(self.subject, linear=fitted.linear, means=fitted.means)
 
     def empty_tally(self, data: TextData) -> Tally:
@@ -240,7 +244,7 @@ class MatchValidation(L.LightningModule):
     def _surveyed(self, data: TextData, layout: Layout) -> Survey:
         """What a survey of all text finds, in every process."""
         rank, processes = self.global_rank, self.trainer.world_size
-        own, watch = data.batches[rank::processes], partial(self.watch, "surveying")
+        own, watch = data.batches[rank::processes], partial(self._tell, "surveying")
         survey = surveyed(self.subject, own, self._groups, layout, self.observers, watch)
         if processes > 1:
             survey.fill(self._summed(survey.flat()))
@@ -252,14 +256,6 @@ class MatchValidation(L.LightningModule):
     def _summed(self, sums: torch.Tensor) -> torch.Tensor:
         """Sums of all processes."""
         return cast(torch.Tensor, self.trainer.strategy.reduce(sums.to(self.device), reduce_op="sum")).cpu()
-
-    def _grouped(self, data: TextData, budget: float) -> list[list[Pair]]:
-        """Pairs whose residuals are held at one time."""
-        largest = max(batch.input_ids.numel() for batch in data.batches)
-        groups = in_memory(self.pairs, int(budget / (largest * self.stream.d_in * self.stream.model.dtype.itemsize)))
-        if len(groups) > 1:
-            log.info("residuals of %d layers do not fit at one time: %d clean passes", len(self.layers), len(groups))
-        return groups
 
     def _unfinished_file(self, data: TextData) -> Path:
         """Where an interrupted run is kept: named by all that its sums follow from."""

@@ -1,5 +1,6 @@
 """Candidate pairs, the cheapest assignment among them, and dual variables in the middle of all that prove it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -120,11 +121,12 @@ class SparseAssignment:
             v[~np.isfinite(v)] = 0
         return cls(np.full(n_rows, -1), v)
 
-    def solve(self, pairs: CandidatePairs) -> None:
+    def solve(self, pairs: CandidatePairs, told: Callable[[float], None] = lambda _: None) -> None:
         """The cheapest assignment among the pairs.
 
         Args:
             pairs: Must allow every row a column of its own.
+            told: Which share of the rows that look for a column have found one, now and then.
 
         Raises:
             UserError: If they do not.
@@ -133,9 +135,15 @@ class SparseAssignment:
         starts = pairs.row_starts(n_rows)
         owner = self._released(pairs, starts)
         kernels.bid(starts, pairs.columns, pairs.cost, self.v, self.partner, owner, TUNING.bids * n_rows)
-        stuck = kernels.augment(starts, pairs.columns, pairs.cost, self.v, self.partner, owner)
-        if stuck >= 0:
-            raise UserError(f"row {stuck} has no column left among {len(pairs)} pairs")
+        waiting = int(np.count_nonzero(self.partner < 0))
+        for done in range(0, waiting, TUNING.augmented_rows):
+            # Nothing that Python does, heeding a signal for instance, is done while a compiled loop runs.
+            told(done / waiting)
+            stuck = kernels.augment(
+                starts, pairs.columns, pairs.cost, self.v, self.partner, owner, TUNING.augmented_rows
+            )
+            if stuck >= 0:
+                raise UserError(f"row {stuck} has no column left among {len(pairs)} pairs")
         self.u = _row_duals(pairs, starts, self.v)
 
     def stabilise(self, pairs: CandidatePairs, start: Float64[np.ndarray, " n_columns"]) -> None:

@@ -150,8 +150,8 @@ def hand_over(start: int, sink: int, through: Array, partner: Array, owner: Arra
 
 
 @numba.njit(cache=True)
-def augment(starts: Array, columns: Array, cost: Array, v: Array, partner: Array, owner: Array) -> int:
-    """Give every row without a column one, along shortest paths (Dijkstra), the duals following.
+def augment(starts: Array, columns: Array, cost: Array, v: Array, partner: Array, owner: Array, most: int) -> int:
+    """Give rows without a column one, `most` of them, along shortest paths (Dijkstra), the duals following.
 
     A row's own column must be its cheapest under `v`. Returns the first row for which there is no
     column to be had, or -1.
@@ -163,7 +163,7 @@ def augment(starts: Array, columns: Array, cost: Array, v: Array, partner: Array
     through = np.empty(n_columns, np.int64)
     reached = np.empty(n_columns, np.int64)
     settled = np.empty(n_columns, np.int64)
-    for row_without in np.flatnonzero(partner < 0):
+    for row_without in np.flatnonzero(partner < 0)[:most]:
         start = int(row_without)
         n_settled = 0
         size, n_reached = relax(start, 0.0, starts, columns, cost, v, key, place, heap, 0, through, reached, 0)

@@ -66,6 +66,9 @@ class Rounds:
             pairs are within the rounding error of contradicting than there is room for.
         rejection_cost: What it costs to leave a row alone; infinite where that is not allowed.
         tuning: How many pairs passes bring, and which costs are made exact.
+
+    Attributes:
+        assigning: Told, while an assignment is looked for, the share of the rows that have found a column.
     """
 
     def __init__(
@@ -88,6 +91,7 @@ class Rounds:
         # Pairs of the first pass: the best within groups, for every row and column. They stay, so that no
         # dual is without something to hold it.
         self._anchors: CandidatePairs | None = None
+        self.assigning: Progress = lambda _: None
 
     def first(self, progress: Progress) -> Solution:
         """The first pass and the assignment among what it finds."""
@@ -159,7 +163,7 @@ class Rounds:
             assignment = SparseAssignment(known.partner, known.v)
         start = known.v
         while True:
-            assignment.solve(pairs)
+            assignment.solve(pairs, self.assigning)
             assignment.stabilise(pairs, start)
             if not exact:
                 break

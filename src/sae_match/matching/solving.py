@@ -38,11 +38,13 @@ class Status:
         round: The pass that is being made, from one.
         done: Fraction of it.
         gap: Relative gap proven so far; infinite before the second pass.
+        assigned: Share of the features that have found a partner among what the pass brought; none during a pass.
     """
 
     round: int
     done: float
     gap: float
+    assigned: float | None = None
 
 
 Watch = Callable[[Status], None]
@@ -114,10 +116,12 @@ def solve(
     rounds = Rounds(rows, columns, pricers=pricers, rejection_cost=rejection_cost, tuning=tuning)
     solution, before = _resumed(checkpoint, rounds, problem)
     if solution is None:
+        rounds.assigning = lambda share: watch(Status(1, 1.0, math.inf, share))
         solution = rounds.first(lambda done: watch(Status(1, done, math.inf)))
     while not _good_enough(solution, rounds, tolerance) and solution.rounds < tuning.most_rounds:
         if checkpoint is not None:
             _save(solution, checkpoint, before + time.perf_counter() - start, problem)
+        rounds.assigning = partial(_report, watch, solution, 1.0)
         solution = rounds.next(solution, partial(_report, watch, solution))
         log.debug("round %d: objective %.9g, bound %.9g", solution.rounds, solution.objective, solution.lower_bound)
     proven = _good_enough(solution, rounds, tolerance)
@@ -139,8 +143,8 @@ def solve(
     )
 
 
-def _report(watch: Watch, solution: Solution, done: float) -> None:
-    watch(Status(solution.rounds + 1, done, solution.gap))
+def _report(watch: Watch, solution: Solution, done: float, assigned: float | None = None) -> None:
+    watch(Status(solution.rounds + 1, done, solution.gap, assigned))
 
 
 def _good_enough(solution: Solution, rounds: Rounds, tolerance: float) -> bool:

@@ -49,12 +49,13 @@ class MatchingProgress:
 
     def watch(self, pair: Pair, status: Status) -> None:
         """Show where the solution of a pair stands."""
-        standing = f"round {status.round}, {status.done:.0%}"
+        share, what = (status.done, "") if status.assigned is None else (status.assigned, "assigning ")
+        standing = f"round {status.round}, {what}{share:.0%}"
         if math.isfinite(status.gap):
             standing += f", gap {status.gap:.0e}"
         if self.progress.console.is_terminal:
             description = f"layers {pair[0]} → {pair[1]}{self._count()}"
-            self.progress.update(self.task, description=description, completed=status.done, standing=standing)
+            self.progress.update(self.task, description=description, completed=share, standing=standing)
             return
         if pair != self._pair:
             self._pair = pair
