@@ -13,6 +13,7 @@ GROUND = {
     "errors": set(),
     "files": {"errors"},
     "hub": {"errors"},
+    "caching": {"errors"},
     "hashing": set(),
     "torch_state": {"errors"},
     "progress": set(),

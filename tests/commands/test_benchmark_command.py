@@ -6,7 +6,7 @@ import pytest
 from sae_match.benchmark.measuring import Figure
 from sae_match.commands import benchmark
 from sae_match.errors import UserError
-from sae_match.settings.benchmark import BenchmarkSettings
+from sae_match.settings.tools import BenchmarkSettings
 
 
 def dies():

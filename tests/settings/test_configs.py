@@ -8,12 +8,12 @@ from hydra.errors import ConfigCompositionException, HydraException
 
 from sae_match.errors import UserError
 from sae_match.saes.collection import SAECollection
-from sae_match.settings.benchmark import BenchmarkSettings
 from sae_match.settings.entry import register, typed
 from sae_match.settings.judge import JudgeStudySettings
 from sae_match.settings.match import MatchSettings
 from sae_match.settings.report import DashboardSettings, ReportSettings
 from sae_match.settings.schema import TrainSettings, ValidateSettings
+from sae_match.settings.tools import BenchmarkSettings, CacheSettings
 from sae_match.training.language_model.settings import LanguageModelSettings
 from sae_match.training.sae_settings import SAETrainingSettings, settled
 from tests.conftest import ROOT
@@ -31,6 +31,7 @@ def composed(name, *overrides, **options):
         judge=JudgeStudySettings,
         match=MatchSettings,
         benchmark=BenchmarkSettings,
+        cache=CacheSettings,
         report=ReportSettings,
         dashboard=DashboardSettings,
         train=TrainSettings,
@@ -70,6 +71,11 @@ def test_every_choice_composes_for_a_matching_without_a_model(choice):
 def test_cases_of_the_benchmark_can_be_chosen():
     settings = typed(composed("benchmark", "cases=[exact,16k]"), BenchmarkSettings)
     assert (settings.cases, settings.seed) == (["exact", "16k"], 0)
+
+
+def test_what_is_removed_from_the_cache_can_be_chosen():
+    settings = typed(composed("cache", "remove=[matchings]", "older_than=30"), CacheSettings)
+    assert (settings.remove, settings.older_than, settings.cache_dir) == (["matchings"], 30.0, None)
 
 
 @pytest.mark.parametrize("logger", [choice for choice in CHOICES if choice.startswith("logger=")])

@@ -10,7 +10,6 @@ from types import ModuleType
 from typing import Any
 
 from sae_match.files import writable
-from sae_match.settings.benchmark import BenchmarkSettings
 from sae_match.settings.configs import config_folder
 from sae_match.settings.entry import entry_point, without_bars
 from sae_match.settings.judge import JudgeStudySettings
@@ -18,6 +17,7 @@ from sae_match.settings.match import MatchSettings
 from sae_match.settings.processes import is_helper
 from sae_match.settings.report import DashboardSettings, ReportSettings
 from sae_match.settings.schema import TrainSettings, ValidateSettings
+from sae_match.settings.tools import BenchmarkSettings, CacheSettings
 from sae_match.training.language_model.settings import LanguageModelSettings
 from sae_match.training.sae_settings import SAETrainingSettings
 from sae_match.version import write_provenance
@@ -56,6 +56,7 @@ PROGRAMS = {
     "judge": Program(JudgeStudySettings, "ask a judge whether matched features mean the same"),
     "report": Program(ReportSettings, "compare finished validations: tables and pictures"),
     "dashboard": Program(DashboardSettings, "lay out a W&B workspace for validations"),
+    "cache": Program(CacheSettings, "show what is kept between runs, and remove what is not wanted any more"),
     "benchmark": Program(BenchmarkSettings, "measure what is claimed about speed, memory and exactness"),
 }
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from sae_match.benchmark import evaluation, explorer, gpu, matching, training
 from sae_match.benchmark.measuring import Figure, chosen, in_own_process, machine, table, write_csv, write_markdown
 from sae_match.errors import UserError
-from sae_match.settings.benchmark import BenchmarkSettings
+from sae_match.settings.tools import BenchmarkSettings
 
 
 def main(settings: BenchmarkSettings) -> None:

@@ -4,14 +4,14 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import platformdirs
 from filelock import FileLock, Timeout
 
 from sae_match.errors import UserError
-from sae_match.files import make_writable
+from sae_match.files import make_writable, remove_leftovers
 from sae_match.matching.matching import arguments_of, match
 from sae_match.matching.planning import refuse_unknown_means
 from sae_match.matching.result import FORMAT_VERSION, Matching
@@ -65,6 +65,9 @@ class MatchingCache:
             # Another process may have found it while this one waited.
             found = _found(file, ends, source.d_sae, settings.tolerance) if file.is_file() else None
             if found is None:
+                for killed in (file, file.with_suffix(".unfinished")):
+                    with suppress(OSError):
+                        remove_leftovers(killed)
                 checkpoint = file.with_suffix(".unfinished")
                 found = match(
                     source, target, **arguments_of(settings, source, target), watch=watch, checkpoint=checkpoint

@@ -1,0 +1,43 @@
+"""What the tools beside the method can be told: the benchmark, and the look into the cache."""
+
+from dataclasses import dataclass, field
+
+from omegaconf import MISSING
+
+from sae_match.errors import UserError
+
+
+@dataclass
+class BenchmarkSettings:
+    """Everything that `scripts/benchmark.py` can be told.
+
+    Attributes:
+        cases: Names of the cases that are measured; all of them if there is none.
+        seed: Of the planted dictionaries.
+        output_dir: Where the figures are written.
+    """
+
+    cases: list[str] = field(default_factory=list)
+    seed: int = 0
+    output_dir: str = MISSING
+
+
+@dataclass
+class CacheSettings:
+    """Everything that `scripts/cache.py` can be told.
+
+    Attributes:
+        cache_dir: The folder that was given to programs as `cache_dir`; the user's cache folder if none is given.
+        remove: Kinds that are removed: `matchings`, `unfinished`, `leftovers`, `validations`, `neuronpedia`.
+        older_than: Days; what was written since stays.
+        output_dir: Where this program leaves its own files.
+    """
+
+    cache_dir: str | None = None
+    remove: list[str] = field(default_factory=list)
+    older_than: float = 0.0
+    output_dir: str = MISSING
+
+    def __post_init__(self) -> None:
+        if not self.older_than >= 0:
+            raise UserError(f"older_than must be a number of days, at least 0, got {self.older_than}")
