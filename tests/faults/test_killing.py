@@ -1,0 +1,44 @@
+"""Whatever a program is ended by, the same command goes on, and the end is that of an undisturbed run."""
+
+import pytest
+
+from tests.faults.killing import SUBJECTS, Tried, Undisturbed, faults, table, try_all
+
+
+@pytest.mark.slow
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_nothing_is_lost_whatever_a_program_is_ended_by(name, tmp_path, monkeypatch):
+    monkeypatch.setattr("tests.faults.killing.SUBJECTS", {name: SUBJECTS[name]})
+    tried = list(try_all(8, tmp_path))
+    assert len(tried) == 8
+    assert [one for one in tried if one.lost] == []
+    assert max(one.heeded for one in tried) < 20
+
+
+def test_faults_are_spread_over_the_whole_life_of_a_run():
+    every = list(faults(0, 30))
+    assert every == list(faults(0, 30)) != list(faults(1, 30))
+    assert {name for name, _ in every} == {"SIGKILL", "SIGTERM", "SIGINT"}
+    shares = sorted(share for _, share in every)
+    assert all(at / 30 <= share < (at + 1) / 30 for at, share in enumerate(shares))
+
+
+def test_what_was_lost_is_in_the_table(capsys):
+    from rich.console import Console
+
+    rows = [Tried("match", "SIGKILL", -9, 0.1, ""), Tried("match", "SIGKILL", -9, 0.3, "results.csv differs")]
+    Console(width=200).print(table(rows))
+    said = capsys.readouterr().out
+    assert "| match   | SIGKILL |     2 |        1 |           0.3 s | results.csv differs (1 times) |" in said
+
+
+@pytest.mark.slow
+@pytest.mark.thorough
+def test_a_run_that_ends_differently_is_found(tmp_path):
+    """The harness itself: what an undisturbed run leaves is compared, so a changed result shows."""
+    (tmp_path / "whole").mkdir()
+    whole = Undisturbed("match", tmp_path / "whole")
+    whole.results = {**whole.results, "L00-L01.safetensors": []}
+    (tmp_path / "again").mkdir()
+    assert whole._again(tmp_path / "again") == "L00-L01.safetensors differs"
