@@ -10,7 +10,6 @@ from sae_match.saes.formats.reading import (
     read_json,
     read_pickled_tensors,
     read_safetensors,
-    refuse_other_layer,
     tensor,
     whole,
 )
@@ -83,19 +82,6 @@ def test_a_missing_tensor_says_what_there_is(tmp_path):
 def test_a_setting_that_is_no_whole_number_is_refused(tmp_path, value):
     with pytest.raises(UserError, match="k must be a"):
         whole(tmp_path, {"k": value}, "k")
-
-
-def test_what_one_layer_writes_the_next_reads(tmp_path):
-    for hook, layer in (
-        ("blocks.3.hook_resid_post", 3),
-        ("blocks.3.hook_resid_pre", 2),
-        ("blocks.3.hook_resid_pre", 3),
-    ):
-        refuse_other_layer(tmp_path, hook, layer)
-    refuse_other_layer(tmp_path, None, 7)
-    refuse_other_layer(tmp_path, "somewhere in layer 3", 7)
-    with pytest.raises(UserError, match=r"the SAE reads blocks\.3\.hook_resid_post, which is not at layer 2"):
-        refuse_other_layer(tmp_path, "blocks.3.hook_resid_post", 2)
 
 
 def test_folders_by_template():

@@ -19,6 +19,7 @@ from sae_match.saes.formats.building import build, on_scaled_input
 from sae_match.saes.formats.describing import SAEDescription, rows_of, width_in
 from sae_match.saes.formats.headers import shape_in_npz
 from sae_match.saes.formats.hub import fetch, locate, on_this_machine
+from sae_match.saes.formats.kinds import refuse_connection, refuse_repository_of_transcoders
 from sae_match.saes.sae import SAE
 
 EMBEDDING = "embedding"
@@ -44,8 +45,9 @@ def load(source: str, *, layer: int | str, width: str | int, l0: int, revision: 
         revision: Commit, tag or branch of the repository.
 
     Raises:
-        UserError: If the file does not exist, is damaged, lacks an array, or contradicts its width.
+        UserError: If the file does not exist, is damaged, lacks an array, contradicts its width, or is a transcoder.
     """
+    refuse_repository_of_transcoders(source)
     file = fetch(source, path_of(layer, str(width), l0), revision)
     tensors: dict[str, Any] = {name: torch.from_numpy(array) for name, array in _read(file).items()}
     sae = build(file, **tensors)
@@ -57,6 +59,7 @@ def load(source: str, *, layer: int | str, width: str | int, l0: int, revision: 
 
 def describe(source: str, *, layer: int | str, width: str | int, l0: int, revision: str | None) -> SAEDescription:
     """What the SAE is, by the name of its repository and its file's header or size; arguments as for `load`."""
+    refuse_repository_of_transcoders(source)
     d_sae, path = features_of(str(width)), path_of(layer, str(width), l0)
     file = on_this_machine(source, path, revision)
     if file is None:
@@ -133,6 +136,7 @@ def _read(file: Path) -> dict[str, np.ndarray]:
     try:
         # Opened here: numpy leaves a damaged archive that it has opened open.
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+            refuse_connection(file, archive.files)
             missing = [name for name in _ARRAYS if name not in archive.files]
             if missing:
                 raise UserError(f"{file} has no array {', '.join(missing)}; it holds {', '.join(archive.files)}")

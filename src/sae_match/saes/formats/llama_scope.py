@@ -15,18 +15,13 @@ from sae_match.errors import UserError
 from sae_match.saes.formats.building import build, in_units_of_decoder_norm, on_shifted_input, refuse_contradiction
 from sae_match.saes.formats.describing import SAEDescription, described_by
 from sae_match.saes.formats.hub import fetch
-from sae_match.saes.formats.reading import (
-    number,
-    read_json,
-    read_safetensors,
-    refuse_other_layer,
-    section,
-    tensor,
-    whole,
-)
+from sae_match.saes.formats.kinds import refuse_connection, refuse_transcoder
+from sae_match.saes.formats.places import Said, agreed_place, said_by_hook
+from sae_match.saes.formats.reading import number, read_json, read_safetensors, section, stated, tensor
 from sae_match.saes.sae import SAE
 
 _POSITIONS = {"R": "residual", "M": "MLP", "A": "attention"}
+_HOOKS = {"R": "hook_resid_post", "M": "hook_mlp_out", "A": "hook_attn_out"}
 
 
 def load(source: str, *, layer: int, position: str = "R", expansion: int = 8, revision: str | None = None) -> SAE:
@@ -46,9 +41,11 @@ def load(source: str, *, layer: int, position: str = "R", expansion: int = 8, re
     config_path, weights_path = paths(layer=layer, position=position, expansion=expansion)
     config_file = fetch(source, config_path, revision)
     config = read_json(config_file)
-    _refuse_other_kinds(config_file, config, layer)
+    _refuse_other_kinds(config_file, config)
+    agreed_place(layer, _said(config_file, config, layer, position))
     file = fetch(source, weights_path, revision)
     tensors = read_safetensors(file)
+    refuse_connection(file, tensors)
     W_dec = tensor(file, tensors, "decoder.weight").T
     without_bias = config.get("use_decoder_bias") is False
     sae = build(
@@ -59,10 +56,8 @@ def load(source: str, *, layer: int, position: str = "R", expansion: int = 8, re
         b_dec=W_dec.new_zeros(W_dec.shape[1:]) if without_bias else tensor(file, tensors, "decoder.bias"),
         threshold=torch.tensor(number(config_file, config, "jump_relu_threshold"), dtype=_wide(W_dec.dtype)),
     )
-    stated = {"d_in": "d_model", "d_sae": "d_sae"}
-    refuse_contradiction(
-        config_file, sae, **{ours: whole(config_file, config, key) for ours, key in stated.items() if key in config}
-    )
+    sizes = {ours: stated(config_file, config, key) for ours, key in (("d_in", "d_model"), ("d_sae", "d_sae"))}
+    refuse_contradiction(config_file, sae, **sizes)
     if config.get("apply_decoder_bias_to_pre_encoder"):
         sae = on_shifted_input(sae)
     sae = _in_raw_units(sae, config_file, config)
@@ -73,7 +68,8 @@ def describe(source: str, *, layer: int, position: str, expansion: int, revision
     """What the SAE is, by its config; arguments as for `load`."""
     file = fetch(source, paths(layer=layer, position=position, expansion=expansion)[0], revision)
     config = read_json(file)
-    return described_by(file, config, d_in="d_model", d_sae="d_sae", hook=config.get("hook_point_in"))
+    place = agreed_place(layer, _said(file, config, layer, position))
+    return described_by(file, config, d_in="d_model", d_sae="d_sae", hook=place)
 
 
 def paths(*, layer: int, position: str, expansion: int) -> list[str]:
@@ -83,6 +79,12 @@ def paths(*, layer: int, position: str, expansion: int) -> list[str]:
         raise UserError(f"position of a Llama Scope SAE is one of {known}, got {position!r}")
     folder = f"Llama3_1-8B-Base-L{layer}{position}-{expansion}x"
     return [f"{folder}/hyperparams.json", f"{folder}/checkpoints/final.safetensors"]
+
+
+def _said(file: Path, config: dict[str, Any], layer: int, position: str) -> list[Said]:
+    """What config and folder say of the place that the SAE reads."""
+    by_position = said_by_hook(f"position {position}", f"blocks.{layer}.{_HOOKS[position]}")
+    return [*said_by_hook(file, config.get("hook_point_in")), *by_position]
 
 
 def _in_raw_units(sae: SAE, file: Path, config: dict[str, Any]) -> SAE:
@@ -105,7 +107,7 @@ def _positive(file: Path, norms: dict[str, Any], key: str) -> float:
     return norm
 
 
-def _refuse_other_kinds(file: Path, config: dict[str, Any], layer: int) -> None:
+def _refuse_other_kinds(file: Path, config: dict[str, Any]) -> None:
     if config.get("act_fn", "jumprelu") != "jumprelu":
         raise UserError(f"{file}: act_fn must be 'jumprelu', got {config['act_fn']!r}")
     if config.get("use_glu_encoder"):
@@ -115,10 +117,7 @@ def _refuse_other_kinds(file: Path, config: dict[str, Any], layer: int) -> None:
         raise UserError(
             f"{file}: norm_activation is {norm!r}; only a factor that is the same for all tokens can be folded in"
         )
-    read, written = config.get("hook_point_in"), config.get("hook_point_out")
-    if written is not None and read != written:
-        raise UserError(f"{file}: it reads {read} and writes {written}: a transcoder, no SAE")
-    refuse_other_layer(file, read, layer)
+    refuse_transcoder(file, config.get("hook_point_in"), config.get("hook_point_out"))
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:

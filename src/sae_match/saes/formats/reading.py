@@ -12,7 +12,6 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from sae_match.errors import UserError
-from sae_match.saes.sites import spot_of
 
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
@@ -108,6 +107,15 @@ def whole(file: Path, config: Mapping[str, Any], key: str) -> int:
     return int(value)
 
 
+def stated(file: Path, config: Mapping[str, Any], key: str) -> int | None:
+    """A whole number of a config; none if it does not say it.
+
+    Raises:
+        UserError: If it is no whole number.
+    """
+    return None if config.get(key) is None else whole(file, config, key)
+
+
 def section(file: Path, config: Mapping[str, Any], key: str) -> dict[str, Any]:
     """An object inside a config.
 
@@ -118,20 +126,6 @@ def section(file: Path, config: Mapping[str, Any], key: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"{file}: {key} must be an object of settings, got {value!r}")
     return value
-
-
-def refuse_other_layer(file: Path, hook: object, layer: int) -> None:
-    """Check that the hook point that a config names, if it does, is one of the layer that is asked for.
-
-    The residual before layer `L` is also the residual after layer `L - 1`.
-
-    Raises:
-        UserError: If it is of another layer.
-    """
-    spot = spot_of(hook) if isinstance(hook, str) else None
-    if spot is None or spot.layer == layer or (spot.site == "residual_before" and spot.layer == layer + 1):
-        return
-    raise UserError(f"{file}: the SAE reads {hook}, which is not at layer {layer}")
 
 
 def in_folder(path: str, layer: int, name: str) -> str:

@@ -24,12 +24,20 @@ from sae_match.saes.formats.building import (
 )
 from sae_match.saes.formats.describing import SAEDescription, described_by
 from sae_match.saes.formats.hub import fetch
+from sae_match.saes.formats.kinds import refuse_connection, refuse_transcoder
+from sae_match.saes.formats.places import (
+    Said,
+    agreed_place,
+    said_by_folder,
+    said_by_hook,
+    said_by_number,
+)
 from sae_match.saes.formats.reading import (
     in_folder,
     read_json,
     read_safetensors,
-    refuse_other_layer,
     section,
+    stated,
     tensor,
     whole,
 )
@@ -73,12 +81,13 @@ def load(
     config_file = fetch(source, config_path, revision)
     config = _without_versions(config_file, read_json(config_file))
     _refuse_inexpressible(config_file, config, norm_scaling_factor)
-    refuse_other_layer(config_file, config.get("hook_name"), layer)
+    agreed_place(layer, _said(source, config_path, config_file, config))
     file = fetch(source, weights_path, revision)
     tensors = read_safetensors(file)
+    refuse_connection(file, tensors)
     _refuse_finetuned(file, tensors)
     sae = _builder(config_file, config)(file, tensors, config_file, config)
-    sizes = {key: whole(config_file, config, key) for key in ("d_in", "d_sae") if key in config}
+    sizes = {key: stated(config_file, config, key) for key in ("d_in", "d_sae")}
     refuse_contradiction(config_file, sae, **sizes)
     if config.get("rescale_acts_by_decoder_norm"):
         sae = in_units_of_decoder_norm(sae)
@@ -91,9 +100,11 @@ def load(
 
 def describe(source: str, *, layer: int, path: str, revision: str | None) -> SAEDescription:
     """What the SAE is, by its config; arguments as for `load`."""
-    file = fetch(source, paths(layer=layer, path=path)[0], revision)
+    config_path = paths(layer=layer, path=path)[0]
+    file = fetch(source, config_path, revision)
     config = _without_versions(file, read_json(file))
-    return described_by(file, config, d_in="d_in", d_sae="d_sae", hook=config.get("hook_name"))
+    place = agreed_place(layer, _said(source, config_path, file, config))
+    return described_by(file, config, d_in="d_in", d_sae="d_sae", hook=place)
 
 
 def paths(*, layer: int, path: str) -> list[str]:
@@ -143,6 +154,16 @@ def save(sae: SAE, folder: Path, *, model_name: str, hook_name: str, **metadata:
     return folder
 
 
+def _said(source: str, config_path: str, file: Path, config: dict[str, Any]) -> list[Said]:
+    """What config and folder say of the place that the SAE reads."""
+    numbers = [stated(file, config, key) for key in ("hook_layer", "hook_point_layer")]
+    return [
+        *said_by_hook(file, config.get("hook_name")),
+        *(said for layer in numbers for said in said_by_number(file, layer)),
+        *said_by_folder(source, config_path),
+    ]
+
+
 def _without_versions(file: Path, config: dict[str, Any]) -> dict[str, Any]:
     """The config in one form, whichever version wrote it."""
     if "metadata" in config:
@@ -167,6 +188,7 @@ def _without_versions(file: Path, config: dict[str, Any]) -> dict[str, Any]:
 def _refuse_inexpressible(file: Path, config: dict[str, Any], factor: float | None) -> None:
     if config.get("activation_fn", "relu") != "relu":
         raise UserError(f"{file}: activation_fn must be 'relu' or 'topk', got {config['activation_fn']!r}")
+    refuse_transcoder(file, config.get("hook_name"), config.get("hook_name_out"))
     if config.get("hook_head_index") is not None:
         raise UserError(f"{file}: the SAE reads one attention head only (hook_head_index), which is not supported")
     normalised = config.get("normalize_activations") or "none"
