@@ -78,9 +78,22 @@ def test_a_missing_tensor_says_what_there_is(tmp_path):
         tensor(tmp_path, {"b": torch.ones(1), "a": torch.ones(1)}, "W_enc")
 
 
-@pytest.mark.parametrize("value", [None, "3", True, 2.5])
+def test_settings_that_are_nested_deeper_than_python_reads_are_refused(tmp_path):
+    (tmp_path / "cfg.json").write_text('{"a": ' + "[" * 100_000 + "]" * 100_000 + "}")
+    with pytest.raises(UserError, match=r"cfg\.json is damaged or no JSON file \(.*recursion"):
+        read_json(tmp_path / "cfg.json")
+
+
+def test_settings_that_are_longer_than_any_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("sae_match.saes.formats.reading.MOST_SETTINGS", 1 << 10)
+    (tmp_path / "cfg.json").write_text('{"a": "' + "a" * 2000 + '"}')
+    with pytest.raises(UserError, match=r"cfg\.json: a file of settings takes 1\.962 KiB; at most 1 KiB is read"):
+        read_json(tmp_path / "cfg.json")
+
+
+@pytest.mark.parametrize("value", [None, "3", True, 2.5, 10**400, float("inf"), float("nan")])
 def test_a_setting_that_is_no_whole_number_is_refused(tmp_path, value):
-    with pytest.raises(UserError, match="k must be a"):
+    with pytest.raises(UserError, match=r"k must be a|k is no number that fits anything"):
         whole(tmp_path, {"k": value}, "k")
 
 

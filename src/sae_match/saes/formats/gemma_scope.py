@@ -5,8 +5,6 @@ The repositories of residual, MLP and attention SAEs have the same paths.
 
 import math
 import re
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import torch
 
 from sae_match.errors import UserError
 from sae_match.files import written_whole
+from sae_match.saes.formats.archives import read_arrays, sound_archive
 from sae_match.saes.formats.building import build, on_scaled_input
 from sae_match.saes.formats.describing import SAEDescription, rows_of, width_in
 from sae_match.saes.formats.headers import shape_in_npz
@@ -131,20 +130,13 @@ def width_of(features: int) -> str:
 
 
 def _read(file: Path) -> dict[str, np.ndarray]:
-    if not zipfile.is_zipfile(file):
-        raise UserError(f"{file} is damaged or no npz archive (an unfetched large-file pointer?); fetch it again")
-    try:
-        # Opened here: numpy leaves a damaged archive that it has opened open.
-        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            refuse_connection(file, archive.files)
-            missing = [name for name in _ARRAYS if name not in archive.files]
-            if missing:
-                raise UserError(f"{file} has no array {', '.join(missing)}; it holds {', '.join(archive.files)}")
-            arrays = {name: archive[name] for name in _ARRAYS}
-    except UserError:
-        raise
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
-        raise UserError(f"{file} is damaged ({error}); remove it and fetch it again") from error
+    with sound_archive(file) as archive:
+        held = [name.removesuffix(".npy") for name in archive.namelist()]
+        refuse_connection(file, held)
+        missing = [name for name in _ARRAYS if name not in held]
+        if missing:
+            raise UserError(f"{file} has no array {', '.join(missing)}; it holds {', '.join(held)}")
+        arrays = read_arrays(file, archive, _ARRAYS)
     for name, array in arrays.items():
         if array.dtype != np.float32:
             raise UserError(f"{file}: {name} must be float32, got {array.dtype}")

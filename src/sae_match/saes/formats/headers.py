@@ -1,13 +1,13 @@
 """Names and shapes of the arrays in a file, by its header: no parameter is read."""
 
 import zipfile
-import zlib
 from pathlib import Path
 
-import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from sae_match.bounds import MOST_SETTINGS, refuse_beyond
 from sae_match.errors import UserError
+from sae_match.saes.formats.archives import array_header
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -18,6 +18,7 @@ def shapes_in_safetensors(file: Path) -> Shapes:
     Raises:
         UserError: If it is no such file, or damaged.
     """
+    refuse_long_header(file)
     try:
         with safe_open(file, framework="np") as opened:
             names = opened.keys()
@@ -27,6 +28,19 @@ def shapes_in_safetensors(file: Path) -> Shapes:
             f"{file} is damaged or no safetensors file ({error}; an unfetched large-file pointer?); "
             "remove it and fetch it again"
         ) from error
+
+
+def refuse_long_header(file: Path) -> None:
+    """Check that the header of a safetensors file, which is parsed as a whole, is no longer than real ones are.
+
+    Raises:
+        UserError: If it is.
+    """
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+    # Of what is no such file, these bytes are anything; it is refused as such.
+    if length <= file.stat().st_size:
+        refuse_beyond(MOST_SETTINGS, length, file, "its header")
 
 
 def shape_in_npz(file: Path, name: str) -> tuple[int, ...] | None:
@@ -39,11 +53,9 @@ def shape_in_npz(file: Path, name: str) -> tuple[int, ...] | None:
         with zipfile.ZipFile(file) as archive:
             if f"{name}.npy" not in archive.namelist():
                 return None
-            with archive.open(f"{name}.npy") as stream:
-                is_old = np.lib.format.read_magic(stream) == (1, 0)
-                read = np.lib.format.read_array_header_1_0 if is_old else np.lib.format.read_array_header_2_0
-                return tuple(read(stream)[0])
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
+            return array_header(archive, name)[0]
+    # What bytes that somebody has damaged or made up may raise is documented nowhere, and they do raise many things.
+    except Exception as error:
         raise UserError(
             f"{file} is damaged or no npz archive ({error}; an unfetched large-file pointer?); fetch it again"
         ) from error

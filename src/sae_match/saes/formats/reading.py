@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from sae_match.bounds import MOST_SETTINGS, refuse_beyond
 from sae_match.errors import UserError
+from sae_match.saes.formats.archives import sound_archive
+from sae_match.saes.formats.headers import refuse_long_header
 
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
@@ -23,9 +27,12 @@ def read_json(file: Path) -> dict[str, Any]:
         UserError: If it holds something else.
     """
     try:
+        refuse_beyond(MOST_SETTINGS, file.stat().st_size, file, "a file of settings")
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} is damaged or no JSON file ({error}); remove it and fetch it again") from error
+    except UserError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{file} is damaged or no JSON file ({_line(error)}); remove it and fetch it again") from error
     if not isinstance(content, dict):
         raise UserError(f"{file} must hold an object of settings, it holds a {type(content).__name__}")
     return content
@@ -37,6 +44,7 @@ def read_safetensors(file: Path) -> dict[str, Tensor]:
     Raises:
         UserError: If it is no such file, or damaged.
     """
+    refuse_long_header(file)
     try:
         return load_file(file)
     except (SafetensorError, OSError, ValueError, KeyError) as error:
@@ -59,7 +67,12 @@ def read_pickled_tensors(file: Path) -> dict[str, Tensor]:
         UserError: If it holds anything else, or is damaged.
     """
     try:
+        if zipfile.is_zipfile(file):
+            with sound_archive(file) as archive:
+                _refuse_long_pickle(file, archive)
         content = torch.load(file, map_location="cpu", weights_only=True)
+    except UserError:
+        raise
     except pickle.UnpicklingError as error:
         raise UserError(
             f"{file} is damaged or holds more than tensors, which could run code and is not opened"
@@ -69,7 +82,10 @@ def read_pickled_tensors(file: Path) -> dict[str, Tensor]:
         raise UserError(f"{file} is damaged ({_line(error)}); remove it and fetch it again") from error
     if not isinstance(content, dict):
         raise UserError(f"{file} must hold tensors by name, it holds a {type(content).__name__}")
-    return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    for name, value in tensors.items():
+        _refuse_unheld(file, name, value)
+    return {name: value.detach() for name, value in tensors.items()}
 
 
 def tensor(file: Path, tensors: Mapping[str, Tensor], name: str) -> Tensor:
@@ -91,8 +107,11 @@ def number(file: Path, config: Mapping[str, Any], key: str) -> float:
     """
     value = config.get(key)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UserError(f"{file}: {key} must be a number, got {value!r}")
-    return float(value)
+        raise UserError(f"{file}: {key} must be a number, got {_short(value)}")
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise UserError(f"{file}: {key} is no number that fits anything, it has {len(str(value))} digits") from error
 
 
 def whole(file: Path, config: Mapping[str, Any], key: str) -> int:
@@ -124,7 +143,7 @@ def section(file: Path, config: Mapping[str, Any], key: str) -> dict[str, Any]:
     """
     value = config.get(key)
     if not isinstance(value, dict):
-        raise UserError(f"{file}: {key} must be an object of settings, got {value!r}")
+        raise UserError(f"{file}: {key} must be an object of settings, got {_short(value)}")
     return value
 
 
@@ -132,6 +151,25 @@ def in_folder(path: str, layer: int, name: str) -> str:
     """Path of a file in the folder that a template such as `layers.{layer}` names; `.` is the source itself."""
     folder = path.replace("{layer}", str(layer)).strip("/")
     return name if folder in ("", ".") else f"{folder}/{name}"
+
+
+def _refuse_long_pickle(file: Path, archive: zipfile.ZipFile) -> None:
+    for member in archive.infolist():
+        if member.filename.endswith(".pkl"):
+            refuse_beyond(MOST_SETTINGS, member.file_size, file, f"the pickle {member.filename}")
+
+
+def _refuse_unheld(file: Path, name: str, value: Tensor) -> None:
+    """Refuse a tensor whose entries are not all there: a few bytes can spell one of any size."""
+    if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu":
+        raise UserError(f"{file}: {name} must be a plain tensor, got {value.layout} on {value.device}")
+    if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        raise UserError(f"{file}: {name} is {list(value.shape)}, but the file holds fewer numbers for it")
+
+
+def _short(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 80 else f"{shown[:80]}…"
 
 
 def _line(error: Exception) -> str:
