@@ -8,6 +8,7 @@ import pytest
 
 from sae_match.errors import UserError
 from sae_match.saes.formats.hub import SAEFile, fetch, locate
+from tests.conftest import ROOT
 from tests.serving import serving
 
 COMMIT = "0" * 40
@@ -39,6 +40,8 @@ class Hub(BaseHTTPRequestHandler):
         if repository in STATUS:
             extra = {"gated": {"X-Error-Code": "GatedRepo"}, "busy": {"Retry-After": "42"}}.get(repository, {})
             self.answer(STATUS[repository], b"", extra)
+        elif repository == "firts":
+            self.answer(404, b"", {"X-Error-Code": "RepoNotFound"})
         elif path == f"resolve/main/{FOLDER}/average_l0_71/params.npz":
             self.answer(200, CONTENT, {"ETag": '"abc"'})
         else:
@@ -74,13 +77,14 @@ def hub():
         yield address
 
 
-def asked(endpoint, cache, *questions):
-    """What `locate` and `fetch` print for each repository and path, against a server."""
+def asked(endpoint, cache, *questions, folder=None):
+    """What `locate` and `fetch` print for each repository and path, against a server; `folder` is where it runs."""
     quiet = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": "", "NO_PROXY": "127.0.0.1"}
-    environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(cache), **quiet}
+    places = {"HF_ENDPOINT": endpoint, "HF_HOME": str(cache), "PYTHONPATH": str(ROOT / "src")}
+    environment = {**os.environ, **places, **quiet}
     flat = [part for question in questions for part in question]
     command = [sys.executable, "-c", SCRIPT, *flat]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True)
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True, cwd=folder)
     return run.stdout.splitlines()
 
 
@@ -117,6 +121,20 @@ def test_every_refusal_is_one_line_with_its_remedy_and_leaves_no_file(hub, tmp_p
             assert f"o/{name}" in line
             assert expected[name] in line
     assert not [file for file in tmp_path.rglob("*") if file.is_file() and file.parent.name in ("blobs", COMMIT)]
+
+
+def test_a_folder_named_like_an_owner_keeps_no_repository_away(hub, tmp_path):
+    """And whoever misspelt a folder is told so, beside what the hub says."""
+    (tmp_path / "saes").mkdir()
+    path = f"{FOLDER}/average_l0_71/params.npz"
+    described, content, misspelt, _ = asked(hub, tmp_path, ("saes/r", path), ("saes/firts", path), folder=tmp_path)
+    assert described == f"SAEFile(path='{path}', bytes=7, is_local=False)"
+    assert content == str(CONTENT)
+    assert misspelt.startswith("no repository saes/firts/")
+    assert misspelt.endswith("; saes/firts is neither a folder nor a repository: the folder saes here holds no firts")
+    for line in asked("http://127.0.0.1:9", tmp_path, ("saes/firts", "params.npz"), folder=tmp_path):
+        assert line.startswith("cannot reach the hub for saes/firts/params.npz")
+        assert line.endswith("; the folder saes here holds no firts either")
 
 
 def test_a_dead_port_is_named(tmp_path):

@@ -8,7 +8,12 @@ from pathlib import Path, PurePosixPath
 
 import httpx2
 from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
-from huggingface_hub.errors import EntryNotFoundError, RemoteEntryNotFoundError
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    RemoteEntryNotFoundError,
+    RepositoryNotFoundError,
+)
 
 from sae_match.errors import UserError
 from sae_match.hub import hub_errors
@@ -93,8 +98,7 @@ def _local(source: str) -> Path | None:
     folder = Path(source).expanduser()
     if folder.is_dir():
         return folder
-    looks_local = folder.parent != Path() and folder.parent.is_dir()
-    if looks_local or source.count("/") != 1 or source.startswith((".", "/", "~")):
+    if source.count("/") != 1 or source.startswith((".", "/", "~")):
         raise UserError(f"{source} is neither a folder nor a repository of the form owner/name")
     return None
 
@@ -112,12 +116,26 @@ def _file_in(folder: Path, path: str) -> Path:
 @contextmanager
 def _hub_answers(source: str, path: str, revision: str | None) -> Iterator[None]:
     """Turn every failure of the hub inside the block into a `UserError`."""
-    with hub_errors(f"{source}/{path}"):
-        try:
-            yield
-        except RemoteEntryNotFoundError as error:
-            offer = _offer_of_repository(source, path, revision)
-            raise UserError(f"repository {source} has no file {path}{offer}") from error
+    try:
+        with hub_errors(f"{source}/{path}"):
+            try:
+                yield
+            except RemoteEntryNotFoundError as error:
+                offer = _offer_of_repository(source, path, revision)
+                raise UserError(f"repository {source} has no file {path}{offer}") from error
+    except UserError as error:
+        raise type(error)(f"{error}{_of_folder_of_owner(source, error)}") from error
+
+
+def _of_folder_of_owner(source: str, error: UserError) -> str:
+    """What to say to those who meant a folder and misspelt it: it is looked for on the hub all the same."""
+    owner, _, name = source.partition("/")
+    if not Path(owner).is_dir():
+        return ""
+    cause = error.__cause__
+    if isinstance(cause, RepositoryNotFoundError) and not isinstance(cause, GatedRepoError):
+        return f"; {source} is neither a folder nor a repository: the folder {owner} here holds no {name}"
+    return f"; the folder {owner} here holds no {name} either"
 
 
 def _offer_of_repository(source: str, path: str, revision: str | None) -> str:
