@@ -14,14 +14,14 @@ MOST_TENSORS = 64 * _GIB
 #: Up to so many bytes a compressed archive may unpack to whatever it likes; beyond, to so many times its size.
 #: Trained weights shrink to no less than a third.
 UNPACKED_FREELY, MOST_TIMES_UNPACKED = _GIB, 20
-#: Bytes of one row of text: a JSON line, a cell of a table.
+#: Bytes of one row of text: a JSON line; or characters of a cell of a table.
 MOST_ROW = 16 * _MIB
 #: Bytes of a file that is one text.
 MOST_TEXT = _GIB
 #: Bytes of the texts of one row group of a table, unpacked.
 MOST_ROW_GROUP = 8 * _GIB
 #: Bytes of the rows of a table that are unpacked at a time.
-ROWS_HELD = _GIB
+ROWS_HELD = _GIB // 4
 
 
 def refuse_beyond(most: int, size: int, where: object, what: str) -> None:
@@ -37,7 +37,7 @@ def refuse_beyond(most: int, size: int, where: object, what: str) -> None:
         UserError: If there are more.
     """
     if size > most:
-        raise UserError(f"{where}: {what} takes {_in_words(size)}; at most {_in_words(most)} is read")
+        raise UserError(f"{where}: {what} takes {in_words(size)}; at most {in_words(most)} is read")
 
 
 def refuse_bomb(packed: int, unpacked: int, where: object) -> None:
@@ -49,12 +49,13 @@ def refuse_bomb(packed: int, unpacked: int, where: object) -> None:
     refuse_beyond(MOST_TENSORS, unpacked, where, "what it holds, unpacked,")
     if unpacked > max(UNPACKED_FREELY, MOST_TIMES_UNPACKED * packed):
         raise UserError(
-            f"{where}: its {_in_words(packed)} unpack to {_in_words(unpacked)}; beyond {_in_words(UNPACKED_FREELY)} "
+            f"{where}: its {in_words(packed)} unpack to {in_words(unpacked)}; beyond {in_words(UNPACKED_FREELY)} "
             f"at most {MOST_TIMES_UNPACKED} times its size is read"
         )
 
 
-def _in_words(size: int) -> str:
+def in_words(size: int) -> str:
+    """A number of bytes in the unit that suits it."""
     for unit, name in ((_GIB, "GiB"), (_MIB, "MiB"), (1 << 10, "KiB")):
         if size >= unit:
             return f"{size / unit:.4g} {name}"
