@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from sae_match.bounds import refuse_bomb
-from sae_match.errors import UserError
+from sae_match.errors import UserError, listed, reason_of
 
 # What numpy and torch write; the others unpack without a bound.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -32,14 +32,15 @@ def sound_archive(file: Path) -> Iterator[zipfile.ZipFile]:
             _refuse_strange(file, archive.infolist())
             damaged = archive.testzip()
             if damaged is not None:
-                raise UserError(f"{file} is damaged (the checksum of {damaged} is wrong); remove it and fetch it again")
+                raise UserError(
+                    f"{file} is damaged (the checksum of {listed([damaged])} is wrong); remove it and fetch it again"
+                )
             yield archive
     except UserError:
         raise
     # What bytes that somebody has damaged or made up may raise is documented nowhere, and they do raise many things.
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{file} is damaged ({reason}); remove it and fetch it again") from error
+        raise UserError(f"{file} is damaged ({reason_of(error)}); remove it and fetch it again") from error
 
 
 def read_arrays(file: Path, archive: zipfile.ZipFile, names: Sequence[str]) -> dict[str, np.ndarray]:

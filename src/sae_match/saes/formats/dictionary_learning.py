@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sae_match.errors import UserError
+from sae_match.errors import UserError, shown
 from sae_match.saes.formats.building import build, build_gated, on_shifted_input, refuse_contradiction
 from sae_match.saes.formats.describing import SAEDescription, described_by
 from sae_match.saes.formats.hub import fetch
 from sae_match.saes.formats.kinds import refuse_connection
 from sae_match.saes.formats.places import Said, agreed_place, said_by_folder, said_by_hook, said_by_number
-from sae_match.saes.formats.reading import in_folder, read_json, read_pickled_tensors, section, stated, tensor
+from sae_match.saes.formats.reading import in_folder, matrix, read_json, read_pickled_tensors, section, stated, tensor
 from sae_match.saes.sae import SAE
 
 _Tensors = dict[str, Tensor]
@@ -40,7 +40,7 @@ def load(source: str, *, layer: int, path: str = ".", revision: str | None = Non
     trainer = section(config_file, config, "trainer")
     kind = trainer.get("dict_class")
     if not isinstance(kind, str) or kind not in _KINDS:
-        raise UserError(f"{config_file}: dict_class must be one of {', '.join(_KINDS)}, got {kind!r}")
+        raise UserError(f"{config_file}: dict_class must be one of {', '.join(_KINDS)}, got {shown(kind)}")
     agreed_place(layer, _said(source, config_path, config_file, trainer))
     file = fetch(source, weights_path, revision)
     tensors = read_pickled_tensors(file)
@@ -113,11 +113,11 @@ def _jump_relu(file: Path, tensors: _Tensors) -> SAE:
 def _gated(file: Path, tensors: _Tensors) -> SAE:
     gated = build_gated(
         file,
-        W_enc=tensor(file, tensors, "encoder.weight").T,
+        W_enc=matrix(file, tensors, "encoder.weight").T,
         b_gate=tensor(file, tensors, "gate_bias"),
         r_mag=tensor(file, tensors, "r_mag"),
         b_mag=tensor(file, tensors, "mag_bias"),
-        W_dec=tensor(file, tensors, "decoder.weight").T,
+        W_dec=matrix(file, tensors, "decoder.weight").T,
         b_dec=tensor(file, tensors, "decoder_bias"),
     )
     return on_shifted_input(gated)
@@ -137,9 +137,9 @@ _KINDS: dict[str, Callable[[Path, _Tensors], SAE]] = {
 def _linear(file: Path, tensors: _Tensors, bias: str) -> dict[str, Any]:
     """Parameters that torch's linear layers hold, one row an output."""
     return {
-        "W_enc": tensor(file, tensors, "encoder.weight").T,
+        "W_enc": matrix(file, tensors, "encoder.weight").T,
         "b_enc": tensor(file, tensors, "encoder.bias"),
-        "W_dec": tensor(file, tensors, "decoder.weight").T,
+        "W_dec": matrix(file, tensors, "decoder.weight").T,
         "b_dec": tensor(file, tensors, bias),
     }
 

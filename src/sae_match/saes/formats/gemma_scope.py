@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sae_match.errors import UserError
+from sae_match.errors import UserError, listed
 from sae_match.files import written_whole
 from sae_match.saes.formats.archives import read_arrays, sound_archive
 from sae_match.saes.formats.building import build, on_scaled_input
@@ -135,7 +135,7 @@ def _read(file: Path) -> dict[str, np.ndarray]:
         refuse_connection(file, held)
         missing = [name for name in _ARRAYS if name not in held]
         if missing:
-            raise UserError(f"{file} has no array {', '.join(missing)}; it holds {', '.join(held)}")
+            raise UserError(f"{file} has no array {', '.join(missing)}; it holds {listed(held)}")
         arrays = read_arrays(file, archive, _ARRAYS)
     for name, array in arrays.items():
         if array.dtype != np.float32:

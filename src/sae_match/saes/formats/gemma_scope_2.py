@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sae_match.errors import UserError
+from sae_match.errors import UserError, shown
 from sae_match.saes.formats.building import build, refuse_contradiction
 from sae_match.saes.formats.describing import SAEDescription, described_by, rows_of, width_in
 from sae_match.saes.formats.gemma_scope import features_of
@@ -12,7 +12,7 @@ from sae_match.saes.formats.headers import shapes_in_safetensors
 from sae_match.saes.formats.hub import fetch, locate, on_this_machine
 from sae_match.saes.formats.kinds import refuse_connection, refuse_transcoder
 from sae_match.saes.formats.places import Said, agreed_place, said_by_hook
-from sae_match.saes.formats.reading import read_json, read_safetensors, stated, tensor
+from sae_match.saes.formats.reading import read_json, read_safetensors, stated, tensor, truth
 from sae_match.saes.sae import SAE
 from sae_match.saes.sites import Site, Spot
 
@@ -97,10 +97,10 @@ def _said(file: Path, config: dict[str, Any], layer: int, site: str) -> list[Sai
 
 def _refuse_other_kinds(file: Path, config: dict[str, Any]) -> None:
     if config.get("architecture") != "jump_relu":
-        raise UserError(f"{file}: architecture must be 'jump_relu', got {config.get('architecture')!r}")
-    if config.get("affine_connection"):
+        raise UserError(f"{file}: architecture must be 'jump_relu', got {shown(config.get('architecture'))}")
+    if truth(file, config, "affine_connection"):
         raise UserError(f"{file}: the SAE has an affine connection beside its features, which no SAE here can have")
     if config.get("type", "sae") != "sae":
-        raise UserError(f"{file}: type must be 'sae', got {config['type']!r}")
+        raise UserError(f"{file}: type must be 'sae', got {shown(config['type'])}")
     read, written = config.get("hf_hook_point_in"), config.get("hf_hook_point_out")
     refuse_transcoder(file, read, written)

@@ -6,7 +6,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from sae_match.bounds import MOST_SETTINGS, refuse_beyond
-from sae_match.errors import UserError
+from sae_match.errors import UserError, reason_of
 from sae_match.saes.formats.archives import array_header
 
 Shapes = dict[str, tuple[int, ...]]
@@ -25,7 +25,7 @@ def shapes_in_safetensors(file: Path) -> Shapes:
             return {name: tuple(opened.get_slice(name).get_shape()) for name in names}
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(
-            f"{file} is damaged or no safetensors file ({error}; an unfetched large-file pointer?); "
+            f"{file} is damaged or no safetensors file ({reason_of(error)}; an unfetched large-file pointer?); "
             "remove it and fetch it again"
         ) from error
 
@@ -57,5 +57,6 @@ def shape_in_npz(file: Path, name: str) -> tuple[int, ...] | None:
     # What bytes that somebody has damaged or made up may raise is documented nowhere, and they do raise many things.
     except Exception as error:
         raise UserError(
-            f"{file} is damaged or no npz archive ({error}; an unfetched large-file pointer?); fetch it again"
+            f"{file} is damaged or no npz archive ({reason_of(error)}; an unfetched large-file pointer?); "
+            "fetch it again"
         ) from error

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from sae_match.errors import UserError
+from sae_match.errors import UserError, listed, shown
 
 # A linear map from the input to the output, beside the features; no format's SAEs have one.
 _CONNECTIONS = ("W_skip", "w_skip", "b_skip", "skip_connection", "affine_skip_connection")
@@ -19,7 +19,7 @@ def refuse_transcoder(file: Path, read: object, written: object) -> None:
         UserError: If it writes another place.
     """
     if written is not None and read != written:
-        raise UserError(f"{file}: it reads {read} and writes {written}: a transcoder, no SAE")
+        raise UserError(f"{file}: it reads {_name(read)} and writes {_name(written)}: a transcoder, no SAE")
 
 
 def refuse_connection(file: Path, names: Iterable[str]) -> None:
@@ -30,7 +30,7 @@ def refuse_connection(file: Path, names: Iterable[str]) -> None:
     """
     found = [name for name in names if name in _CONNECTIONS]
     if found:
-        raise UserError(f"{file} holds {', '.join(found)}, a connection beside the features: a transcoder, no SAE")
+        raise UserError(f"{file} holds {listed(found)}, a connection beside the features: a transcoder, no SAE")
 
 
 def refuse_repository_of_transcoders(source: str) -> None:
@@ -44,3 +44,7 @@ def refuse_repository_of_transcoders(source: str) -> None:
             f"{source} holds transcoders by its name, which write another place than they read: no SAEs; "
             "the SAEs are in google/gemma-scope-2b-pt-res, -mlp and -att"
         )
+
+
+def _name(hook: object) -> str:
+    return listed([hook]) if isinstance(hook, str) else shown(hook)

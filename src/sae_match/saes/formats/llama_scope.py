@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 
-from sae_match.errors import UserError
+from sae_match.errors import UserError, shown
 from sae_match.saes.formats.building import build, in_units_of_decoder_norm, on_shifted_input, refuse_contradiction
 from sae_match.saes.formats.describing import SAEDescription, described_by
 from sae_match.saes.formats.hub import fetch
 from sae_match.saes.formats.kinds import refuse_connection, refuse_transcoder
 from sae_match.saes.formats.places import Said, agreed_place, said_by_hook
-from sae_match.saes.formats.reading import number, read_json, read_safetensors, section, stated, tensor
+from sae_match.saes.formats.reading import matrix, number, read_json, read_safetensors, section, stated, tensor, truth
 from sae_match.saes.sae import SAE
 
 _POSITIONS = {"R": "residual", "M": "MLP", "A": "attention"}
@@ -46,11 +46,11 @@ def load(source: str, *, layer: int, position: str = "R", expansion: int = 8, re
     file = fetch(source, weights_path, revision)
     tensors = read_safetensors(file)
     refuse_connection(file, tensors)
-    W_dec = tensor(file, tensors, "decoder.weight").T
-    without_bias = config.get("use_decoder_bias") is False
+    W_dec = matrix(file, tensors, "decoder.weight").T
+    without_bias = not truth(config_file, config, "use_decoder_bias", default=True)
     sae = build(
         file,
-        W_enc=tensor(file, tensors, "encoder.weight").T,
+        W_enc=matrix(file, tensors, "encoder.weight").T,
         b_enc=tensor(file, tensors, "encoder.bias"),
         W_dec=W_dec,
         b_dec=W_dec.new_zeros(W_dec.shape[1:]) if without_bias else tensor(file, tensors, "decoder.bias"),
@@ -58,10 +58,10 @@ def load(source: str, *, layer: int, position: str = "R", expansion: int = 8, re
     )
     sizes = {ours: stated(config_file, config, key) for ours, key in (("d_in", "d_model"), ("d_sae", "d_sae"))}
     refuse_contradiction(config_file, sae, **sizes)
-    if config.get("apply_decoder_bias_to_pre_encoder"):
+    if truth(config_file, config, "apply_decoder_bias_to_pre_encoder"):
         sae = on_shifted_input(sae)
     sae = _in_raw_units(sae, config_file, config)
-    return in_units_of_decoder_norm(sae) if config.get("sparsity_include_decoder_norm") else sae
+    return in_units_of_decoder_norm(sae) if truth(config_file, config, "sparsity_include_decoder_norm") else sae
 
 
 def describe(source: str, *, layer: int, position: str, expansion: int, revision: str | None) -> SAEDescription:
@@ -109,13 +109,13 @@ def _positive(file: Path, norms: dict[str, Any], key: str) -> float:
 
 def _refuse_other_kinds(file: Path, config: dict[str, Any]) -> None:
     if config.get("act_fn", "jumprelu") != "jumprelu":
-        raise UserError(f"{file}: act_fn must be 'jumprelu', got {config['act_fn']!r}")
-    if config.get("use_glu_encoder"):
+        raise UserError(f"{file}: act_fn must be 'jumprelu', got {shown(config['act_fn'])}")
+    if truth(file, config, "use_glu_encoder"):
         raise UserError(f"{file}: the encoder has a gated linear unit, which no SAE here can have")
     norm = config.get("norm_activation", "dataset-wise")
     if norm not in ("dataset-wise", "inference", "none"):
         raise UserError(
-            f"{file}: norm_activation is {norm!r}; only a factor that is the same for all tokens can be folded in"
+            f"{file}: norm_activation is {shown(norm)}; only a factor that is the same for all tokens can be folded in"
         )
     refuse_transcoder(file, config.get("hook_point_in"), config.get("hook_point_out"))
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from sae_match.errors import UserError
+from sae_match.errors import UserError, shown
 from sae_match.saes.sites import Spot, spot_of
 
 _LAYER_FOLDER = re.compile(r"(?:[A-Za-z_]+_)?layers?[._-]?(\d{1,4})")
@@ -41,7 +41,7 @@ def said_by_hook(by: object, hook: object) -> list[Said]:
     if hook is None:
         return []
     if not isinstance(hook, str):
-        raise UserError(f"{by}: the place that the SAE reads must be named by text, got {hook!r}")
+        raise UserError(f"{by}: the place that the SAE reads must be named by text, got {shown(hook)}")
     spot = spot_of(hook)
     return [] if spot is None else [Said(str(by), hook, spot.layer, (spot,))]
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from sae_match.bounds import MOST_SETTINGS, refuse_beyond
-from sae_match.errors import UserError
+from sae_match.errors import UserError, listed, reason_of, shown
 from sae_match.saes.formats.archives import sound_archive
 from sae_match.saes.formats.headers import refuse_long_header
 
@@ -32,7 +32,9 @@ def read_json(file: Path) -> dict[str, Any]:
     except UserError:
         raise
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{file} is damaged or no JSON file ({_line(error)}); remove it and fetch it again") from error
+        raise UserError(
+            f"{file} is damaged or no JSON file ({reason_of(error)}); remove it and fetch it again"
+        ) from error
     if not isinstance(content, dict):
         raise UserError(f"{file} must hold an object of settings, it holds a {type(content).__name__}")
     return content
@@ -55,7 +57,7 @@ def read_safetensors(file: Path) -> dict[str, Tensor]:
                 f"{file} is a pickle under a safetensors name; a pickle can run code and is not opened"
             ) from error
         raise UserError(
-            f"{file} is damaged or no safetensors file ({_line(error)}; an unfetched large-file pointer?); "
+            f"{file} is damaged or no safetensors file ({reason_of(error)}; an unfetched large-file pointer?); "
             "remove it and fetch it again"
         ) from error
 
@@ -79,7 +81,7 @@ def read_pickled_tensors(file: Path) -> dict[str, Tensor]:
         ) from error
     # The documentation of pickle leaves open what else damaged bytes may raise, and they do raise many things.
     except Exception as error:
-        raise UserError(f"{file} is damaged ({_line(error)}); remove it and fetch it again") from error
+        raise UserError(f"{file} is damaged ({reason_of(error)}); remove it and fetch it again") from error
     if not isinstance(content, dict):
         raise UserError(f"{file} must hold tensors by name, it holds a {type(content).__name__}")
     tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
@@ -95,8 +97,38 @@ def tensor(file: Path, tensors: Mapping[str, Tensor], name: str) -> Tensor:
         UserError: If there is none of that name.
     """
     if name not in tensors:
-        raise UserError(f"{file} has no tensor {name}; it holds {', '.join(sorted(tensors)) or 'none'}")
+        raise UserError(f"{file} has no tensor {name}; it holds {listed(sorted(tensors))}")
     return tensors[name]
+
+
+def matrix(file: Path, tensors: Mapping[str, Tensor], name: str) -> Tensor:
+    """One of a file's tensors that has rows and columns.
+
+    Raises:
+        UserError: If there is none of that name, or it has not two dimensions.
+    """
+    found = tensor(file, tensors, name)
+    if found.ndim != 2:
+        raise UserError(f"{file}: {name} must have rows and columns, got {list(found.shape)}")
+    return found
+
+
+def truth(file: Path, config: Mapping[str, Any], key: str, *, default: bool = False) -> bool:
+    """Whether a config says that something is so.
+
+    Args:
+        file: Where the config comes from.
+        config: The config.
+        key: What it is called there.
+        default: What holds where the config says nothing.
+
+    Raises:
+        UserError: If it says neither true nor false.
+    """
+    value = config.get(key)
+    if not isinstance(value, bool | None):
+        raise UserError(f"{file}: {key} must be true or false, got {shown(value)}")
+    return default if value is None else value
 
 
 def number(file: Path, config: Mapping[str, Any], key: str) -> float:
@@ -107,11 +139,11 @@ def number(file: Path, config: Mapping[str, Any], key: str) -> float:
     """
     value = config.get(key)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UserError(f"{file}: {key} must be a number, got {_short(value)}")
+        raise UserError(f"{file}: {key} must be a number, got {shown(value)}")
     try:
         return float(value)
     except OverflowError as error:
-        raise UserError(f"{file}: {key} is no number that fits anything, it has {len(str(value))} digits") from error
+        raise UserError(f"{file}: {key} is no number that fits anything, got {shown(value)}") from error
 
 
 def whole(file: Path, config: Mapping[str, Any], key: str) -> int:
@@ -122,7 +154,7 @@ def whole(file: Path, config: Mapping[str, Any], key: str) -> int:
     """
     value = number(file, config, key)
     if not value.is_integer():
-        raise UserError(f"{file}: {key} must be a whole number, got {value}")
+        raise UserError(f"{file}: {key} must be a whole number, got {value:g}")
     return int(value)
 
 
@@ -143,7 +175,7 @@ def section(file: Path, config: Mapping[str, Any], key: str) -> dict[str, Any]:
     """
     value = config.get(key)
     if not isinstance(value, dict):
-        raise UserError(f"{file}: {key} must be an object of settings, got {_short(value)}")
+        raise UserError(f"{file}: {key} must be an object of settings, got {shown(value)}")
     return value
 
 
@@ -165,12 +197,3 @@ def _refuse_unheld(file: Path, name: str, value: Tensor) -> None:
         raise UserError(f"{file}: {name} must be a plain tensor, got {value.layout} on {value.device}")
     if value.numel() * value.element_size() > value.untyped_storage().nbytes():
         raise UserError(f"{file}: {name} is {list(value.shape)}, but the file holds fewer numbers for it")
-
-
-def _short(value: object) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 80 else f"{shown[:80]}…"
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

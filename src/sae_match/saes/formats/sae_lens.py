@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from sae_match.errors import UserError
+from sae_match.errors import UserError, shown
 from sae_match.files import written_whole
 from sae_match.saes.folding import fold_scale
 from sae_match.saes.formats.building import (
@@ -39,6 +39,7 @@ from sae_match.saes.formats.reading import (
     section,
     stated,
     tensor,
+    truth,
     whole,
 )
 from sae_match.saes.sae import SAE
@@ -89,9 +90,9 @@ def load(
     sae = _builder(config_file, config)(file, tensors, config_file, config)
     sizes = {key: stated(config_file, config, key) for key in ("d_in", "d_sae")}
     refuse_contradiction(config_file, sae, **sizes)
-    if config.get("rescale_acts_by_decoder_norm"):
+    if truth(config_file, config, "rescale_acts_by_decoder_norm"):
         sae = in_units_of_decoder_norm(sae)
-    if config.get("apply_b_dec_to_input", True):
+    if truth(config_file, config, "apply_b_dec_to_input", default=True):
         sae = on_shifted_input(sae)
     if norm_scaling_factor is not None:
         sae = on_scaled_input(sae, norm_scaling_factor)
@@ -187,25 +188,25 @@ def _without_versions(file: Path, config: dict[str, Any]) -> dict[str, Any]:
 
 def _refuse_inexpressible(file: Path, config: dict[str, Any], factor: float | None) -> None:
     if config.get("activation_fn", "relu") != "relu":
-        raise UserError(f"{file}: activation_fn must be 'relu' or 'topk', got {config['activation_fn']!r}")
+        raise UserError(f"{file}: activation_fn must be 'relu' or 'topk', got {shown(config['activation_fn'])}")
     refuse_transcoder(file, config.get("hook_name"), config.get("hook_name_out"))
     if config.get("hook_head_index") is not None:
         raise UserError(f"{file}: the SAE reads one attention head only (hook_head_index), which is not supported")
     normalised = config.get("normalize_activations") or "none"
     if normalised not in ("none", "expected_average_only_in"):
         raise UserError(
-            f"{file}: normalize_activations is {normalised!r}, which depends on each token and cannot be folded into "
-            "an SAE on raw activations"
+            f"{file}: normalize_activations is {shown(normalised)}, which depends on each token and cannot be folded "
+            "into an SAE on raw activations"
         )
     if normalised != "none" and factor is None:
         raise UserError(
-            f"{file}: normalize_activations is {normalised!r}, but the factor is not in the file; "
+            f"{file}: normalize_activations is {shown(normalised)}, but the factor is not in the file; "
             "give it as norm_scaling_factor"
         )
     if factor is not None and not (normalised != "none" and 0 < factor < float("inf")):
         raise UserError(
             f"{file}: norm_scaling_factor must be positive and finite and goes with normalize_activations "
-            f"'expected_average_only_in', got {factor} with {normalised!r}"
+            f"'expected_average_only_in', got {factor} with {shown(normalised)}"
         )
 
 
@@ -230,7 +231,7 @@ def _builder(file: Path, config: dict[str, Any]) -> _Builder:
     }
     architecture = config.get("architecture", "standard")
     if not isinstance(architecture, str) or architecture not in builders:
-        raise UserError(f"{file}: architecture must be one of {', '.join(builders)}, got {architecture!r}")
+        raise UserError(f"{file}: architecture must be one of {', '.join(builders)}, got {shown(architecture)}")
     return builders[architecture]
 
 

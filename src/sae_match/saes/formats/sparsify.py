@@ -4,13 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sae_match.errors import UserError
+from sae_match.errors import UserError, shown
 from sae_match.saes.formats.building import build, on_shifted_input, refuse_contradiction
 from sae_match.saes.formats.describing import SAEDescription, described_by
 from sae_match.saes.formats.hub import fetch
 from sae_match.saes.formats.kinds import refuse_connection
 from sae_match.saes.formats.places import agreed_place, said_by_folder
-from sae_match.saes.formats.reading import in_folder, read_json, read_safetensors, stated, tensor, whole
+from sae_match.saes.formats.reading import in_folder, matrix, read_json, read_safetensors, stated, tensor, truth, whole
 from sae_match.saes.sae import SAE
 
 
@@ -37,7 +37,7 @@ def load(source: str, *, layer: int, path: str = "layers.{layer}", revision: str
     refuse_connection(file, tensors)
     sae = build(
         file,
-        W_enc=tensor(file, tensors, "encoder.weight").T,
+        W_enc=matrix(file, tensors, "encoder.weight").T,
         b_enc=tensor(file, tensors, "encoder.bias"),
         W_dec=tensor(file, tensors, "W_dec"),
         b_dec=tensor(file, tensors, "b_dec"),
@@ -73,9 +73,9 @@ def _latents(file: Path, config: dict[str, Any]) -> int | None:
 
 
 def _refuse_other_kinds(file: Path, config: dict[str, Any]) -> None:
-    if config.get("transcode") or config.get("skip_connection"):
+    if truth(file, config, "transcode") or truth(file, config, "skip_connection"):
         raise UserError(f"{file}: it is a transcoder, no SAE")
     if config.get("activation", "topk") != "topk":
-        raise UserError(f"{file}: activation must be 'topk', got {config['activation']!r}")
-    if config.get("signed"):
+        raise UserError(f"{file}: activation must be 'topk', got {shown(config['activation'])}")
+    if truth(file, config, "signed"):
         raise UserError(f"{file}: features may be negative (signed), which no SAE here can have")
