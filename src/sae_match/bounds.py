@@ -18,7 +18,7 @@ UNPACKED_FREELY, MOST_TIMES_UNPACKED = _GIB, 20
 MOST_ROW = 16 * _MIB
 #: Bytes of a file that is one text.
 MOST_TEXT = _GIB
-#: Bytes of the texts of one row group of a table, unpacked.
+#: Bytes of one row group of a table, unpacked.
 MOST_ROW_GROUP = 8 * _GIB
 #: Bytes of the rows of a table that are unpacked at a time.
 ROWS_HELD = _GIB // 4

@@ -95,6 +95,8 @@ def test_files_are_read_as_they_are_asked_for(write):
         ("a.jsonl", b'{"body": "a", "id": 3}\n', r"no column 'text' in .*a\.jsonl, line 1; there are 'body', 'id'"),
         ("a.jsonl", b'{"text": "a\xff"}\n', r"a\.jsonl, line 1 is not UTF-8 text: byte 0xff"),
         ("a.jsonl.gz", gzip.compress(LINES, mtime=0)[:-12], r"cannot read .*a\.jsonl\.gz: .*cut off"),
+        ("a.jsonl.gz", b"", r"cannot read .*a\.jsonl\.gz: it is empty; it may be cut off"),
+        ("a.jsonl.zst", b"", r"cannot read .*a\.jsonl\.zst: it is empty; it may be cut off"),
         ("a.jsonl.gz", LINES, r"cannot read .*a\.jsonl\.gz: Not a gzipped file"),
         ("a.jsonl.zst", zstd_stream(LINES * 99)[:-12], r"cannot read .*a\.jsonl\.zst: .*cut off"),
         ("a.jsonl.zst", LINES, r"cannot read .*a\.jsonl\.zst"),

@@ -102,9 +102,15 @@ def _lines(stream: BinaryIO, file: TextFile) -> Iterator[bytes]:
 
 def _decompressed(stream: BinaryIO, name: str) -> io.BufferedIOBase:
     """The stream without its compression, able to read a line up to a length."""
-    if name.lower().endswith(".gz"):
-        return gzip.open(stream)
-    if name.lower().endswith(".zst"):
-        return io.BufferedReader(cast(io.RawIOBase, pa.CompressedInputStream(stream, "zstd")), _CHUNK)
     # What is streamed from the hub reads lines of any length only.
-    return stream if isinstance(stream, io.BufferedIOBase) else io.BufferedReader(cast(io.RawIOBase, stream), _CHUNK)
+    buffered = (
+        stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, stream), _CHUNK)
+    )
+    is_gzip, is_zstd = (name.lower().endswith(ending) for ending in (".gz", ".zst"))
+    if (is_gzip or is_zstd) and not buffered.peek(1):
+        raise EOFError("it is empty")
+    if is_gzip:
+        return gzip.open(buffered)
+    if is_zstd:
+        return io.BufferedReader(cast(io.RawIOBase, pa.CompressedInputStream(buffered, "zstd")), _CHUNK)
+    return buffered

@@ -36,7 +36,7 @@ def texts_of_column(stream: BinaryIO, location: str, column: str) -> Iterator[st
         raise UserError(f"column {column!r} of {location} holds {kind}, not text; there are {_listed(schema.names)}")
     # One row group at a time: several together would all be fetched beforehand.
     for group in range(table.num_row_groups):
-        rows = _rows_at_a_time(table.metadata.row_group(group), f"{location}, row group {group}", column)
+        rows = _rows_at_a_time(table.metadata.row_group(group), f"{location}, row group {group}")
         for batch in table.iter_batches(batch_size=rows, row_groups=[group], columns=[column]):
             for value in batch.column(0):
                 text = value.as_py()
@@ -50,11 +50,19 @@ def no_column(column: str, where: str, names: list[str]) -> str:
     return f"no column {column!r} in {where}; there are {_listed(names)} (choose with text.datasets.NAME.column=…)"
 
 
-def _rows_at_a_time(group: Any, where: str, column: str) -> int:
-    """As many rows as are held within bounds, even if all were one text that the file stores once."""
-    chunks = (group.column(index) for index in range(group.num_columns))
-    size = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema == column)
-    refuse_beyond(MOST_ROW_GROUP, size, where, f"column {column!r}, unpacked,")
+def _rows_at_a_time(group: Any, where: str) -> int:
+    """As many rows as are held within bounds, even if all were one text that the file stores once.
+
+    Args:
+        group: What the file says of a row group. Its columns are not asked: where what is said of one of them
+            is damaged, Arrow ends the process.
+        where: File and row group.
+
+    Raises:
+        UserError: If it takes more than any real one.
+    """
+    size = group.total_byte_size
+    refuse_beyond(MOST_ROW_GROUP, size, where, "what it holds, unpacked,")
     return int(min(_ROWS, max(1, ROWS_HELD // max(size, 1))))
 
 
