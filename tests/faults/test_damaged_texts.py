@@ -23,7 +23,9 @@ def outcome(case, path, allowed):
     except UserError as error:
         return refused(error, path)
     assert all(isinstance(text, str) for text in read)
-    if read == case.plainly(case.content):
+    sound = case.plainly(case.content)
+    # A packed file may rightly be there twice, one behind the other.
+    if read in (sound, 2 * sound):
         return "same"
     assert allowed == "as said"
     assert read == case.plainly(path.read_bytes())

@@ -55,3 +55,8 @@ def test_a_header_that_is_longer_than_any_real_one_is_refused(tmp_path, monkeypa
     for read in (shapes_in_safetensors, read_safetensors):
         with pytest.raises(UserError, match=r"a\.safetensors: its header takes .* KiB; at most 1 KiB is read"):
             read(tmp_path / "a.safetensors")
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"a\.safetensors is damaged or no safetensors file \(.*No such file"):
+        shapes_in_safetensors(tmp_path / "a.safetensors")

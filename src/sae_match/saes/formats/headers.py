@@ -36,10 +36,14 @@ def refuse_long_header(file: Path) -> None:
     Raises:
         UserError: If it is.
     """
-    with file.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
+    try:
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+        size = file.stat().st_size
+    except OSError:
+        return  # Whoever reads the file says so.
     # Of what is no such file, these bytes are anything; it is refused as such.
-    if length <= file.stat().st_size:
+    if length <= size:
         refuse_beyond(MOST_SETTINGS, length, file, "its header")
 
 
