@@ -1,3 +1,4 @@
+import hashlib
 import os
 import subprocess
 import sys
@@ -165,3 +166,42 @@ def test_a_missing_local_file_offers_the_nearest_number(tmp_path, ask):
 def test_a_source_that_can_be_no_repository_is_refused(source):
     with pytest.raises(UserError, match="neither a folder nor"):
         locate(source, "params.npz")
+
+
+@pytest.fixture
+def cached(tmp_path, monkeypatch):
+    """Puts content into a cache of the hub under a name, as a file of `o/r`."""
+
+    def put(content, name):
+        blob = tmp_path / "models--o--r" / "blobs" / name
+        blob.parent.mkdir(parents=True, exist_ok=True)
+        blob.write_bytes(content)
+        link = tmp_path / "models--o--r" / "snapshots" / COMMIT / "params.npz"
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(blob)
+        monkeypatch.setattr("sae_match.saes.formats.hub.hf_hub_download", lambda *_, **__: str(link))
+        return blob
+
+    return put
+
+
+SHA_256 = hashlib.sha256(CONTENT).hexdigest()
+# What `printf weights | git hash-object --stdin` prints.
+OF_GIT = "3ab313fff6f41bb35969cd359e9ddfb8033b3ac2"
+
+
+@pytest.mark.parametrize("name", [SHA_256, OF_GIT, "abc", '"abc"'])
+def test_a_file_that_is_what_the_hub_names_is_read(cached, name):
+    cached(CONTENT, name)
+    assert fetch("o/r", "params.npz").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("name", [SHA_256, OF_GIT])
+def test_a_file_of_the_cache_that_was_damaged_is_refused(cached, name):
+    blob = cached(CONTENT, name)
+    assert fetch("o/r", "params.npz").read_bytes() == CONTENT
+    blob.write_bytes(b"weightz")
+    os.utime(blob, ns=(0, 0))
+    with pytest.raises(UserError, match=rf"blobs/{name} is damaged \(its checksum is not the one that the hub names\)"):
+        fetch("o/r", "params.npz")
