@@ -86,6 +86,20 @@ def test_two_members_of_one_name_are_refused(tmp_path):
         arrays(file, "a")
 
 
+def test_members_that_say_that_they_are_folders_are_refused(tmp_path):
+    """Torch would read nothing of such a tensor, and give what happens to lie in memory."""
+    file = tmp_path / "ae.pt"
+    torch.save({"a": torch.ones(30)}, file)
+    with zipfile.ZipFile(file) as archive:
+        members = [(info, archive.read(info)) for info in archive.infolist()]
+    with zipfile.ZipFile(file, "w") as archive:
+        for info, content in members:
+            info.external_attr = 0x10 if info.filename.endswith("data/0") else 0
+            archive.writestr(info, content)
+    with pytest.raises(UserError, match=r"ae\.pt is damaged \(it holds a folder beside its arrays\)"):
+        read_pickled_tensors(file)
+
+
 def test_methods_that_unpack_without_a_bound_are_refused(tmp_path):
     file = zipped(tmp_path / "a.npz", [("a.npy", npy(np.zeros(3)))], zipfile.ZIP_BZIP2)
     with pytest.raises(UserError, match="packed by a method that neither numpy nor torch writes"):

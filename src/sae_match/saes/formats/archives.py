@@ -13,6 +13,8 @@ from sae_match.errors import UserError, listed, reason_of
 
 # What numpy and torch write; the others unpack without a bound.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+# A member with this attribute has no content for torch, whatever lies there and whatever its checksum.
+_FOLDER = 0x10
 _LOCAL_HEADER = b"PK\x03\x04"
 
 
@@ -84,6 +86,8 @@ def _refuse_strange(file: Path, members: Sequence[zipfile.ZipInfo]) -> None:
     names = [member.filename for member in members]
     if len(set(names)) < len(names):
         raise UserError(f"{file} is damaged (it holds two members of one name); remove it and fetch it again")
+    if any(member.is_dir() or member.external_attr & _FOLDER for member in members):
+        raise UserError(f"{file} is damaged (it holds a folder beside its arrays); remove it and fetch it again")
     if any(member.compress_type not in _METHODS for member in members):
         raise UserError(f"{file} is packed by a method that neither numpy nor torch writes; pack it anew")
     refuse_bomb(file.stat().st_size, sum(member.file_size for member in members), file)
