@@ -1,7 +1,12 @@
+import os
+import stat
+import threading
+import time
+
 import pytest
 
 from sae_match.errors import UserError
-from sae_match.files import write_rows
+from sae_match.files import remove_leftovers, write_rows, written_whole
 
 
 def test_a_table_keeps_all_digits_and_leaves_cells_without_a_value_empty(tmp_path):
@@ -23,3 +28,69 @@ def test_a_table_that_cannot_be_written_leaves_what_was_there(tmp_path):
     assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"a\r\n1\r\n"]
     with pytest.raises(UserError, match="cannot write"):
         write_rows(tmp_path / "table.csv" / "inner.csv", [{"a": 1}])
+
+
+def mode_of(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture
+def mask():
+    """Sets the mask of this process, and sets it back."""
+    before = os.umask(0o022)
+    yield os.umask
+    os.umask(before)
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_a_file_has_the_permissions_that_the_mask_leaves(tmp_path, mask, umask, mode):
+    mask(umask)
+    with written_whole(tmp_path / "new" / "a.txt") as temporary:
+        assert mode_of(temporary) == mode
+        temporary.write_text("a")
+    assert mode_of(tmp_path / "new" / "a.txt") == mode
+
+
+def test_what_other_threads_write_meanwhile_has_the_same_permissions(tmp_path, mask, monkeypatch):
+    mask(0o077)
+
+    def slowly(new):
+        # Whoever sets the mask of the process hands the others a turn.
+        before = mask(new)
+        time.sleep(0.01)
+        return before
+
+    monkeypatch.setattr(os, "umask", slowly)
+    modes, over = set(), threading.Event()
+
+    def write_all_the_while():
+        while not over.is_set():
+            (tmp_path / "beside").touch()
+            modes.add(mode_of(tmp_path / "beside"))
+            (tmp_path / "beside").unlink()
+
+    beside = threading.Thread(target=write_all_the_while)
+    beside.start()
+    for number in range(20):
+        with written_whole(tmp_path / f"{number}.txt"):
+            time.sleep(0.001)
+    over.set()
+    beside.join()
+    assert modes == {0o600}
+
+
+def test_two_writers_of_a_file_do_not_meet(tmp_path):
+    with written_whole(tmp_path / "a.txt") as first, written_whole(tmp_path / "a.txt") as second:
+        assert first != second
+        first.write_text("first")
+        second.write_text("second")
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("a.txt", "first")]
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path):
+    with written_whole(tmp_path / "a.txt") as temporary:
+        pass
+    temporary.write_text("half")
+    (tmp_path / "b.txt").touch()
+    remove_leftovers(tmp_path / "a.txt")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.txt", "b.txt"]

@@ -11,6 +11,7 @@ SOURCE = ROOT / "src" / "sae_match"
 # Modules that everybody may use, and what they use of each other.
 GROUND = {
     "errors": set(),
+    "bounds": {"errors"},
     "files": {"errors"},
     "hub": {"errors"},
     "caching": {"errors"},

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from sae_match import SAE, fold_decoder_norm, fold_threshold
+from sae_match import SAE, fold_decoder_norm, fold_threshold, match
 from sae_match.errors import UserError
 from sae_match.saes.folding import fold_scale, folding_scale
 
@@ -64,6 +64,36 @@ def test_a_threshold_that_cannot_be_folded_is_named(make_sae, bad):
         fold_threshold(sae)
 
 
+WAYS_ON = (
+    r"; leave such features out with matcher\.mask=dead, or match without folding with matcher\.fold=none "
+    r"\(in Python: source_mask=… and target_mask=…, or fold='none'\)$"
+)
+
+
+def test_features_that_cannot_be_folded_are_counted_and_named_with_both_ways_on(make_sae):
+    sae = make_sae(0)
+    sae.threshold[[3, 7]] = 0
+    with pytest.raises(UserError, match=r"\(2 of 10 features are so: 3, 7\)" + WAYS_ON):
+        fold_threshold(sae)
+    sae = make_sae(0, d_sae=20)
+    sae.W_dec[2:18] = 0
+    with pytest.raises(UserError, match=r"\(16 of 20 features are so: 2, 3, .*, 13 …\)" + WAYS_ON):
+        fold_decoder_norm(sae)
+    sae = make_sae(0)
+    sae.threshold[[3, 7]] = 1e-45
+    with pytest.raises(UserError, match=r"\(2 of 10 features are so: 3, 7\)" + WAYS_ON):
+        fold_threshold(sae)
+
+
+@pytest.mark.parametrize("fold", ["threshold", "decoder_norm"])
+def test_both_ways_on_lead_on(make_sae, fold):
+    source, target = make_sae(0), make_sae(1)
+    source.threshold[3], source.W_dec[3] = 0, 0
+    alive = torch.arange(10) != 3
+    assert match(source, target, fold=fold, source_mask=alive).permutation[3] == -1
+    assert (match(source, target, fold="none").permutation >= 0).all()
+
+
 def test_a_threshold_too_small_for_the_dtype_is_named(make_sae):
     sae = make_sae(0)
     sae.threshold[7] = 1e-45
@@ -81,6 +111,6 @@ def test_a_zero_decoder_row_is_named(make_sae):
 def test_threshold_folding_of_an_sae_without_thresholds_points_to_decoder_norm(make_sae):
     base = make_sae(0)
     sae = SAE(base.W_enc, base.b_enc, base.W_dec, base.b_dec, activation="relu")
-    with pytest.raises(UserError, match="use fold='decoder_norm'"):
+    with pytest.raises(UserError, match=r"use fold='decoder_norm' \(on the command line matcher=decoder_norm\)"):
         folding_scale(sae, "threshold")
     assert torch.equal(folding_scale(sae, "none"), torch.ones(10))

@@ -1,11 +1,13 @@
 import gzip
 import json
+import tracemalloc
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from sae_match.errors import UserError
+from sae_match.text import reading
 from sae_match.text.files import TextFile
 from sae_match.text.reading import texts
 
@@ -93,6 +95,8 @@ def test_files_are_read_as_they_are_asked_for(write):
         ("a.jsonl", b'{"body": "a", "id": 3}\n', r"no column 'text' in .*a\.jsonl, line 1; there are 'body', 'id'"),
         ("a.jsonl", b'{"text": "a\xff"}\n', r"a\.jsonl, line 1 is not UTF-8 text: byte 0xff"),
         ("a.jsonl.gz", gzip.compress(LINES, mtime=0)[:-12], r"cannot read .*a\.jsonl\.gz: .*cut off"),
+        ("a.jsonl.gz", b"", r"cannot read .*a\.jsonl\.gz: it is empty; it may be cut off"),
+        ("a.jsonl.zst", b"", r"cannot read .*a\.jsonl\.zst: it is empty; it may be cut off"),
         ("a.jsonl.gz", LINES, r"cannot read .*a\.jsonl\.gz: Not a gzipped file"),
         ("a.jsonl.zst", zstd_stream(LINES * 99)[:-12], r"cannot read .*a\.jsonl\.zst: .*cut off"),
         ("a.jsonl.zst", LINES, r"cannot read .*a\.jsonl\.zst"),
@@ -105,6 +109,40 @@ def test_what_cannot_be_read_is_named_with_its_place(write, name, content, messa
     with pytest.raises(UserError, match=message) as raised:
         list(texts(write(name, content), kind, "text"))
     assert "\n" not in str(raised.value)
+
+
+PACKED = [("a.jsonl", bytes), ("a.jsonl.gz", gzip.compress), ("a.jsonl.zst", zstd_stream)]
+
+
+@pytest.mark.parametrize(("name", "pack"), PACKED)
+def test_a_line_beyond_the_bound_is_refused_before_it_is_unpacked(write, monkeypatch, name, pack):
+    monkeypatch.setattr(reading, "MOST_ROW", 1 << 16)
+    longest = b'{"text": "' + b"a" * ((1 << 16) - 13) + b'"}\n'
+    rows = texts(write(name, pack(longest + b'{"text": "' + b"a" * (1 << 24))), "jsonl", "text")
+    assert len(next(rows)) == (1 << 16) - 13
+    tracemalloc.start()
+    with pytest.raises(UserError, match=r"a\.jsonl.*, line 2 is longer than 64 KiB, the most that is read"):
+        next(rows)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 1 << 21
+
+
+def test_a_text_file_beyond_the_bound_is_refused(write, monkeypatch):
+    monkeypatch.setattr(reading, "MOST_TEXT", 100)
+    assert list(texts(write("a.txt", b"a" * 100), "text", "text")) == ["a" * 100]
+    with pytest.raises(UserError, match=r"a\.txt: a text takes 101 bytes; at most 100 bytes is read"):
+        list(texts(write("a.txt", b"a" * 101), "text", "text"))
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [(b"[" * 100_000, "recursion"), (b'{"a": ' + b"1" * 5000 + b"}", "integer string conversion")],
+    ids=["nested", "digits"],
+)
+def test_json_that_python_cannot_read_is_named(write, line, reason):
+    with pytest.raises(UserError, match=rf"a\.jsonl, line 1: no JSON that can be read, .*{reason}"):
+        list(texts(write("a.jsonl", line), "jsonl", "text"))
 
 
 def test_a_truncated_parquet_file_is_named(write, write_table):

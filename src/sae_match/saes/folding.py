@@ -21,6 +21,14 @@ __all__ = [
     "natural_fold",
 ]
 
+# Features that an error names.
+_SHOWN = 12
+# One dead feature must not stop a layer.
+_WAYS_ON = (
+    "; leave such features out with matcher.mask=dead, or match without folding with matcher.fold=none "
+    "(in Python: source_mask=… and target_mask=…, or fold='none')"
+)
+
 
 def fold_scale(sae: SAE, scale: Float[Tensor, " d_sae"]) -> SAE:
     """Divide every feature's value by its scale; reconstructions stay what they were.
@@ -92,7 +100,7 @@ def folding_scale(sae: SAE, fold: Fold, keep: Bool[Tensor, " d_sae"] | None = No
         keep: Features that matter; all by default. The scale of others is one.
 
     Raises:
-        UserError: If the SAE cannot be folded that way; the message names the first such feature.
+        UserError: If the SAE cannot be folded that way; the message names the features and both ways on.
     """
     refuse_unknown_fold(fold)
     if fold == "none":
@@ -101,13 +109,14 @@ def folding_scale(sae: SAE, fold: Fold, keep: Bool[Tensor, " d_sae"] | None = No
         sae = harmless_where_not(sae, keep)
     if fold == "decoder_norm":
         norms = sae.W_dec.norm(dim=1)
-        _refuse_bad_scale(norms, "decoder-norm folding: norm of decoder row")
+        _refuse_bad_scale(norms, "decoder-norm folding: norm of decoder row", _WAYS_ON)
         return torch.reciprocal(norms)
     if sae.threshold is None:
         raise UserError(
-            f"threshold folding needs a JumpReLU SAE, this one is {sae.activation!r}; use fold='decoder_norm'"
+            f"threshold folding needs a JumpReLU SAE, this one is {sae.activation!r}; "
+            "use fold='decoder_norm' (on the command line matcher=decoder_norm)"
         )
-    _refuse_bad_scale(sae.threshold, "threshold folding: threshold of feature")
+    _refuse_bad_scale(sae.threshold, "threshold folding: threshold of feature", _WAYS_ON)
     return sae.threshold
 
 
@@ -129,14 +138,23 @@ def _refuse_overflow(sae: SAE, folded: SAE) -> None:
         features = lost if dimension is None else lost.any(dim=dimension)
         if features.any():
             feature = int(features.nonzero()[0])
-            raise UserError(f"folding takes {name} of feature {feature} out of the range of {sae.W_enc.dtype}")
+            raise UserError(
+                f"folding takes {name} of feature {feature} out of the range of {sae.W_enc.dtype} "
+                f"({_counted(features)}){_WAYS_ON}"
+            )
 
 
-def _refuse_bad_scale(scale: Float[Tensor, " d_sae"], what: str) -> None:
+def _refuse_bad_scale(scale: Float[Tensor, " d_sae"], what: str, ways_on: str = "") -> None:
     bad = ~(torch.isfinite(scale) & (scale > 0))
     if bad.any():
         feature = int(bad.nonzero()[0])
         raise UserError(
-            f"{what} {feature} is {float(scale[feature]):g}, must be positive and finite "
-            f"({int(bad.sum())} of {len(scale)} are not)"
+            f"{what} {feature} is {float(scale[feature]):g}, must be positive and finite ({_counted(bad)}){ways_on}"
         )
+
+
+def _counted(features: Bool[Tensor, " d_sae"]) -> str:
+    """How many features are meant, and which: `2 of 10 features are so: 3, 7`."""
+    numbers = features.nonzero().flatten().tolist()
+    more = " …" if len(numbers) > _SHOWN else ""
+    return f"{len(numbers)} of {len(features)} features are so: {', '.join(map(str, numbers[:_SHOWN]))}{more}"

@@ -39,8 +39,8 @@ _PLACES: dict[str, Site] = {
     "attention": "attention_output",
     "attn_out": "attention_output",
 }
-_IN_LAYER = re.compile(r"(?:.*\.)?(?:blocks|layers|h)\.(\d+)(?:\.(.+))?")
-_OF_LAYER = re.compile(r"([a-z_]+)_layer_(\d+)")
+_IN_LAYER = re.compile(r"(?:.*\.)?(?:blocks|layers|h)\.(\d{1,4})(?:\.(.+))?")
+_OF_LAYER = re.compile(r"([a-z_]+)_layer_(\d{1,4})")
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,15 @@ from contextlib import contextmanager, nullcontext
 from typing import BinaryIO, cast
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from sae_match.bounds import MOST_ROW, MOST_TEXT, in_words, refuse_beyond
 from sae_match.errors import UserError
 from sae_match.hub import hub_errors
 from sae_match.text.files import HUB, TextFile
+from sae_match.text.tables import no_column, texts_of_column
 
-# Rows that are decoded at a time.
-_ROWS = 64
+# Bytes that are unpacked at a time.
+_CHUNK = 1 << 16
 
 
 def texts(file: TextFile, kind: str, column: str) -> Iterator[str]:
@@ -32,10 +33,11 @@ def texts(file: TextFile, kind: str, column: str) -> Iterator[str]:
     """
     with _named(file), file.open() as stream:
         if kind == "parquet":
-            yield from _parquet(stream, file, column)
+            yield from texts_of_column(stream, file.location, column)
         elif kind == "jsonl":
             yield from _json_lines(stream, file, column)
         else:
+            refuse_beyond(MOST_TEXT, file.size, file.location, "a text")
             yield stream.read().decode("utf-8-sig")
 
 
@@ -55,30 +57,14 @@ def _named(file: TextFile) -> Iterator[None]:
         raise UserError(f"cannot read {file.location}: {reason}; it may be cut off, or of another format") from error
 
 
-def _parquet(stream: BinaryIO, file: TextFile, column: str) -> Iterator[str]:
-    table = pq.ParquetFile(stream, pre_buffer=True)
-    schema = table.schema_arrow
-    if column not in schema.names:
-        raise UserError(_no_column(column, file.location, schema.names))
-    kind = schema.field(column).type
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        raise UserError(
-            f"column {column!r} of {file.location} holds {kind}, not text; there are {_listed(schema.names)}"
-        )
-    # One row group at a time: several together would all be fetched beforehand.
-    for group in range(table.num_row_groups):
-        for rows in table.iter_batches(batch_size=_ROWS, row_groups=[group], columns=[column]):
-            yield from (text for text in rows.column(0).to_pylist() if text is not None)
-
-
 def _json_lines(stream: BinaryIO, file: TextFile, column: str) -> Iterator[str]:
-    for number, line in enumerate(_decompressed(stream, file.name), start=1):
+    for number, line in enumerate(_lines(stream, file), start=1):
         if line.isspace():
             continue
         where = f"{file.location}, line {number}"
         row = _json_object(line, where)
         if column not in row:
-            raise UserError(_no_column(column, where, list(row)))
+            raise UserError(no_column(column, where, list(row)))
         text = row[column]
         if isinstance(text, str):
             yield text
@@ -93,23 +79,38 @@ def _json_object(line: bytes, where: str) -> dict[str, object]:
         raise UserError(f"{where} is not UTF-8 text: byte {line[error.start]:#04x}; convert it to UTF-8") from error
     except json.JSONDecodeError as error:
         raise UserError(f"{where}: no JSON, {error.msg} at column {error.colno}; one object a line is read") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where}: no JSON that can be read, {str(error).splitlines()[0]}") from error
     if not isinstance(row, dict):
         raise UserError(f"{where} holds a JSON {type(row).__name__}; one object a line is read")
     return row
 
 
-def _decompressed(stream: BinaryIO, name: str) -> Iterator[bytes]:
-    """Lines of a stream that may be compressed."""
-    if name.lower().endswith(".gz"):
-        return iter(gzip.open(stream))
-    if name.lower().endswith(".zst"):
-        return iter(io.BufferedReader(cast(io.RawIOBase, pa.CompressedInputStream(stream, "zstd"))))
-    return iter(stream)
+def _lines(stream: BinaryIO, file: TextFile) -> Iterator[bytes]:
+    """Lines of a stream that may be compressed; no more of it is unpacked than one of them."""
+    unpacked = _decompressed(stream, file.name)
+    number = 0
+    while line := unpacked.readline(MOST_ROW + 1):
+        number += 1
+        if len(line) > MOST_ROW:
+            raise UserError(
+                f"{file.location}, line {number} is longer than {in_words(MOST_ROW)}, the most that is read; "
+                "one object a line is read"
+            )
+        yield line
 
 
-def _no_column(column: str, where: str, names: list[str]) -> str:
-    return f"no column {column!r} in {where}; there are {_listed(names)} (choose with text.datasets.NAME.column=…)"
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(map(repr, names)) or "none"
+def _decompressed(stream: BinaryIO, name: str) -> io.BufferedIOBase:
+    """The stream without its compression, able to read a line up to a length."""
+    # What is streamed from the hub reads lines of any length only.
+    buffered = (
+        stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, stream), _CHUNK)
+    )
+    is_gzip, is_zstd = (name.lower().endswith(ending) for ending in (".gz", ".zst"))
+    if (is_gzip or is_zstd) and not buffered.peek(1):
+        raise EOFError("it is empty")
+    if is_gzip:
+        return gzip.open(buffered)
+    if is_zstd:
+        return io.BufferedReader(cast(io.RawIOBase, pa.CompressedInputStream(buffered, "zstd")), _CHUNK)
+    return buffered

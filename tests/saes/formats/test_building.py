@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -100,3 +101,14 @@ def test_a_config_that_contradicts_the_tensors_is_refused():
     refuse_contradiction(FILE, relu(), d_in=2, d_sae=None)
     with pytest.raises(UserError, match="params: d_sae is 4 there, but the tensors beside it have 3"):
         refuse_contradiction(FILE, relu(), d_in=2, d_sae=4)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_norms_of_decoder_rows_do_not_leave_the_range_of_single_precision(make_sae, scale):
+    """The squares of these numbers do."""
+    sae = make_sae(0)
+    scaled = replace(sae, W_dec=sae.W_dec * scale)
+    norms = sae.W_dec.double().norm(dim=1)
+    ours = in_units_of_decoder_norm(scaled)
+    assert torch.allclose(ours.W_dec.double(), sae.W_dec.double() / norms[:, None])
+    assert torch.allclose(ours.W_enc.double(), sae.W_enc.double() * norms * scale, rtol=1e-5, atol=0)

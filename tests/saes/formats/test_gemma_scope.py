@@ -142,10 +142,3 @@ def test_unknown_format_and_source():
         load_sae("gema", "x")
     with pytest.raises(UserError, match="neither a folder nor a repository"):
         load("/no/such/folder")
-
-
-def test_a_misspelt_local_folder_is_not_looked_for_on_the_hub(tmp_path, monkeypatch):
-    (tmp_path / "saes").mkdir()
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="saes/firts is neither a folder nor a repository"):
-        load("saes/firts")

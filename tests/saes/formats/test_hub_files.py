@@ -1,3 +1,4 @@
+import hashlib
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import pytest
 
 from sae_match.errors import UserError
 from sae_match.saes.formats.hub import SAEFile, fetch, locate
+from tests.conftest import ROOT
 from tests.serving import serving
 
 COMMIT = "0" * 40
@@ -39,6 +41,8 @@ class Hub(BaseHTTPRequestHandler):
         if repository in STATUS:
             extra = {"gated": {"X-Error-Code": "GatedRepo"}, "busy": {"Retry-After": "42"}}.get(repository, {})
             self.answer(STATUS[repository], b"", extra)
+        elif repository == "firts":
+            self.answer(404, b"", {"X-Error-Code": "RepoNotFound"})
         elif path == f"resolve/main/{FOLDER}/average_l0_71/params.npz":
             self.answer(200, CONTENT, {"ETag": '"abc"'})
         else:
@@ -74,13 +78,14 @@ def hub():
         yield address
 
 
-def asked(endpoint, cache, *questions):
-    """What `locate` and `fetch` print for each repository and path, against a server."""
+def asked(endpoint, cache, *questions, folder=None):
+    """What `locate` and `fetch` print for each repository and path, against a server; `folder` is where it runs."""
     quiet = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": "", "NO_PROXY": "127.0.0.1"}
-    environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(cache), **quiet}
+    places = {"HF_ENDPOINT": endpoint, "HF_HOME": str(cache), "PYTHONPATH": str(ROOT / "src")}
+    environment = {**os.environ, **places, **quiet}
     flat = [part for question in questions for part in question]
     command = [sys.executable, "-c", SCRIPT, *flat]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True)
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True, cwd=folder)
     return run.stdout.splitlines()
 
 
@@ -119,6 +124,20 @@ def test_every_refusal_is_one_line_with_its_remedy_and_leaves_no_file(hub, tmp_p
     assert not [file for file in tmp_path.rglob("*") if file.is_file() and file.parent.name in ("blobs", COMMIT)]
 
 
+def test_a_folder_named_like_an_owner_keeps_no_repository_away(hub, tmp_path):
+    """And whoever misspelt a folder is told so, beside what the hub says."""
+    (tmp_path / "saes").mkdir()
+    path = f"{FOLDER}/average_l0_71/params.npz"
+    described, content, misspelt, _ = asked(hub, tmp_path, ("saes/r", path), ("saes/firts", path), folder=tmp_path)
+    assert described == f"SAEFile(path='{path}', bytes=7, is_local=False)"
+    assert content == str(CONTENT)
+    assert misspelt.startswith("no repository saes/firts/")
+    assert misspelt.endswith("; saes/firts is neither a folder nor a repository: the folder saes here holds no firts")
+    for line in asked("http://127.0.0.1:9", tmp_path, ("saes/firts", "params.npz"), folder=tmp_path):
+        assert line.startswith("cannot reach the hub for saes/firts/params.npz")
+        assert line.endswith("; the folder saes here holds no firts either")
+
+
 def test_a_dead_port_is_named(tmp_path):
     for line in asked("http://127.0.0.1:9", tmp_path, ("o/r", "params.npz")):
         assert line.startswith("cannot reach the hub for o/r/params.npz")
@@ -147,3 +166,42 @@ def test_a_missing_local_file_offers_the_nearest_number(tmp_path, ask):
 def test_a_source_that_can_be_no_repository_is_refused(source):
     with pytest.raises(UserError, match="neither a folder nor"):
         locate(source, "params.npz")
+
+
+@pytest.fixture
+def cached(tmp_path, monkeypatch):
+    """Puts content into a cache of the hub under a name, as a file of `o/r`."""
+
+    def put(content, name):
+        blob = tmp_path / "models--o--r" / "blobs" / name
+        blob.parent.mkdir(parents=True, exist_ok=True)
+        blob.write_bytes(content)
+        link = tmp_path / "models--o--r" / "snapshots" / COMMIT / "params.npz"
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(blob)
+        monkeypatch.setattr("sae_match.saes.formats.hub.hf_hub_download", lambda *_, **__: str(link))
+        return blob
+
+    return put
+
+
+SHA_256 = hashlib.sha256(CONTENT).hexdigest()
+# What `printf weights | git hash-object --stdin` prints.
+OF_GIT = "3ab313fff6f41bb35969cd359e9ddfb8033b3ac2"
+
+
+@pytest.mark.parametrize("name", [SHA_256, OF_GIT, "abc", '"abc"'])
+def test_a_file_that_is_what_the_hub_names_is_read(cached, name):
+    cached(CONTENT, name)
+    assert fetch("o/r", "params.npz").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("name", [SHA_256, OF_GIT])
+def test_a_file_of_the_cache_that_was_damaged_is_refused(cached, name):
+    blob = cached(CONTENT, name)
+    assert fetch("o/r", "params.npz").read_bytes() == CONTENT
+    blob.write_bytes(b"weightz")
+    os.utime(blob, ns=(0, 0))
+    with pytest.raises(UserError, match=rf"blobs/{name} is damaged \(its checksum is not the one that the hub names\)"):
+        fetch("o/r", "params.npz")

@@ -10,7 +10,6 @@ from sae_match.saes.formats.reading import (
     read_json,
     read_pickled_tensors,
     read_safetensors,
-    refuse_other_layer,
     tensor,
     whole,
 )
@@ -79,23 +78,23 @@ def test_a_missing_tensor_says_what_there_is(tmp_path):
         tensor(tmp_path, {"b": torch.ones(1), "a": torch.ones(1)}, "W_enc")
 
 
-@pytest.mark.parametrize("value", [None, "3", True, 2.5])
+def test_settings_that_are_nested_deeper_than_python_reads_are_refused(tmp_path):
+    (tmp_path / "cfg.json").write_text('{"a": ' + "[" * 100_000 + "]" * 100_000 + "}")
+    with pytest.raises(UserError, match=r"cfg\.json is damaged or no JSON file \(.*recursion"):
+        read_json(tmp_path / "cfg.json")
+
+
+def test_settings_that_are_longer_than_any_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("sae_match.saes.formats.reading.MOST_SETTINGS", 1 << 10)
+    (tmp_path / "cfg.json").write_text('{"a": "' + "a" * 2000 + '"}')
+    with pytest.raises(UserError, match=r"cfg\.json: a file of settings takes 1\.962 KiB; at most 1 KiB is read"):
+        read_json(tmp_path / "cfg.json")
+
+
+@pytest.mark.parametrize("value", [None, "3", True, 2.5, 10**400, float("inf"), float("nan")])
 def test_a_setting_that_is_no_whole_number_is_refused(tmp_path, value):
-    with pytest.raises(UserError, match="k must be a"):
+    with pytest.raises(UserError, match=r"k must be a|k is no number that fits anything"):
         whole(tmp_path, {"k": value}, "k")
-
-
-def test_what_one_layer_writes_the_next_reads(tmp_path):
-    for hook, layer in (
-        ("blocks.3.hook_resid_post", 3),
-        ("blocks.3.hook_resid_pre", 2),
-        ("blocks.3.hook_resid_pre", 3),
-    ):
-        refuse_other_layer(tmp_path, hook, layer)
-    refuse_other_layer(tmp_path, None, 7)
-    refuse_other_layer(tmp_path, "somewhere in layer 3", 7)
-    with pytest.raises(UserError, match=r"the SAE reads blocks\.3\.hook_resid_post, which is not at layer 2"):
-        refuse_other_layer(tmp_path, "blocks.3.hook_resid_post", 2)
 
 
 def test_folders_by_template():

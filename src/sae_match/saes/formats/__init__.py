@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args, get_type_hints
 
-from sae_match.errors import UserError
+from sae_match.errors import UserError, shown
 from sae_match.saes.formats import (
     dictionary_learning,
     gemma_scope,
@@ -14,6 +14,7 @@ from sae_match.saes.formats import (
     sae_lens,
     sparsify,
 )
+from sae_match.saes.formats.building import refuse_overflow
 from sae_match.saes.formats.describing import SAEDescription
 from sae_match.saes.formats.hub import SAEFile, locate
 from sae_match.saes.sae import SAE
@@ -59,7 +60,9 @@ def load_sae(format: str, source: str, **which: Any) -> SAE:
         UserError: If the format is unknown, or there is no such SAE, or its file is not sound.
     """
     _bound(format, source, which)
-    return FORMATS[format].load(source, **which)
+    sae = FORMATS[format].load(source, **which)
+    refuse_overflow(source, sae)
+    return sae
 
 
 def sae_files(format: str, source: str, **which: Any) -> list[SAEFile]:
@@ -111,7 +114,7 @@ def _bound(format: str, source: str, which: dict[str, Any]) -> inspect.BoundArgu
     bound.apply_defaults()
     for name, kind in get_type_hints(FORMATS[format].load).items():
         if name != "return" and not _is_of(kind, bound.arguments[name]):
-            raise UserError(f"SAE format {format!r}: {name} must be {_plain(kind)}, got {bound.arguments[name]!r}")
+            raise UserError(f"SAE format {format!r}: {name} must be {_plain(kind)}, got {shown(bound.arguments[name])}")
     return bound
 
 

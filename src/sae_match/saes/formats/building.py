@@ -9,8 +9,8 @@ from torch import Tensor
 from sae_match.errors import UserError
 from sae_match.saes.sae import SAE, Activation
 
-# Columns of W_enc that are held in double precision at a time.
-_COLUMNS = 8192
+# Columns of W_enc, and rows of W_dec, that are held in double precision at a time.
+_COLUMNS = _ROWS = 8192
 
 
 def build(
@@ -93,6 +93,19 @@ def refuse_contradiction(config: Path, sae: SAE, **said: int | None) -> None:
             raise UserError(f"{config}: {name} is {value} there, but the tensors beside it have {found}")
 
 
+def refuse_overflow(source: str, sae: SAE) -> None:
+    """Check that what happens to the input has taken no parameter out of range when it was folded in.
+
+    Raises:
+        UserError: If it has.
+    """
+    for name, tensor in sae.tensors().items():
+        if not torch.isfinite(tensor).all():
+            raise UserError(
+                f"the SAE in {source} cannot be expressed on raw activations: {name} leaves the range of {tensor.dtype}"
+            )
+
+
 def on_shifted_input(sae: SAE) -> SAE:
     """The SAE that reads `x` where the given one reads `x - b_dec`."""
     return replace(sae, b_enc=(sae.b_enc.double() - _encoded(sae, sae.b_dec)).to(sae.b_enc.dtype))
@@ -123,10 +136,14 @@ def in_units_of_decoder_norm(sae: SAE) -> SAE:
 
     `W_enc' = W_enc n`, `b_enc' = b_enc n`, `W_dec' = W_dec / n`; thresholds and `k` apply to the products.
     """
-    norms = sae.W_dec.norm(dim=1)
+    # In double precision, in which no row of numbers that a file holds has a norm out of range.
+    norms = torch.cat([part.double().norm(dim=1) for part in sae.W_dec.split(_ROWS)])
     # A feature that decodes to nothing is never active.
-    divisor = torch.where(norms > 0, norms, 1.0)[:, None]
-    return replace(sae, W_enc=sae.W_enc * norms, b_enc=sae.b_enc * norms, W_dec=sae.W_dec / divisor)
+    divisors = torch.where(norms > 0, norms, 1.0)[:, None].split(_ROWS)
+    parts = zip(sae.W_dec.split(_ROWS), divisors, strict=True)
+    W_dec = torch.cat([(part.double() / divisor).to(sae.W_dec.dtype) for part, divisor in parts])
+    n = norms.to(sae.W_enc.dtype)
+    return replace(sae, W_enc=sae.W_enc * n, b_enc=sae.b_enc * n, W_dec=W_dec)
 
 
 def _encoded(sae: SAE, x: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sae_match.saes.formats.reading import whole
+from sae_match.saes.formats.reading import stated
 
 # What an archive adds to its arrays: names, shapes, checksums.
 _OVERHEAD = 4096
@@ -26,7 +26,7 @@ class SAEDescription:
     hook: str | None
 
 
-def described_by(file: Path, config: Mapping[str, Any], *, d_in: str, d_sae: str, hook: object) -> SAEDescription:
+def described_by(file: Path, config: Mapping[str, Any], *, d_in: str, d_sae: str, hook: str | None) -> SAEDescription:
     """The description that a config gives.
 
     Args:
@@ -34,13 +34,13 @@ def described_by(file: Path, config: Mapping[str, Any], *, d_in: str, d_sae: str
         config: The config.
         d_in: Its key of the width.
         d_sae: Its key of the number of features.
-        hook: What it says of the place, if that is a name.
+        hook: Name of the place that the SAE reads.
 
     Raises:
         UserError: If a size is no whole number.
     """
-    width, features = (whole(file, config, key) if key in config else None for key in (d_in, d_sae))
-    return SAEDescription(width, features, hook if isinstance(hook, str) else None)
+    width, features = (stated(file, config, key) for key in (d_in, d_sae))
+    return SAEDescription(width, features, hook)
 
 
 def rows_of(encoder: tuple[int, ...] | None) -> int | None:

@@ -7,14 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sae_match.errors import UserError
+from sae_match.errors import UserError, shown
 from sae_match.saes.formats.building import build, build_gated, on_shifted_input, refuse_contradiction
 from sae_match.saes.formats.describing import SAEDescription, described_by
 from sae_match.saes.formats.hub import fetch
-from sae_match.saes.formats.reading import in_folder, read_json, read_pickled_tensors, section, tensor, whole
+from sae_match.saes.formats.kinds import refuse_connection
+from sae_match.saes.formats.places import Said, agreed_place, said_by_folder, said_by_hook, said_by_number
+from sae_match.saes.formats.reading import in_folder, matrix, read_json, read_pickled_tensors, section, stated, tensor
 from sae_match.saes.sae import SAE
 
 _Tensors = dict[str, Tensor]
+_SIZES = {"d_in": "activation_dim", "d_sae": "dict_size"}
 
 
 def load(source: str, *, layer: int, path: str = ".", revision: str | None = None) -> SAE:
@@ -33,32 +36,51 @@ def load(source: str, *, layer: int, path: str = ".", revision: str | None = Non
     """
     config_path, weights_path = paths(layer=layer, path=path)
     config_file = fetch(source, config_path, revision)
-    trainer = section(config_file, read_json(config_file), "trainer")
+    config = read_json(config_file)
+    trainer = section(config_file, config, "trainer")
     kind = trainer.get("dict_class")
     if not isinstance(kind, str) or kind not in _KINDS:
-        raise UserError(f"{config_file}: dict_class must be one of {', '.join(_KINDS)}, got {kind!r}")
-    if isinstance(trainer.get("layer"), int) and trainer["layer"] != layer:
-        raise UserError(f"{config_file}: the SAE is of layer {trainer['layer']}, not of layer {layer}")
+        raise UserError(f"{config_file}: dict_class must be one of {', '.join(_KINDS)}, got {shown(kind)}")
+    agreed_place(layer, _said(source, config_path, config_file, trainer))
     file = fetch(source, weights_path, revision)
-    sae = _KINDS[kind](file, read_pickled_tensors(file))
-    stated = {"d_in": "activation_dim", "d_sae": "dict_size"}
-    sizes = {ours: whole(config_file, trainer, key) for ours, key in stated.items() if key in trainer}
+    tensors = read_pickled_tensors(file)
+    refuse_connection(file, tensors)
+    sae = _KINDS[kind](file, tensors)
+    sizes = {ours: stated(config_file, trainer, key) for ours, key in _SIZES.items()}
     refuse_contradiction(config_file, sae, **sizes)
-    if sae.k is not None and isinstance(trainer.get("k"), int) and trainer["k"] != sae.k:
-        raise UserError(f"{config_file}: k is {trainer['k']} there and {sae.k} in {file.name}")
+    refuse_contradiction(config_file, sae, d_in=_width_read(config_file, config))
+    k = stated(config_file, trainer, "k")
+    if None not in (k, sae.k) and k != sae.k:
+        raise UserError(f"{config_file}: k is {k} there and {sae.k} in {file.name}")
     return sae
 
 
 def describe(source: str, *, layer: int, path: str, revision: str | None) -> SAEDescription:
     """What the SAE is, by its config; arguments as for `load`."""
-    file = fetch(source, paths(layer=layer, path=path)[0], revision)
+    config_path = paths(layer=layer, path=path)[0]
+    file = fetch(source, config_path, revision)
     trainer = section(file, read_json(file), "trainer")
-    return described_by(file, trainer, d_in="activation_dim", d_sae="dict_size", hook=trainer.get("submodule_name"))
+    place = agreed_place(layer, _said(source, config_path, file, trainer))
+    return described_by(file, trainer, **_SIZES, hook=place)
 
 
 def paths(*, layer: int, path: str) -> list[str]:
     """Paths of the files that an SAE is read from; arguments as for `load`."""
     return [in_folder(path, layer, "config.json"), in_folder(path, layer, "ae.pt")]
+
+
+def _said(source: str, config_path: str, file: Path, trainer: dict[str, Any]) -> list[Said]:
+    """What config and folder say of the place that the SAE reads."""
+    return [
+        *said_by_hook(file, trainer.get("submodule_name")),
+        *said_by_number(file, stated(file, trainer, "layer")),
+        *said_by_folder(source, config_path),
+    ]
+
+
+def _width_read(file: Path, config: dict[str, Any]) -> int | None:
+    """Width of the activations that were read in training, where the config says it."""
+    return None if config.get("buffer") is None else stated(file, section(file, config, "buffer"), "d_submodule")
 
 
 def _relu(file: Path, tensors: _Tensors) -> SAE:
@@ -91,11 +113,11 @@ def _jump_relu(file: Path, tensors: _Tensors) -> SAE:
 def _gated(file: Path, tensors: _Tensors) -> SAE:
     gated = build_gated(
         file,
-        W_enc=tensor(file, tensors, "encoder.weight").T,
+        W_enc=matrix(file, tensors, "encoder.weight").T,
         b_gate=tensor(file, tensors, "gate_bias"),
         r_mag=tensor(file, tensors, "r_mag"),
         b_mag=tensor(file, tensors, "mag_bias"),
-        W_dec=tensor(file, tensors, "decoder.weight").T,
+        W_dec=matrix(file, tensors, "decoder.weight").T,
         b_dec=tensor(file, tensors, "decoder_bias"),
     )
     return on_shifted_input(gated)
@@ -115,9 +137,9 @@ _KINDS: dict[str, Callable[[Path, _Tensors], SAE]] = {
 def _linear(file: Path, tensors: _Tensors, bias: str) -> dict[str, Any]:
     """Parameters that torch's linear layers hold, one row an output."""
     return {
-        "W_enc": tensor(file, tensors, "encoder.weight").T,
+        "W_enc": matrix(file, tensors, "encoder.weight").T,
         "b_enc": tensor(file, tensors, "encoder.bias"),
-        "W_dec": tensor(file, tensors, "decoder.weight").T,
+        "W_dec": matrix(file, tensors, "decoder.weight").T,
         "b_dec": tensor(file, tensors, bias),
     }
 

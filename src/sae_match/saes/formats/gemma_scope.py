@@ -5,20 +5,20 @@ The repositories of residual, MLP and attention SAEs have the same paths.
 
 import math
 import re
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from sae_match.errors import UserError
+from sae_match.errors import UserError, listed
 from sae_match.files import written_whole
+from sae_match.saes.formats.archives import read_arrays, sound_archive
 from sae_match.saes.formats.building import build, on_scaled_input
 from sae_match.saes.formats.describing import SAEDescription, rows_of, width_in
 from sae_match.saes.formats.headers import shape_in_npz
 from sae_match.saes.formats.hub import fetch, locate, on_this_machine
+from sae_match.saes.formats.kinds import refuse_connection, refuse_repository_of_transcoders
 from sae_match.saes.sae import SAE
 
 EMBEDDING = "embedding"
@@ -44,8 +44,9 @@ def load(source: str, *, layer: int | str, width: str | int, l0: int, revision: 
         revision: Commit, tag or branch of the repository.
 
     Raises:
-        UserError: If the file does not exist, is damaged, lacks an array, or contradicts its width.
+        UserError: If the file does not exist, is damaged, lacks an array, contradicts its width, or is a transcoder.
     """
+    refuse_repository_of_transcoders(source)
     file = fetch(source, path_of(layer, str(width), l0), revision)
     tensors: dict[str, Any] = {name: torch.from_numpy(array) for name, array in _read(file).items()}
     sae = build(file, **tensors)
@@ -57,6 +58,7 @@ def load(source: str, *, layer: int | str, width: str | int, l0: int, revision: 
 
 def describe(source: str, *, layer: int | str, width: str | int, l0: int, revision: str | None) -> SAEDescription:
     """What the SAE is, by the name of its repository and its file's header or size; arguments as for `load`."""
+    refuse_repository_of_transcoders(source)
     d_sae, path = features_of(str(width)), path_of(layer, str(width), l0)
     file = on_this_machine(source, path, revision)
     if file is None:
@@ -128,19 +130,13 @@ def width_of(features: int) -> str:
 
 
 def _read(file: Path) -> dict[str, np.ndarray]:
-    if not zipfile.is_zipfile(file):
-        raise UserError(f"{file} is damaged or no npz archive (an unfetched large-file pointer?); fetch it again")
-    try:
-        # Opened here: numpy leaves a damaged archive that it has opened open.
-        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            missing = [name for name in _ARRAYS if name not in archive.files]
-            if missing:
-                raise UserError(f"{file} has no array {', '.join(missing)}; it holds {', '.join(archive.files)}")
-            arrays = {name: archive[name] for name in _ARRAYS}
-    except UserError:
-        raise
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
-        raise UserError(f"{file} is damaged ({error}); remove it and fetch it again") from error
+    with sound_archive(file) as archive:
+        held = [name.removesuffix(".npy") for name in archive.namelist()]
+        refuse_connection(file, held)
+        missing = [name for name in _ARRAYS if name not in held]
+        if missing:
+            raise UserError(f"{file} has no array {', '.join(missing)}; it holds {listed(held)}")
+        arrays = read_arrays(file, archive, _ARRAYS)
     for name, array in arrays.items():
         if array.dtype != np.float32:
             raise UserError(f"{file}: {name} must be float32, got {array.dtype}")

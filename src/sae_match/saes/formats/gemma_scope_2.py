@@ -4,16 +4,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sae_match.errors import UserError
+from sae_match.errors import UserError, shown
 from sae_match.saes.formats.building import build, refuse_contradiction
 from sae_match.saes.formats.describing import SAEDescription, described_by, rows_of, width_in
 from sae_match.saes.formats.gemma_scope import features_of
 from sae_match.saes.formats.headers import shapes_in_safetensors
 from sae_match.saes.formats.hub import fetch, locate, on_this_machine
-from sae_match.saes.formats.reading import read_json, read_safetensors, refuse_other_layer, tensor, whole
+from sae_match.saes.formats.kinds import refuse_connection, refuse_transcoder
+from sae_match.saes.formats.places import Said, agreed_place, said_by_hook
+from sae_match.saes.formats.reading import read_json, read_safetensors, stated, tensor, truth
 from sae_match.saes.sae import SAE
+from sae_match.saes.sites import Site, Spot
 
 _L0 = ("small", "medium", "big")
+# What the folders of the published repositories hold; heads before their projection, or what they add.
+_SITES: dict[str, tuple[Site, ...]] = {
+    "resid_post": ("residual",),
+    "mlp_out": ("mlp",),
+    "attn_out": ("attention", "attention_output"),
+}
 
 
 def load(
@@ -38,11 +47,10 @@ def load(
     config_file = fetch(source, config_path, revision)
     config = read_json(config_file)
     _refuse_other_kinds(config_file, config)
-    refuse_other_layer(config_file, config.get("hf_hook_point_in"), layer)
+    agreed_place(layer, _said(config_file, config, layer, site))
     file = fetch(source, weights_path, revision)
     tensors = read_safetensors(file)
-    if "affine_skip_connection" in tensors:
-        raise UserError(f"{file} holds an affine connection: it is a transcoder, no SAE")
+    refuse_connection(file, tensors)
     sae = build(
         file,
         W_enc=tensor(file, tensors, "w_enc"),
@@ -51,7 +59,7 @@ def load(
         b_dec=tensor(file, tensors, "b_dec"),
         threshold=tensor(file, tensors, "threshold"),
     )
-    refuse_contradiction(config_file, sae, d_sae=whole(config_file, config, "width") if "width" in config else None)
+    refuse_contradiction(config_file, sae, d_sae=stated(config_file, config, "width"))
     if sae.d_sae != features_of(str(width)):
         raise UserError(f"{file}: width {width} means {features_of(str(width))} features, w_enc has {sae.d_sae}")
     return sae
@@ -64,7 +72,8 @@ def describe(
     config_path, weights_path = paths(layer=layer, width=width, l0=l0, site=site)
     file = fetch(source, config_path, revision)
     config, d_sae = read_json(file), features_of(str(width))
-    said = described_by(file, config, d_in="", d_sae="width", hook=config.get("hf_hook_point_in"))
+    place = agreed_place(layer, _said(file, config, layer, site))
+    said = described_by(file, config, d_in="", d_sae="width", hook=place)
     weights = on_this_machine(source, weights_path, revision)
     if weights is None:
         return replace(said, d_in=width_in(locate(source, weights_path, revision).bytes, said.d_sae or d_sae))
@@ -79,11 +88,19 @@ def paths(*, layer: int, width: str | int, l0: str | int, site: str) -> list[str
     return [f"{folder}/config.json", f"{folder}/params.safetensors"]
 
 
+def _said(file: Path, config: dict[str, Any], layer: int, site: str) -> list[Said]:
+    """What config and folder say of the place that the SAE reads."""
+    places = _SITES.get(site.removesuffix("_all"), ())
+    by_site = [Said(f"the folder {site}", site, layer, tuple(Spot(layer, place) for place in places))] if places else []
+    return [*said_by_hook(file, config.get("hf_hook_point_in")), *by_site]
+
+
 def _refuse_other_kinds(file: Path, config: dict[str, Any]) -> None:
     if config.get("architecture") != "jump_relu":
-        raise UserError(f"{file}: architecture must be 'jump_relu', got {config.get('architecture')!r}")
-    if config.get("affine_connection"):
+        raise UserError(f"{file}: architecture must be 'jump_relu', got {shown(config.get('architecture'))}")
+    if truth(file, config, "affine_connection"):
         raise UserError(f"{file}: the SAE has an affine connection beside its features, which no SAE here can have")
+    if config.get("type", "sae") != "sae":
+        raise UserError(f"{file}: type must be 'sae', got {shown(config['type'])}")
     read, written = config.get("hf_hook_point_in"), config.get("hf_hook_point_out")
-    if read != written:
-        raise UserError(f"{file}: it reads {read} and writes {written}: a transcoder, no SAE")
+    refuse_transcoder(file, read, written)

@@ -1,13 +1,13 @@
 """Names and shapes of the arrays in a file, by its header: no parameter is read."""
 
 import zipfile
-import zlib
 from pathlib import Path
 
-import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from sae_match.errors import UserError
+from sae_match.bounds import MOST_SETTINGS, refuse_beyond
+from sae_match.errors import UserError, reason_of
+from sae_match.saes.formats.archives import array_header
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -18,15 +18,33 @@ def shapes_in_safetensors(file: Path) -> Shapes:
     Raises:
         UserError: If it is no such file, or damaged.
     """
+    refuse_long_header(file)
     try:
         with safe_open(file, framework="np") as opened:
             names = opened.keys()
             return {name: tuple(opened.get_slice(name).get_shape()) for name in names}
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(
-            f"{file} is damaged or no safetensors file ({error}; an unfetched large-file pointer?); "
+            f"{file} is damaged or no safetensors file ({reason_of(error)}; an unfetched large-file pointer?); "
             "remove it and fetch it again"
         ) from error
+
+
+def refuse_long_header(file: Path) -> None:
+    """Check that the header of a safetensors file, which is parsed as a whole, is no longer than real ones are.
+
+    Raises:
+        UserError: If it is.
+    """
+    try:
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+        size = file.stat().st_size
+    except OSError:
+        return  # Whoever reads the file says so.
+    # Of what is no such file, these bytes are anything; it is refused as such.
+    if length <= size:
+        refuse_beyond(MOST_SETTINGS, length, file, "its header")
 
 
 def shape_in_npz(file: Path, name: str) -> tuple[int, ...] | None:
@@ -39,11 +57,10 @@ def shape_in_npz(file: Path, name: str) -> tuple[int, ...] | None:
         with zipfile.ZipFile(file) as archive:
             if f"{name}.npy" not in archive.namelist():
                 return None
-            with archive.open(f"{name}.npy") as stream:
-                is_old = np.lib.format.read_magic(stream) == (1, 0)
-                read = np.lib.format.read_array_header_1_0 if is_old else np.lib.format.read_array_header_2_0
-                return tuple(read(stream)[0])
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
+            return array_header(archive, name)[0]
+    # What bytes that somebody has damaged or made up may raise is documented nowhere, and they do raise many things.
+    except Exception as error:
         raise UserError(
-            f"{file} is damaged or no npz archive ({error}; an unfetched large-file pointer?); fetch it again"
+            f"{file} is damaged or no npz archive ({reason_of(error)}; an unfetched large-file pointer?); "
+            "fetch it again"
         ) from error

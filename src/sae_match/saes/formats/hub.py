@@ -1,20 +1,28 @@
 """A file of a source that is either a local folder or a repository of the Hugging Face hub."""
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 import httpx2
 from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
-from huggingface_hub.errors import EntryNotFoundError, RemoteEntryNotFoundError
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    RemoteEntryNotFoundError,
+    RepositoryNotFoundError,
+)
 
 from sae_match.errors import UserError
 from sae_match.hub import hub_errors
 
 _NUMBERED = re.compile(r"(.*\D)(\d+)")
 _SHOWN = 12
+_CHECKSUM = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -41,13 +49,17 @@ def fetch(source: str, path: str, revision: str | None = None) -> Path:
         revision: Commit, tag or branch of the repository.
 
     Raises:
-        UserError: If there is no such file, or the hub cannot be reached or refuses.
+        UserError: If there is no such file, the hub cannot be reached or refuses, or what lies in its cache is
+            not what the hub has.
     """
     folder = _local(source)
     if folder is not None:
         return _file_in(folder, path)
     with _hub_answers(source, path, revision):
-        return Path(hf_hub_download(source, path, revision=revision))
+        file = Path(hf_hub_download(source, path, revision=revision))
+    stored = file.resolve()
+    _refuse_other_content(stored, stored.stat().st_mtime_ns)
+    return file
 
 
 def on_this_machine(source: str, path: str, revision: str | None = None) -> Path | None:
@@ -93,8 +105,7 @@ def _local(source: str) -> Path | None:
     folder = Path(source).expanduser()
     if folder.is_dir():
         return folder
-    looks_local = folder.parent != Path() and folder.parent.is_dir()
-    if looks_local or source.count("/") != 1 or source.startswith((".", "/", "~")):
+    if source.count("/") != 1 or source.startswith((".", "/", "~")):
         raise UserError(f"{source} is neither a folder nor a repository of the form owner/name")
     return None
 
@@ -109,15 +120,58 @@ def _file_in(folder: Path, path: str) -> Path:
     raise UserError(f"no file {path} in {folder}{_offer(where, missing, (entry.name for entry in existing.iterdir()))}")
 
 
+# Once for each file of a process: a large one takes seconds.
+@cache
+def _refuse_other_content(stored: Path, _: int) -> None:
+    """Check a file of the hub's cache against its name there: the checksum that the hub says it has.
+
+    Large files are named by their SHA-256, others as git names their content. Safetensors hold no checksum of
+    their own.
+
+    Args:
+        stored: The file, behind all links.
+        _: When it was changed: what has been changed since is looked at anew.
+
+    Raises:
+        UserError: If it holds something else.
+    """
+    if stored.parent.name != "blobs" or not _CHECKSUM.fullmatch(stored.name):
+        return
+    if len(stored.name) == 64:
+        digest = hashlib.sha256()
+    else:
+        digest = hashlib.sha1(b"blob %d\0" % stored.stat().st_size, usedforsecurity=False)
+    with stored.open("rb") as stream:
+        hashlib.file_digest(stream, lambda: digest)
+    if digest.hexdigest() != stored.name:
+        raise UserError(
+            f"{stored} is damaged (its checksum is not the one that the hub names); remove it and fetch it again"
+        )
+
+
 @contextmanager
 def _hub_answers(source: str, path: str, revision: str | None) -> Iterator[None]:
     """Turn every failure of the hub inside the block into a `UserError`."""
-    with hub_errors(f"{source}/{path}"):
-        try:
-            yield
-        except RemoteEntryNotFoundError as error:
-            offer = _offer_of_repository(source, path, revision)
-            raise UserError(f"repository {source} has no file {path}{offer}") from error
+    try:
+        with hub_errors(f"{source}/{path}"):
+            try:
+                yield
+            except RemoteEntryNotFoundError as error:
+                offer = _offer_of_repository(source, path, revision)
+                raise UserError(f"repository {source} has no file {path}{offer}") from error
+    except UserError as error:
+        raise type(error)(f"{error}{_of_folder_of_owner(source, error)}") from error
+
+
+def _of_folder_of_owner(source: str, error: UserError) -> str:
+    """What to say to those who meant a folder and misspelt it: it is looked for on the hub all the same."""
+    owner, _, name = source.partition("/")
+    if not Path(owner).is_dir():
+        return ""
+    cause = error.__cause__
+    if isinstance(cause, RepositoryNotFoundError) and not isinstance(cause, GatedRepoError):
+        return f"; {source} is neither a folder nor a repository: the folder {owner} here holds no {name}"
+    return f"; the folder {owner} here holds no {name} either"
 
 
 def _offer_of_repository(source: str, path: str, revision: str | None) -> str:

@@ -11,22 +11,17 @@ from typing import Any
 
 import torch
 
-from sae_match.errors import UserError
+from sae_match.errors import UserError, shown
 from sae_match.saes.formats.building import build, in_units_of_decoder_norm, on_shifted_input, refuse_contradiction
 from sae_match.saes.formats.describing import SAEDescription, described_by
 from sae_match.saes.formats.hub import fetch
-from sae_match.saes.formats.reading import (
-    number,
-    read_json,
-    read_safetensors,
-    refuse_other_layer,
-    section,
-    tensor,
-    whole,
-)
+from sae_match.saes.formats.kinds import refuse_connection, refuse_transcoder
+from sae_match.saes.formats.places import Said, agreed_place, said_by_hook
+from sae_match.saes.formats.reading import matrix, number, read_json, read_safetensors, section, stated, tensor, truth
 from sae_match.saes.sae import SAE
 
 _POSITIONS = {"R": "residual", "M": "MLP", "A": "attention"}
+_HOOKS = {"R": "hook_resid_post", "M": "hook_mlp_out", "A": "hook_attn_out"}
 
 
 def load(source: str, *, layer: int, position: str = "R", expansion: int = 8, revision: str | None = None) -> SAE:
@@ -46,34 +41,35 @@ def load(source: str, *, layer: int, position: str = "R", expansion: int = 8, re
     config_path, weights_path = paths(layer=layer, position=position, expansion=expansion)
     config_file = fetch(source, config_path, revision)
     config = read_json(config_file)
-    _refuse_other_kinds(config_file, config, layer)
+    _refuse_other_kinds(config_file, config)
+    agreed_place(layer, _said(config_file, config, layer, position))
     file = fetch(source, weights_path, revision)
     tensors = read_safetensors(file)
-    W_dec = tensor(file, tensors, "decoder.weight").T
-    without_bias = config.get("use_decoder_bias") is False
+    refuse_connection(file, tensors)
+    W_dec = matrix(file, tensors, "decoder.weight").T
+    without_bias = not truth(config_file, config, "use_decoder_bias", default=True)
     sae = build(
         file,
-        W_enc=tensor(file, tensors, "encoder.weight").T,
+        W_enc=matrix(file, tensors, "encoder.weight").T,
         b_enc=tensor(file, tensors, "encoder.bias"),
         W_dec=W_dec,
         b_dec=W_dec.new_zeros(W_dec.shape[1:]) if without_bias else tensor(file, tensors, "decoder.bias"),
         threshold=torch.tensor(number(config_file, config, "jump_relu_threshold"), dtype=_wide(W_dec.dtype)),
     )
-    stated = {"d_in": "d_model", "d_sae": "d_sae"}
-    refuse_contradiction(
-        config_file, sae, **{ours: whole(config_file, config, key) for ours, key in stated.items() if key in config}
-    )
-    if config.get("apply_decoder_bias_to_pre_encoder"):
+    sizes = {ours: stated(config_file, config, key) for ours, key in (("d_in", "d_model"), ("d_sae", "d_sae"))}
+    refuse_contradiction(config_file, sae, **sizes)
+    if truth(config_file, config, "apply_decoder_bias_to_pre_encoder"):
         sae = on_shifted_input(sae)
     sae = _in_raw_units(sae, config_file, config)
-    return in_units_of_decoder_norm(sae) if config.get("sparsity_include_decoder_norm") else sae
+    return in_units_of_decoder_norm(sae) if truth(config_file, config, "sparsity_include_decoder_norm") else sae
 
 
 def describe(source: str, *, layer: int, position: str, expansion: int, revision: str | None) -> SAEDescription:
     """What the SAE is, by its config; arguments as for `load`."""
     file = fetch(source, paths(layer=layer, position=position, expansion=expansion)[0], revision)
     config = read_json(file)
-    return described_by(file, config, d_in="d_model", d_sae="d_sae", hook=config.get("hook_point_in"))
+    place = agreed_place(layer, _said(file, config, layer, position))
+    return described_by(file, config, d_in="d_model", d_sae="d_sae", hook=place)
 
 
 def paths(*, layer: int, position: str, expansion: int) -> list[str]:
@@ -83,6 +79,12 @@ def paths(*, layer: int, position: str, expansion: int) -> list[str]:
         raise UserError(f"position of a Llama Scope SAE is one of {known}, got {position!r}")
     folder = f"Llama3_1-8B-Base-L{layer}{position}-{expansion}x"
     return [f"{folder}/hyperparams.json", f"{folder}/checkpoints/final.safetensors"]
+
+
+def _said(file: Path, config: dict[str, Any], layer: int, position: str) -> list[Said]:
+    """What config and folder say of the place that the SAE reads."""
+    by_position = said_by_hook(f"position {position}", f"blocks.{layer}.{_HOOKS[position]}")
+    return [*said_by_hook(file, config.get("hook_point_in")), *by_position]
 
 
 def _in_raw_units(sae: SAE, file: Path, config: dict[str, Any]) -> SAE:
@@ -105,20 +107,17 @@ def _positive(file: Path, norms: dict[str, Any], key: str) -> float:
     return norm
 
 
-def _refuse_other_kinds(file: Path, config: dict[str, Any], layer: int) -> None:
+def _refuse_other_kinds(file: Path, config: dict[str, Any]) -> None:
     if config.get("act_fn", "jumprelu") != "jumprelu":
-        raise UserError(f"{file}: act_fn must be 'jumprelu', got {config['act_fn']!r}")
-    if config.get("use_glu_encoder"):
+        raise UserError(f"{file}: act_fn must be 'jumprelu', got {shown(config['act_fn'])}")
+    if truth(file, config, "use_glu_encoder"):
         raise UserError(f"{file}: the encoder has a gated linear unit, which no SAE here can have")
     norm = config.get("norm_activation", "dataset-wise")
     if norm not in ("dataset-wise", "inference", "none"):
         raise UserError(
-            f"{file}: norm_activation is {norm!r}; only a factor that is the same for all tokens can be folded in"
+            f"{file}: norm_activation is {shown(norm)}; only a factor that is the same for all tokens can be folded in"
         )
-    read, written = config.get("hook_point_in"), config.get("hook_point_out")
-    if written is not None and read != written:
-        raise UserError(f"{file}: it reads {read} and writes {written}: a transcoder, no SAE")
-    refuse_other_layer(file, read, layer)
+    refuse_transcoder(file, config.get("hook_point_in"), config.get("hook_point_out"))
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from sae_match.errors import UserError
+from sae_match.errors import UserError, shown
 from sae_match.files import written_whole
 from sae_match.saes.folding import fold_scale
 from sae_match.saes.formats.building import (
@@ -24,13 +24,22 @@ from sae_match.saes.formats.building import (
 )
 from sae_match.saes.formats.describing import SAEDescription, described_by
 from sae_match.saes.formats.hub import fetch
+from sae_match.saes.formats.kinds import refuse_connection, refuse_transcoder
+from sae_match.saes.formats.places import (
+    Said,
+    agreed_place,
+    said_by_folder,
+    said_by_hook,
+    said_by_number,
+)
 from sae_match.saes.formats.reading import (
     in_folder,
     read_json,
     read_safetensors,
-    refuse_other_layer,
     section,
+    stated,
     tensor,
+    truth,
     whole,
 )
 from sae_match.saes.sae import SAE
@@ -73,16 +82,17 @@ def load(
     config_file = fetch(source, config_path, revision)
     config = _without_versions(config_file, read_json(config_file))
     _refuse_inexpressible(config_file, config, norm_scaling_factor)
-    refuse_other_layer(config_file, config.get("hook_name"), layer)
+    agreed_place(layer, _said(source, config_path, config_file, config))
     file = fetch(source, weights_path, revision)
     tensors = read_safetensors(file)
+    refuse_connection(file, tensors)
     _refuse_finetuned(file, tensors)
     sae = _builder(config_file, config)(file, tensors, config_file, config)
-    sizes = {key: whole(config_file, config, key) for key in ("d_in", "d_sae") if key in config}
+    sizes = {key: stated(config_file, config, key) for key in ("d_in", "d_sae")}
     refuse_contradiction(config_file, sae, **sizes)
-    if config.get("rescale_acts_by_decoder_norm"):
+    if truth(config_file, config, "rescale_acts_by_decoder_norm"):
         sae = in_units_of_decoder_norm(sae)
-    if config.get("apply_b_dec_to_input", True):
+    if truth(config_file, config, "apply_b_dec_to_input", default=True):
         sae = on_shifted_input(sae)
     if norm_scaling_factor is not None:
         sae = on_scaled_input(sae, norm_scaling_factor)
@@ -91,9 +101,11 @@ def load(
 
 def describe(source: str, *, layer: int, path: str, revision: str | None) -> SAEDescription:
     """What the SAE is, by its config; arguments as for `load`."""
-    file = fetch(source, paths(layer=layer, path=path)[0], revision)
+    config_path = paths(layer=layer, path=path)[0]
+    file = fetch(source, config_path, revision)
     config = _without_versions(file, read_json(file))
-    return described_by(file, config, d_in="d_in", d_sae="d_sae", hook=config.get("hook_name"))
+    place = agreed_place(layer, _said(source, config_path, file, config))
+    return described_by(file, config, d_in="d_in", d_sae="d_sae", hook=place)
 
 
 def paths(*, layer: int, path: str) -> list[str]:
@@ -143,6 +155,16 @@ def save(sae: SAE, folder: Path, *, model_name: str, hook_name: str, **metadata:
     return folder
 
 
+def _said(source: str, config_path: str, file: Path, config: dict[str, Any]) -> list[Said]:
+    """What config and folder say of the place that the SAE reads."""
+    numbers = [stated(file, config, key) for key in ("hook_layer", "hook_point_layer")]
+    return [
+        *said_by_hook(file, config.get("hook_name")),
+        *(said for layer in numbers for said in said_by_number(file, layer)),
+        *said_by_folder(source, config_path),
+    ]
+
+
 def _without_versions(file: Path, config: dict[str, Any]) -> dict[str, Any]:
     """The config in one form, whichever version wrote it."""
     if "metadata" in config:
@@ -166,24 +188,25 @@ def _without_versions(file: Path, config: dict[str, Any]) -> dict[str, Any]:
 
 def _refuse_inexpressible(file: Path, config: dict[str, Any], factor: float | None) -> None:
     if config.get("activation_fn", "relu") != "relu":
-        raise UserError(f"{file}: activation_fn must be 'relu' or 'topk', got {config['activation_fn']!r}")
+        raise UserError(f"{file}: activation_fn must be 'relu' or 'topk', got {shown(config['activation_fn'])}")
+    refuse_transcoder(file, config.get("hook_name"), config.get("hook_name_out"))
     if config.get("hook_head_index") is not None:
         raise UserError(f"{file}: the SAE reads one attention head only (hook_head_index), which is not supported")
     normalised = config.get("normalize_activations") or "none"
     if normalised not in ("none", "expected_average_only_in"):
         raise UserError(
-            f"{file}: normalize_activations is {normalised!r}, which depends on each token and cannot be folded into "
-            "an SAE on raw activations"
+            f"{file}: normalize_activations is {shown(normalised)}, which depends on each token and cannot be folded "
+            "into an SAE on raw activations"
         )
     if normalised != "none" and factor is None:
         raise UserError(
-            f"{file}: normalize_activations is {normalised!r}, but the factor is not in the file; "
+            f"{file}: normalize_activations is {shown(normalised)}, but the factor is not in the file; "
             "give it as norm_scaling_factor"
         )
     if factor is not None and not (normalised != "none" and 0 < factor < float("inf")):
         raise UserError(
             f"{file}: norm_scaling_factor must be positive and finite and goes with normalize_activations "
-            f"'expected_average_only_in', got {factor} with {normalised!r}"
+            f"'expected_average_only_in', got {factor} with {shown(normalised)}"
         )
 
 
@@ -208,7 +231,7 @@ def _builder(file: Path, config: dict[str, Any]) -> _Builder:
     }
     architecture = config.get("architecture", "standard")
     if not isinstance(architecture, str) or architecture not in builders:
-        raise UserError(f"{file}: architecture must be one of {', '.join(builders)}, got {architecture!r}")
+        raise UserError(f"{file}: architecture must be one of {', '.join(builders)}, got {shown(architecture)}")
     return builders[architecture]
 
 

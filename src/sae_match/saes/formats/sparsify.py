@@ -1,14 +1,16 @@
 """EleutherAI sparsify's layout: `{hookpoint}/` with `cfg.json` and `sae.safetensors`, TopK."""
 
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from sae_match.errors import UserError
+from sae_match.errors import UserError, shown
 from sae_match.saes.formats.building import build, on_shifted_input, refuse_contradiction
 from sae_match.saes.formats.describing import SAEDescription, described_by
 from sae_match.saes.formats.hub import fetch
-from sae_match.saes.formats.reading import in_folder, read_json, read_safetensors, tensor, whole
+from sae_match.saes.formats.kinds import refuse_connection
+from sae_match.saes.formats.places import agreed_place, said_by_folder
+from sae_match.saes.formats.reading import in_folder, matrix, read_json, read_safetensors, stated, tensor, truth, whole
 from sae_match.saes.sae import SAE
 
 
@@ -28,22 +30,22 @@ def load(source: str, *, layer: int, path: str = "layers.{layer}", revision: str
     config_path, weights_path = paths(layer=layer, path=path)
     config_file = fetch(source, config_path, revision)
     config = read_json(config_file)
+    agreed_place(layer, said_by_folder(source, config_path))
     _refuse_other_kinds(config_file, config)
     file = fetch(source, weights_path, revision)
     tensors = read_safetensors(file)
-    if "W_skip" in tensors:
-        raise UserError(f"{file} has a skip connection: it is a transcoder, no SAE")
+    refuse_connection(file, tensors)
     sae = build(
         file,
-        W_enc=tensor(file, tensors, "encoder.weight").T,
+        W_enc=matrix(file, tensors, "encoder.weight").T,
         b_enc=tensor(file, tensors, "encoder.bias"),
         W_dec=tensor(file, tensors, "W_dec"),
         b_dec=tensor(file, tensors, "b_dec"),
         activation="topk",
         k=whole(config_file, config, "k"),
     )
-    d_in = whole(config_file, config, "d_in") if "d_in" in config else None
-    refuse_contradiction(config_file, sae, d_in=d_in, d_sae=_latents(config_file, config))
+    sizes = {"d_in": stated(config_file, config, "d_in"), "d_sae": _latents(config_file, config)}
+    refuse_contradiction(config_file, sae, **sizes)
     return on_shifted_input(sae)
 
 
@@ -52,7 +54,8 @@ def describe(source: str, *, layer: int, path: str, revision: str | None) -> SAE
     config_path = paths(layer=layer, path=path)[0]
     file = fetch(source, config_path, revision)
     config = read_json(file)
-    said = described_by(file, config, d_in="d_in", d_sae="", hook=str(PurePosixPath(config_path).parent))
+    place = agreed_place(layer, said_by_folder(source, config_path))
+    said = described_by(file, config, d_in="d_in", d_sae="", hook=place)
     return replace(said, d_sae=_latents(file, config))
 
 
@@ -63,16 +66,16 @@ def paths(*, layer: int, path: str) -> list[str]:
 
 def _latents(file: Path, config: dict[str, Any]) -> int | None:
     """Number of features; `num_latents` of zero means a multiple of the input's width."""
-    latents = whole(file, config, "num_latents") if "num_latents" in config else 0
-    if latents == 0 and "expansion_factor" in config and "d_in" in config:
-        return whole(file, config, "d_in") * whole(file, config, "expansion_factor")
-    return latents or None
+    latents, d_in, factor = (stated(file, config, key) for key in ("num_latents", "d_in", "expansion_factor"))
+    if latents:
+        return latents
+    return None if d_in is None or factor is None else d_in * factor
 
 
 def _refuse_other_kinds(file: Path, config: dict[str, Any]) -> None:
-    if config.get("transcode") or config.get("skip_connection"):
+    if truth(file, config, "transcode") or truth(file, config, "skip_connection"):
         raise UserError(f"{file}: it is a transcoder, no SAE")
     if config.get("activation", "topk") != "topk":
-        raise UserError(f"{file}: activation must be 'topk', got {config['activation']!r}")
-    if config.get("signed"):
+        raise UserError(f"{file}: activation must be 'topk', got {shown(config['activation'])}")
+    if truth(file, config, "signed"):
         raise UserError(f"{file}: features may be negative (signed), which no SAE here can have")

@@ -1,0 +1,79 @@
+"""Transcoders look like SAEs, and are refused by the name of their repository and by what their files hold."""
+
+import numpy as np
+import pytest
+import torch
+
+from sae_match import load_sae
+from sae_match.errors import UserError
+from sae_match.saes.formats import describe_sae, gemma_scope
+from tests.saes.formats import layouts
+from tests.saes.formats.layouts import D_IN, D_SAE, linear, matrices
+
+
+@pytest.mark.parametrize("ask", [load_sae, describe_sae])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "google/gemma-scope-2b-pt-transcoders",
+        "a/gemma-scope-9b-pt-transcoder",
+        "models--google--gemma-scope-2b-pt-transcoders/snapshots/0",
+    ],
+)
+def test_a_repository_of_transcoders_is_refused_by_its_name(tmp_path, monkeypatch, make_sae, place, ask):
+    monkeypatch.chdir(tmp_path)
+    gemma_scope.save(make_sae(0), tmp_path / place, layer=3, width="10", l0=5)
+    with pytest.raises(UserError, match=f"{place} holds transcoders by its name, .*: no SAEs; the SAEs are in google/"):
+        ask("gemma_scope", place, layer=3, width="10", l0=5)
+
+
+def test_saes_whose_folder_only_mentions_transcoders_are_read(tmp_path, make_sae):
+    source = tmp_path / "against-transcoders" / "gemma-scope-2b-pt-res"
+    gemma_scope.save(make_sae(0), source, layer=3, width="10", l0=5)
+    assert load_sae("gemma_scope", str(source), layer=3, width="10", l0=5).d_sae == 10
+
+
+SKIP = {"W_skip": torch.zeros(D_IN, D_IN)}
+
+
+def with_connection(format, folder, make_sae):
+    if format == "gemma_scope":
+        file = gemma_scope.save(make_sae(0), folder, layer=3, width="10", l0=5)
+        np.savez(file, **{name: t.numpy() for name, t in {**make_sae(0).tensors(), **SKIP}.items()})
+        return {"width": 10, "l0": 5}
+    if format == "gemma_scope_2":
+        affine = {"affine_skip_connection": SKIP["W_skip"]}
+        layouts.write_gemma_scope_2(folder, {**layouts.gemma_scope_2_tensors(), **affine})
+        return {"width": D_SAE, "l0": "medium"}
+    if format == "llama_scope":
+        layouts.write_llama_scope(folder, {**linear(b_dec="decoder.bias"), **SKIP})
+    elif format == "sae_lens":
+        layouts.write_sae_lens(folder, {**matrices(), **SKIP}, architecture="standard")
+    elif format == "sparsify":
+        layouts.write_sparsify(folder, {**layouts.sparsify_tensors(), **SKIP})
+    else:
+        layouts.write_dictionary_learning(folder, "AutoEncoder", {**linear(b_dec="bias"), **SKIP})
+    return {}
+
+
+FORMATS = ("gemma_scope", "gemma_scope_2", "llama_scope", "sae_lens", "sparsify", "dictionary_learning")
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_connection_beside_the_features_is_refused(tmp_path, make_sae, format):
+    which = with_connection(format, tmp_path, make_sae)
+    with pytest.raises(UserError, match=r"holds .*skip.*, a connection beside the features: a transcoder, no SAE"):
+        load_sae(format, str(tmp_path), layer=3, **which)
+
+
+def test_an_sae_of_saelens_that_writes_elsewhere_is_refused(tmp_path):
+    about = {"hook_name": "blocks.3.hook_resid_post", "hook_name_out": "blocks.3.hook_mlp_out"}
+    layouts.write_sae_lens(tmp_path, matrices(), architecture="standard", metadata=about)
+    with pytest.raises(UserError, match=r"it reads blocks\.3\.hook_resid_post and writes .*: a transcoder, no SAE"):
+        load_sae("sae_lens", str(tmp_path), layer=3)
+
+
+def test_gemma_scope_2_says_what_its_files_are(tmp_path):
+    layouts.write_gemma_scope_2(tmp_path, layouts.gemma_scope_2_tensors(), type="crosscoder")
+    with pytest.raises(UserError, match=r"config\.json: type must be 'sae', got 'crosscoder'"):
+        load_sae("gemma_scope_2", str(tmp_path), layer=3, width=D_SAE, l0="medium")
