@@ -12,7 +12,9 @@ SOURCE = ROOT / "src" / "sae_match"
 GROUND = {
     "errors": set(),
     "files": {"errors"},
-    "hub": {"errors"},
+    "addresses": {"errors"},
+    "network": {"errors"},
+    "hub": {"errors", "network"},
     "progress": set(),
     "bootstrap": set(),
     "version": {"files"},

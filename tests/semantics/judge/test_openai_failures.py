@@ -23,11 +23,39 @@ def test_without_a_key_openai_is_not_asked(tmp_path):
         open_judge(JudgeSettings("openai", "gpt-4o-mini"), tmp_path).judge(ONE)
 
 
+def test_a_key_that_a_server_does_not_take_is_named_by_its_variable(serve, ask, monkeypatch):
+    monkeypatch.setenv("OTHER_KEY", "sk-not-taken")
+    with pytest.raises(UserError, match=r"\(401\): OTHER_KEY holds a key that it does not take") as caught:
+        ask(serve(lambda *_: refused(401, "bad key")), key_variable="OTHER_KEY").judge(ONE)
+    assert "sk-not" not in str(caught.value)
+
+
+@pytest.mark.parametrize("words", ["{key}", "no model for {key}", "x" * 190 + "{key}"])
+@pytest.mark.parametrize("status", [200, 400, 503])
+def test_a_server_that_repeats_the_key_does_not_get_it_into_a_message(serve, ask, monkeypatch, status, words):
+    monkeypatch.setenv("OTHER_KEY", key := "sk-very-secret")
+    server = serve(lambda *_: refused(status, words.format(key=key)))
+    with pytest.raises(UserError) as caught:
+        ask(server, retries=0, key_variable="OTHER_KEY").judge(ONE)
+    assert server.keys[0] == f"Bearer {key}"
+    assert "sk-very" not in str(caught.value)
+
+
+def test_what_a_model_says_is_kept_without_the_key(serve, ask, monkeypatch, tmp_path):
+    """Also where JSON writes it in another way."""
+    monkeypatch.setenv("OTHER_KEY", "sk-very-secret")
+    escaped = said('{"reason": "@", "label": 3}')[2].replace(b"@", b"\\u0073k-very-secret")
+    server = serve(lambda *_: (200, {}, escaped))
+    (verdict,) = ask(server, key_variable="OTHER_KEY").judge(ONE)
+    assert (verdict.labels, verdict.reason) == ((3, 3), "[key]")
+    assert b"sk-very-secret" not in b"".join(file.read_bytes() for file in (tmp_path / "judge").iterdir())
+
+
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (refused(401, "bad key"), r"does not let you use a-model \(401\).*OPENAI_API_KEY"),
-        (refused(403, "not yours"), r"\(403\).*OPENAI_API_KEY"),
+        (refused(401, "bad key"), r"does not let you use a-model \(401\): name .* in judge.key_variable"),
+        (refused(403, "not yours"), r"\(403\).*judge.key_variable"),
         (refused(404, "no such model"), r"has no chat model a-model \(404\).*judge.model"),
         (refused(429, "pay first", code="insufficient_quota"), r"no credit left \(429\)"),
         (refused(402, "pay first"), "no credit left"),

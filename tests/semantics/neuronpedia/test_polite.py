@@ -5,6 +5,7 @@ from email.utils import format_datetime
 
 import pytest
 
+from sae_match.addresses import Key
 from sae_match.errors import UserError
 from sae_match.semantics.neuronpedia.pace import Pace
 from sae_match.semantics.neuronpedia.polite import Manners, PoliteClient, RefusedError
@@ -143,7 +144,7 @@ def test_a_refusal_is_not_argued_with(status):
 def test_a_key_does_not_follow_a_redirect():
     with serving() as elsewhere, serving((302, {"Location": f"{elsewhere.address}{PATH}"}, b"")) as server:
         with pytest.raises(RefusedError, match=f"is elsewhere now, {elsewhere.address}"):
-            get(server, headers={"x-api-key": "secret"})
+            get(server, key=Key("SECRET", "secret"))
         assert server.headers[0]["x-api-key"] == "secret"
         assert elsewhere.asked == []
 

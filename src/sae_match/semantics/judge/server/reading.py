@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
+from sae_match.addresses import NO_KEY, Key
 from sae_match.semantics.judge.verdicts import LABELS
 
 # "Label: 3", with or without marks of emphasis, on the last line; no other number may follow on it, and no end of an
@@ -46,18 +47,22 @@ class Reply:
     said: str = field(default="", compare=False)
 
 
-def read_body(text: str) -> Mapping[str, Any]:
+def read_body(text: str, key: Key = NO_KEY) -> Mapping[str, Any]:
     """The body of an answer.
+
+    Args:
+        text: That came back.
+        key: That was sent, and must not be kept or shown where a server repeats it.
 
     Raises:
         UnusableError: If it is no chat completion, as the page of a proxy is none.
     """
     try:
-        body = json.loads(text)
+        body = key.withheld(json.loads(text))
     except (ValueError, RecursionError) as error:
-        raise UnusableError(f"an answer that is not JSON: {_shown(text)}") from error
+        raise UnusableError(f"an answer that is not JSON: {_shown(key.withheld(text))}") from error
     if not isinstance(body, dict) or not isinstance(body.get("choices"), list):
-        raise UnusableError(f"an answer that is no chat completion: {_shown(text)}")
+        raise UnusableError(f"an answer that is no chat completion: {_shown(key.withheld(text))}")
     return body
 
 

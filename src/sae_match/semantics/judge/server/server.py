@@ -141,7 +141,7 @@ class Server:
             answer = calls.create(model=self._counterpart.model, **request)
             # Until it is read, count the most: the work is done.
             usage = most
-            body = read_body(answer.text)
+            body = read_body(answer.text, self._counterpart.key)
             usage = read_usage(body) or most
         except (APIStatusError, APIConnectionError) as error:
             usage = most if may_be_charged(error) else None
