@@ -277,3 +277,51 @@ def test_a_refusal_is_kept(serve, ask, refusal):
 def test_what_cannot_be_is_refused_before_anything_is_asked(tmp_path, wrong, words):
     with pytest.raises(UserError, match=words):
         open_judge(JudgeSettings(**{"kind": "openai", "model": "m", "base_url": "http://x", **wrong}), tmp_path)
+
+
+def unless_structured(trouble):
+    """A server that does without a schema what it cannot do with one."""
+    return lambda request, _: trouble if "response_format" in request else said("Both are fruit.\nLabel: 3")
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        said("They are the same: 3"),
+        said(""),
+        said('{"label": "same"}'),
+        refused(500, "failed to parse grammar"),
+        refused(404, "No endpoints found that support the requested parameters: response_format"),
+    ],
+)
+def test_after_an_answer_to_a_schema_without_a_label_one_without_a_schema_is_asked_for(serve, ask, trouble):
+    server = serve(unless_structured(trouble))
+    verdicts = ask(server, concurrency=1).judge(PAIRS)
+    assert [verdict.labels for verdict in verdicts] == [(3, 3)] * len(PAIRS)
+    # Of one ordered pair that is known, and is asked for nobody else.
+    assert len(server.requests) == 5 + 1
+
+
+def test_a_server_that_says_of_a_schema_only_that_it_failed_is_asked_without_it(serve, ask):
+    server = serve(unless_structured(refused(500, "internal error")))
+    assert ask(server, concurrency=1).judge(ONE)[0].labels == (3, 3)
+    assert ["response_format" in request for request in server.requests] == [True, True, False]
+
+
+def test_a_schema_that_was_followed_once_stays(serve, ask):
+    """One answer that says nothing is no reason to ask for all others in another way."""
+    numbers = []
+
+    def answers(request, number):
+        numbers.append("response_format" in request)
+        return said("I cannot say.") if number == 2 else same_words(request) if numbers[-1] else said("Label: 2")
+
+    ask(serve(answers), concurrency=1).judge(PAIRS)
+    assert numbers == [True, True, True, False, True, True]
+
+
+def test_a_bound_that_is_too_low_is_the_remedy_and_no_other_model(serve, ask):
+    server = serve(lambda *_: said("<think>So it", finish_reason="length"))
+    with pytest.raises(UserError, match=r"20 answers in a row have no label.*raise judge.max_tokens; all") as caught:
+        ask(server).judge(made_up(30))
+    assert "another judge.model" not in str(caught.value)

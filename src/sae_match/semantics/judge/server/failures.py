@@ -106,6 +106,11 @@ def is_passing(error: Failure) -> bool:
     return not isinstance(error, APIStatusError) or error.status_code in _AGAIN or error.status_code >= 500
 
 
+def is_of_server(error: Failure) -> bool:
+    """Whether a server says that it failed, and nothing of why."""
+    return isinstance(error, APIStatusError) and error.status_code == 500
+
+
 def concerns_all(error: Failure) -> bool:
     """Whether it lies with the server or the way to it, whatever it is asked about."""
     if isinstance(error, APIStatusError):
