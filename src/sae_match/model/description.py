@@ -11,7 +11,7 @@ import torch
 from huggingface_hub import HfApi, try_to_load_from_cache
 
 from sae_match.errors import UserError
-from sae_match.hub import hub_errors
+from sae_match.hub import UnansweredError, hub_errors
 from sae_match.model.headers import sizes_in_files
 from sae_match.model.settings import ModelSettings, refuse_unknown_dtype
 from sae_match.model.sizes import ModelSizes, small_file
@@ -19,6 +19,8 @@ from sae_match.model.sizes import ModelSizes, small_file
 _WEIGHTS = (".safetensors", ".bin")
 # The files that a model is loaded from, where others lie beside them; the first pattern that some match counts.
 _LOADED = (r"(?:model|pytorch_model)\.\w+", r"(?:model|pytorch_model)-\d+-of-\d+\.\w+")
+
+_PART = re.compile(r"-\d+-of-(\d+)\.")
 
 
 @dataclass(frozen=True)
@@ -91,12 +93,41 @@ def _weight_files(settings: ModelSettings) -> tuple[dict[str, int], int, str | N
     """Bytes of each weight file, how many of all are not on this machine, and the commit of a repository."""
     folder = Path(settings.location)
     if folder.is_dir():
-        return _weights_among({file.name: file.stat().st_size for file in folder.iterdir()}, str(folder)), 0, None
-    with hub_errors(settings.source):
-        info = HfApi().model_info(settings.source, revision=settings.revision, files_metadata=True)
+        return _weights_in(folder), 0, None
+    try:
+        with hub_errors(settings.source):
+            info = HfApi().model_info(settings.source, revision=settings.revision, files_metadata=True)
+    except UnansweredError:
+        # A run needs no hub where all is in its cache.
+        if (cached := _cached_snapshot(settings)) is None:
+            raise
+        return _weights_in(cached), 0, cached.name
     sizes = _weights_among({file.rfilename: file.size or 0 for file in info.siblings or []}, settings.source)
     absent = [name for name in sizes if try_to_load_from_cache(settings.source, name, revision=info.sha) is None]
     return sizes, sum(sizes[name] for name in absent), info.sha
+
+
+def _cached_snapshot(settings: ModelSettings) -> Path | None:
+    """The folder of the hub's cache with all of a repository's weights, named by its commit; none if any lack."""
+    config = try_to_load_from_cache(settings.source, "config.json", revision=settings.revision)
+    if not isinstance(config, str):
+        return None
+    folder = Path(config).parent
+    try:
+        present = _weights_in(folder).keys()
+        indices = [json.loads(file.read_text(encoding="utf-8")) for file in folder.glob("*.index.json")]
+        wanted = [set(index["weight_map"].values()) for index in indices]
+    except (UserError, OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    if not wanted:
+        # Parts say of how many they are.
+        totals = {int(part[1]) for name in present if (part := _PART.search(name))}
+        return folder if not totals or totals == {len(present)} else None
+    return folder if any(names <= present for names in wanted) else None
+
+
+def _weights_in(folder: Path) -> dict[str, int]:
+    return _weights_among({file.name: file.stat().st_size for file in folder.iterdir()}, str(folder))
 
 
 def _weights_among(files: dict[str, int], where: str) -> dict[str, int]:
