@@ -14,6 +14,7 @@ GROUND = {
     "files": {"errors"},
     "addresses": {"errors"},
     "network": {"errors"},
+    "caches": set(),
     "hub": {"errors", "network"},
     "progress": set(),
     "bootstrap": set(),
