@@ -165,8 +165,11 @@ def _without_versions(file: Path, config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_inexpressible(file: Path, config: dict[str, Any], factor: float | None) -> None:
-    if config.get("activation_fn", "relu") != "relu":
-        raise UserError(f"{file}: activation_fn must be 'relu' or 'topk', got {config['activation_fn']!r}")
+    activation, architecture = config.get("activation_fn", "relu"), config.get("architecture")
+    if activation not in ("relu", "topk"):
+        raise UserError(f"{file}: activation_fn must be 'relu' or 'topk', got {activation!r}")
+    if activation == "topk" and architecture != "topk":
+        raise UserError(f"{file}: activation_fn 'topk' goes with architecture 'topk', got {architecture!r}")
     if config.get("hook_head_index") is not None:
         raise UserError(f"{file}: the SAE reads one attention head only (hook_head_index), which is not supported")
     normalised = config.get("normalize_activations") or "none"
