@@ -7,7 +7,7 @@ import lightning as L
 from rich.console import Console
 
 from sae_match.commands.telling import told
-from sae_match.commands.trainer import open_trainer
+from sae_match.commands.trainer import open_trainer, refuse_idle_processes
 from sae_match.evaluation.arm_names import FITTED_ARMS, checked_arms
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.files import writable
@@ -64,6 +64,8 @@ def main(settings: ValidateSettings) -> None:
             enable_progress_bar=False,
             use_distributed_sampler=False,
         )
+        for text in filter(None, (data, module.fitting)):
+            refuse_idle_processes(trainer, len(text.batches))
         trainer.validate(module, data, verbose=False)
 
 
