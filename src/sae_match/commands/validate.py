@@ -48,6 +48,8 @@ def main(settings: ValidateSettings) -> None:
         _fitting_text(settings, data),
         [contexts] if contexts else [],
     )
+    for read in filter(None, (data, module.fitting)):
+        read.refuse_tokens_beyond(stream.vocabulary)
     described = open_pages(settings.descriptions.kept_in(cache.folder.parent), module.collection)
     callbacks: list[L.Callback] = [ValidationReport(console, folder, data, settings.model.source, contexts, described)]
     if settings.trainer.progress:
@@ -64,8 +66,8 @@ def main(settings: ValidateSettings) -> None:
             enable_progress_bar=False,
             use_distributed_sampler=False,
         )
-        for text in filter(None, (data, module.fitting)):
-            refuse_idle_processes(trainer, len(text.batches))
+        for read in filter(None, (data, module.fitting)):
+            refuse_idle_processes(trainer, len(read.batches))
         trainer.validate(module, data, verbose=False)
 
 

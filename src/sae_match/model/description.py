@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import HfApi, try_to_load_from_cache
@@ -87,6 +88,42 @@ def _has_bos(settings: ModelSettings) -> bool | None:
     except ValueError as error:
         raise UserError(f"{file} is damaged or no JSON file ({error}); fetch the model again") from error
     return said["bos_token"] is not None if "bos_token" in said else None
+
+
+def first_token(settings: ModelSettings, bos: str | None) -> tuple[str, int] | None:
+    """The token that documents begin with and its id, if it was added to the vocabulary by the tokenizer's files.
+
+    Args:
+        settings: Of the model.
+        bos: The token's name; the tokenizer's own where none is given.
+
+    Raises:
+        UserError: If the hub cannot be reached or refuses.
+    """
+    config = _read(small_file(settings, "tokenizer_config.json"))
+    name = bos or config.get("bos_token")
+    name = name.get("content") if isinstance(name, dict) else name
+    decoder = config.get("added_tokens_decoder")
+    listed = [(token, number) for number, token in decoder.items()] if isinstance(decoder, dict) else []
+    # Of a repository it is not fetched for this: it is no small file.
+    whole = _read(Path(settings.location) / "tokenizer.json")
+    added = whole.get("added_tokens")
+    listed += (
+        [(token, token.get("id")) for token in added if isinstance(token, dict)] if isinstance(added, list) else []
+    )
+    for token, number in listed:
+        if isinstance(name, str) and isinstance(token, dict) and token.get("content") == name:
+            return (name, int(number)) if str(number).isdecimal() else None
+    return None
+
+
+def _read(file: Path | None) -> dict[str, Any]:
+    """What a JSON file says; nothing where it cannot be read or is none: whoever needs it says so."""
+    try:
+        content = {} if file is None else json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _weight_files(settings: ModelSettings) -> tuple[dict[str, int], int, str | None]:

@@ -58,8 +58,8 @@ def refuse_processes_of_a_worker(strategy: str, devices: object) -> None:
     beside = "n_jobs" in launcher or "submitit_folder" in launcher
     if beside and (launcher.get("tasks_per_node") or 1) == 1:
         raise UserError(
-            f"trainer.strategy={strategy} trainer.devices={devices} starts processes by the command line, and a job of this hydra/launcher has "
-            "another one: take hydra/launcher=basic, or trainer.strategy=auto trainer.devices=1"
+            f"trainer.strategy={strategy} trainer.devices={devices} starts processes by the command line, and a job of "
+            "this hydra/launcher has another one: take hydra/launcher=basic, or trainer.strategy=auto trainer.devices=1"
         )
 
 

@@ -15,6 +15,7 @@ from sae_match.semantics.neuronpedia.explanations import (
     Explanations,
     described,
     json_object,
+    kept_explanation,
     read_feature,
     read_lines,
 )
@@ -215,7 +216,7 @@ def _kept(file: Path) -> list[Explanation] | None:
     """An answer that was kept; None where there is none, or it cannot be used."""
     try:
         rows = json_object(file.read_bytes(), str(file))["explanations"]
-        return [Explanation(**row) for row in rows]
+        return [kept_explanation(row) for row in rows]
     except FileNotFoundError:
         return None
     except (OSError, UserError, KeyError, TypeError) as error:

@@ -25,6 +25,8 @@ Read = TypeVar("Read")
 _PASSING = (408, 425, 429)
 # An answer that trickles may take so many times the timeout in all.
 _TRICKLE = 10
+# Bytes of an answer; a file of explanations has a few million.
+_LARGEST = 2**28
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,8 @@ class PoliteClient:
                 body = bytearray()
                 for chunk in response.iter_raw():
                     body += chunk
+                    if len(body) > _LARGEST:
+                        raise RefusedError(f"{address}: the answer is longer than {_LARGEST >> 20} MB", status)
                     if time.monotonic() > end:
                         raise _PassingError(f"no whole answer in {_TRICKLE * self.manners.timeout:g} s")
                 return bytes(body)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
@@ -17,6 +18,8 @@ _TEXTS, _THOUGHTS = ("text", "output_text"), ("reasoning_content", "reasoning")
 _SHOWN, _REASON = 80, 300
 #: Of an answer that reached its bound.
 CUT_OFF = "it was cut off, raise judge.max_tokens"
+# Characters of a body that are read; an answer has at most some thousand tokens.
+_LONGEST = 2**24
 # What no call takes; more cannot be kept either.
 _MOST_TOKENS = 10**12
 
@@ -60,6 +63,8 @@ def read_body(text: str, key: Key = NO_KEY) -> Mapping[str, Any]:
     Raises:
         UnusableError: If it is no chat completion, as the page of a proxy is none.
     """
+    if len(text) > _LONGEST:
+        raise UnusableError(f"an answer of {len(text):,} characters")
     try:
         body = key.withheld(json.loads(text))
     except (ValueError, RecursionError) as error:
@@ -67,7 +72,7 @@ def read_body(text: str, key: Key = NO_KEY) -> Mapping[str, Any]:
     if not isinstance(body, dict) or not isinstance(body.get("choices"), list):
         raise UnusableError(f"an answer that is no chat completion: {_shown(key.withheld(text))}")
     if error := _first_choice(body).get("error"):
-        raise UnusableError(f"an error in place of an answer: {_shown(str(error))}")
+        raise UnusableError(f"an error in place of an answer: {_shown(reprlib.repr(error))}")
     return body
 
 
@@ -91,7 +96,9 @@ def read_reply(body: Mapping[str, Any]) -> Reply:
     if not isinstance(message, dict):
         return Reply(None, "an empty choice")
     if refusal := message.get("refusal"):
-        return Reply(None, f"refused: {_shown(str(refusal))}", refused=True)
+        return Reply(
+            None, f"refused: {_shown(refusal if isinstance(refusal, str) else reprlib.repr(refusal))}", refused=True
+        )
     if choice.get("finish_reason") == "content_filter":
         return Reply(None, "refused: the server's filter held the answer back", refused=True)
     content = _whole(_text(message.get("content")))
