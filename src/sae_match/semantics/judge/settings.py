@@ -147,7 +147,7 @@ def refuse_negative_limit(dollars: float | None) -> None:
         UserError: If that is asked for.
     """
     if dollars is not None and not dollars >= 0:
-        raise UserError(f"judge.limit must be 0 dollars or more, got {dollars:g}")
+        raise UserError(f"judge.limit must be a number of dollars and not be negative, got {dollars:g}")
 
 
 def _refuse_impossible_encoder(settings: JudgeSettings) -> None:

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from sae_match.files import written_whole
 _FEATURES = 2**31
 # Bytes of a row, rows of a file and characters of a text; what is longer is no explanation, or not read to its end.
 _LONGEST_ROW, _MOST_ROWS, _LONGEST_TEXT = 2**24, 2**24, 20_000
+# Keys of a row that a message names.
+_SHOWN = 12
 # Of a score that is one; not a number is not below it either.
 _LARGEST_SCORE = 1e100
 _GZIP = b"\x1f\x8b"
@@ -236,7 +239,9 @@ def _of_source(row: dict[str, Any], where: str, model: str, source: str) -> Expl
 
 def _explanation(row: dict[str, Any], where: str) -> Explanation:
     if "description" not in row:
-        raise UserError(f"{where} has no 'description'; there are {shown(list(row)) if row else 'no keys'}")
+        raise UserError(
+            f"{where} has no 'description'; there are {', '.join(map(shown, islice(row, _SHOWN))) or 'no keys'}"
+        )
     text = row["description"]
     if not (text is None or isinstance(text, str)):
         raise UserError(f"'description' of {where} holds {type(text).__name__}, not text")
@@ -268,7 +273,8 @@ def _text(value: object) -> str:
 def _score(scores: object) -> float | None:
     """The mean of the scores that are numbers."""
     given = [score.get("value") for score in scores if isinstance(score, dict)] if isinstance(scores, list) else []
-    finite = [float(value) for value in given if type(value) in (int, float) and abs(value) < _LARGEST_SCORE]
+    numbers = [value for value in given if isinstance(value, int | float) and not isinstance(value, bool)]
+    finite = [float(value) for value in numbers if abs(value) < _LARGEST_SCORE]
     return math.fsum(finite) / len(finite) if finite else None
 
 

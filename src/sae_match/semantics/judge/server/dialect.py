@@ -54,12 +54,12 @@ class Dialect:
             return None
         if "max_completion_tokens" in words and self.bound == "max_tokens":
             return replace(self, bound="max_completion_tokens")
-        for name in ("temperature", "seed"):
-            if name in words and getattr(self, name):
-                return replace(self, **{name: False})
-        if "system" in words and "role" in words and self.system:
-            return replace(self, system=False)
-        return self._simpler()
+        if "temperature" in words and self.temperature:
+            return replace(self, temperature=False)
+        if "seed" in words and self.seed:
+            return replace(self, seed=False)
+        without_system = "system" in words and "role" in words and self.system
+        return replace(self, system=False) if without_system else self._simpler()
 
     def _simpler(self) -> "Dialect | None":
         return self.without_schema() if self.structured else None

@@ -71,8 +71,8 @@ def read_body(text: str, key: Key = NO_KEY) -> Mapping[str, Any]:
         raise UnusableError(f"an answer that is not JSON: {_shown(key.withheld(text))}") from error
     if not isinstance(body, dict) or not isinstance(body.get("choices"), list):
         raise UnusableError(f"an answer that is no chat completion: {_shown(key.withheld(text))}")
-    if error := _first_choice(body).get("error"):
-        raise UnusableError(f"an error in place of an answer: {_shown(reprlib.repr(error))}")
+    if trouble := _first_choice(body).get("error"):
+        raise UnusableError(f"an error in place of an answer: {_shown(reprlib.repr(trouble))}")
     return body
 
 
