@@ -208,3 +208,11 @@ def test_a_pace_that_cannot_be_kept_is_said(tmp_path):
 def test_a_limit_is_positive(tmp_path, limit):
     with pytest.raises(UserError, match=r"descriptions\.requests_per_hour must be positive"):
         Pace(tmp_path / "pace", limit)
+
+
+def test_an_answer_without_end_is_given_up(monkeypatch):
+    monkeypatch.setattr("sae_match.semantics.neuronpedia.polite._LARGEST", 2**20)
+    with MiniNeuronpedia(trouble={PATH: [(200, {}, b"x" * 2**21)]}) as server:
+        with pytest.raises(UserError, match="the answer is longer than 1 MB"):
+            get(server)
+        assert len(server.asked) == 1
