@@ -17,6 +17,7 @@ from huggingface_hub.errors import (
 )
 
 from sae_match.errors import UserError
+from sae_match.network import environment_trouble
 
 
 class UnansweredError(UserError):
@@ -43,6 +44,7 @@ def hub_errors(what: str) -> Iterator[None]:
         if isinstance(error.__cause__, HfHubHTTPError):
             with hub_errors(what):
                 raise error.__cause__ from error
+        _refuse_environment(error)
         raise UnansweredError(f"cannot reach the hub for {what}, and it is not in the local cache") from error
     except GatedRepoError as error:
         raise UnansweredError(f"{what} is gated: accept its terms on its page on the hub, then {_LOG_IN}") from error
@@ -54,9 +56,21 @@ def hub_errors(what: str) -> Iterator[None]:
         raise UserError(f"there is no {what} on the hub") from error
     except HfHubHTTPError as error:
         raise _refusal(what, error) from error
-    except (httpx2.HTTPError, OSError) as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ImportError) as error:
+        _refuse_environment(error)
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise UnansweredError(f"cannot reach the hub for {what}: {reason[0]}") from error
+    except ValueError as error:
+        # A proxy whose address is none; all else that is a `ValueError` is no matter of the hub.
+        if not isinstance(error, UserError):
+            _refuse_environment(error)
+        raise
+
+
+def _refuse_environment(error: Exception) -> None:
+    """Say what in the environment keeps every client from being made, if it is that."""
+    if (trouble := environment_trouble()) is not None:
+        raise UnansweredError(trouble) from error
 
 
 def _refusal(what: str, error: HfHubHTTPError) -> UserError:

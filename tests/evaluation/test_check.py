@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import ClassVar
@@ -12,7 +13,7 @@ from urllib.parse import unquote
 
 import pytest
 import torch
-from transformers import Gemma2Config, Gemma2ForCausalLM
+from transformers import AutoTokenizer, Gemma2Config, Gemma2ForCausalLM
 
 from sae_match import bundled
 from sae_match.evaluation.arm_names import ARMS
@@ -246,3 +247,18 @@ def test_a_model_that_is_not_there_has_its_line():
         EVERYTHING,
     )
     assert [entry.split(":")[0] for entry in found.missing] == ["model", "pairs", "text mine"]
+
+
+@pytest.mark.parametrize(("bos", "missing"), [("<mine>", 1), (None, 0), ("<eos>", 0)])
+def test_a_first_token_that_the_model_does_not_know_is_missing(tmp_path, bos, missing):
+    shutil.copytree(bundled.path("model"), tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(bundled.path("model"))
+    tokenizer.add_tokens(["<mine>"])
+    tokenizer.save_pretrained(tmp_path / "model")
+    model, text = ModelSettings(str(tmp_path / "model")), replace(TEXT, bos=bos)
+    found = check(model, collection_of(3, 4), MatcherSettings(), text, MATCHED_ALONE)
+    assert (
+        len([line for line in found.missing if "token '<mine>', which documents begin with, has the id" in line])
+        == missing
+    )
+    assert len(found.missing) == missing

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from sae_match.errors import UserError
+from sae_match.evaluation import measuring
+from sae_match.evaluation.arms import stand_in
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.formats import gemma_scope
 from sae_match.text.batches import TokenBatch
@@ -114,3 +116,12 @@ def test_features_that_never_fire_have_no_score_and_are_told(bundled_model, data
         assert results.value(**at, metric="necessity") == 0
         assert results.value(arm="reconstruct_source", dataset=dataset, metric="l0") == 0
     assert "layer 3 is ever" not in caplog.text
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_says_whose(bundled_model, data, tmp_path, small, monkeypatch):
+    def overflowing(arm, stage):
+        return stand_in(arm, stage) * (math.nan if arm == "reconstruct_target" else 1.0)
+
+    monkeypatch.setattr(measuring, "stand_in", overflowing)
+    with pytest.raises(UserError, match=r"layers 2 to 3, arm reconstruct_target, prose: the loss is not finite"):
+        validated(bundled_model, tmp_path, small, data, arms=["layer_drop", "reconstruct_target"])

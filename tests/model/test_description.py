@@ -1,3 +1,8 @@
+import os
+import shutil
+import subprocess
+import sys
+
 import pytest
 
 from sae_match.errors import UserError
@@ -38,3 +43,30 @@ def test_a_folder_without_a_config_is_said(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"")
     with pytest.raises(UserError, match="cannot read the config of"):
         describe_model(ModelSettings(str(tmp_path)))
+
+
+def described_offline(source, home):
+    """What is said, without a hub, of a model that lies in its cache at `home`."""
+    program = (
+        "from sae_match.model.description import describe_model\n"
+        "from sae_match.model.settings import ModelSettings\n"
+        f"print(describe_model(ModelSettings({source!r})))"
+    )
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(home)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    return done.stdout if done.returncode == 0 else done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("lacking", [None, "model.safetensors", "config.json"])
+def test_a_model_in_the_hubs_cache_needs_no_hub(tmp_path, lacking):
+    model, cached = tmp_path / "model", tmp_path / "home" / "hub" / "models--owner--name"
+    random_model("llama").save_pretrained(model)
+    shutil.copytree(model, cached / "snapshots" / "c0ffee")
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text("c0ffee")
+    if lacking is None:
+        expected = str(describe_model(ModelSettings(str(model)))).strip()
+        assert described_offline("owner/name", tmp_path / "home").strip() == expected
+    else:
+        (cached / "snapshots" / "c0ffee" / lacking).unlink()
+        assert "cannot reach the hub for owner/name" in described_offline("owner/name", tmp_path / "home")

@@ -116,6 +116,9 @@ def test_a_sweep_gives_a_folder_and_a_wandb_run_for_each_matcher_and_solves_noth
         (["output_dir=/dev/null/out"], "error: cannot write the output folder /dev/null/out: Not a directory"),
         (["hydra.run.dir=/dev/null/out"], "error: cannot write the output folder /dev/null/out: Not a directory"),
         (["trainer.accelerator=warp"], "error: trainer settings: "),
+        (["trainer.precision=16-true"], "error: trainer.precision=16-true would change what a validation measures"),
+        (["trainer.precision=bf16-mixed"], "error: trainer.precision=bf16-mixed would change"),
+        (["trainer.strategy=ddp_spawn"], "error: trainer.strategy=ddp_spawn is not supported: take ddp"),
     ],
 )
 def test_bad_input_ends_in_one_clear_line(tmp_path, overrides, message):

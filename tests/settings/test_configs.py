@@ -24,6 +24,9 @@ MATCH_GROUPS = ("sae", "matcher")
 LAUNCHERS = sorted(file.stem for file in (CONF / "hydra" / "launcher").glob("*.yaml"))
 CHOICES = [f"{group}={file.stem}" for group in GROUPS for file in sorted((CONF / group).glob("*.yaml"))]
 
+# A choice that a validation refuses.
+OF_TRAININGS = "trainer=bf16"
+
 
 def composed(name, *overrides, **options):
     register(
@@ -56,9 +59,16 @@ def test_every_group_has_choices():
     assert {choice.split("=")[0] for choice in CHOICES} == set(GROUPS)
 
 
-@pytest.mark.parametrize("choice", CHOICES)
+@pytest.mark.parametrize("choice", [choice for choice in CHOICES if choice != OF_TRAININGS])
 def test_every_choice_composes(choice):
     assert isinstance(validate(choice), ValidateSettings)
+
+
+def test_mixed_precision_is_for_trainings_and_refused_for_a_validation():
+    settings = typed(composed("train", OF_TRAININGS, "destination=somewhere"), TrainSettings)
+    assert settings.trainer.precision == "bf16-mixed"
+    with pytest.raises(UserError, match=r"trainer.precision=bf16-mixed would change.*model.dtype"):
+        validate(OF_TRAININGS)
 
 
 @pytest.mark.parametrize("choice", [choice for choice in CHOICES if choice.split("=")[0] in MATCH_GROUPS])

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from sae_match.errors import UserError
 from sae_match.matching import planning
-from sae_match.settings.launching import job_memory
+from sae_match.settings.launching import job_memory, refuse_processes_of_a_worker
 
 
 @pytest.fixture
@@ -57,3 +57,25 @@ def test_an_unknown_device_is_refused(job):
     job(n_jobs=2)
     with pytest.raises(UserError, match=r"matcher\.device=abacus"):
         job_memory("abacus")
+
+
+@pytest.mark.parametrize("launcher", [{"n_jobs": 2}, {"submitit_folder": "here"}])
+def test_a_job_that_a_launcher_has_started_starts_no_processes(job, launcher):
+    job(**launcher)
+    with pytest.raises(
+        UserError, match=r"trainer.strategy=ddp trainer.devices=2 .*hydra/launcher=basic, or trainer.strategy=auto"
+    ):
+        refuse_processes_of_a_worker("ddp", 2)
+    with pytest.raises(UserError, match=r"trainer.devices=2 starts processes"):
+        refuse_processes_of_a_worker("auto", 2)
+    refuse_processes_of_a_worker("auto", 1)
+    refuse_processes_of_a_worker("auto", "auto")
+
+
+def test_jobs_one_after_another_and_tasks_of_slurm_are_processes_of_their_own(job):
+    job()
+    refuse_processes_of_a_worker("ddp", 2)
+    job(submitit_folder="here", tasks_per_node=2)
+    refuse_processes_of_a_worker("ddp", 2)
+    job(mode=RunMode.RUN, n_jobs=2)
+    refuse_processes_of_a_worker("ddp", 2)

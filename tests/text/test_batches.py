@@ -214,3 +214,28 @@ def test_special_tokens_that_a_text_spells_out_are_text(bundled_model):
     ids = token_ids(Document("a", "a", "what <bos> and <pad> mean"), tokenizer, 100)
     assert ids[0] == tokenizer.bos_token_id
     assert not {tokenizer.bos_token_id, tokenizer.pad_token_id} & set(ids[1:])
+
+
+@pytest.fixture
+def with_more(bundled_model):
+    """The bundled model's tokenizer with tokens that the model does not know."""
+    tokenizer = copy.deepcopy(bundled_model[1])
+    tokenizer.add_tokens(["<mine>"])
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    return tokenizer
+
+
+def test_padding_takes_no_token_that_was_added(bundled_model, with_more):
+    batch = pad("prose", [[2, 5, 6], [2, 8]], with_more)
+    assert batch.input_ids.tolist() == [[2, 5, 6], [2, 8, 2]]
+    rows = bundled_model[0].vocabulary
+    assert with_more.pad_token_id >= rows
+    data(with_more).refuse_tokens_beyond(rows)
+
+
+def test_a_token_that_the_model_does_not_know_is_refused_by_its_name_and_id(bundled_model, with_more):
+    rows, text = bundled_model[0].vocabulary, data(with_more, bos="<mine>")
+    number = with_more.convert_tokens_to_ids("<mine>")
+    with pytest.raises(UserError, match=rf"token '<mine>' has the id {number}, and .* has {rows} rows"):
+        text.refuse_tokens_beyond(rows)
+    text.refuse_tokens_beyond(number + 1)

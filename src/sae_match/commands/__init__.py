@@ -13,6 +13,7 @@ from sae_match.files import writable
 from sae_match.settings.configs import config_folder
 from sae_match.settings.entry import entry_point, without_bars
 from sae_match.settings.judge import JudgeStudySettings
+from sae_match.settings.launching import refuse_processes_of_a_worker
 from sae_match.settings.match import MatchSettings
 from sae_match.settings.processes import is_helper
 from sae_match.settings.report import DashboardSettings, ReportSettings
@@ -72,6 +73,8 @@ def program(name: str, *, words: tuple[str, ...] = ()) -> Callable[[], None]:
 
     @entry_point(config_folder() / f"{name}.yaml", one.settings, words=words, **one.choices)
     def main(settings: Any) -> None:
+        if (trainer := getattr(settings, "trainer", None)) is not None:
+            refuse_processes_of_a_worker(trainer.strategy, trainer.devices)
         if not is_helper():
             write_provenance(writable(Path(settings.output_dir)))
         module = next((other for asked, other in one.instead.items() if getattr(settings, asked)), name)

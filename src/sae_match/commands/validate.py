@@ -7,7 +7,7 @@ import lightning as L
 from rich.console import Console
 
 from sae_match.commands.telling import told
-from sae_match.commands.trainer import open_trainer
+from sae_match.commands.trainer import open_trainer, refuse_idle_processes
 from sae_match.evaluation.arm_names import FITTED_ARMS, checked_arms
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.files import writable
@@ -48,6 +48,8 @@ def main(settings: ValidateSettings) -> None:
         _fitting_text(settings, data),
         [contexts] if contexts else [],
     )
+    for read in filter(None, (data, module.fitting)):
+        read.refuse_tokens_beyond(stream.vocabulary)
     described = open_pages(settings.descriptions.kept_in(cache.folder.parent), module.collection)
     callbacks: list[L.Callback] = [ValidationReport(console, folder, data, settings.model.source, contexts, described)]
     if settings.trainer.progress:
@@ -64,6 +66,8 @@ def main(settings: ValidateSettings) -> None:
             enable_progress_bar=False,
             use_distributed_sampler=False,
         )
+        for read in filter(None, (data, module.fitting)):
+            refuse_idle_processes(trainer, len(read.batches))
         trainer.validate(module, data, verbose=False)
 
 

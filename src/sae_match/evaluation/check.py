@@ -17,7 +17,7 @@ from sae_match.evaluation.settings import EvaluationSettings
 from sae_match.hub import UnansweredError
 from sae_match.matching.planning import GIGABYTE, Solver, free_memory, planned
 from sae_match.matching.settings import MatcherSettings
-from sae_match.model.description import ModelDescription, describe_model, refuse_beyond
+from sae_match.model.description import ModelDescription, describe_model, first_token, refuse_beyond
 from sae_match.model.gguf.description import describe_gguf
 from sae_match.model.gguf.file import is_gguf
 from sae_match.model.settings import ModelSettings
@@ -91,6 +91,8 @@ def check(
             say(f"{origin.where}: {_several(origin.files, 'file')}{size}")
     if described is not None:
         _judge_text(findings, described, text)
+        if not is_gguf(model):
+            _judge_first_token(findings, model, described.vocabulary, text.bos)
     if described is not None and found:
         _judge_fit(findings, described, saes, found)
         with findings.about("plan"):
@@ -140,6 +142,15 @@ def _judge_text(findings: Findings, model: ModelDescription, text: TextSettings)
         refuse_beyond(model.positions, text.max_tokens)
     if model.has_bos is False and text.bos is None:
         findings.missing.append("text: the tokenizer has no BOS token; name a token to use in its place with text.bos")
+
+
+def _judge_first_token(findings: Findings, model: ModelSettings, rows: int, bos: str | None) -> None:
+    with findings.about("text"):
+        if (token := first_token(model, bos)) is not None and token[1] >= rows:
+            findings.missing.append(
+                f"text: token {token[0]!r}, which documents begin with, has the id {token[1]}, and the model's "
+                f"embedding matrix has {rows} rows; name another text.bos"
+            )
 
 
 def _judge_fit(findings: Findings, model: ModelDescription, saes: SAECollection, found: Mapping[int, _Found]) -> None:

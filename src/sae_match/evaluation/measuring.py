@@ -15,6 +15,7 @@ from sae_match.evaluation.fitting import LinearMap
 from sae_match.evaluation.matchings import PairMatchings
 from sae_match.evaluation.plan import Pair, arms_of, in_memory
 from sae_match.evaluation.statistics.forms import is_by_dimension, sums_under, usual_tokens
+from sae_match.evaluation.statistics.measures import refuse_not_finite
 from sae_match.evaluation.statistics.norms import norms_of
 from sae_match.evaluation.statistics.streaming import Active, DocumentVectors, PairActivity
 from sae_match.evaluation.statistics.tally import ArmKey, LayerKey, Tally
@@ -114,8 +115,14 @@ class BatchMeasurement:
         return cls(subject, batch, clean)
 
     def clean_losses(self) -> Float64[Tensor, "documents two"]:
-        """Total loss and number of predictions of each document, without any stand-in."""
-        return self._losses(self.clean.last)[0]
+        """Total loss and number of predictions of each document, without any stand-in.
+
+        Raises:
+            UserError: If one is not finite.
+        """
+        losses = self._losses(self.clean.last)[0]
+        refuse_not_finite(losses, f"the model without any stand-in, {self.batch.dataset}")
+        return losses
 
     def features(self, layer: int) -> Features:
         """Residuals and features of a layer; made once while they are needed."""
@@ -169,7 +176,11 @@ class BatchMeasurement:
     def add_pair(
         self, pair: Pair, arms: Sequence[str], tally: Tally, weights: Float64[Tensor, "rows documents"]
     ) -> None:
-        """Add everything about a pair under some of its arms."""
+        """Add everything about a pair under some of its arms.
+
+        Raises:
+            UserError: If a loss is not finite.
+        """
         for together in self._side_by_side(arms):
             values = []
             for arm, error in self.errors(pair, together):
@@ -182,6 +193,7 @@ class BatchMeasurement:
             last = self.subject.stream.resume(self.clean, pair[1], torch.cat(values), self.subject.site)
             del values
             for arm, losses in zip(together, self._losses(last), strict=True):
+                refuse_not_finite(losses, f"layers {pair[0]} to {pair[1]}, arm {arm}, {self.batch.dataset}")
                 tally.add_loss((pair, arm, self.batch.dataset), losses, weights)
         before, after = (self.features(layer) for layer in pair)
         for arm, transport in self.subject.matchings[pair].transports.items():

@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import HfApi, try_to_load_from_cache
 
 from sae_match.errors import UserError
-from sae_match.hub import hub_errors
+from sae_match.hub import UnansweredError, hub_errors
 from sae_match.model.headers import sizes_in_files
 from sae_match.model.settings import ModelSettings, refuse_unknown_dtype
 from sae_match.model.sizes import ModelSizes, small_file
@@ -19,6 +20,8 @@ from sae_match.model.sizes import ModelSizes, small_file
 _WEIGHTS = (".safetensors", ".bin")
 # The files that a model is loaded from, where others lie beside them; the first pattern that some match counts.
 _LOADED = (r"(?:model|pytorch_model)\.\w+", r"(?:model|pytorch_model)-\d+-of-\d+\.\w+")
+
+_PART = re.compile(r"-\d+-of-(\d+)\.")
 
 
 @dataclass(frozen=True)
@@ -87,16 +90,81 @@ def _has_bos(settings: ModelSettings) -> bool | None:
     return said["bos_token"] is not None if "bos_token" in said else None
 
 
+def first_token(settings: ModelSettings, bos: str | None) -> tuple[str, int] | None:
+    """The token that documents begin with and its id, if it was added to the vocabulary by the tokenizer's files.
+
+    Args:
+        settings: Of the model.
+        bos: The token's name; the tokenizer's own where none is given.
+
+    Raises:
+        UserError: If the hub cannot be reached or refuses.
+    """
+    config = _read(small_file(settings, "tokenizer_config.json"))
+    name = bos or config.get("bos_token")
+    name = name.get("content") if isinstance(name, dict) else name
+    decoder = config.get("added_tokens_decoder")
+    listed = [(token, number) for number, token in decoder.items()] if isinstance(decoder, dict) else []
+    # Of a repository it is not fetched for this: it is no small file.
+    whole = _read(Path(settings.location) / "tokenizer.json")
+    added = whole.get("added_tokens")
+    listed += (
+        [(token, token.get("id")) for token in added if isinstance(token, dict)] if isinstance(added, list) else []
+    )
+    for token, number in listed:
+        if isinstance(name, str) and isinstance(token, dict) and token.get("content") == name:
+            return (name, int(number)) if str(number).isdecimal() else None
+    return None
+
+
+def _read(file: Path | None) -> dict[str, Any]:
+    """What a JSON file says; nothing where it cannot be read or is none: whoever needs it says so."""
+    try:
+        content = {} if file is None else json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
 def _weight_files(settings: ModelSettings) -> tuple[dict[str, int], int, str | None]:
     """Bytes of each weight file, how many of all are not on this machine, and the commit of a repository."""
     folder = Path(settings.location)
     if folder.is_dir():
-        return _weights_among({file.name: file.stat().st_size for file in folder.iterdir()}, str(folder)), 0, None
-    with hub_errors(settings.source):
-        info = HfApi().model_info(settings.source, revision=settings.revision, files_metadata=True)
+        return _weights_in(folder), 0, None
+    try:
+        with hub_errors(settings.source):
+            info = HfApi().model_info(settings.source, revision=settings.revision, files_metadata=True)
+    except UnansweredError:
+        # A run needs no hub where all is in its cache.
+        if (cached := _cached_snapshot(settings)) is None:
+            raise
+        return _weights_in(cached), 0, cached.name
     sizes = _weights_among({file.rfilename: file.size or 0 for file in info.siblings or []}, settings.source)
     absent = [name for name in sizes if try_to_load_from_cache(settings.source, name, revision=info.sha) is None]
     return sizes, sum(sizes[name] for name in absent), info.sha
+
+
+def _cached_snapshot(settings: ModelSettings) -> Path | None:
+    """The folder of the hub's cache with all of a repository's weights, named by its commit; none if any lack."""
+    config = try_to_load_from_cache(settings.source, "config.json", revision=settings.revision)
+    if not isinstance(config, str):
+        return None
+    folder = Path(config).parent
+    try:
+        present = _weights_in(folder).keys()
+        indices = [json.loads(file.read_text(encoding="utf-8")) for file in folder.glob("*.index.json")]
+        wanted = [set(index["weight_map"].values()) for index in indices]
+    except (UserError, OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    if not wanted:
+        # Parts say of how many they are.
+        totals = {int(part[1]) for name in present if (part := _PART.search(name))}
+        return folder if not totals or totals == {len(present)} else None
+    return folder if any(names <= present for names in wanted) else None
+
+
+def _weights_in(folder: Path) -> dict[str, int]:
+    return _weights_among({file.name: file.stat().st_size for file in folder.iterdir()}, str(folder))
 
 
 def _weights_among(files: dict[str, int], where: str) -> dict[str, int]:

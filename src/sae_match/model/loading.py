@@ -19,6 +19,7 @@ from sae_match.model.description import refuse_beyond
 from sae_match.model.gguf.file import GGUFFile, is_gguf, reading_once
 from sae_match.model.residual_stream import ResidualStream
 from sae_match.model.settings import DTYPE_NAMES, ModelSettings, refuse_unknown_dtype
+from sae_match.network import environment_trouble
 
 DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in DTYPE_NAMES}
 #: Where a user names the language model.
@@ -169,6 +170,8 @@ def model_errors(source: str, setting: str = SOURCE) -> Iterator[None]:
         if (answer := _answer_of_the_hub(error)) is not None:
             with hub_errors(named):
                 raise answer from error
+        if not Path(source).expanduser().exists() and (trouble := environment_trouble()) is not None:
+            raise UserError(trouble) from error
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         if isinstance(error, _SENSELESS):
             reason = f"its files make no sense ({reason}); fetch it again"

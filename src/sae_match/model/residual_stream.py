@@ -82,6 +82,11 @@ class ResidualStream(nn.Module):
         return int(self.model.config.get_text_config().hidden_size)
 
     @property
+    def vocabulary(self) -> int:
+        """Token ids that the model knows: rows of its embedding matrix."""
+        return int(self.model.get_input_embeddings().weight.shape[0])
+
+    @property
     def is_sharded(self) -> bool:
         """Whether the model's weights lie on several devices, each where it is to stay."""
         return len(set(getattr(self.model, "hf_device_map", {}).values())) > 1

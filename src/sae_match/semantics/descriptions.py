@@ -140,7 +140,8 @@ def _opener(settings: DescriptionSettings) -> Callable[[str, str, Watch], Source
     cache = _cache(settings)
     manners = Manners(settings.timeout, settings.tries, settings.back_off)
     export = Export(PoliteClient(manners), settings.export, cache / host_of(settings.export))
-    api, kept = api_client(cache, settings.api, manners, settings.requests_per_hour), cache / host_of(settings.api)
+    api = api_client(cache, settings.api, manners, settings.requests_per_hour, settings.key_variable)
+    kept = cache / host_of(settings.api)
 
     def opened(model: str, source: str, watch: Watch) -> Source:
         if settings.mode == "export":

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from sae_match.addresses import refuse_bad_address
 from sae_match.errors import UserError
 
 MODES = ("auto", "export", "api", "both", "none")
@@ -43,6 +44,8 @@ class DescriptionSettings:
             keeps its other caches.
         export: Where the bulk files are, as `https://…` or `s3://BUCKET`.
         api: Address of Neuronpedia.
+        key_variable: Environment variable with the key for that address; if none is given, `NEURONPEDIA_API_KEY` where
+            it is Neuronpedia's own, and no key for any other.
         requests_per_hour: Single questions an hour, of all processes that share the cache together; a tenth of
             them may come at once.
         timeout: Seconds without a sign of life after which a question counts as unanswered.
@@ -56,6 +59,7 @@ class DescriptionSettings:
     cache_dir: str | None = None
     export: str = "https://neuronpedia-datasets.s3.us-east-1.amazonaws.com"
     api: str = "https://www.neuronpedia.org"
+    key_variable: str | None = None
     requests_per_hour: float = 10_000.0
     timeout: float = 60.0
     tries: int = 5
@@ -102,6 +106,8 @@ def refuse_impossible_descriptions(settings: DescriptionSettings) -> None:
     """
     if settings.mode not in MODES:
         raise UserError(f"unknown descriptions.mode {settings.mode!r}; there are {', '.join(MODES)}")
+    refuse_bad_address("descriptions.export", settings.export, ("https", "http", "s3"))
+    refuse_bad_address("descriptions.api", settings.api)
     refuse_impossible_manners(settings.timeout, settings.tries, settings.back_off)
     refuse_impossible_pace(settings.requests_per_hour)
 

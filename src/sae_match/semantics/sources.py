@@ -97,6 +97,7 @@ class TextToRead:
         refuse_other_width(stream, self._site, layers[0], collection.open(layers[0]).d_in)
         self._data = TextData(text, self._tokenizer)
         self._data.setup("validate")
+        self._data.refuse_tokens_beyond(stream.vocabulary)
         self._contexts = Contexts(seed=seed)
         self._stream = stream.to(self._device)
 

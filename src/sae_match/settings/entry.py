@@ -20,6 +20,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from sae_match import bundled
 from sae_match.errors import UserError
+from sae_match.homes import have_a_home
 from sae_match.settings.help import help_on
 from sae_match.settings.jobs import INTERRUPTED, TERMINATED, job_fact, noted_failure
 from sae_match.settings.launching import job_memory
@@ -93,6 +94,7 @@ def entry_point(
     """
     schemas = {config.stem: kind, **choices}
     register(**schemas)
+    homeless = have_a_home()
 
     def decorate(main: Callable[[Settings], None]) -> Callable[[], None]:
         @hydra.main(version_base="1.3", config_path=str(config.parent), config_name=config.stem)
@@ -100,6 +102,8 @@ def entry_point(
             # Again: a process that a launcher starts knows no resolvers.
             register(**schemas)
             _quieten()
+            if homeless is not None:
+                log.info(homeless)
             with noted_failure(), _exit_statuses(), one_job(words):
                 main(typed(composed, kind))
 

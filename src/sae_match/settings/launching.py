@@ -38,6 +38,31 @@ def job_memory(device: str) -> float | None:
     return free_memory(where) / GIGABYTE / (jobs + 1) if jobs > 1 else None
 
 
+def refuse_processes_of_a_worker(strategy: str, devices: object) -> None:
+    """Check that a job of a sweep that wants several processes can start them.
+
+    They are started by this process's command line, and a process that a launcher has started has the launcher's. Where
+    Slurm starts them itself, with `tasks_per_node`, there is nothing to start.
+
+    Args:
+        strategy: Lightning's.
+        devices: Likewise, a number or what Lightning takes in its place.
+
+    Raises:
+        UserError: If they cannot be started.
+    """
+    several = strategy != "auto" or (str(devices).isdecimal() and int(str(devices)) > 1)
+    if not several or not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return
+    launcher = HydraConfig.get().launcher
+    beside = "n_jobs" in launcher or "submitit_folder" in launcher
+    if beside and (launcher.get("tasks_per_node") or 1) == 1:
+        raise UserError(
+            f"trainer.strategy={strategy} trainer.devices={devices} starts processes by the command line, and a job of "
+            "this hydra/launcher has another one: take hydra/launcher=basic, or trainer.strategy=auto trainer.devices=1"
+        )
+
+
 def _jobs_at_once(launcher: DictConfig) -> int:
     cores = os.cpu_count() or 1
     if "n_jobs" in launcher:

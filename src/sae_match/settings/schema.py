@@ -5,6 +5,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from sae_match.errors import UserError
 from sae_match.evaluation.settings import EvaluationSettings
 from sae_match.matching.settings import MatcherSettings
 from sae_match.model.settings import ModelSettings
@@ -12,6 +13,9 @@ from sae_match.report.tracking.settings import LoggerSettings
 from sae_match.saes.settings import SAESettings
 from sae_match.semantics.settings import ContextSettings, DescriptionSettings
 from sae_match.text.settings import TextSettings
+
+# Lightning's names of the precision that changes nothing.
+_EXACT = ("32-true", "32")
 
 
 @dataclass
@@ -21,8 +25,9 @@ class TrainerSettings:
     Attributes:
         accelerator: `auto`, `cpu`, `gpu`, …
         devices: Number of devices, or `auto`.
-        strategy: `auto`, `ddp`, …
-        precision: Lightning's precision; the model's own dtype is set with the model.
+        strategy: `auto`, `ddp`, …; none that starts processes by `spawn` or `fork`, which would have to be told all
+            that was opened.
+        precision: Lightning's precision, of trainings; the model's own dtype is set with the model.
         progress: Whether a progress bar is shown.
     """
 
@@ -31,6 +36,10 @@ class TrainerSettings:
     strategy: str = "auto"
     precision: str = "32-true"
     progress: bool = True
+
+    def __post_init__(self) -> None:
+        if any(way in self.strategy for way in ("spawn", "fork", "notebook")):
+            raise UserError(f"trainer.strategy={self.strategy} is not supported: take ddp")
 
 
 @dataclass
@@ -56,6 +65,13 @@ class ValidateSettings:
     output_dir: str = MISSING
     cache_dir: str | None = None
     check: bool = False
+
+    def __post_init__(self) -> None:
+        if str(self.trainer.precision) not in _EXACT:
+            raise UserError(
+                f"trainer.precision={self.trainer.precision} would change what a validation measures: leave it at "
+                "32-true; model.dtype=bfloat16 says what the model itself is run in"
+            )
 
 
 @dataclass

@@ -49,6 +49,9 @@ class TokenBatch(NamedTuple):
         )
 
 
+_UNKNOWN = "take the model's own tokenizer, resize the model (resize_token_embeddings), or name another text.bos"
+
+
 class TextData(L.LightningDataModule):
     """Streams the evaluation documents of every dataset, one dataset after another.
 
@@ -102,6 +105,23 @@ class TextData(L.LightningDataModule):
             digest.update(f"{batch.dataset} {tuple(batch.input_ids.shape)} {batch.documents}".encode())
             digest.update(batch.input_ids.numpy().tobytes() + batch.scored.numpy().tobytes())
         return digest.hexdigest()
+
+    def refuse_tokens_beyond(self, rows: int) -> None:
+        """Check that a model knows every token of the text; a tokenizer may have been given others.
+
+        Args:
+            rows: Of its embedding matrix.
+
+        Raises:
+            UserError: If it does not.
+        """
+        for batch in self.batches:
+            largest = int(batch.input_ids[batch.attention_mask].max())
+            if largest >= rows:
+                raise UserError(
+                    f"dataset {batch.dataset!r}: token {self.tokenizer.convert_ids_to_tokens(largest)!r} has the id "
+                    f"{largest}, and the model's embedding matrix has {rows} rows; {_UNKNOWN}"
+                )
 
     def tokens(self) -> dict[str, int]:
         """Scored tokens of each dataset."""
@@ -200,7 +220,9 @@ def token_ids(
 def pad(dataset: str, rows: Sequence[Sequence[int]], tokenizer: PreTrainedTokenizerBase, first: int = 0) -> TokenBatch:
     """Rows of token ids, BOS in front, as one batch, padded on the right; `first` is the number of the first."""
     length = max(len(row) for row in rows)
-    fill = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else rows[0][0]
+    # Nothing looks at what it is. A token that was added to the vocabulary may be none of the model's.
+    own = tokenizer.pad_token_id is not None and tokenizer.pad_token_id < tokenizer.vocab_size
+    fill = tokenizer.pad_token_id if own else rows[0][0]
     input_ids = torch.tensor([[*row, *[fill] * (length - len(row))] for row in rows])
     attention_mask = torch.tensor([[True] * len(row) + [False] * (length - len(row)) for row in rows])
     scored = attention_mask.clone()

@@ -178,6 +178,7 @@ def refused(folder, format, message, **which):
         ({"architecture": "temporal"}, r"cfg\.json: architecture must be one of standard, .*, got 'temporal'"),
         ({"architecture": "standard", "normalize_activations": "layer_norm"}, "is 'layer_norm', which depends on each"),
         ({"architecture": "standard", "activation_fn": "tanh-relu"}, "activation_fn must be 'relu' or 'topk'"),
+        ({"architecture": "standard", "activation_fn": "topk"}, "'topk' goes with architecture 'topk', got 'standard'"),
         ({"architecture": "standard", "d_sae": 12}, "d_sae is 12 there, but the tensors beside it have 10"),
         ({"architecture": ["standard"]}, r"architecture must be one of standard, .*, got \['standard'\]"),
         ({"architecture": "jumprelu"}, "has no tensor threshold; it holds W_dec, W_enc, b_dec, b_enc"),

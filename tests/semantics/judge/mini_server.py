@@ -20,7 +20,7 @@ class MiniServer:
 
     def __init__(self, answers):
         self.answers = answers
-        self.requests, self.keys, self.looks = [], [], []
+        self.requests, self.keys, self.looks, self.headers = [], [], [], []
         self.now = self.peak = 0
         self.lock, self.closing = Lock(), Event()
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -99,6 +99,7 @@ def _handler(mini):
             if self.path != "/v1/chat/completions":
                 status, headers, body = refused(404)
             else:
+                mini.headers.append(dict(self.headers))
                 status, headers, body = mini.answer(self.headers.get("Authorization"), request)
             if body is None:
                 mini.closing.wait(30)

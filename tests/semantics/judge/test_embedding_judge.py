@@ -3,7 +3,7 @@ import shutil
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
 
 from sae_match.errors import UserError
 from sae_match.semantics.judge import Described, Estimate, Judge, JudgeSettings, open_judge
@@ -111,3 +111,25 @@ def test_a_folder_without_the_weights_is_named_with_the_judges_own_setting(folde
     (broken / "model.safetensors").write_bytes(b"")
     with pytest.raises(UserError, match=r"cannot load the model .*broken \(judge\.model\): "):
         open_judge(settings(str(broken)), tmp_path)
+
+
+def with_another_token(folder, place, change):
+    """The encoder with a tokenizer that was given a token more, which the model does not know."""
+    shutil.copytree(folder, place)
+    tokenizer = AutoTokenizer.from_pretrained(place)
+    change(tokenizer)
+    tokenizer.save_pretrained(place)
+    return str(place)
+
+
+def test_padding_may_be_a_token_that_the_model_does_not_know(folder, tmp_path):
+    padded = with_another_token(folder, tmp_path / "padded", lambda it: it.add_special_tokens({"pad_token": "[MORE]"}))
+    texts = [(Described("red"), Described("red green legal"))]
+    expected, found = (open_judge(settings(place), tmp_path).judge(texts)[0].detail for place in (folder, padded))
+    assert found == pytest.approx(expected)
+
+
+def test_a_token_that_the_model_does_not_know_is_one_line(folder, tmp_path):
+    other = with_another_token(folder, tmp_path / "other", lambda it: it.add_tokens(["crimson"]))
+    with pytest.raises(UserError, match=r"makes the token \d+ of a description, and its embedding matrix has \d+ rows"):
+        open_judge(settings(other), tmp_path).judge([(Described("red"), Described("crimson"))])

@@ -23,11 +23,39 @@ def test_without_a_key_openai_is_not_asked(tmp_path):
         open_judge(JudgeSettings("openai", "gpt-4o-mini"), tmp_path).judge(ONE)
 
 
+def test_a_key_that_a_server_does_not_take_is_named_by_its_variable(serve, ask, monkeypatch):
+    monkeypatch.setenv("OTHER_KEY", "sk-not-taken")
+    with pytest.raises(UserError, match=r"\(401\): OTHER_KEY holds a key that it does not take") as caught:
+        ask(serve(lambda *_: refused(401, "bad key")), key_variable="OTHER_KEY").judge(ONE)
+    assert "sk-not" not in str(caught.value)
+
+
+@pytest.mark.parametrize("words", ["{key}", "no model for {key}", "x" * 190 + "{key}"])
+@pytest.mark.parametrize("status", [200, 400, 503])
+def test_a_server_that_repeats_the_key_does_not_get_it_into_a_message(serve, ask, monkeypatch, status, words):
+    monkeypatch.setenv("OTHER_KEY", key := "sk-very-secret")
+    server = serve(lambda *_: refused(status, words.format(key=key)))
+    with pytest.raises(UserError) as caught:
+        ask(server, retries=0, key_variable="OTHER_KEY").judge(ONE)
+    assert server.keys[0] == f"Bearer {key}"
+    assert "sk-very" not in str(caught.value)
+
+
+def test_what_a_model_says_is_kept_without_the_key(serve, ask, monkeypatch, tmp_path):
+    """Also where JSON writes it in another way."""
+    monkeypatch.setenv("OTHER_KEY", "sk-very-secret")
+    escaped = said('{"reason": "@", "label": 3}')[2].replace(b"@", b"\\u0073k-very-secret")
+    server = serve(lambda *_: (200, {}, escaped))
+    (verdict,) = ask(server, key_variable="OTHER_KEY").judge(ONE)
+    assert (verdict.labels, verdict.reason) == ((3, 3), "[key]")
+    assert b"sk-very-secret" not in b"".join(file.read_bytes() for file in (tmp_path / "judge").iterdir())
+
+
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (refused(401, "bad key"), r"does not let you use a-model \(401\).*OPENAI_API_KEY"),
-        (refused(403, "not yours"), r"\(403\).*OPENAI_API_KEY"),
+        (refused(401, "bad key"), r"does not let you use a-model \(401\): name .* in judge.key_variable"),
+        (refused(403, "not yours"), r"\(403\).*judge.key_variable"),
         (refused(404, "no such model"), r"has no chat model a-model \(404\).*judge.model"),
         (refused(429, "pay first", code="insufficient_quota"), r"no credit left \(429\)"),
         (refused(402, "pay first"), "no credit left"),
@@ -249,3 +277,51 @@ def test_a_refusal_is_kept(serve, ask, refusal):
 def test_what_cannot_be_is_refused_before_anything_is_asked(tmp_path, wrong, words):
     with pytest.raises(UserError, match=words):
         open_judge(JudgeSettings(**{"kind": "openai", "model": "m", "base_url": "http://x", **wrong}), tmp_path)
+
+
+def unless_structured(trouble):
+    """A server that does without a schema what it cannot do with one."""
+    return lambda request, _: trouble if "response_format" in request else said("Both are fruit.\nLabel: 3")
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        said("They are the same: 3"),
+        said(""),
+        said('{"label": "same"}'),
+        refused(500, "failed to parse grammar"),
+        refused(404, "No endpoints found that support the requested parameters: response_format"),
+    ],
+)
+def test_after_an_answer_to_a_schema_without_a_label_one_without_a_schema_is_asked_for(serve, ask, trouble):
+    server = serve(unless_structured(trouble))
+    verdicts = ask(server, concurrency=1).judge(PAIRS)
+    assert [verdict.labels for verdict in verdicts] == [(3, 3)] * len(PAIRS)
+    # Of one ordered pair that is known, and is asked for nobody else.
+    assert len(server.requests) == 5 + 1
+
+
+def test_a_server_that_says_of_a_schema_only_that_it_failed_is_asked_without_it(serve, ask):
+    server = serve(unless_structured(refused(500, "internal error")))
+    assert ask(server, concurrency=1).judge(ONE)[0].labels == (3, 3)
+    assert ["response_format" in request for request in server.requests] == [True, True, False]
+
+
+def test_a_schema_that_was_followed_once_stays(serve, ask):
+    """One answer that says nothing is no reason to ask for all others in another way."""
+    numbers = []
+
+    def answers(request, number):
+        numbers.append("response_format" in request)
+        return said("I cannot say.") if number == 2 else same_words(request) if numbers[-1] else said("Label: 2")
+
+    ask(serve(answers), concurrency=1).judge(PAIRS)
+    assert numbers == [True, True, True, False, True, True]
+
+
+def test_a_bound_that_is_too_low_is_the_remedy_and_no_other_model(serve, ask):
+    server = serve(lambda *_: said("<think>So it", finish_reason="length"))
+    with pytest.raises(UserError, match=r"20 answers in a row have no label.*raise judge.max_tokens; all") as caught:
+        ask(server).judge(made_up(30))
+    assert "another judge.model" not in str(caught.value)

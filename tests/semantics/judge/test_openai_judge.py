@@ -258,7 +258,7 @@ def test_the_key_is_sent_and_a_server_of_ones_own_needs_none(serve, ask, monkeyp
     server = serve()
     ask(server).judge(PAIRS[:1])
     monkeypatch.setenv("OPENAI_API_KEY", " secret ")
-    ask(server, again=1).judge(PAIRS[:1])
+    ask(server, again=1, key_variable="OPENAI_API_KEY").judge(PAIRS[:1])
     monkeypatch.setenv("ANOTHER", "other")
     ask(server, again=2, key_variable="ANOTHER").judge(PAIRS[:1])
     assert server.keys == ["Bearer none", "Bearer secret", "Bearer other"]
@@ -269,3 +269,15 @@ def test_the_address_may_come_from_the_environment(serve, tmp_path, monkeypatch)
     monkeypatch.setenv("OPENAI_BASE_URL", server.url)
     open_judge(JudgeSettings("openai", "gpt-4o-mini"), tmp_path).judge(PAIRS[:1])
     assert len(server.requests) == 1
+
+
+def test_openais_key_and_headers_go_to_no_other_server(serve, ask, monkeypatch, tmp_path):
+    for name in ("OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
+        monkeypatch.setenv(name, "sk-openai")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Mine: sk-openai")
+    server = serve()
+    ask(server).judge(PAIRS[:1])
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+    open_judge(JudgeSettings("openai", "m", again=1), tmp_path).judge(PAIRS[:1])
+    assert server.keys == ["Bearer none"] * 2
+    assert not [value for headers in server.headers for value in headers.values() if "sk-openai" in value]

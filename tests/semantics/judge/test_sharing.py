@@ -22,7 +22,7 @@ from pathlib import Path
 from sae_match.semantics.judge import Described, JudgeSettings, open_judge, openai_judge
 openai_judge.Store = partial(openai_judge.Store, lease=1.0)
 url, folder, count = sys.argv[1:]
-settings = JudgeSettings("openai", "a-model", base_url=url, concurrency=4)
+settings = JudgeSettings("openai", "a-model", base_url=url, concurrency=4, key_variable="OTHER_KEY")
 pairs = [(Described(f"thing {index}"), Described(f"other {index}")) for index in range(int(count))]
 try:
     verdicts = open_judge(settings, Path(folder)).judge(pairs)
@@ -145,7 +145,7 @@ def test_two_processes_ask_each_question_once(serve, tmp_path):
         return same_words(request, number)
 
     server = serve(when_both_are_there)
-    processes = [start(server, tmp_path, 40, OPENAI_API_KEY=name) for name in ("one", "other")]
+    processes = [start(server, tmp_path, 40, OTHER_KEY=name) for name in ("one", "other")]
     assert [process.communicate(timeout=120)[0] for process in processes] == ["True\n"] * 2
     assert set(server.asked.values()) == {1}
     assert len(server.requests) == 80

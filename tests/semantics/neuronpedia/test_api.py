@@ -27,7 +27,7 @@ print([source.of(number)[0].text for number in range(20)])
 
 
 def api(server, cache):
-    client = api_client(cache, server.address, QUICK, 1e9)
+    client = api_client(cache, server.address, QUICK, 1e9, "NEURONPEDIA_API_KEY")
     return FromAPI(client, server.address, cache, MODEL, SOURCE)
 
 
@@ -84,6 +84,22 @@ def test_a_key_is_sent(tmp_path, monkeypatch):
     assert "secret" not in "".join(file.read_text() for file in tmp_path.rglob("*") if file.is_file())
 
 
+def test_neuronpedias_key_goes_to_no_other_server(tmp_path, monkeypatch):
+    monkeypatch.setenv("NEURONPEDIA_API_KEY", "sk-np-secret")
+    with MiniNeuronpedia(features=known(5)) as server:
+        client = api_client(tmp_path, server.address, QUICK, 1e9)
+        FromAPI(client, server.address, tmp_path, MODEL, SOURCE).of(5)
+        assert "x-api-key" not in server.headers[0]
+    assert api_client(tmp_path, "https://www.neuronpedia.org", QUICK, 1.0).key.value == "sk-np-secret"
+
+
+def test_a_server_that_repeats_the_key_does_not_get_it_into_descriptions(tmp_path, monkeypatch):
+    monkeypatch.setenv("NEURONPEDIA_API_KEY", "sk-np-secret")
+    with MiniNeuronpedia(features={f"{MODEL}/{SOURCE}/7": feature(7, row(7, "it is sk-np-secret"))}) as server:
+        assert [found.text for found in api(server, tmp_path).of(7)] == ["it is [key]"]
+    assert "sk-np" not in "".join(file.read_text() for file in tmp_path.rglob("*") if file.is_file())
+
+
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_wrong_key_and_a_missing_one_are_told_apart(tmp_path, monkeypatch, status):
     with MiniNeuronpedia(trouble={path(5): [(status, {}, b"{}")] * 2}) as server:
@@ -100,7 +116,7 @@ def test_a_wrong_key_and_a_missing_one_are_told_apart(tmp_path, monkeypatch, sta
 def test_what_can_be_no_key_is_not_sent(tmp_path, monkeypatch, key):
     monkeypatch.setenv("NEURONPEDIA_API_KEY", key)
     with pytest.raises(UserError, match="NEURONPEDIA_API_KEY holds no key") as error:
-        api_client(tmp_path, "https://there", QUICK, 1.0)
+        api_client(tmp_path, "https://www.neuronpedia.org", QUICK, 1.0)
     assert key not in str(error.value)
 
 

@@ -5,6 +5,7 @@ from email.utils import format_datetime
 
 import pytest
 
+from sae_match.addresses import Key
 from sae_match.errors import UserError
 from sae_match.semantics.neuronpedia.pace import Pace
 from sae_match.semantics.neuronpedia.polite import Manners, PoliteClient, RefusedError
@@ -143,7 +144,7 @@ def test_a_refusal_is_not_argued_with(status):
 def test_a_key_does_not_follow_a_redirect():
     with serving() as elsewhere, serving((302, {"Location": f"{elsewhere.address}{PATH}"}, b"")) as server:
         with pytest.raises(RefusedError, match=f"is elsewhere now, {elsewhere.address}"):
-            get(server, headers={"x-api-key": "secret"})
+            get(server, key=Key("SECRET", "secret"))
         assert server.headers[0]["x-api-key"] == "secret"
         assert elsewhere.asked == []
 
@@ -207,3 +208,11 @@ def test_a_pace_that_cannot_be_kept_is_said(tmp_path):
 def test_a_limit_is_positive(tmp_path, limit):
     with pytest.raises(UserError, match=r"descriptions\.requests_per_hour must be positive"):
         Pace(tmp_path / "pace", limit)
+
+
+def test_an_answer_without_end_is_given_up(monkeypatch):
+    monkeypatch.setattr("sae_match.semantics.neuronpedia.polite._LARGEST", 2**20)
+    with MiniNeuronpedia(trouble={PATH: [(200, {}, b"x" * 2**21)]}) as server:
+        with pytest.raises(UserError, match="the answer is longer than 1 MB"):
+            get(server)
+        assert len(server.asked) == 1

@@ -9,6 +9,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from sae_match.bootstrap import interval
+from sae_match.errors import UserError
 from sae_match.evaluation.arm_names import CLEAN, MATCHING_ARMS, MEAN, RECONSTRUCT_SOURCE, RECONSTRUCT_TARGET, order_of
 from sae_match.evaluation.plan import Pair
 from sae_match.evaluation.statistics.forms import explained_variance_in
@@ -143,3 +144,20 @@ def _ends(tally: Tally, dataset: str, values: Float64[Tensor, " rows"]) -> tuple
     """Ends of the interval; none where there is one document only, or no number."""
     found = interval(values) if tally.documents(dataset) > 1 and math.isfinite(float(values[0])) else None
     return (None, None) if found is None else found
+
+
+def refuse_not_finite(losses: Float64[Tensor, "documents two"], where: str) -> None:
+    """Check that losses are numbers: of others no mean says anything.
+
+    Args:
+        losses: Total loss and number of predictions of each document.
+        where: What they are losses of.
+
+    Raises:
+        UserError: If one is not finite.
+    """
+    if not losses.isfinite().all():
+        raise UserError(
+            f"{where}: the loss is not finite; the residual stream overflows where model.dtype is too small for it, "
+            "or weights are not sound"
+        )

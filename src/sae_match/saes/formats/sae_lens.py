@@ -187,8 +187,11 @@ def _without_versions(file: Path, config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_inexpressible(file: Path, config: dict[str, Any], factor: float | None) -> None:
-    if config.get("activation_fn", "relu") != "relu":
-        raise UserError(f"{file}: activation_fn must be 'relu' or 'topk', got {shown(config['activation_fn'])}")
+    activation, architecture = config.get("activation_fn", "relu"), config.get("architecture")
+    if activation not in ("relu", "topk"):
+        raise UserError(f"{file}: activation_fn must be 'relu' or 'topk', got {shown(activation)}")
+    if activation == "topk" and architecture != "topk":
+        raise UserError(f"{file}: activation_fn 'topk' goes with architecture 'topk', got {shown(architecture)}")
     refuse_transcoder(file, config.get("hook_name"), config.get("hook_name_out"))
     if config.get("hook_head_index") is not None:
         raise UserError(f"{file}: the SAE reads one attention head only (hook_head_index), which is not supported")

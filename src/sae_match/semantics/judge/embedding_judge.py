@@ -76,11 +76,12 @@ class EmbeddingJudge:
         """Embeddings of unit norm.
 
         Raises:
-            UserError: If one is not finite.
+            UserError: If one is not finite, or the model does not know a token.
         """
         tokens = self._tokenizer(
             list(texts), padding=True, truncation=True, max_length=self._longest, return_tensors="pt"
         ).to(self._model.device)
+        self._refuse_unknown(tokens)
         hidden = self._model(**tokens).last_hidden_state.float()
         weight = tokens["attention_mask"][..., None].to(hidden)
         mean = (hidden * weight).sum(1) / weight.sum(1).clamp(min=1)
@@ -88,6 +89,17 @@ class EmbeddingJudge:
             raise UserError(f"{self.name} gives embeddings that are not finite; are the model's weights sound?")
         unit: Tensor = torch.nn.functional.normalize(mean, dim=-1).cpu()
         return unit
+
+    def _refuse_unknown(self, tokens: Any) -> None:
+        """Check that the model knows all tokens; padding that it does not know is replaced, as nothing looks at it."""
+        ids, rows = tokens["input_ids"], self._model.get_input_embeddings().weight.shape[0]
+        unknown = ids >= rows
+        if (read := ids[unknown & tokens["attention_mask"].bool()]).numel():
+            raise UserError(
+                f"{self.name}: its tokenizer makes the token {int(read[0])} of a description, and its embedding matrix "
+                f"has {rows} rows ({_SETTING}); take the model's own tokenizer"
+            )
+        tokens["input_ids"] = ids.masked_fill(unknown, 0)
 
     def _verdict(self, first: Tensor | None, second: Tensor | None) -> Verdict:
         if first is None or second is None:

@@ -16,7 +16,7 @@ from sae_match.semantics.judge.server.failures import UnansweredError
 from sae_match.semantics.judge.server.reading import Reply, Usage, reason_in
 from sae_match.semantics.judge.server.server import Server
 from sae_match.semantics.judge.server.store import OrderedPair, Origin, Store
-from sae_match.semantics.judge.settings import JudgeSettings, address, is_openais, refuse_impossible_judge
+from sae_match.semantics.judge.settings import JudgeSettings, address, has_listed_prices, refuse_impossible_judge
 from sae_match.semantics.judge.verdicts import DescribedPair, Estimate, Verdict, Watch, silent
 
 # For an estimate, in English.
@@ -43,7 +43,7 @@ class OpenAIJudge:
         self._rubric = read_rubric(settings.prompt)
         self._address = address(settings)
         self._origin = Origin("openai", self._model, self._address, self._rubric.version, settings.again)
-        prices = prices_of(self._model, settings.price_in, settings.price_out, listed=is_openais(settings))
+        prices = prices_of(self._model, settings.price_in, settings.price_out, listed=has_listed_prices(settings))
         self._budget = Budget(prices, limit, self._record)
         self._store = Store(cache)
         self._server: Server | None = None

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sae_match.errors import UserError
+from sae_match.homes import lasts
 from sae_match.semantics.judge.server.budget import Limit
 from sae_match.semantics.judge.settings import JudgeSettings, refuse_impossible_judge
 from sae_match.semantics.judge.verdicts import Cuts, Judge
@@ -51,4 +52,6 @@ def open_judge(settings: JudgeSettings, cache: Path, limit: Limit | None = None)
             raise
         raise UserError("judge=openai needs the package openai: pip install 'sae-match[judge]'") from error
     folder = Path(settings.cache).expanduser() if settings.cache else cache
+    if not lasts(folder):
+        raise UserError("there is no home folder to keep answers in that are paid for: set judge.cache=FOLDER, or HOME")
     return OpenAIJudge(settings, folder, limit or Limit.of(settings.limit))

@@ -3,13 +3,16 @@
 import os
 from collections.abc import Hashable
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
+from sae_match.addresses import Key, is_at, key_for, refuse_bad_address
 from sae_match.errors import UserError
 from sae_match.semantics.judge.overlap_judge import DEFAULT_CUTS
 from sae_match.semantics.judge.rubric import read_rubric
 from sae_match.semantics.judge.verdicts import Cuts
 
 OFFICIAL = "https://api.openai.com/v1"
+_KEY, _BASE_URL = "OPENAI_API_KEY", "OPENAI_BASE_URL"
 KINDS = ("token_overlap", "embedding", "openai")
 #: A kind that stands for no judge at all.
 NONE = "none"
@@ -28,7 +31,8 @@ class JudgeSettings:
         device: That `embedding` computes on.
         base_url: Of the server, such as `http://localhost:8000/v1`; `OPENAI_BASE_URL` or OpenAI's own
             if none is given.
-        key_variable: Environment variable that holds the key.
+        key_variable: Environment variable that holds the key; if none is given, `OPENAI_API_KEY` where the server is
+            OpenAI's own, and no key for any other.
         prompt: File with a prompt to use in place of our own (`rubric.read_rubric` says how it is written).
         again: A further round over the same pairs, answered anew and kept apart: how far does a judge
             agree with itself?
@@ -50,7 +54,7 @@ class JudgeSettings:
     batch_size: int = 64
     device: str = "cpu"
     base_url: str | None = None
-    key_variable: str = "OPENAI_API_KEY"
+    key_variable: str | None = None
     prompt: str | None = None
     again: int = 0
     concurrency: int = 8
@@ -91,12 +95,32 @@ class JudgeSettings:
 
 def address(settings: JudgeSettings) -> str:
     """Where the server is."""
-    return (settings.base_url or os.environ.get("OPENAI_BASE_URL") or OFFICIAL).rstrip("/")
+    return (settings.base_url or os.environ.get(_BASE_URL) or OFFICIAL).rstrip("/")
+
+
+def address_setting(settings: JudgeSettings) -> str:
+    """What says where the server is, for messages."""
+    return _BASE_URL if not settings.base_url and os.environ.get(_BASE_URL) else "judge.base_url"
 
 
 def is_openais(settings: JudgeSettings) -> bool:
-    """Whether the server is OpenAI's own."""
+    """Whether the server is OpenAI's own, of whatever region."""
+    return is_at(address(settings), urlsplit(OFFICIAL).hostname or "")
+
+
+def has_listed_prices(settings: JudgeSettings) -> bool:
+    """Whether the server's prices are OpenAI's list."""
     return address(settings) == OFFICIAL
+
+
+def key_of(settings: JudgeSettings) -> Key:
+    """The key that the server is asked with: OpenAI's own goes nowhere else unless the settings say so.
+
+    Raises:
+        UserError: If it can be no key, or would go over the network in the open.
+    """
+    variable = settings.key_variable or (_KEY if is_openais(settings) else None)
+    return key_for(address(settings), address_setting(settings), variable)
 
 
 def refuse_impossible_judge(settings: JudgeSettings) -> None:
@@ -123,7 +147,7 @@ def refuse_negative_limit(dollars: float | None) -> None:
         UserError: If that is asked for.
     """
     if dollars is not None and not dollars >= 0:
-        raise UserError(f"judge.limit must not be negative, got {dollars:g}")
+        raise UserError(f"judge.limit must be a number of dollars and not be negative, got {dollars:g}")
 
 
 def _refuse_impossible_encoder(settings: JudgeSettings) -> None:
@@ -141,6 +165,7 @@ def _refuse_impossible_encoder(settings: JudgeSettings) -> None:
 def _refuse_impossible_model(settings: JudgeSettings) -> None:
     if not settings.model:
         raise UserError("judge=openai needs judge.model, the name of a model of the server, such as gpt-4o-mini")
+    refuse_bad_address(address_setting(settings), address(settings))
     for name, least in (("concurrency", 1), ("max_tokens", 1), ("retries", 0), ("again", 0), ("backoff", 0)):
         if not getattr(settings, name) >= least:
             raise UserError(f"judge.{name} must be at least {least}, got {getattr(settings, name)}")

@@ -2,12 +2,12 @@
 
 import json
 import logging
-import os
 import re
 from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from sae_match.addresses import is_at, key_for
 from sae_match.errors import UserError
 from sae_match.files import remove_leftovers, written_whole
 from sae_match.semantics.neuronpedia.explanations import (
@@ -15,6 +15,7 @@ from sae_match.semantics.neuronpedia.explanations import (
     Explanations,
     described,
     json_object,
+    kept_explanation,
     read_feature,
     read_lines,
 )
@@ -24,8 +25,9 @@ from sae_match.semantics.neuronpedia.polite import Manners, PoliteClient, Refuse
 
 log = logging.getLogger(__name__)
 
-#: Environment variable with the key that the API is asked with; most questions need none.
+#: Environment variable with the key that Neuronpedia's own API is asked with; most questions need none.
 KEY = "NEURONPEDIA_API_KEY"
+_HOST = "neuronpedia.org"
 # Features in a row of which the API knows nothing, before this is said aloud.
 _SUSPICIOUS = 20
 _NAME = re.compile(r"[A-Za-z0-9_][\w.-]*", re.ASCII)
@@ -90,12 +92,14 @@ class FromAPI:
     def _fetched(self, feature: int) -> list[Explanation]:
         address = f"{self.address}/{feature}"
         try:
-            found = self.client.get(address, lambda body: read_feature(body, address, feature)) or []
+            rows = self.client.get(address, lambda body: read_feature(body, address, feature)) or []
         except RefusedError as error:
             if error.status not in (401, 403):
                 raise
-            remedy = f"{KEY} holds a key that it does not take" if os.environ.get(KEY) else f"set {KEY}"
+            remedy = self.client.key.remedy("descriptions.key_variable")
             raise UserError(f"{error}: {remedy}; keys are on the page of your account there") from error
+        # It is shown and kept, so that a server that repeats the key must not bring it in.
+        found = [Explanation(**self.client.key.withheld(asdict(row))) for row in rows]
         self._missed = 0 if found else self._missed + 1
         if self._missed == _SUSPICIOUS:
             log.warning(
@@ -167,17 +171,25 @@ def from_folder(folder: Path, model: str, source: str) -> Explanations:
     return Explanations.joined([_from_file(file, model, source) for file in batches])
 
 
-def api_client(cache: Path, address: str, manners: Manners, requests_per_hour: float) -> PoliteClient:
+def api_client(
+    cache: Path, address: str, manners: Manners, requests_per_hour: float, key_variable: str | None = None
+) -> PoliteClient:
     """What asks Neuronpedia's API, with the user's key if there is one.
 
+    Args:
+        cache: Folder with what servers have told.
+        address: Of the API.
+        manners: How patiently it is asked.
+        requests_per_hour: Most questions an hour.
+        key_variable: Environment variable that holds the key; if none is given, that of Neuronpedia's own server where
+            it is the one that is asked, and no key for any other.
+
     Raises:
-        UserError: If what is given as a key can be none.
+        UserError: If what is given as a key can be none, or must not go to that address.
     """
-    key = os.environ.get(KEY, "").strip()
-    if not (key.isascii() and key.isprintable() and " " not in key):
-        raise UserError(f"{KEY} holds no key: there are spaces or characters other than ASCII's in it")
-    pace = Pace(cache / host_of(address) / "pace", requests_per_hour)
-    return PoliteClient(manners, {"x-api-key": key} if key else None, pace)
+    variable = key_variable or (KEY if is_at(address, _HOST) else None)
+    key = key_for(address, "descriptions.api", variable)
+    return PoliteClient(manners, Pace(cache / host_of(address) / "pace", requests_per_hour), key)
 
 
 def host_of(address: str) -> str:
@@ -204,7 +216,7 @@ def _kept(file: Path) -> list[Explanation] | None:
     """An answer that was kept; None where there is none, or it cannot be used."""
     try:
         rows = json_object(file.read_bytes(), str(file))["explanations"]
-        return [Explanation(**row) for row in rows]
+        return [kept_explanation(row) for row in rows]
     except FileNotFoundError:
         return None
     except (OSError, UserError, KeyError, TypeError) as error:

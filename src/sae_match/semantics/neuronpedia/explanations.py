@@ -4,11 +4,13 @@ import gzip
 import io
 import json
 import math
+import reprlib
 import unicodedata
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,12 @@ from sae_match.files import written_whole
 
 # No SAE has as many features; a larger number is no feature's.
 _FEATURES = 2**31
+# Bytes of a row, rows of a file and characters of a text; what is longer is no explanation, or not read to its end.
+_LONGEST_ROW, _MOST_ROWS, _LONGEST_TEXT = 2**24, 2**24, 20_000
+# Keys of a row that a message names.
+_SHOWN = 12
+# Of a score that is one; not a number is not below it either.
+_LARGEST_SCORE = 1e100
 _GZIP = b"\x1f\x8b"
 _SCHEMA = pa.schema(
     {
@@ -103,6 +111,11 @@ class Explanations:
         table = pq.read_table(path)
         if not table.schema.equals(_SCHEMA):
             raise ValueError(f"it holds other columns than {', '.join(_SCHEMA.names)}")
+        table.validate(full=True)
+        if any(table[name].null_count for name in _SCHEMA.names if name != "score"):
+            raise ValueError("it lacks values")
+        if np.any(np.diff(table["feature"].to_numpy()) < 0):
+            raise ValueError("its features are in no order")
         loaded = cls()
         loaded._hold(table)
         return loaded
@@ -150,9 +163,11 @@ def read_lines(stream: io.BytesIO | io.BufferedReader, where: str, model: str, s
     stream.seek(0)
     try:
         with gzip.open(stream) if compressed else nullcontext(stream) as lines:
-            for number, line in enumerate(lines, start=1):
+            for number, line in enumerate(iter(lambda: lines.readline(_LONGEST_ROW + 1), b""), start=1):
+                here = f"{where}, line {number}"
+                if len(line) > _LONGEST_ROW or number > _MOST_ROWS:
+                    raise UserError(f"{here}: no explanation is as long, and no file of them")
                 if not line.isspace():
-                    here = f"{where}, line {number}"
                     yield _of_source(json_object(line, here), here, model, source)
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{where} is damaged or cut off: {error}") from error
@@ -189,16 +204,44 @@ def json_object(text: bytes, where: str) -> dict[str, Any]:
     return row
 
 
+def kept_explanation(row: Any) -> Explanation:
+    """An explanation that was written down by its fields.
+
+    Raises:
+        TypeError: If it is none.
+    """
+    if not isinstance(row, dict):
+        raise TypeError("it holds no explanations")
+    feature, score = row.get("feature"), row.get("score")
+    texts = {name: row.get(name) for name in ("id", "text", "model", "kind")}
+    if set(row) != {field.name for field in fields(Explanation)} or not all(
+        isinstance(text, str) for text in texts.values()
+    ):
+        raise TypeError("it holds other fields than an explanation")
+    if type(feature) is not int or not 0 <= feature < _FEATURES:
+        raise TypeError("it holds a feature that is none")
+    if not (score is None or (isinstance(score, float) and math.isfinite(score))):
+        raise TypeError("it holds a score that is no number")
+    return Explanation(feature, **{name: _text(text) for name, text in texts.items()}, score=score)
+
+
+def shown(value: object) -> str:
+    """A value of somebody else's as a message has room for it."""
+    return reprlib.repr(value)
+
+
 def _of_source(row: dict[str, Any], where: str, model: str, source: str) -> Explanation:
     for key, expected in (("modelId", model), ("layer", source)):
         if row.get(key, expected) != expected:
-            raise UserError(f"{where} is of {key} {row[key]!r}, not {expected!r}")
+            raise UserError(f"{where} is of {key} {shown(row[key])}, not {expected!r}")
     return _explanation(row, where)
 
 
 def _explanation(row: dict[str, Any], where: str) -> Explanation:
     if "description" not in row:
-        raise UserError(f"{where} has no 'description'; there are {', '.join(map(repr, row)) or 'no keys'}")
+        raise UserError(
+            f"{where} has no 'description'; there are {', '.join(map(shown, islice(row, _SHOWN))) or 'no keys'}"
+        )
     text = row["description"]
     if not (text is None or isinstance(text, str)):
         raise UserError(f"'description' of {where} holds {type(text).__name__}, not text")
@@ -217,18 +260,21 @@ def _feature(index: object, where: str) -> int:
     if isinstance(index, str) and index.isascii() and index.isdecimal() and len(index) <= len(str(_FEATURES)):
         index = int(index)
     if type(index) is not int or not 0 <= index < _FEATURES:
-        raise UserError(f"'index' of {where} is {index!r}, not the number of a feature")
+        raise UserError(f"'index' of {where} is {shown(index)}, not the number of a feature")
     return index
 
 
 def _text(value: object) -> str:
     """A text in one line; half a surrogate pair, which JSON can hold and no file can, becomes a question mark."""
-    return " ".join(value.split()).encode(errors="replace").decode() if isinstance(value, str) else ""
+    text = " ".join(value[:_LONGEST_TEXT].split()) if isinstance(value, str) else ""
+    return text.encode(errors="replace").decode()
 
 
 def _score(scores: object) -> float | None:
+    """The mean of the scores that are numbers."""
     given = [score.get("value") for score in scores if isinstance(score, dict)] if isinstance(scores, list) else []
-    finite = [value for value in given if isinstance(value, int | float) and math.isfinite(value)]
+    numbers = [value for value in given if isinstance(value, int | float) and not isinstance(value, bool)]
+    finite = [float(value) for value in numbers if abs(value) < _LARGEST_SCORE]
     return math.fsum(finite) / len(finite) if finite else None
 
 

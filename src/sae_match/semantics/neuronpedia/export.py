@@ -107,10 +107,8 @@ class _Source:
         with alone(self.listed):
             if self.whole.is_file():
                 return []
-            try:
-                return [str(name) for name in json.loads(self.listed.read_text())]
-            except (OSError, ValueError):
-                pass
+            if (kept := _kept_names(self.listed)) is not None:
+                return kept
             batches = self._listed()
             if batches is None:
                 batches = self._tried()
@@ -188,6 +186,16 @@ def _listing(body: bytes) -> tuple[list[str], str | None] | None:
     keys = [text for tag, text in texts if tag == "Key"]
     token = next((text for tag, text in texts if tag == "NextContinuationToken"), None)
     return keys, token or None
+
+
+def _kept_names(file: Path) -> list[str] | None:
+    """Names of batches that were kept; none where there are none, or they cannot be used."""
+    try:
+        names = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    sound = isinstance(names, list) and all(isinstance(name, str) and BATCH.fullmatch(name) for name in names)
+    return names if sound else None
 
 
 def _load(file: Path) -> Explanations | None:

@@ -11,7 +11,9 @@ from typing import TypeVar
 
 import httpx2
 
+from sae_match.addresses import NO_KEY, Key
 from sae_match.errors import UserError
+from sae_match.network import usable_environment
 from sae_match.semantics.neuronpedia.pace import Pace
 from sae_match.semantics.settings import refuse_impossible_manners
 from sae_match.semantics.waiting import asked_wait, own_wait
@@ -23,6 +25,8 @@ Read = TypeVar("Read")
 _PASSING = (408, 425, 429)
 # An answer that trickles may take so many times the timeout in all.
 _TRICKLE = 10
+# Bytes of an answer; a file of explanations has a few million.
+_LARGEST = 2**28
 
 
 @dataclass(frozen=True)
@@ -76,15 +80,20 @@ class PoliteClient:
 
     Args:
         manners: How patiently.
-        headers: Sent with every question.
         pace: What questions wait for, if anything.
+        key: Sent with every question, and never shown where the server repeats it.
+
+    Raises:
+        UserError: If what the environment says of proxies and certificates cannot be used.
     """
 
-    def __init__(self, manners: Manners, headers: Mapping[str, str] | None = None, pace: Pace | None = None) -> None:
-        self.manners, self.pace = manners, pace
+    def __init__(self, manners: Manners, pace: Pace | None = None, key: Key = NO_KEY) -> None:
+        self.manners, self.pace, self.key = manners, pace, key
         # Compressed files are wanted as they are, not unpacked on the way.
         ours = {"User-Agent": f"sae-match/{version('sae-match')}", "Accept-Encoding": "identity"}
-        self._client = httpx2.Client(timeout=manners.timeout, headers={**ours, **(headers or {})})
+        headers = {**ours, "x-api-key": key.value} if key.value else ours
+        with usable_environment():
+            self._client = httpx2.Client(timeout=manners.timeout, headers=headers)
         # Its connections end with it, not some time after.
         weakref.finalize(self, self._client.close)
 
@@ -118,7 +127,7 @@ class PoliteClient:
                 trouble = error
         tries = f"{self.manners.tries} tries" if self.manners.tries > 1 else "1 try"
         if isinstance(trouble, UserError):
-            raise UserError(f"{trouble} (after {tries})") from trouble
+            raise UserError(f"{self.key.withheld(str(trouble))} (after {tries})") from trouble
         raise UserError(f"{address}: {trouble} (after {tries}); try again later") from trouble
 
     def _ask(self, address: str, absent: Collection[int]) -> bytes | None:
@@ -128,10 +137,12 @@ class PoliteClient:
                 status = response.status_code
                 if status in absent:
                     return None
-                _refuse_unwanted(address, status, response.headers)
+                self._refuse_unwanted(address, status, response.headers)
                 body = bytearray()
                 for chunk in response.iter_raw():
                     body += chunk
+                    if len(body) > _LARGEST:
+                        raise RefusedError(f"{address}: the answer is longer than {_LARGEST >> 20} MB", status)
                     if time.monotonic() > end:
                         raise _PassingError(f"no whole answer in {_TRICKLE * self.manners.timeout:g} s")
                 return bytes(body)
@@ -151,15 +162,15 @@ class PoliteClient:
         log.info("%s: %s; asking again in %.0f s", address, trouble, seconds)
         time.sleep(seconds)
 
-
-def _refuse_unwanted(address: str, status: int, headers: Mapping[str, str]) -> None:
-    if status == 200:
-        return
-    name = HTTPStatus(status).phrase.lower() if status in set(HTTPStatus) else "an unknown status"
-    if status in _PASSING or status >= 500:
-        wait = asked_wait(headers)
-        said = "too many requests" if status == 429 else f"the server is in trouble, {name}"
-        raise _PassingError(f"{said} ({status})", wait)
-    if 300 <= status < 400:
-        raise RefusedError(f"{address} is elsewhere now, {headers.get('location', 'it does not say where')}", status)
-    raise RefusedError(f"{address}: the server refuses, {name} ({status})", status)
+    def _refuse_unwanted(self, address: str, status: int, headers: Mapping[str, str]) -> None:
+        if status == 200:
+            return
+        name = HTTPStatus(status).phrase.lower() if status in set(HTTPStatus) else "an unknown status"
+        if status in _PASSING or status >= 500:
+            wait = asked_wait(headers)
+            said = "too many requests" if status == 429 else f"the server is in trouble, {name}"
+            raise _PassingError(f"{said} ({status})", wait)
+        if 300 <= status < 400:
+            where = self.key.withheld(headers.get("location", "it does not say where"))
+            raise RefusedError(f"{address} is elsewhere now, {where}", status)
+        raise RefusedError(f"{address}: the server refuses, {name} ({status})", status)

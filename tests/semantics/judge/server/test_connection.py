@@ -102,8 +102,8 @@ def test_an_address_that_is_none_is_refused_whatever_is_answered(tmp_path, url):
 def test_a_key_that_is_none_is_refused_whatever_is_answered(serve, tmp_path, monkeypatch):
     open_judge(settings_for(serve()), tmp_path).judge(PAIRS)
     monkeypatch.setenv("OPENAI_API_KEY", "ключ")
-    with pytest.raises(UserError, match="OPENAI_API_KEY holds characters") as caught:
-        open_judge(settings_for(serve()), tmp_path)
+    with pytest.raises(UserError, match="OPENAI_API_KEY holds no key") as caught:
+        open_judge(settings_for(serve(), key_variable="OPENAI_API_KEY"), tmp_path)
     assert "ключ" not in str(caught.value)
 
 

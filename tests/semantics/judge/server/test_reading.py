@@ -1,4 +1,5 @@
 import json
+import time
 
 import pytest
 
@@ -43,6 +44,69 @@ def test_a_label_is_read(content, label):
     assert read(content) == Reply(label)
 
 
+OBJECT = '{"reason": "Both are months.", "label": 3}'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"<think>\nThe first is law. Label: 1\n</think>\n\n{OBJECT}",
+        f"<think>ok</think>\n```json\n{OBJECT}\n```",
+        f"Okay, months, so 1.\n</think>\n\n{OBJECT}",
+        "<Thinking>Label: 1</Thinking>Both are months.\nLabel: 3",
+        f"Here is the JSON:\n```json\n{OBJECT}\n```",
+        f"{OBJECT}<|im_end|>",
+        f"{OBJECT}\n<end_of_turn>\n</s>",
+        '{"reason": "Both are\nmonths.", "label": 3}',
+        '{"reason": "r", "label": 3.0}',
+        '{"Reason": "r", "LABEL": 3}',
+        f"[{OBJECT}]",
+        '{"reason": "The second says <think>.", "label": 3}',
+        '{"reason": "It ends in ```", "label": 3}',
+        '```json\n{"reason": "It has ``` in it", "label": 3}\n```',
+        [{"type": "text", "text": OBJECT}],
+        [
+            {"type": "thinking", "text": "Label: 1"},
+            {"type": "text", "text": "Months.\n"},
+            {"type": "text", "text": "Label: 3"},
+        ],
+    ],
+)
+def test_what_stands_around_an_answer_does_not_hide_its_label(content):
+    assert read(content) == Reply(3)
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
+def test_an_object_among_thoughts_is_the_answer_where_there_is_no_other(name):
+    assert read_reply(completion({"content": None, name: OBJECT})) == Reply(3)
+    assert read_reply(completion({"content": "Label: 1", name: OBJECT})) == Reply(1)
+
+
+@pytest.mark.parametrize("thought", ["Both are months.\nLabel: 3", f"Perhaps {OBJECT}", 3, None, ["Label: 3"]])
+def test_a_thought_is_no_answer(thought):
+    assert read_reply(completion({"content": None, "reasoning_content": thought})).label is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "<think>\nBoth are months.\nLabel: 3",
+        f"<think>{OBJECT}",
+        f"<think>\n```json\n{OBJECT}\n```",
+        f"<think>a</think>\nLabel: 1\n<think>{OBJECT}",
+        "<THINK>Label: 3<|im_end|>",
+    ],
+)
+def test_an_answer_that_ends_within_a_thought_has_no_label(content):
+    assert read(content).label is None
+    assert read(content, finish_reason="length").reason.endswith("raise judge.max_tokens")
+
+
+def test_a_closing_line_that_was_cut_off_may_not_be_one():
+    assert read("Label: 1", finish_reason="length").label is None
+    assert read(OBJECT, finish_reason="length").label == 3
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -61,6 +125,15 @@ def test_a_label_is_read(content, label):
         'One of them ends with {"label": 3}',
         '{"label": 1} {"label": 3}',
         "3",
+        "Both are about months, so they are the same: 3",
+        '{"label": 3.5}',
+        '{"label": 1, "label": 3}',
+        '{"label": 1, "Label": 3}',
+        '[{"label": 1}, {"label": 3}]',
+        '[[{"label": 3}]]',
+        'The second one ends so:\n```json\n{"label": 3}\n```',
+        'The second one: ```json\n{"reason": "r", "label": 3}\n```',
+        f'{{"label": "{"3" * 5000}"}}',
         "",
         "   ",
     ],
@@ -106,6 +179,27 @@ def test_a_reason_is_told_in_a_line():
     assert reason_in("Both are fruit.\n**Label: 3**") == "Both are fruit."
     assert reason_in("Label: 3") == ""
     assert len(reason_in("word " * 500)) <= 301
+
+
+def test_a_reason_has_no_thoughts_in_it():
+    assert reason_in(f"<think>Perhaps law.</think>\n{OBJECT}<|im_end|>") == "Both are months."
+    assert reason_in("<think>Perhaps law.</think>Both are months.\nLabel: 3") == "Both are months."
+
+
+@pytest.mark.parametrize(
+    "part", [" ", "\n", "</s>", "<think>", "</think>", "```", "\n```\n", "label", "label:", "[", '{"a":']
+)
+def test_an_endless_answer_is_read_at_once(part):
+    start = time.monotonic()
+    read(part * 100_000)
+    assert time.monotonic() - start < 2
+
+
+@pytest.mark.parametrize("error", [{"code": 502, "message": "overloaded"}, "overloaded"])
+def test_an_error_in_place_of_an_answer_is_unusable(error):
+    body = {"choices": [{"message": {"content": ""}, "finish_reason": "error", "error": error}]}
+    with pytest.raises(UnusableError, match="overloaded"):
+        read_body(json.dumps(body))
 
 
 def test_half_a_pair_of_surrogates_is_replaced():

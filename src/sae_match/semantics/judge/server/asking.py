@@ -8,7 +8,7 @@ from typing import Literal
 
 from sae_match.errors import UserError
 from sae_match.semantics.judge.server.failures import StoppedError, UnansweredError
-from sae_match.semantics.judge.server.reading import Reply
+from sae_match.semantics.judge.server.reading import CUT_OFF, Reply
 from sae_match.semantics.judge.server.store import OrderedPair, Store
 
 log = logging.getLogger(__name__)
@@ -126,9 +126,10 @@ class Patience:
         elif outcome.label is None and not outcome.refused:
             self._said_nothing += 1
             if self._said_nothing >= _SAID_NOTHING:
+                remedy = "" if outcome.reason.endswith(CUT_OFF) else ": choose another judge.model or judge.prompt"
                 raise UserError(
-                    f"{self._said_nothing} answers in a row have no label, the last one because of {outcome.reason}: "
-                    f"choose another judge.model or judge.prompt; {_KEPT}"
+                    f"{self._said_nothing} answers in a row have no label, the last one because of {outcome.reason}"
+                    f"{remedy}; {_KEPT}"
                 )
         else:
             self._worked = True

@@ -9,6 +9,10 @@ from sae_match.semantics.judge.rubric import SCHEMA, Rubric
 
 # A request that a server does not understand.
 _OBJECTIONS = (400, 422, 501)
+# What some answer to the schema, though it is said of models that are not there or of passing trouble.
+_STUMBLES = (404, 500)
+# What servers call the schema.
+_OF_SCHEMA = ("response_format", "json_schema", "grammar", "structured", "schema", "requested parameters")
 
 
 @dataclass(frozen=True)
@@ -43,18 +47,26 @@ class Dialect:
 
     def without_what_is_refused(self, error: APIStatusError) -> "Dialect | None":
         """The dialect without what a server objects to; none if it is something that cannot be left out."""
+        words = f"{error.param or ''} {error.message}".lower()
+        if error.status_code in _STUMBLES:
+            return self._simpler() if any(word in words for word in _OF_SCHEMA) else None
         if error.status_code not in _OBJECTIONS or error.code in ("content_filter", "context_length_exceeded"):
             return None
-        words = f"{error.param or ''} {error.message}".lower()
         if "max_completion_tokens" in words and self.bound == "max_tokens":
             return replace(self, bound="max_completion_tokens")
         if "temperature" in words and self.temperature:
             return replace(self, temperature=False)
         if "seed" in words and self.seed:
             return replace(self, seed=False)
-        if "system" in words and "role" in words and self.system:
-            return replace(self, system=False)
-        return replace(self, structured=False) if self.structured else None
+        without_system = "system" in words and "role" in words and self.system
+        return replace(self, system=False) if without_system else self._simpler()
+
+    def _simpler(self) -> "Dialect | None":
+        return self.without_schema() if self.structured else None
+
+    def without_schema(self) -> "Dialect":
+        """The dialect that asks for a closing line instead of an object."""
+        return replace(self, structured=False)
 
     def lacks(self, other: "Dialect") -> str:
         """What another dialect has and this one does not, for a log."""

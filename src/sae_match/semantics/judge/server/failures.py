@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import httpx2
 from openai import APIConnectionError, APIStatusError, APITimeoutError
 
+from sae_match.addresses import Key
 from sae_match.errors import UserError
 from sae_match.semantics.judge.server.reading import UnusableError, one_line
 from sae_match.semantics.waiting import asked_wait, own_wait
@@ -48,12 +49,12 @@ class Counterpart:
     Attributes:
         base_url: Of the server.
         model: Its model.
-        key_variable: Environment variable that holds the key.
+        key: What it is asked with; never shown, whoever repeats it.
     """
 
     base_url: str
     model: str
-    key_variable: str
+    key: Key
 
     def refuse_hopeless(self, error: Failure) -> None:
         """Stop where every further call would fail the same way.
@@ -66,7 +67,7 @@ class Counterpart:
         status, where = error.status_code, f"{self.base_url} (judge.base_url)"
         if status in (401, 403):
             raise UserError(
-                f"{where} does not let you use {self.model} ({status}): put a key that may into {self.key_variable}"
+                f"{where} does not let you use {self.model} ({status}): {self.key.remedy('judge.key_variable')}"
             ) from error
         if status in (404, 405):
             raise UserError(
@@ -74,8 +75,9 @@ class Counterpart:
                 "the server's documentation says, most often in /v1"
             ) from error
         if status == 402 or error.code == "insufficient_quota":
+            account = self.key.variable or "it"
             raise UserError(
-                f"{where}: the account behind {self.key_variable} has no credit left ({status}); all answers are kept"
+                f"{where}: the account behind {account} has no credit left ({status}); all answers are kept"
             ) from error
 
     def said(self, error: Failure) -> str:
@@ -84,11 +86,14 @@ class Counterpart:
             return f"{self.base_url} did not answer in time (judge.timeout)"
         if isinstance(error, APIConnectionError):
             cause = error.__cause__ or error
-            return f"cannot reach {self.base_url}: {one_line(str(cause), _SHOWN) or type(cause).__name__}"
+            return f"cannot reach {self.base_url}: {self._shown(str(cause)) or type(cause).__name__}"
         if isinstance(error, APIStatusError):
             detail = error.body.get("message") if isinstance(error.body, dict) else None
-            return f"{self.base_url} answered {error.status_code}: {one_line(str(detail or error.message), _SHOWN)}"
-        return f"{self.base_url} gave {error}"
+            return f"{self.base_url} answered {error.status_code}: {self._shown(str(detail or error.message))}"
+        return f"{self.base_url} gave {self.key.withheld(str(error))}"
+
+    def _shown(self, said: str) -> str:
+        return one_line(self.key.withheld(said), _SHOWN)
 
 
 def kind_of(error: Failure) -> str:
@@ -99,6 +104,11 @@ def kind_of(error: Failure) -> str:
 def is_passing(error: Failure) -> bool:
     """Whether the same call may go well later."""
     return not isinstance(error, APIStatusError) or error.status_code in _AGAIN or error.status_code >= 500
+
+
+def is_of_server(error: Failure) -> bool:
+    """Whether a server says that it failed, and nothing of why."""
+    return isinstance(error, APIStatusError) and error.status_code == 500
 
 
 def concerns_all(error: Failure) -> bool:

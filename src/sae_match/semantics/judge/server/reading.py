@@ -2,17 +2,24 @@
 
 import json
 import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
-from sae_match.semantics.judge.verdicts import LABELS
+from sae_match.addresses import NO_KEY, Key
+from sae_match.semantics.judge.server.wording import answer_in, label_of, object_in
 
 # "Label: 3", with or without marks of emphasis, on the last line; no other number may follow on it, and no end of an
 # object, which words around it show to be quoted.
 _CLOSING = re.compile(r"label[\"'*_`\s]*[:=\uff1a][\"'*_`\s]*([123])\b[^\d\n}]*\s*\Z", re.IGNORECASE)
-_FENCED = re.compile(r"\A```\w*\s+(.*?)\s*```\Z", re.DOTALL)
+# Parts of a content that are what a model says, and where servers put what it thinks.
+_TEXTS, _THOUGHTS = ("text", "output_text"), ("reasoning_content", "reasoning")
 _SHOWN, _REASON = 80, 300
+#: Of an answer that reached its bound.
+CUT_OFF = "it was cut off, raise judge.max_tokens"
+# Characters of a body that are read; an answer has at most some thousand tokens.
+_LONGEST = 2**24
 # What no call takes; more cannot be kept either.
 _MOST_TOKENS = 10**12
 
@@ -46,18 +53,26 @@ class Reply:
     said: str = field(default="", compare=False)
 
 
-def read_body(text: str) -> Mapping[str, Any]:
+def read_body(text: str, key: Key = NO_KEY) -> Mapping[str, Any]:
     """The body of an answer.
+
+    Args:
+        text: That came back.
+        key: That was sent, and must not be kept or shown where a server repeats it.
 
     Raises:
         UnusableError: If it is no chat completion, as the page of a proxy is none.
     """
+    if len(text) > _LONGEST:
+        raise UnusableError(f"an answer of {len(text):,} characters")
     try:
-        body = json.loads(text)
+        body = key.withheld(json.loads(text))
     except (ValueError, RecursionError) as error:
-        raise UnusableError(f"an answer that is not JSON: {_shown(text)}") from error
+        raise UnusableError(f"an answer that is not JSON: {_shown(key.withheld(text))}") from error
     if not isinstance(body, dict) or not isinstance(body.get("choices"), list):
-        raise UnusableError(f"an answer that is no chat completion: {_shown(text)}")
+        raise UnusableError(f"an answer that is no chat completion: {_shown(key.withheld(text))}")
+    if trouble := _first_choice(body).get("error"):
+        raise UnusableError(f"an error in place of an answer: {_shown(reprlib.repr(trouble))}")
     return body
 
 
@@ -76,59 +91,75 @@ def _is_count(value: object) -> TypeGuard[int]:
 
 def read_reply(body: Mapping[str, Any]) -> Reply:
     """What the model said."""
-    choice = next(iter(body["choices"]), None)
-    message = choice.get("message") if isinstance(choice, dict) else None
-    if not isinstance(choice, dict) or not isinstance(message, dict):
+    choice = _first_choice(body)
+    message = choice.get("message")
+    if not isinstance(message, dict):
         return Reply(None, "an empty choice")
     if refusal := message.get("refusal"):
-        return Reply(None, f"refused: {_shown(str(refusal))}", refused=True)
+        return Reply(
+            None, f"refused: {_shown(refusal if isinstance(refusal, str) else reprlib.repr(refusal))}", refused=True
+        )
     if choice.get("finish_reason") == "content_filter":
         return Reply(None, "refused: the server's filter held the answer back", refused=True)
-    content = message.get("content")
-    if not isinstance(content, str) or not content.strip():
-        return Reply(None, "an empty answer" + _cut_off(choice))
-    # Half of a pair of surrogates has no UTF-8, and could not be kept.
-    content = content.encode("utf-8", "replace").decode("utf-8")
-    label = _label_of_object(content)
-    if label is None and (closing := _CLOSING.search(content)):
-        label = int(closing[1])
+    content = _whole(_text(message.get("content")))
+    if not content.strip():
+        return _reply_among_thoughts(message) or Reply(None, "an empty answer" + _cut_off(choice))
+    label = _label(content, cut_off=bool(_cut_off(choice)))
     if label is None:
         return Reply(None, f"no label in {_shown(content)}" + _cut_off(choice))
     return Reply(label, said=content)
 
 
-def _label_of_object(content: str) -> int | None:
-    """The label of an answer that is a JSON object and nothing else, perhaps in a fence.
-
-    An object among words may be quoted from a description, which must not decide.
-    """
-    answer = _object(content) or {}
-    label = answer.get("label")
-    if isinstance(label, str) and label.strip().isdecimal():
-        label = int(label)
-    return label if type(label) is int and label in LABELS else None
+def _first_choice(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    choice = next(iter(body["choices"]), None)
+    return choice if isinstance(choice, dict) else {}
 
 
-def _object(content: str) -> dict[str, Any] | None:
-    fenced = _FENCED.search(content.strip())
-    try:
-        answer = json.loads(fenced[1] if fenced else content)
-    except (ValueError, RecursionError):
+def _text(content: object) -> str:
+    """What a model wrote: a text, or the texts among several parts, of which thoughts are none."""
+    if isinstance(content, list):
+        parts = [part for part in content if isinstance(part, dict) and part.get("type") in _TEXTS]
+        return "".join(text for part in parts if isinstance(text := part.get("text"), str))
+    return content if isinstance(content, str) else ""
+
+
+def _whole(text: str) -> str:
+    """A text that can be kept: half of a pair of surrogates has no UTF-8."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _reply_among_thoughts(message: Mapping[str, Any]) -> Reply | None:
+    """The answer of a server that takes all that a model writes for thoughts; none where they are thoughts."""
+    for name in _THOUGHTS:
+        said = _whole(_text(message.get(name)))
+        answer = object_in(said.strip())
+        if answer is not None and (label := label_of(answer)) is not None:
+            return Reply(label, said=said)
+    return None
+
+
+def _label(content: str, *, cut_off: bool) -> int | None:
+    """The label of an answer: of the object that it is, else of its closing line, if it has come to an end."""
+    answer = answer_in(content)
+    if answer is None:
         return None
-    return answer if isinstance(answer, dict) else None
+    if (found := object_in(answer)) is not None and (label := label_of(found)) is not None:
+        return label
+    closing = None if cut_off else _CLOSING.search(answer)
+    return int(closing[1]) if closing else None
 
 
 def reason_in(said: str) -> str:
     """Why a model gave its label, in a line: the reason of an object, else its words without the closing label."""
-    answer = _object(said)
-    if answer is None:
-        return one_line(_CLOSING.sub("", said).rstrip("*_`# "), _REASON)
-    reason = answer.get("reason")
+    answer = answer_in(said) or ""
+    if (found := object_in(answer)) is None:
+        return one_line(_CLOSING.sub("", answer).rstrip("*_`# "), _REASON)
+    reason = found.get("reason")
     return one_line(reason, _REASON) if isinstance(reason, str) else ""
 
 
 def _cut_off(choice: Mapping[str, Any]) -> str:
-    return "; it was cut off, raise judge.max_tokens" if choice.get("finish_reason") == "length" else ""
+    return f"; {CUT_OFF}" if choice.get("finish_reason") == "length" else ""
 
 
 def one_line(text: str, longest: int = _SHOWN) -> str:

@@ -20,6 +20,7 @@ from sae_match.semantics.judge.server.failures import (
     StoppedError,
     UnansweredError,
     concerns_all,
+    is_of_server,
     is_passing,
     kind_of,
     may_be_charged,
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 
 # How often an ordered pair is asked about whose answer says nothing, each time with another seed.
 _ASKED = 3
+# Errors of a server in a row, none of which it has answered yet, after which the schema is left out.
+_PUZZLED = 2
 # Tokens around messages that no text shows.
 _FRAME = 64
 
@@ -72,35 +75,40 @@ class Server:
             UserError: If no call can go well, or the spending limit is reached.
             UnansweredError: If this one did not, however often it was tried, or the run ends.
         """
-        reply = Reply(None)
+        reply, dialect = Reply(None), self._dialect
         for turn in range(_ASKED):
-            body = self._answered(rubric, first, second, self._settings.again * _ASKED + turn, stop)
-            if isinstance(body, Reply):
-                return body
-            reply = read_reply(body)
+            body, dialect = self._answered(rubric, first, second, self._settings.again * _ASKED + turn, stop, dialect)
+            reply = body if isinstance(body, Reply) else read_reply(body)
             if reply.label is not None or reply.refused:
+                self._settle(dialect)
                 break
+            # A server may take a schema and not follow it, and a model may answer with a closing line all the same.
+            dialect = dialect.without_schema()
         return reply
 
-    def _answered(self, rubric: Rubric, first: str, second: str, seed: int, stop: Event) -> Mapping[str, Any] | Reply:
-        """The body of an answer, or a refusal; tried again after failures that may pass."""
-        tries, dialect = 0, self._dialect
+    def _answered(
+        self, rubric: Rubric, first: str, second: str, seed: int, stop: Event, dialect: Dialect
+    ) -> tuple[Mapping[str, Any] | Reply, Dialect]:
+        """The body of an answer, or a refusal, and the dialect that brought it; asked again after what may pass."""
+        tries = 0
         while not stop.is_set():
             try:
-                body = self._called(dialect.request(rubric, first, second, seed, self._settings.max_tokens), stop)
+                request = dialect.request(rubric, first, second, seed, self._settings.max_tokens)
+                return self._called(request, stop), dialect
             except (APIStatusError, APIConnectionError, UnusableError) as error:
-                self._counterpart.refuse_hopeless(error)
                 if isinstance(error, APIStatusError):
-                    if error.code == "content_filter":
-                        return Reply(None, "refused: the server's filter let the question not pass", refused=True)
                     if (other := dialect.without_what_is_refused(error)) is not None:
                         dialect = other
                         continue
+                    if error.code == "content_filter":
+                        refused = "refused: the server's filter let the question not pass"
+                        return Reply(None, refused, refused=True), dialect
+                self._counterpart.refuse_hopeless(error)
                 tries += 1
+                if tries >= _PUZZLED and is_of_server(error) and not self._settled:
+                    # Some say no more than that where they stumble over the schema.
+                    dialect = dialect.without_schema()
                 self._wait(error, tries, stop)
-            else:
-                self._settle(dialect)
-                return body
         raise StoppedError
 
     def _wait(self, error: Failure, tries: int, stop: Event) -> None:
@@ -120,7 +128,7 @@ class Server:
                 raise StoppedError from error
 
     def _settle(self, used: Dialect) -> None:
-        """Go on with the first dialect that brings an answer; what is refused in it later is refused for itself."""
+        """Go on with the first dialect that brings a label; what is refused in it later is refused for itself."""
         with self._settling:
             if not self._settled and used != self._dialect:
                 log.info("%s: going on without %s", self._counterpart.base_url, used.lacks(self._dialect))
@@ -141,7 +149,7 @@ class Server:
             answer = calls.create(model=self._counterpart.model, **request)
             # Until it is read, count the most: the work is done.
             usage = most
-            body = read_body(answer.text)
+            body = read_body(answer.text, self._counterpart.key)
             usage = read_usage(body) or most
         except (APIStatusError, APIConnectionError) as error:
             usage = most if may_be_charged(error) else None

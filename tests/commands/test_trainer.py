@@ -1,0 +1,68 @@
+import lightning as L
+import pytest
+from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
+
+from sae_match.commands.trainer import open_trainer, refuse_idle_processes
+from sae_match.errors import UserError
+from sae_match.settings.schema import TrainerSettings
+
+QUIET = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
+
+
+def environment(**settings):
+    trainer = open_trainer(TrainerSettings(accelerator="cpu", **settings), **QUIET)
+    return trainer._accelerator_connector.cluster_environment
+
+
+@pytest.fixture
+def slurm(monkeypatch):
+    """Be the shell of a Slurm job, or one of the tasks that `srun` has started in it."""
+
+    def job(*, tasks, by_srun=False, **more):
+        told = {"NTASKS": tasks, "JOB_NAME": "batch", "PROCID": 0, "LOCALID": 0, "NODEID": 0, "NODELIST": "localhost"}
+        told |= {"STEP_NUM_TASKS": tasks} if by_srun else {}
+        monkeypatch.delenv("SLURM_STEP_NUM_TASKS", raising=False)
+        for name, value in {**told, "JOB_ID": 77, "JOB_NODELIST": "localhost", **more}.items():
+            monkeypatch.setenv(f"SLURM_{name}", str(value))
+
+    return job
+
+
+@pytest.mark.parametrize("settings", [{}, {"strategy": "ddp", "devices": 2}])
+@pytest.mark.parametrize("tasks", [1, 4])
+def test_in_a_slurm_job_a_program_without_srun_starts_its_processes_itself(slurm, tasks, settings):
+    slurm(tasks=tasks, NTASKS_PER_NODE=tasks)
+    assert isinstance(environment(**settings), LightningEnvironment)
+
+
+def test_tasks_of_srun_are_the_processes_and_write_no_checkpoint_at_a_signal(slurm):
+    slurm(tasks=2, by_srun=True, NTASKS_PER_NODE=2)
+    found = environment(strategy="ddp", devices=2)
+    assert isinstance(found, SLURMEnvironment)
+    assert not found.auto_requeue
+
+
+def test_tasks_of_srun_that_would_all_do_the_same_are_refused(slurm):
+    slurm(tasks=4, by_srun=True)
+    with pytest.raises(UserError, match=r"srun has started 4 tasks.*srun --ntasks=1, or trainer=ddp"):
+        environment()
+
+
+def test_another_number_of_tasks_than_of_devices_is_one_line(slurm):
+    slurm(tasks=4, by_srun=True, NTASKS_PER_NODE=4)
+    with pytest.raises(UserError, match=r"srun has started 4 tasks for 2 processes: set trainer.devices=4"):
+        environment(strategy="ddp", devices=2)
+
+
+@pytest.mark.parametrize("strategy", ["ddp_spawn", "ddp_fork", "ddp_notebook"])
+def test_processes_that_would_have_to_be_told_all_that_was_opened_are_refused(strategy):
+    with pytest.raises(UserError, match=f"trainer.strategy={strategy} is not supported: take ddp"):
+        TrainerSettings(strategy=strategy)
+
+
+def test_a_process_without_a_batch_is_refused_with_both_numbers():
+    trainer = open_trainer(TrainerSettings(accelerator="cpu", strategy="ddp", devices=3), **QUIET)
+    assert isinstance(trainer, L.Trainer)
+    with pytest.raises(UserError, match=r"2 batches for 3 processes.*text.batch or trainer.devices"):
+        refuse_idle_processes(trainer, 2)
+    refuse_idle_processes(trainer, 3)
