@@ -16,6 +16,7 @@ GROUND = {
     "progress": set(),
     "bootstrap": set(),
     "version": {"files"},
+    "owned": {"errors", "files", "version"},
     "bundled": set(),
 }
 # What a folder may import besides these.

@@ -12,7 +12,10 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from sae_match.errors import UserError
+from sae_match.files import written_whole
+from sae_match.owned import refuse_foreign
 from sae_match.report.sweeps import ERROR_FILE, group_name, sweep_folder
+from sae_match.version import write_provenance
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +51,10 @@ def noted_failure() -> Iterator[None]:
         yield
         return
     file = Path(HydraConfig.get().runtime.output_dir) / ERROR_FILE
+    try:
+        refuse_foreign(file.parent, [ERROR_FILE], "hydra.sweep.dir")
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from error
     file.unlink(missing_ok=True)
     try:
         yield
@@ -67,8 +74,12 @@ def noted_failure() -> Iterator[None]:
 
 def _note(file: Path, reason: str) -> None:
     # The folder may be what is wrong.
-    with suppress(OSError):
-        file.write_text(f"{reason.removeprefix('error: ')}\n", encoding="utf-8")
+    with suppress(UserError):
+        with written_whole(file) as temporary:
+            temporary.write_text(f"{reason.removeprefix('error: ')}\n", encoding="utf-8", errors="backslashreplace")
+        if all(found.name in (".hydra", ERROR_FILE) or found.suffix == ".log" for found in file.parent.iterdir()):
+            # The job made the folder: a later sweep knows by it that the file may be removed.
+            write_provenance(file.parent)
 
 
 def _type() -> str:
