@@ -11,7 +11,8 @@ SOURCE = ROOT / "src" / "sae_match"
 # Modules that everybody may use, and what they use of each other.
 GROUND = {
     "errors": set(),
-    "files": {"errors"},
+    "strings": {"errors"},
+    "files": {"errors", "strings"},
     "hub": {"errors"},
     "progress": set(),
     "bootstrap": set(),

@@ -7,11 +7,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.measure import Measurement
 
+from sae_match.report.attempts import Attempts
 from sae_match.report.comparison.comparison import Comparison, chosen, save_tables, tables
 from sae_match.report.comparison.joining import join
 from sae_match.report.comparison.naming import Naming, by_number, namings
-from sae_match.report.comparison.pictures import comparison_pictures
-from sae_match.report.picture import Picture
+from sae_match.report.comparison.pictures import comparison_drawings
+from sae_match.report.picture import Picture, save_pictures
 from sae_match.report.runs import Run, Unfinished, find_runs
 from sae_match.report.tracking.logger import open_logger, where_to_look
 from sae_match.report.tracking.records import log_comparison
@@ -58,28 +59,30 @@ def compare(
         metrics: Metrics that are shown; the ladder's if none is asked for.
 
     Raises:
-        UserError: If there are no finished runs, or none has an arm or metric that is asked for.
+        UserError: If there are no finished runs, or none has an arm or metric that is asked for; at the end, if a
+            table, a picture or the log failed, everything else being there.
     """
     runs, unfinished = find_runs(folders)
     joined = join(runs)
     compared = [chosen(one, arms, metrics) for one in joined]
     places = [destination] if len(compared) == 1 else [destination / f"kind_{n}" for n in range(1, len(compared) + 1)]
     _say(console, runs, unfinished, len(joined))
-    kept = [_keep(comparison, folder) for comparison, folder in zip(compared, places, strict=True)]
+    attempts = Attempts()
+    kept = [_keep(comparison, folder, attempts) for comparison, folder in zip(compared, places, strict=True)]
     for one in kept:
         _print(console, one, apart=len(kept) > 1)
     console.print(f"\n[bold]Files[/bold] in {destination}", highlight=False, soft_wrap=True)
     console.print(f"  {', '.join(_TABLES)}, figures/*.png", highlight=False)
-    _log(console, kept, runs, destination, logger)
+    with attempts.of("logging"):
+        _log(console, kept, runs, destination, logger)
+    attempts.refuse_failed(destination)
     return kept
 
 
-def _keep(comparison: Comparison, folder: Path) -> Kept:
-    save_tables(comparison, folder)
-    drawn = list(comparison_pictures(comparison))
-    for picture in drawn:
-        picture.save(folder / "figures")
-    return Kept(folder, comparison, drawn)
+def _keep(comparison: Comparison, folder: Path, attempts: Attempts) -> Kept:
+    with attempts.of("tables"):
+        save_tables(comparison, folder)
+    return Kept(folder, comparison, save_pictures(comparison_drawings(comparison), folder / "figures", attempts))
 
 
 def _say(console: Console, runs: Sequence[Run], unfinished: Sequence[Unfinished], kinds: int) -> None:
