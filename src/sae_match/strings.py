@@ -52,6 +52,11 @@ def csv_cell(value: object) -> object:
     return f"'{seen}" if seen.startswith(_FORMULA) else seen
 
 
+def is_name(name: str) -> bool:
+    """Whether a text can be a name of files, columns and charts."""
+    return _NAME.fullmatch(name) is not None
+
+
 def refuse_no_name(name: str, what: str, where: object) -> None:
     """Refuse what cannot be a name of files, columns and charts.
 
@@ -63,7 +68,7 @@ def refuse_no_name(name: str, what: str, where: object) -> None:
     Raises:
         UserError: If it is not 1 to 100 letters, digits, `_ . , = + -` and spaces, a letter or a digit first.
     """
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise UserError(
             f"{where}: {in_a_line(repr(name), 80)} is no name of a {what}: it must be up to 100 letters, digits "
             "and _ . , = + - or spaces, a letter or a digit first"

@@ -9,11 +9,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
-from omegaconf import OmegaConf
 
 from sae_match.errors import UserError
 from sae_match.files import written_whole
 from sae_match.owned import refuse_foreign
+from sae_match.report.foreign import at, settings_in
 from sae_match.report.sweeps import ERROR_FILE, group_name, sweep_folder
 from sae_match.version import write_provenance
 
@@ -112,7 +112,7 @@ def _varied() -> set[str]:
     params = [f"{key}={value}" for key, value in (hydra.sweeper.get("params") or {}).items()]
     # The job itself is told its own values only.
     sweep = _sweep_folder() / "multirun.yaml"
-    given = OmegaConf.load(sweep).hydra.overrides.task if sweep.is_file() else []
+    given = [str(one) for one in at(settings_in(sweep), "hydra.overrides.task")] if sweep.is_file() else []
     return {override.get_key_element() for override in _parsed([*params, *given]) if override.is_sweep_override()}
 
 

@@ -124,14 +124,14 @@ def test_results_are_there_before_anything_is_made_of_them(reported, tmp_path, m
         raise UserError("the SAE of layer 2 is gone")
 
     monkeypatch.setattr(callback.Outcome, "of", gone)
-    with pytest.raises(UserError, match="what follows from the weights .the SAE of layer 2 is gone"):
+    with pytest.raises(UserError, match=r"what follows from the weights .the SAE of layer 2 is gone"):
         reported(["matched"])
     assert len(Results.load(tmp_path / "results.csv"))
 
 
 def test_where_results_cannot_be_written_they_are_shown(reported, tmp_path, printed):
     (tmp_path / "results.csv").mkdir()
-    with pytest.raises(UserError, match="results.csv .cannot write"):
+    with pytest.raises(UserError, match=r"results.csv .cannot write"):
         reported(["matched"])
     assert "prose: clean loss" in printed.getvalue()
     assert (tmp_path / "figures" / "explained_variance.png").is_file()
