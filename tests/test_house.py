@@ -15,6 +15,7 @@ GROUND = {
     "files": {"errors", "strings"},
     "hub": {"errors"},
     "progress": set(),
+    "terminal": {"strings"},
     "bootstrap": set(),
     "version": {"files"},
     "owned": {"errors", "files", "version"},

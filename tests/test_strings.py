@@ -6,7 +6,7 @@ import pytest
 
 from sae_match.errors import UserError
 from sae_match.files import write_rows
-from sae_match.strings import csv_cell, in_a_line, markdown, reason_of, refuse_no_name, refuse_no_title, visible
+from sae_match.strings import csv_cell, in_a_line, markdown_text, reason_of, refuse_no_name, refuse_no_title, visible
 from tests.nasty import NASTY
 
 
@@ -29,10 +29,10 @@ def test_a_line_is_one_and_is_cut():
 
 
 def test_no_markdown_is_left():
-    assert markdown("| a <b> `c` **d** [e](f) # g") == r"\| a \<b\> \`c\` \*\*d\*\* \[e\](f) # g"
-    assert markdown("# a") == r"\# a"
+    assert markdown_text("| a <b> `c` **d** [e](f) # g") == r"\| a \<b\> \`c\` \*\*d\*\* \[e\](f) # g"
+    assert markdown_text("# a") == r"\# a"
     # Within a word an underscore is one.
-    assert markdown("explained_variance _x_") == r"explained_variance \_x\_"
+    assert markdown_text("explained_variance _x_") == r"explained_variance \_x\_"
 
 
 def test_a_cell_is_no_formula_and_a_number_stays_one():

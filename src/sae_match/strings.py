@@ -10,7 +10,7 @@ LONGEST = 200
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
-_MARKDOWN = re.compile(r"([\\|<>&`*\[\]~$]|(?<![^\W_])_|_(?![^\W_])|^[#+-])")
+_MARKDOWN = re.compile(r"([\\|<>&`*\[\]~$]|(?<![^\W_])_|_(?![^\W_])|^#|^[+-](?= ))")
 # A spreadsheet takes a cell that begins like this for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 # Letters and digits of any script first, so that no name climbs out of a folder, hides, or is an option.
@@ -39,9 +39,14 @@ def reason_of(error: BaseException) -> str:
     return in_a_line(next(iter(str(error).splitlines()), ""), 1000) or type(error).__name__
 
 
-def markdown(text: object) -> str:
-    """A text as a part of a line of Markdown, or as a cell of one of its tables: none of it is markup."""
-    return _MARKDOWN.sub(r"\\\1", in_a_line(text, LONGEST))
+def markdown_text(text: object, most: int | None = LONGEST) -> str:
+    """A text as a part of a line of Markdown, or as a cell of one of its tables: none of it is markup.
+
+    Args:
+        text: The text.
+        most: Characters after which it is cut; none for never.
+    """
+    return _MARKDOWN.sub(r"\\\1", in_a_line(text, most))
 
 
 def csv_cell(value: object) -> object:

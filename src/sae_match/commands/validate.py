@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import lightning as L
-from rich.console import Console
 
 from sae_match.commands.telling import told
 from sae_match.commands.trainer import open_trainer
@@ -21,6 +20,7 @@ from sae_match.saes.collection import SAECollection
 from sae_match.semantics.contexts import open_contexts
 from sae_match.semantics.descriptions import open_pages
 from sae_match.settings.schema import ValidateSettings
+from sae_match.terminal import Terminal
 from sae_match.text.batches import TextData
 
 
@@ -31,7 +31,7 @@ def main(settings: ValidateSettings) -> None:
     stream, tokenizer = load_model(settings.model)
     refuse_longer_text(stream, settings.text.max_tokens)
     cache = MatchingCache(Path(settings.cache_dir).expanduser() if settings.cache_dir else None)
-    console = Console()
+    console = Terminal()
     matching = MatchingProgress(console)
     data = TextData(settings.text, tokenizer)
     data.setup("validate")

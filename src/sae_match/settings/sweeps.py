@@ -28,9 +28,9 @@ class SweepComparison(Callback):
         if config.get("check"):
             return
         # Imported here: Hydra makes this object before anything else, whether or not there is a sweep.
-        from rich.console import Console
 
         from sae_match.report.comparison.comparing import compare
+        from sae_match.terminal import Terminal
 
         folder = Path(config.hydra.sweep.dir)
         try:
@@ -39,6 +39,6 @@ class SweepComparison(Callback):
                 raise TypeError(f"logger composes to {type(logger).__name__}")
             print()
             claim(folder / COMPARISON, COMPARED, "hydra.sweep.dir")
-            compare([folder], folder / COMPARISON, Console(), logger)
+            compare([folder], folder / COMPARISON, Terminal(), logger)
         except UserError as error:
             print(f"error: comparison: {error}", file=sys.stderr)

@@ -17,6 +17,7 @@ from sae_match.report.runs import Run, Unfinished, find_runs
 from sae_match.report.tracking.logger import open_logger, where_to_look
 from sae_match.report.tracking.records import log_comparison
 from sae_match.report.tracking.settings import LoggerSettings
+from sae_match.terminal import say
 from sae_match.version import provenance
 
 # Columns of a terminal in which every table fits.
@@ -71,8 +72,8 @@ def compare(
     kept = [_keep(comparison, folder, attempts) for comparison, folder in zip(compared, places, strict=True)]
     for one in kept:
         _print(console, one, apart=len(kept) > 1)
-    console.print(f"\n[bold]Files[/bold] in {destination}", highlight=False, soft_wrap=True)
-    console.print(f"  {', '.join(_TABLES)}, figures/*.png", highlight=False)
+    say(console, ("\nFiles", "bold"), f" in {destination}")
+    say(console, f"  {', '.join(_TABLES)}, figures/*.png")
     with attempts.of("logging"):
         _log(console, kept, runs, destination, logger)
     attempts.refuse_failed(destination)
@@ -86,29 +87,26 @@ def _keep(comparison: Comparison, folder: Path, attempts: Attempts) -> Kept:
 
 
 def _say(console: Console, runs: Sequence[Run], unfinished: Sequence[Unfinished], kinds: int) -> None:
-    console.print(f"[bold]Comparison[/bold] of {len(runs)} finished run{'s' * (len(runs) > 1)}", highlight=False)
+    say(console, ("Comparison", "bold"), f" of {len(runs)} finished run{'s' * (len(runs) > 1)}")
     for one in unfinished:
-        console.print(f"  [red]left out[/red]  {one.folder}: {one.reason}", highlight=False, soft_wrap=True)
+        say(console, "  ", ("left out", "red"), f"  {one.folder}: {one.reason}")
     if kinds > 1:
-        console.print(
-            f"  [red]kept apart[/red]  they are of {kinds} models or texts: a comparison for each",
-            highlight=False,
-            soft_wrap=True,
-        )
+        told = f"  they are of {kinds} models or texts: a comparison for each"
+        say(console, "  ", ("kept apart", "red"), told)
 
 
 def _print(console: Console, kept: Kept, *, apart: bool) -> None:
     joined = kept.comparison.joined
     if apart:
-        console.print(f"\n[bold]{kept.folder.name}[/bold]: {joined.about}", highlight=False, soft_wrap=True)
+        say(console, (f"\n{kept.folder.name}", "bold"), f": {joined.about}")
     for note in joined.notes:
-        console.print(f"  {note}", highlight=False, soft_wrap=True)
+        say(console, f"  {note}")
     console.print("\nMeans over pairs of layers, with 95 % intervals over documents", style="italic", highlight=False)
     naming = next((one for one in namings(joined) if _fits(console, kept.comparison, one)), by_number(joined))
     for line in naming.legend:
-        console.print(f"  {line}", highlight=False, soft_wrap=True)
+        say(console, f"  {line}")
     for title, table in tables(kept.comparison, naming):
-        console.print(f"\n{title}", style="italic", highlight=False)
+        say(console, (f"\n{title}", "italic"))
         console.print(table)
 
 
@@ -131,4 +129,4 @@ def _log(
         for one in kept:
             log_comparison(logger, one.pictures, one.folder, prefix="" if len(kept) == 1 else f"{one.folder.name}/")
         if (line := where_to_look(logger)) is not None:
-            console.print(f"  W&B: {line}", highlight=False, soft_wrap=True)
+            say(console, f"  W&B: {line}")

@@ -30,6 +30,7 @@ from sae_match.semantics.answers import Answer
 from sae_match.semantics.questions import Eligible, FeaturePath, Question
 from sae_match.semantics.scores import Kappa
 from sae_match.semantics.settings import StudySettings
+from sae_match.terminal import say
 
 log = logging.getLogger(__name__)
 
@@ -122,13 +123,14 @@ class JudgeReport:
 
     def _print_files(self, tables: Mapping[str, Rows], logger: Logger | None) -> None:
         files = ", ".join(["results.csv", "spans.csv", *(f"{name}.csv" for name in tables), "figures/*", ".hydra/"])
-        lines = [f"\n[bold]Files[/bold] in {self.folder}", f"  {files}"]
+        say(self.console, ("\nFiles", "bold"), f" in {self.folder}")
+        lines = [f"  {files}"]
         if self.page is not None:
             lines.append(f"  {self.page.file} shows what was said")
         if (where := where_to_look(logger)) is not None:
             lines.append(f"  W&B: {where}")
         for line in lines:
-            self.console.print(line, highlight=False, soft_wrap=True)
+            say(self.console, line)
 
     def _print(self, said: Mapping[str, Sequence[Answer]], agreement: Mapping[str, Kappa]) -> None:
         over = "with 95 % intervals over"
@@ -141,7 +143,7 @@ class JudgeReport:
                 )
         (judge, answers), *others = said.items()
         if others:
-            self.console.print(f"\nThe following tables, and the figures, are of {judge}.", highlight=False)
+            say(self.console, f"\nThe following tables, and the figures, are of {judge}.")
         self._print_table(
             "Matched neighbours by cost, ranked within each pair of layers; cheapest first", cost_table(answers)
         )
@@ -153,7 +155,7 @@ class JudgeReport:
     def _print_table(self, title: str, table: Table) -> None:
         if not table.row_count:
             return
-        self.console.print(f"\n{title}", style="italic", highlight=False)
+        say(self.console, (f"\n{title}", "italic"))
         self.console.print(table)
 
 

@@ -27,7 +27,7 @@ def lay_out(sections: Sequence[Section], settings: LoggerSettings, name: str, fo
     if chosen_mode(settings) != "online":
         file = folder / "workspace.json"
         with written_whole(file) as temporary:
-            temporary.write_text(as_json(made))
+            temporary.write_text(as_json(made), encoding="utf-8", errors="backslashreplace")
         return f"W&B is offline: the layout is in {file}; the same command lays it out after `wandb login`"
     try:
         made.entity = settings.entity or default_entity()
