@@ -23,7 +23,7 @@ def lay_out(sections: Sequence[Section], settings: LoggerSettings, name: str, fo
     Raises:
         UserError: If W&B refuses, or the file cannot be written.
     """
-    made = workspace(sections, settings.entity or "", settings.project, name)
+    made = workspace(sections, settings.entity or "", settings.chosen_project, name)
     if chosen_mode(settings) != "online":
         file = folder / "workspace.json"
         with written_whole(file) as temporary:
