@@ -9,6 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
+from omegaconf import OmegaConf
 
 from sae_match.errors import UserError
 from sae_match.files import written_whole
@@ -27,15 +28,16 @@ _LONGEST = 120
 
 
 def job_fact(what: str) -> str | None:
-    """What `${job:group}`, `${job:name}` and `${job:type}` stand for; none where there is nothing to say.
+    """What `${job:folder}`, `group`, `name` and `type` stand for; none where there is nothing to say.
 
-    `group` is the same for all jobs of a sweep, from its folder; `name` has the overrides of this job, in
-    a sweep those that it varies; `type` is the program.
+    `folder` is that of the job, or, where none is run, that of a single run as it would be now; `group` is the same
+    for all jobs of a sweep, from its folder; `name` has the overrides of this job, in a sweep those that it varies;
+    `type` is the program.
 
     Raises:
         UserError: If there is no such fact.
     """
-    facts: dict[str, Callable[[], str | None]] = {"group": _group, "name": _name, "type": _type}
+    facts: dict[str, Callable[[], str | None]] = {"group": _group, "name": _name, "type": _type, "folder": _folder}
     if what not in facts:
         raise UserError(f"${{job:{what}}}: there are {', '.join(facts)}")
     return facts[what]() if HydraConfig.initialized() else None
@@ -80,6 +82,12 @@ def _note(file: Path, reason: str) -> None:
         if all(found.name in (".hydra", ERROR_FILE) or found.suffix == ".log" for found in file.parent.iterdir()):
             # The job made the folder: a later sweep knows by it that the file may be removed.
             write_provenance(file.parent)
+
+
+def _folder() -> str:
+    hydra = HydraConfig.get()
+    # Not known where a config is only shown.
+    return str(hydra.run.dir if OmegaConf.is_missing(hydra.runtime, "output_dir") else hydra.runtime.output_dir)
 
 
 def _type() -> str:
