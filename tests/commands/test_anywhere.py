@@ -33,7 +33,7 @@ def test_what_cannot_be_resolved_is_one_line(tmp_path):
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_a_program_runs_whatever_its_terminal_can_write(encoding, tmp_path):
     folder = tmp_path / "\u00e9\u4e2d [/b]"
-    folder.mkdir()
+    folder.mkdir(parents=True)
 
     def run(*words):
         command = [sys.executable, "-m", "sae_match", *words]

@@ -24,6 +24,7 @@ from sae_match.report.explorer.replacing import (
     remove_page_folder,
     remove_unfinished,
 )
+from sae_match.strings import visible
 
 #: Features in a chunk of paths: little enough to be read in a blink, enough to keep the number of files small.
 _FEATURES_OF_CHUNK = 512
@@ -183,4 +184,4 @@ class _Details:
 
 def _page_text(title: str) -> str:
     template = resources.files("sae_match.report.explorer").joinpath("page", PAGE).read_text(encoding="utf-8")
-    return template.replace("{{title}}", escape(title))
+    return template.replace("{{title}}", escape(visible(title)))

@@ -5,6 +5,7 @@ programs that log nothing do without.
 """
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -67,7 +68,7 @@ def where_to_look(logger: Logger | None) -> str | None:
         return None
     if run.disabled:
         return "disabled"
-    return f"offline; upload with: wandb sync {Path(run.dir).parent}" if run.offline else str(run.url)
+    return f"offline; upload with: wandb sync {shlex.quote(str(Path(run.dir).parent))}" if run.offline else str(run.url)
 
 
 def chosen_mode(settings: LoggerSettings) -> Mode:
