@@ -1,9 +1,7 @@
 """Every text of a picture as it is: no mathematics, nothing that acts, no character that no font has."""
 
-from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
-from typing import cast
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -28,7 +26,7 @@ def make_legible(figure: Figure) -> None:
         _mark_empty(panel)
         for axis in (panel.xaxis, panel.yaxis):
             _make_ticks_legible(axis)
-    for text in _texts(figure):
+    for text in figure.findobj(Text):
         text.set_parse_math(False)
         font = text.get_fontproperties()
         if text.get_text():
@@ -49,11 +47,6 @@ def _legible_line(line: str, font: FontProperties) -> str:
     # Numbers are longer than characters: what a line was made to fit is not to overflow.
     most = max(len(seen), _LONGEST_NUMBERED)
     return drawn if len(drawn) <= most else f"{drawn[: most - 1]}…"
-
-
-def _texts(figure: Figure) -> Iterator[Text]:
-    for found in figure.findobj(Text):
-        yield cast(Text, found)
 
 
 def _further_fonts(text: str, font: FontProperties) -> list[str]:

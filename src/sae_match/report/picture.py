@@ -13,8 +13,6 @@ from sae_match.report.legible import make_legible
 from sae_match.strings import refuse_no_name
 
 _DPI = 150
-# A dollar sign is one.
-_AS_IT_IS = {"text.parse_math": False}
 
 #: What draws some pictures, by what it is called where it fails.
 Drawings = Iterable[tuple[str, Callable[[], Iterator["Picture"]]]]
@@ -44,13 +42,14 @@ class Picture:
         """
         refuse_no_name(self.name, "picture", folder)
         png = folder / f"{self.name}.png"
+        # Here, and for what is made while it is drawn: a dollar sign is one.
         make_legible(self.figure)
-        with written_whole(png) as temporary, mpl.rc_context(_AS_IT_IS):
+        with written_whole(png) as temporary, mpl.rc_context({"text.parse_math": False}):
             self.figure.savefig(temporary, dpi=_DPI)
         # Text stays text, and nothing changes from one drawing to the next.
         with (
             written_whole(png.with_suffix(".svg")) as temporary,
-            mpl.rc_context({**_AS_IT_IS, "svg.fonttype": "none", "svg.hashsalt": "sae-match"}),
+            mpl.rc_context({"text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": "sae-match"}),
         ):
             self.figure.savefig(temporary, metadata={"Date": None})
         if self.rows:

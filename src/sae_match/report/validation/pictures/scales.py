@@ -147,7 +147,7 @@ def _rows(
 
 
 def _quartiles(values: Float64[Tensor, " n"] | None) -> Sequence[float]:
-    known = [] if values is None else values[values.isfinite()].numpy()
+    known: Sequence[float] = [] if values is None else values[values.isfinite()].tolist()
     return [float(value) for value in np.percentile(known, (25, 50, 75))] if len(known) else [math.nan] * 3
 
 
