@@ -36,8 +36,17 @@ def test_a_folder_of_pictures_that_would_be_written_into_is_named(tmp_path):
 
 def test_a_run_of_ours_may_be_repeated(tmp_path):
     claim(tmp_path, LEAVES)
-    (tmp_path / "results.csv").write_text("ours")
+    (tmp_path / "results.csv").write_text("source_layer,target_layer,arm\n")
+    (tmp_path / "figures").mkdir()
     claim(tmp_path, LEAVES)
+
+
+def test_a_users_table_in_a_folder_of_ours_stays(tmp_path):
+    claim(tmp_path, LEAVES)
+    (tmp_path / "results.csv").write_text("mine")
+    with pytest.raises(UserError, match=r"holds results.csv, which"):
+        claim(tmp_path, LEAVES)
+    assert (tmp_path / "results.csv").read_text() == "mine"
 
 
 def test_a_run_of_an_earlier_version_is_known_by_its_table(tmp_path):

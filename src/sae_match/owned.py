@@ -9,9 +9,18 @@ from sae_match.files import writable
 from sae_match.version import PROVENANCE, write_provenance
 
 _MADE_BY = "package_version"
-# The tables of runs that left no provenance begin like this.
-_TABLES = ("results.csv", "spans.csv", "matchings.csv")
-_HEADS = ("source_layer,target_layer,", "span,arm,")
+# What tables of ours begin with, of earlier versions too: each is known by itself, also in a folder that users share.
+_HEADS = {
+    "results.csv": "source_layer,target_layer,",
+    "spans.csv": "span,",
+    "warnings.csv": "kind,where,",
+    "matchings.csv": "source_layer,target_layer,",
+    "composition.csv": "source_layer,target_layer,",
+    "comparison.csv": "run,",
+    "comparison_by_layer.csv": "run,",
+    "agreement.csv": "agreement_of,",
+    "benchmark.csv": "case,",
+}
 _MOST = 1 << 16
 
 
@@ -23,7 +32,12 @@ def is_made_here(folder: Path) -> bool:
         said = None
     if isinstance(said, dict) and _MADE_BY in said:
         return True
-    return any(begin_of(folder / name).startswith(_HEADS) for name in _TABLES)
+    return any((folder / name).is_file() and is_table(folder / name) for name in ("results.csv", "matchings.csv"))
+
+
+def is_table(file: Path) -> bool:
+    """Whether a file is what the table of its name begins like; an empty one holds nothing that could be lost."""
+    return file.is_file() and (begin_of(file).startswith(_HEADS[file.name]) or file.stat().st_size == 0)
 
 
 def begin_of(file: Path) -> str:
@@ -54,12 +68,22 @@ def claim(folder: Path, leaves: Iterable[str], setting: str = "output_dir") -> N
 def refuse_foreign(folder: Path, leaves: Iterable[str], setting: str) -> None:
     """Refuse a folder in which a run would write over what no run of ours has left.
 
+    Tables are known by what they begin with; the rest by the folder's provenance.
+
     Raises:
         UserError: If it is one.
     """
-    if not folder.is_dir() or is_made_here(folder):
+    if not folder.is_dir():
         return
-    there = sorted({found.name for name in (PROVENANCE, *leaves) for found in folder.glob(name)})
+    ours = is_made_here(folder)
+    there = sorted(
+        {
+            found.name
+            for name in (PROVENANCE, *leaves)
+            for found in folder.glob(name)
+            if not (is_table(found) if found.name in _HEADS else ours)
+        }
+    )
     if there:
         raise UserError(
             f"{folder} holds {', '.join(there)}, which no run of this program has left and this one would write over; "

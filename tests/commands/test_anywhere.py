@@ -49,3 +49,15 @@ def test_a_program_runs_whatever_its_terminal_can_write(encoding, tmp_path):
     said = run("match", f"cache_dir={tmp_path}/cache/matchings", "pairs=[[3,4]]", "hydra.run.dir=out")
     assert "3 -> 4" in said
     assert (folder / "out" / "matchings.csv").is_file()
+
+
+@pytest.mark.parametrize(("name", "text"), [("report/thesis.tex", "years"), ("results.csv", "mine")])
+def test_what_a_user_has_is_refused_before_any_work_and_leaves_no_mark(name, text, tmp_path):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(text)
+    for _ in range(2):
+        done = programs.run(ROOT / "scripts" / "validate.py", "output_dir=.", "logger=none", folder=tmp_path)
+        assert done.returncode == 1
+        assert "output_dir=DIR" in done.stderr.splitlines()[-1]
+    assert (tmp_path / name).read_text() == text
+    assert not (tmp_path / "provenance.json").exists()

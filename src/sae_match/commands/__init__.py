@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from sae_match.owned import claim
+from sae_match.report.explorer.replacing import refuse_foreign_page
 from sae_match.report.sweeps import COMPARED
 from sae_match.settings.benchmark import BenchmarkSettings
 from sae_match.settings.configs import config_folder
@@ -31,7 +32,8 @@ class Program:
         settings: What its config, `conf/NAME.yaml`, composes to.
         about: What it does, in a line.
         choices: Further schemas by name, of groups whose choices differ in kind.
-        leaves: Names of all that it may write into its folder, as patterns, but for a page, which has its own marks.
+        leaves: Names of all that it may write into its folder, as patterns.
+        leaves_page: Whether it leaves the explorer's page there as well, which has its own marks.
         instead: Name of the module that runs in place of the program's own, by the setting that asks for it.
     """
 
@@ -39,6 +41,7 @@ class Program:
     about: str
     choices: Mapping[str, type[Any]] = field(default_factory=dict)
     leaves: tuple[str, ...] = ()
+    leaves_page: bool = False
     instead: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -48,6 +51,7 @@ PROGRAMS = {
         ValidateSettings,
         "match the SAEs of adjacent layers and validate the matchings on text",
         leaves=("results.csv", "spans.csv", "warnings.csv", "figures", "pairs", "matchings", "csv"),
+        leaves_page=True,
         instead={"check": "check"},
     ),
     "match": Program(
@@ -88,6 +92,8 @@ def program(name: str, *, words: tuple[str, ...] = ()) -> Callable[[], None]:
     @entry_point(config_folder() / f"{name}.yaml", one.settings, words=words, **one.choices)
     def main(settings: Any) -> None:
         if not is_helper():
+            if one.leaves_page:
+                refuse_foreign_page(Path(settings.output_dir))
             claim(Path(settings.output_dir), one.leaves)
         module = next((other for asked, other in one.instead.items() if getattr(settings, asked)), name)
         body = _body(f"{__name__}.{module}")

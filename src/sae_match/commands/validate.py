@@ -11,7 +11,6 @@ from sae_match.evaluation.arm_names import FITTED_ARMS, checked_arms
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.cache import MatchingCache
 from sae_match.model.loading import load_model, refuse_longer_text
-from sae_match.report.explorer.replacing import refuse_foreign_page
 from sae_match.report.matching_progress import MatchingProgress
 from sae_match.report.tracking.logger import open_logger
 from sae_match.report.validation.callback import ValidationReport
@@ -27,7 +26,6 @@ from sae_match.text.batches import TextData
 def main(settings: ValidateSettings) -> None:
     """Match the SAEs of pairs of layers, validate the matchings on text, and leave all of it in the run's folder."""
     folder = Path(settings.output_dir)
-    refuse_foreign_page(folder)
     stream, tokenizer = load_model(settings.model)
     refuse_longer_text(stream, settings.text.max_tokens)
     cache = MatchingCache(Path(settings.cache_dir).expanduser() if settings.cache_dir else None)
