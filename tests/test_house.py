@@ -12,7 +12,8 @@ SOURCE = ROOT / "src" / "sae_match"
 GROUND = {
     "errors": set(),
     "bounds": {"errors"},
-    "files": {"errors"},
+    "strings": {"errors"},
+    "files": {"errors", "strings"},
     "addresses": {"errors"},
     "network": {"errors"},
     "homes": set(),
@@ -21,8 +22,10 @@ GROUND = {
     "hashing": set(),
     "torch_state": {"errors"},
     "progress": set(),
+    "terminal": {"strings"},
     "bootstrap": set(),
     "version": {"files"},
+    "owned": {"errors", "files", "version"},
     "bundled": set(),
 }
 # What a folder may import besides these.

@@ -2,13 +2,16 @@
 
 import csv
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 
 from sae_match.errors import UserError
+from sae_match.strings import csv_cell, visible
 
 
 @contextmanager
@@ -35,6 +38,8 @@ def written_whole(path: Path) -> Iterator[Path]:
 def write_rows(path: Path, rows: Iterable[Mapping[str, object]], columns: Sequence[str] = ()) -> None:
     """Write a table as CSV in UTF-8: floats keep all their digits, and cells without a value are empty.
 
+    No text is a formula to a spreadsheet (an apostrophe stands before it), and none acts on what reads the file.
+
     Args:
         path: The file.
         rows: All with the same columns.
@@ -45,15 +50,19 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, object]], columns: Sequen
     """
     table = list(rows)
     with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(columns or table[0]))
-        writer.writeheader()
-        writer.writerows(table)
+        named = list(columns or table[0])
+        writer = csv.DictWriter(file, named)
+        writer.writerow({name: csv_cell(visible(name)) for name in named})
+        writer.writerows({column: csv_cell(value) for column, value in row.items()} for row in table)
 
 
 def remove_leftovers(path: Path) -> None:
     """Remove what processes that were killed while they wrote `path` have left; none may be writing it now."""
-    for leftover in path.parent.glob(f".{path.name}.*{path.suffix}"):
-        leftover.unlink(missing_ok=True)
+    ours = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{4,8}}{re.escape(path.suffix)}")
+    for leftover in path.parent.glob(f".{escape(path.name)}.*"):
+        # Of the names that `mkstemp` gives, and no others.
+        if ours.fullmatch(leftover.name):
+            leftover.unlink(missing_ok=True)
 
 
 def make_writable(folder: Path) -> None:

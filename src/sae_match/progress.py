@@ -51,10 +51,10 @@ class CountingBars:
     def __init__(self, console: Console, *, transient: bool = False) -> None:
         self.progress = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}left"),
+            TextColumn("{task.fields[note]}left", markup=False),
             TimeRemainingColumn(),
             console=console,
             transient=transient,

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import torch
 from rich.box import MARKDOWN
-from rich.console import Console
 from rich.table import Table
 
 from sae_match.errors import UserError
 from sae_match.files import write_rows, written_whole
+from sae_match.terminal import Terminal
 
 _BLOCK = (2048, 4096)
 _SAMPLED_BLOCKS = 16
@@ -171,8 +171,8 @@ def write_csv(figures: Iterable[Figure], file: Path) -> None:
 
 def write_markdown(figures: Iterable[Figure], file: Path) -> None:
     """The same table as in the terminal, and what it was measured on."""
-    with written_whole(file) as temporary, temporary.open("w") as stream:
-        console = Console(file=stream, width=200)
+    with written_whole(file) as temporary, temporary.open("w", encoding="utf-8") as stream:
+        console = Terminal(file=stream, width=200)
         console.print(machine(), table(figures))
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from sae_match.files import writable
+from sae_match.owned import claim
+from sae_match.report.explorer.replacing import refuse_foreign_page
+from sae_match.report.sweeps import COMPARED
 from sae_match.settings.configs import config_folder
 from sae_match.settings.entry import entry_point, without_bars
 from sae_match.settings.judge import JudgeStudySettings
@@ -21,7 +23,6 @@ from sae_match.settings.schema import TrainSettings, ValidateSettings
 from sae_match.settings.tools import BenchmarkSettings, CacheSettings
 from sae_match.training.language_model.settings import LanguageModelSettings
 from sae_match.training.sae_settings import SAETrainingSettings
-from sae_match.version import write_provenance
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,16 @@ class Program:
         settings: What its config, `conf/NAME.yaml`, composes to.
         about: What it does, in a line.
         choices: Further schemas by name, of groups whose choices differ in kind.
+        leaves: Names of all that it may write into its folder, as patterns.
+        leaves_page: Whether it leaves the explorer's page there as well, which has its own marks.
         instead: Name of the module that runs in place of the program's own, by the setting that asks for it.
     """
 
     settings: type[Any]
     about: str
     choices: Mapping[str, type[Any]] = field(default_factory=dict)
+    leaves: tuple[str, ...] = ()
+    leaves_page: bool = False
     instead: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -46,19 +51,34 @@ PROGRAMS = {
     "validate": Program(
         ValidateSettings,
         "match the SAEs of adjacent layers and validate the matchings on text",
+        leaves=("results.csv", "spans.csv", "warnings.csv", "figures", "pairs", "matchings", "csv"),
+        leaves_page=True,
         instead={"check": "check"},
     ),
-    "match": Program(MatchSettings, "match the SAEs of pairs of layers, from the weights alone"),
+    "match": Program(
+        MatchSettings,
+        "match the SAEs of pairs of layers, from the weights alone",
+        leaves=("matchings.csv", "composition.csv", "matchings"),
+    ),
     "train": Program(
         TrainSettings,
         "train SAEs for any causal language model, or the bundled language model",
         {"language_model": LanguageModelSettings, "saes": SAETrainingSettings},
+        leaves=("csv",),
     ),
-    "judge": Program(JudgeStudySettings, "ask a judge whether matched features mean the same"),
-    "report": Program(ReportSettings, "compare finished validations: tables and pictures"),
-    "dashboard": Program(DashboardSettings, "lay out a W&B workspace for validations"),
+    "judge": Program(
+        JudgeStudySettings,
+        "ask a judge whether matched features mean the same",
+        leaves=("results.csv", "spans.csv", "judgements.csv", "judgements_*.csv", "agreement.csv", "figures", "csv"),
+    ),
+    "report": Program(ReportSettings, "compare finished validations: tables and pictures", leaves=COMPARED),
+    "dashboard": Program(DashboardSettings, "lay out a W&B workspace for validations", leaves=("workspace.json",)),
+    "benchmark": Program(
+        BenchmarkSettings,
+        "measure what is claimed about speed, memory and exactness",
+        leaves=("benchmark.csv", "benchmark.md"),
+    ),
     "cache": Program(CacheSettings, "show what is kept between runs, and remove what is not wanted any more"),
-    "benchmark": Program(BenchmarkSettings, "measure what is claimed about speed, memory and exactness"),
 }
 
 
@@ -76,7 +96,9 @@ def program(name: str, *, words: tuple[str, ...] = ()) -> Callable[[], None]:
         if (trainer := getattr(settings, "trainer", None)) is not None:
             refuse_processes_of_a_worker(trainer.strategy, trainer.devices)
         if not is_helper():
-            write_provenance(writable(Path(settings.output_dir)))
+            if one.leaves_page:
+                refuse_foreign_page(Path(settings.output_dir))
+            claim(Path(settings.output_dir), one.leaves)
         module = next((other for asked, other in one.instead.items() if getattr(settings, asked)), name)
         body = _body(f"{__name__}.{module}")
         without_bars()

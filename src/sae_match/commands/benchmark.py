@@ -3,17 +3,16 @@
 import sys
 from pathlib import Path
 
-from rich.console import Console
-
 from sae_match.benchmark import evaluation, explorer, gpu, matching, training
 from sae_match.benchmark.measuring import Figure, chosen, in_own_process, machine, table, write_csv, write_markdown
 from sae_match.errors import UserError
 from sae_match.settings.tools import BenchmarkSettings
+from sae_match.terminal import Terminal, say
 
 
 def main(settings: BenchmarkSettings) -> None:
     """Measure the chosen cases, and leave the figures as CSV and Markdown."""
-    console = Console()
+    console = Terminal()
     console.print(machine(), highlight=False)
     file = Path(settings.output_dir) / "benchmark.csv"
     figures: list[Figure] = []
@@ -32,7 +31,7 @@ def main(settings: BenchmarkSettings) -> None:
                 found = in_own_process(case)
         except UserError as error:
             failed.append(name)
-            console.print(f"{name} failed: {error}", style="red", highlight=False, soft_wrap=True)
+            say(console, (f"{name} failed: {error}", "red"))
             continue
         figures += found
         console.print(table(found), highlight=False)
@@ -40,6 +39,6 @@ def main(settings: BenchmarkSettings) -> None:
     figures += matching.growth(figures)
     write_csv(figures, file)
     write_markdown(figures, file.with_suffix(".md"))
-    console.print(f"{file} and {file.with_suffix('.md').name} hold all of it", highlight=False, soft_wrap=True)
+    say(console, f"{file} and {file.with_suffix('.md').name} hold all of it")
     if failed:
         raise UserError(f"of the cases, {', '.join(failed)} failed; the others' figures are in {file}")

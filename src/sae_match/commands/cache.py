@@ -4,12 +4,12 @@ import logging
 from pathlib import Path
 
 from rich.box import MARKDOWN
-from rich.console import Console
 from rich.table import Table
 
 from sae_match.caching import KINDS, kept, remove
 from sae_match.matching.cache import default_folder
 from sae_match.settings.tools import CacheSettings
+from sae_match.terminal import Terminal, say
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +18,7 @@ def main(settings: CacheSettings) -> None:
     """Print a table of what there is; remove what is asked for, after all names are known to be right."""
     matchings = default_folder() if settings.cache_dir is None else Path(settings.cache_dir).expanduser()
     # Whoever names the folder of matchings means what stands beside it too.
-    folder, console = matchings.parent if matchings.name == "matchings" else matchings, Console()
+    folder, console = matchings.parent if matchings.name == "matchings" else matchings, Terminal()
     unwanted = [kept(folder, kind, settings.older_than) for kind in settings.remove]
     for one in unwanted:
         remove(one)
@@ -29,7 +29,7 @@ def main(settings: CacheSettings) -> None:
     for kind in KINDS:
         one = kept(folder, kind)
         table.add_row(kind, f"{len(one.files):,}", _size(one.bytes), f"{one.oldest:.0f} days" if one.files else "")
-    console.print(str(folder), highlight=False, soft_wrap=True, markup=False)
+    say(console, str(folder))
     console.print(table)
 
 

@@ -1,10 +1,9 @@
 """What a validation would need and take, in place of it: no lightning, no W&B, and nothing is run."""
 
-from rich.console import Console
-
 from sae_match.evaluation.check import check, print_findings
 from sae_match.saes.collection import SAECollection
 from sae_match.settings.schema import ValidateSettings
+from sae_match.terminal import Terminal
 
 
 def main(settings: ValidateSettings) -> None:
@@ -15,6 +14,6 @@ def main(settings: ValidateSettings) -> None:
     """
     saes = SAECollection.of(settings.sae)
     findings = check(settings.model, saes, settings.matcher, settings.text, settings.evaluation)
-    print_findings(Console(), findings)
+    print_findings(Terminal(), findings)
     if findings.missing:
         raise SystemExit(1)

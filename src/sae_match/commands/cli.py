@@ -3,6 +3,7 @@
 import sys
 
 from sae_match.commands import PROGRAMS, program
+from sae_match.terminal import survive_any_encoding
 from sae_match.version import version
 
 _HELP = ("-h", "--help")
@@ -11,6 +12,7 @@ _MISUSED = 2
 
 def main() -> None:
     """Run the program that the first word names; the others are what its script in `scripts/` takes."""
+    survive_any_encoding()
     given = sys.argv[1:]
     if not given or given[0] in _HELP:
         print(_help())

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
 from sae_match.commands.telling import told
 from sae_match.files import writable
@@ -24,11 +23,12 @@ from sae_match.semantics.sources import EvidenceSource, PublishedDescriptions, T
 from sae_match.semantics.study import chosen_layers, eligible_of, matchings_of, questions_of, starting_layers
 from sae_match.settings.entry import heeding_sigterm
 from sae_match.settings.judge import AUTO, JudgeStudySettings
+from sae_match.terminal import Terminal
 
 
 def main(settings: JudgeStudySettings) -> None:
     """Ask judges about matched features, and leave what they said in the run's folder."""
-    console, folder, collection = Console(), writable(Path(settings.output_dir)), SAECollection.of(settings.sae)
+    console, folder, collection = Terminal(), writable(Path(settings.output_dir)), SAECollection.of(settings.sae)
     bars = console if settings.progress else None
     cache = MatchingCache(Path(settings.cache_dir).expanduser() if settings.cache_dir else None)
     layers = chosen_layers(settings.study, list(collection.layers))

@@ -15,13 +15,14 @@ from sae_match.report.matching_progress import MatchingProgress
 from sae_match.report.matchings import CompositionRow, MatchingRow, agreement_table, matching_table, save_rows
 from sae_match.saes.collection import SAECollection
 from sae_match.settings.match import ADJACENT, ALL, MatchSettings
+from sae_match.terminal import Terminal, say
 
 log = logging.getLogger(__name__)
 
 
 def main(settings: MatchSettings) -> None:
     """Match the SAEs of pairs of layers, and leave matchings and their costs in the run's folder."""
-    collection, folder, console = SAECollection.of(settings.sae), Path(settings.output_dir), Console()
+    collection, folder, console = SAECollection.of(settings.sae), Path(settings.output_dir), Terminal()
     pairs = by_target(chosen_pairs(settings, collection))
     cache = MatchingCache(Path(settings.cache_dir).expanduser() if settings.cache_dir else None)
     progress = MatchingProgress(console, len(pairs))
@@ -104,6 +105,6 @@ def _report(console: Console, rows: list[MatchingRow], compared: list[Compositio
     if compared:
         console.print("\nChains of neighbours against direct matchings", style="italic", highlight=False)
         console.print(agreement_table(compared))
-    console.print(f"\n[bold]Files[/bold] in {folder}", highlight=False, soft_wrap=True)
+    say(console, ("\nFiles", "bold"), f" in {folder}")
     files = "matchings.csv, matchings/*.safetensors, .hydra/"
-    console.print(f"  {'composition.csv, ' if compared else ''}{files}", highlight=False)
+    say(console, f"  {'composition.csv, ' if compared else ''}{files}")

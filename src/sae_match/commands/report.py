@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from rich.console import Console
-
 from sae_match.report.comparison.comparing import compare
 from sae_match.settings.report import ReportSettings
+from sae_match.terminal import Terminal
 
 
 def main(settings: ReportSettings) -> None:
@@ -13,7 +12,7 @@ def main(settings: ReportSettings) -> None:
     compare(
         settings.folders,
         Path(settings.output_dir),
-        Console(),
+        Terminal(),
         settings.logger,
         arms=settings.arms,
         metrics=settings.metrics,

@@ -6,7 +6,6 @@ from pathlib import Path
 import lightning as L
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import Logger
-from rich.console import Console
 
 from sae_match.commands.telling import told
 from sae_match.commands.trainer import open_trainer
@@ -15,6 +14,7 @@ from sae_match.files import make_writable
 from sae_match.model.loading import load_model
 from sae_match.report.tracking.logger import open_logger, where_to_look
 from sae_match.settings.schema import TrainSettings
+from sae_match.terminal import Terminal
 from sae_match.text.batches import training_texts
 from sae_match.training.language_model.recipe import train_language_model
 from sae_match.training.language_model.settings import LanguageModelSettings
@@ -57,7 +57,7 @@ def _train_language_model(settings: TrainSettings, training: LanguageModelSettin
 
 
 def _train_saes(settings: TrainSettings, training: SAETrainingSettings, destination: Path) -> None:
-    console = Console()
+    console = Terminal()
     stream, tokenizer = load_model(settings.model)
     chosen = settled(training, stream.n_layers, stream.d_in)
     recipe = SAERecipe(chosen, stream, tokenizer, settings.text, destination, settings.model.source)

@@ -4,13 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import lightning as L
-from rich.console import Console
 
 from sae_match.commands.telling import told
 from sae_match.commands.trainer import open_trainer, refuse_idle_processes
 from sae_match.evaluation.arm_names import FITTED_ARMS, checked_arms
 from sae_match.evaluation.validation import MatchValidation
-from sae_match.files import writable
 from sae_match.matching.cache import MatchingCache
 from sae_match.model.loading import load_model, refuse_longer_text
 from sae_match.report.matching_progress import MatchingProgress
@@ -21,16 +19,17 @@ from sae_match.saes.collection import SAECollection
 from sae_match.semantics.contexts import open_contexts
 from sae_match.semantics.descriptions import open_pages
 from sae_match.settings.schema import ValidateSettings
+from sae_match.terminal import Terminal
 from sae_match.text.batches import TextData
 
 
 def main(settings: ValidateSettings) -> None:
     """Match the SAEs of pairs of layers, validate the matchings on text, and leave all of it in the run's folder."""
-    folder = writable(Path(settings.output_dir))
+    folder = Path(settings.output_dir)
     stream, tokenizer = load_model(settings.model)
     refuse_longer_text(stream, settings.text.max_tokens)
     cache = MatchingCache(Path(settings.cache_dir).expanduser() if settings.cache_dir else None)
-    console = Console()
+    console = Terminal()
     matching = MatchingProgress(console)
     data = TextData(settings.text, tokenizer)
     data.setup("validate")

@@ -24,6 +24,7 @@ from sae_match.model.settings import ModelSettings
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.formats import SAEDescription, SAEFile
 from sae_match.saes.sites import checked_site
+from sae_match.terminal import say
 from sae_match.text.describing import describe
 from sae_match.text.settings import TextSettings
 
@@ -106,13 +107,13 @@ def check(
 
 def print_findings(console: Console, findings: Findings) -> None:
     """The rows, and what is missing."""
-    console.print("[bold]Check[/bold]: nothing was downloaded but metadata", highlight=False)
+    say(console, ("Check", "bold"), ": nothing was downloaded but metadata")
     width = max((len(name) for name, _ in findings.rows), default=0)
     for name, value in findings.rows:
-        console.print(f"  {name:<{width}}  {value}", highlight=False, soft_wrap=True)
+        say(console, f"  {name:<{width}}  {value}")
     for line in findings.missing:
-        console.print(f"  [red]missing[/red]  {line}", highlight=False, soft_wrap=True)
-    console.print("  everything is there" if not findings.missing else "", highlight=False)
+        say(console, "  ", ("missing", "red"), f"  {line}")
+    say(console, "  everything is there" if not findings.missing else "")
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,14 @@ from pathlib import Path
 from rich.console import Console
 
 from sae_match.matching.settings import MatcherSettings
+from sae_match.terminal import say
 
 
 def print_rows(console: Console, title: str, rows: Mapping[str, str]) -> None:
     """A title, and lines with a name each."""
-    console.print(f"[bold]{title}[/bold]", highlight=False)
+    say(console, (title, "bold"))
     for name, value in rows.items():
-        console.print(f"  {name:<8} {value}", highlight=False, soft_wrap=True)
+        say(console, f"  {name:<8} {value}")
 
 
 def matcher_line(settings: MatcherSettings) -> str:

@@ -1,11 +1,17 @@
 """How pictures are drawn: colours that any eye tells apart, markers and dashes for print, intervals as bands."""
 
+import math
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
+import numpy as np
+from jaxtyping import Float64
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from sae_match.strings import in_a_line
 
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 BLUE, VERMILION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
@@ -48,6 +54,10 @@ def look(number: int) -> tuple[str, str]:
     return CYCLE[place][0], CYCLE[(place + turn) % len(CYCLE)][1]
 
 
+# Characters that a title or a legend has room for in a line, and lines that there are at most.
+_TITLE, _LINES = 36, 6
+
+
 class Point(NamedTuple):
     """A number, where it stands, and the ends of its interval."""
 
@@ -76,12 +86,31 @@ def draw_line(
 ) -> None:
     """A line through points, with a band where intervals are known."""
     colour, marker, dashes = style
+    label = "\n".join(in_a_line(line, _TITLE) for line in label.split("\n")[:_LINES])
+    # A label that begins with an underscore would be left out of the legend.
+    label = f" {label}" if label.startswith("_") else label
     where, values = [point.at for point in points], [point.value for point in points]
     panel.plot(where, values, color=colour, marker=marker, linestyle=dashes, linewidth=width, markersize=5, label=label)
     known = [(point.at, point.low, point.high) for point in points if point.low is not None and point.high is not None]
     if known:
         at, low, high = zip(*known, strict=True)
         panel.fill_between(at, low, high, color=colour, alpha=0.18, linewidth=0)
+
+
+def titled(panel: Axes, title: str) -> None:
+    """Give a panel the title that a user chose, in lines that it has room for."""
+    panel.set_title("\n".join(textwrap.wrap(in_a_line(title, _LINES * _TITLE), _TITLE)))
+
+
+def bin_edges(values: Iterable[float], bins: int) -> Float64[np.ndarray, " edges"]:
+    """Edges of so many bins of equal width over finite values, also where all are the same, or there are none."""
+    known = [value for value in values if math.isfinite(value)] or [0.0]
+    low, high = min(known), max(known)
+    # Narrower than this, edges would fall together.
+    if high - low <= 1e-9 * max(abs(low), abs(high)):
+        half = max(0.5, 1e-3 * abs(low))
+        low, high = low - half, high + half
+    return np.linspace(low, high, bins + 1)
 
 
 def set_ticks(panel: Axes, where: Iterable[int | float]) -> None:
@@ -91,7 +120,9 @@ def set_ticks(panel: Axes, where: Iterable[int | float]) -> None:
 
 
 def set_log(panel: Axes, axis: Literal["x", "y"]) -> None:
-    """A logarithmic axis with few plain numbers on it."""
+    """A logarithmic axis with few plain numbers on it; left as it is where nothing is drawn that it has a place for."""
+    if not math.isfinite((panel.xaxis if axis == "x" else panel.yaxis).get_minpos()):
+        return
     if axis == "x":
         panel.set_xscale("log")
     else:

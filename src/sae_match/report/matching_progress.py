@@ -26,9 +26,9 @@ class MatchingProgress:
 
     def __init__(self, console: Console, pairs: int | None = None) -> None:
         self.progress = Progress(
-            TextColumn("matching {task.description}"),
+            TextColumn("matching {task.description}", markup=False),
             BarColumn(bar_width=20),
-            TextColumn("{task.fields[standing]}"),
+            TextColumn("{task.fields[standing]}", markup=False),
             TimeElapsedColumn(),
             console=console,
             transient=True,

@@ -1,6 +1,6 @@
 """A picture of a run, with the numbers that it shows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,8 +8,14 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from sae_match.files import write_rows, written_whole
+from sae_match.report.attempts import Attempts
+from sae_match.report.legible import make_legible
+from sae_match.strings import refuse_no_name
 
 _DPI = 150
+
+#: What draws some pictures, by what it is called where it fails.
+Drawings = Iterable[tuple[str, Callable[[], Iterator["Picture"]]]]
 
 
 @dataclass(frozen=True)
@@ -19,7 +25,7 @@ class Picture:
     Attributes:
         name: Of its files.
         figure: Drawn.
-        rows: The numbers that it shows, all with the same columns, at least one.
+        rows: The numbers that it shows, all with the same columns.
         more: Further tables, by name.
     """
 
@@ -29,17 +35,43 @@ class Picture:
     more: Mapping[str, Sequence[Mapping[str, object]]] = field(default_factory=dict)
 
     def save(self, folder: Path) -> Path:
-        """Write `NAME.png`, `NAME.svg`, `NAME.csv` and further tables as `NAME_TABLE.csv`; returns the PNG."""
+        """Write `NAME.png`, `NAME.svg`, `NAME.csv` and further tables as `NAME_TABLE.csv`; returns the PNG.
+
+        Raises:
+            UserError: If its name is none, or the folder cannot be written.
+        """
+        refuse_no_name(self.name, "picture", folder)
         png = folder / f"{self.name}.png"
-        with written_whole(png) as temporary:
+        # Here, and for what is made while it is drawn: a dollar sign is one.
+        make_legible(self.figure)
+        with written_whole(png) as temporary, mpl.rc_context({"text.parse_math": False}):
             self.figure.savefig(temporary, dpi=_DPI)
         # Text stays text, and nothing changes from one drawing to the next.
         with (
             written_whole(png.with_suffix(".svg")) as temporary,
-            mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "sae-match"}),
+            mpl.rc_context({"text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": "sae-match"}),
         ):
             self.figure.savefig(temporary, metadata={"Date": None})
-        write_rows(png.with_suffix(".csv"), self.rows)
+        if self.rows:
+            write_rows(png.with_suffix(".csv"), self.rows)
         for name, rows in self.more.items():
             write_rows(folder / f"{self.name}_{name}.csv", rows)
         return png
+
+
+def save_pictures(drawings: Drawings, folder: Path, attempts: Attempts) -> list[Picture]:
+    """Draw and save pictures; one that fails takes no other with it. Returns those that are saved.
+
+    Args:
+        drawings: What draws them.
+        folder: Where they are saved.
+        attempts: Where those that fail are noted.
+    """
+    saved = []
+    for name, draw in drawings:
+        with attempts.of(f"picture {name}"):
+            for picture in draw():
+                with attempts.of(f"picture {picture.name}"):
+                    picture.save(folder)
+                    saved.append(picture)
+    return saved

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
-
 from sae_match.errors import UserError
 from sae_match.evaluation.statistics.results import Results, SpanResult, load_spans
+from sae_match.report.foreign import at, refuse_no_names, settings_in, table_in
 from sae_match.report.sweeps import ERROR_FILE, group_name, sweep_folder
+from sae_match.strings import in_a_line, reason_of
 
 Setting = str | int | float | bool | None
 """A value of a run's config; a list is its JSON text."""
 
-_CONFIG = Path(".hydra") / "config.yaml"
+_CONFIG, _HYDRA = (Path(".hydra") / name for name in ("config.yaml", "hydra.yaml"))
+# Characters of what a run that failed says of it.
+_LONGEST_REASON = 500
 # What makes a config one of a validation.
 _VALIDATION = ("model", "sae", "matcher", "text", "evaluation")
 
@@ -66,8 +66,8 @@ def find_runs(folders: Iterable[Path]) -> tuple[list[Run], list[Unfinished]]:
     for folder in _validations(asked):
         try:
             runs.append(_read(folder))
-        except (ValueError, OmegaConfBaseException) as error:
-            unfinished.append(Unfinished(folder, str(error).splitlines()[0]))
+        except (ValueError, OSError) as error:
+            unfinished.append(Unfinished(folder, reason_of(error)))
     if not runs:
         found = "".join(f"; {one.folder}: {one.reason}" for one in unfinished)
         raise UserError(
@@ -98,41 +98,38 @@ def _natural(path: Path) -> list[tuple[int, str]]:
 
 def _is_validation(file: Path) -> bool:
     try:
-        config = _load(file)
+        config = settings_in(file)
     except UserError:
         # Perhaps; reading it says what is wrong with it.
         return True
     return all(key in config for key in _VALIDATION) and not config.get("check")
 
 
-def _load(file: Path) -> DictConfig:
-    try:
-        config = OmegaConf.load(file)
-    except (OSError, UnicodeDecodeError, YAMLError) as error:
-        raise UserError(f"{file} cannot be read: {' '.join(str(error).split())}") from error
-    if not isinstance(config, DictConfig):
-        raise UserError(f"{file} holds no settings")
-    return config
-
-
 def _read(folder: Path) -> Run:
     failed = folder / ERROR_FILE
     if failed.is_file():
-        raise UserError(failed.read_text(encoding="utf-8").strip() or "failed")
-    config, hydra = _load(folder / _CONFIG), _load(folder / ".hydra" / "hydra.yaml")
+        raise UserError(in_a_line(failed.read_text(encoding="utf-8", errors="replace"), _LONGEST_REASON) or "failed")
+    config, hydra = settings_in(folder / _CONFIG), settings_in(folder / _HYDRA)
     for name in ("results.csv", "spans.csv"):
         if not (folder / name).is_file():
             raise UserError(f"no {name}, it is not finished")
-    results, spans = Results.load(folder / "results.csv"), load_spans(folder / "spans.csv")
+    results = table_in(Results.load, folder / "results.csv")
+    spans = table_in(load_spans, folder / "spans.csv")
     if not spans or not len(results):
         raise UserError("results.csv and spans.csv hold no arm")
-    settings = dict(_flat(OmegaConf.to_container(config, resolve=False), ""))
+    refuse_no_names(results, folder / "results.csv")
+    refuse_no_names(spans, folder / "spans.csv")
+    settings = dict(_flat(config, ""))
     try:
-        overrides = [str(override).lstrip("+~").split("=")[0] for override in hydra.hydra.overrides.task]
-        choices = {group: choice for group, choice in hydra.hydra.runtime.choices.items() if group in config}
+        overrides = [str(override).lstrip("+~").split("=")[0] for override in at(hydra, "hydra.overrides.task")]
+        choices = {
+            str(group): None if choice is None else str(choice)
+            for group, choice in at(hydra, "hydra.runtime.choices").items()
+            if group in config
+        }
         group = _group(settings.get("logger.group"), hydra)
-    except (AttributeError, TypeError) as error:
-        raise UserError(f"{folder / '.hydra' / 'hydra.yaml'} is cut short: {error}") from error
+    except (AttributeError, KeyError, TypeError, IndexError) as error:
+        raise UserError(f"{folder / _HYDRA} is cut short: {reason_of(error)}") from error
     given = frozenset(name for name in overrides if name not in choices)
     return Run(folder, settings, choices, given, results, spans, group)
 
@@ -145,11 +142,11 @@ def _flat(value: Any, name: str) -> Iterator[tuple[str, Setting]]:
         yield name, json.dumps(value) if isinstance(value, list | dict) else value
 
 
-def _group(given: Setting, hydra: DictConfig) -> str | None:
+def _group(given: Setting, hydra: Mapping[str, Any]) -> str | None:
     """The W&B group that the run was logged in: the one that was given, or that of its sweep."""
     if given is not None and not str(given).startswith("${"):
         return str(given)
-    if hydra.hydra.mode != "MULTIRUN":
+    if at(hydra, "hydra.mode") != "MULTIRUN":
         return None
-    job = Path(hydra.hydra.runtime.output_dir)
-    return group_name(sweep_folder(job, str(hydra.hydra.sweep.subdir)), Path(hydra.hydra.runtime.cwd))
+    job, subdir = Path(at(hydra, "hydra.runtime.output_dir")), str(at(hydra, "hydra.sweep.subdir"))
+    return group_name(sweep_folder(job, subdir), Path(at(hydra, "hydra.runtime.cwd")))

@@ -6,6 +6,8 @@ from pathlib import Path
 ERROR_FILE = "error.txt"
 #: Folder in that of a sweep that holds the comparison of its jobs.
 COMPARISON = "comparison"
+#: Names of all that a comparison may write into its folder, as patterns.
+COMPARED = ("comparison.csv", "comparison_by_layer.csv", "comparison.md", "figures", "kind_*", "csv")
 
 
 def sweep_folder(job: Path, subdir: str) -> Path:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rich.table import Table
+from rich.text import Text
 
 from sae_match.evaluation.arm_names import CLEAN, MATCHED, order_of
 from sae_match.evaluation.statistics.results import Results, SpanResult
@@ -107,13 +108,17 @@ def clean_loss(results: Results, dataset: str) -> float:
     return results.select(arm=CLEAN, metric="loss", dataset=dataset).rows[0].value
 
 
-def with_interval(row: SpanResult) -> str:
-    """A mean and its interval, the latter in Rich's dim style."""
+def with_interval(row: SpanResult) -> Text:
+    """A mean and its interval, the latter dim."""
+    value, interval = mean_and_interval(row)
+    return Text.assemble(value, (f" {interval}" if interval else "", "dim"))
+
+
+def mean_and_interval(row: SpanResult) -> tuple[str, str]:
+    """A mean, and its interval, empty where there is none."""
     digits = _DIGITS.get(row.metric, 3)
-    value = _short(row.value, digits)
-    if row.low is None or row.high is None:
-        return value
-    return f"{value} [dim]{_short(row.low, digits)}…{_short(row.high, digits)}[/dim]"
+    ends = "" if row.low is None or row.high is None else f"{_short(row.low, digits)}…{_short(row.high, digits)}"
+    return _short(row.value, digits), ends
 
 
 def _short(value: float, digits: int) -> str:

@@ -12,6 +12,7 @@ from sae_match.semantics.evidence import Evidence
 from sae_match.semantics.judge import Described, Judge, Verdict
 from sae_match.semantics.judge.server.budget import Account
 from sae_match.semantics.questions import Question
+from sae_match.terminal import say
 
 log = logging.getLogger(__name__)
 
@@ -79,11 +80,11 @@ def asked(
     ]
     estimate = judge.estimate(pairs)
     if estimate.calls:
-        console.print(f"  {judge.name}: {estimate}", highlight=False, soft_wrap=True)
+        say(console, f"  {judge.name}: {estimate}")
     with counting(bars, f"asking {judge.name}") as advance:
         verdicts = judge.judge(pairs, advance)
     if isinstance(judge, Accounted):
-        console.print(f"  {judge.name}: {_spent(judge.account)}", highlight=False, soft_wrap=True)
+        say(console, f"  {judge.name}: {_spent(judge.account)}")
     return [
         Answer(question, *pair, verdict) for question, pair, verdict in zip(questions, pairs, verdicts, strict=True)
     ]

@@ -26,6 +26,8 @@ from sae_match.settings.jobs import INTERRUPTED, TERMINATED, job_fact, noted_fai
 from sae_match.settings.launching import job_memory
 from sae_match.settings.processes import is_helper, one_job
 from sae_match.settings.refusals import refused_in_one_line
+from sae_match.strings import visible
+from sae_match.terminal import survive_any_encoding
 
 log = logging.getLogger(__name__)
 
@@ -108,6 +110,7 @@ def entry_point(
                 main(typed(composed, kind))
 
         def started() -> None:
+            survive_any_encoding()
             with refused_in_one_line(config):
                 cast(Callable[[], None], program)()
 
@@ -122,7 +125,7 @@ def _exit_statuses() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise SystemExit(f"error: {error}") from error
+        raise SystemExit(f"error: {visible(error)}") from error
     except SystemExit as stop:
         raise SystemExit(_status(stop)) from stop
     except KeyboardInterrupt:
@@ -163,7 +166,9 @@ def without_bars() -> None:
 
 
 def _quieten() -> None:
-    """Drop the notices that libraries print on every run and no user can act on."""
+    """Drop the notices that libraries print on every run and no user can act on; survive any encoding."""
+    # Again: a process that a launcher starts, and log files, are new.
+    survive_any_encoding()
     if is_helper():
         # The first process says all that there is to say.
         logging.getLogger().setLevel(logging.WARNING)

@@ -6,6 +6,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from sae_match.owned import is_made_here
 from sae_match.report.sweeps import ERROR_FILE
 
 
@@ -26,4 +27,5 @@ class FailedJobs(Callback):
 
 
 def _errors(config: DictConfig) -> list[Path]:
-    return sorted(Path(config.hydra.sweep.dir).rglob(ERROR_FILE))
+    """What jobs of ours have left; a file of that name elsewhere is somebody else's."""
+    return sorted(file for file in Path(config.hydra.sweep.dir).rglob(ERROR_FILE) if is_made_here(file.parent))

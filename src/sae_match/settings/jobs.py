@@ -12,7 +12,11 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from sae_match.errors import UserError
+from sae_match.files import written_whole
+from sae_match.owned import refuse_foreign
+from sae_match.report.foreign import at, settings_in
 from sae_match.report.sweeps import ERROR_FILE, group_name, sweep_folder
+from sae_match.version import write_provenance
 
 log = logging.getLogger(__name__)
 
@@ -24,15 +28,16 @@ _LONGEST = 120
 
 
 def job_fact(what: str) -> str | None:
-    """What `${job:group}`, `${job:name}` and `${job:type}` stand for; none where there is nothing to say.
+    """What `${job:folder}`, `group`, `name` and `type` stand for; none where there is nothing to say.
 
-    `group` is the same for all jobs of a sweep, from its folder; `name` has the overrides of this job, in
-    a sweep those that it varies; `type` is the program.
+    `folder` is that of the job, or, where none is run, that of a single run as it would be now; `group` is the same
+    for all jobs of a sweep, from its folder; `name` has the overrides of this job, in a sweep those that it varies;
+    `type` is the program.
 
     Raises:
         UserError: If there is no such fact.
     """
-    facts: dict[str, Callable[[], str | None]] = {"group": _group, "name": _name, "type": _type}
+    facts: dict[str, Callable[[], str | None]] = {"group": _group, "name": _name, "type": _type, "folder": _folder}
     if what not in facts:
         raise UserError(f"${{job:{what}}}: there are {', '.join(facts)}")
     return facts[what]() if HydraConfig.initialized() else None
@@ -48,6 +53,10 @@ def noted_failure() -> Iterator[None]:
         yield
         return
     file = Path(HydraConfig.get().runtime.output_dir) / ERROR_FILE
+    try:
+        refuse_foreign(file.parent, [ERROR_FILE], "hydra.sweep.dir")
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from error
     file.unlink(missing_ok=True)
     try:
         yield
@@ -67,8 +76,18 @@ def noted_failure() -> Iterator[None]:
 
 def _note(file: Path, reason: str) -> None:
     # The folder may be what is wrong.
-    with suppress(OSError):
-        file.write_text(f"{reason.removeprefix('error: ')}\n", encoding="utf-8")
+    with suppress(UserError):
+        with written_whole(file) as temporary:
+            temporary.write_text(f"{reason.removeprefix('error: ')}\n", encoding="utf-8", errors="backslashreplace")
+        if all(found.name in (".hydra", ERROR_FILE) or found.suffix == ".log" for found in file.parent.iterdir()):
+            # The job made the folder: a later sweep knows by it that the file may be removed.
+            write_provenance(file.parent)
+
+
+def _folder() -> str:
+    hydra = HydraConfig.get()
+    # Not known where a config is only shown.
+    return str(hydra.run.dir if OmegaConf.is_missing(hydra.runtime, "output_dir") else hydra.runtime.output_dir)
 
 
 def _type() -> str:
@@ -101,7 +120,7 @@ def _varied() -> set[str]:
     params = [f"{key}={value}" for key, value in (hydra.sweeper.get("params") or {}).items()]
     # The job itself is told its own values only.
     sweep = _sweep_folder() / "multirun.yaml"
-    given = OmegaConf.load(sweep).hydra.overrides.task if sweep.is_file() else []
+    given = [str(one) for one in at(settings_in(sweep), "hydra.overrides.task")] if sweep.is_file() else []
     return {override.get_key_element() for override in _parsed([*params, *given]) if override.is_sweep_override()}
 
 

@@ -15,6 +15,8 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from sae_match.strings import reason_of, visible
+
 _NO_GROUP = re.compile(r"Could not override '([^']+)'\. No match in the defaults list")
 _NO_SETTING = re.compile(r"Could not override '([^']+)'\.")
 _TWICE = re.compile(r"Multiple values for ([^ ]+)\.")
@@ -44,7 +46,13 @@ def refused_in_one_line(config: Path) -> Iterator[None]:
             except HydraException as error:
                 if os.environ.get(_FULL) == "1":
                     raise
-                raise SystemExit(f"error: {in_one_line(error, config)}") from error
+                raise SystemExit(f"error: {visible(in_one_line(error, config))}") from error
+            except OmegaConfBaseException as error:
+                # Of a config that is only shown: one that is run is refused where it becomes settings.
+                if os.environ.get(_FULL) == "1":
+                    raise
+                where = f"{error.full_key}: " if error.full_key else ""
+                raise SystemExit(f"error: {where}{reason_of(error)}") from error
 
         return report(answered)
 

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from sae_match.evaluation.cautions import LARGEST_DIMENSION, MOST_DEAD
 from sae_match.saes.manifest import NAME
+from sae_match.terminal import say
 from sae_match.training.finished import Finished
 from sae_match.training.sae_recipe import SAERecipe
 from sae_match.training.sae_settings import SAETrainingSettings, blocks_of, buffer_bytes, steps_of
@@ -22,36 +23,32 @@ _LEAST_EXPLAINED, _MOST_OFF = 0.4, 1.5
 
 def print_plan(console: Console, recipe: SAERecipe, device: torch.device) -> None:
     """Model, layers, text, memory and where the training goes on from."""
-    console.print("[bold]Plan[/bold]", highlight=False)
+    say(console, ("Plan", "bold"))
     for name, value in _plan(recipe, device):
-        console.print(f"  {name:<11} {value}", highlight=False, soft_wrap=True)
+        say(console, f"  {name:<11} {value}")
 
 
 def print_results(console: Console, recipe: SAERecipe, done: Finished, wandb: str | None) -> None:
     """What each SAE does on held-out text, where its file is, how it is used, and what is wrong with it."""
     destination = recipe.destination
     tokens = next(iter(done.values())).tokens
-    console.print(f"\nOn {tokens:,} held-out tokens", style="italic", highlight=False)
+    say(console, (f"\nOn {tokens:,} held-out tokens", "italic"))
     console.print(_table(done, recipe.settings))
     if any(found.extreme for found in done.values()):
-        console.print(
-            "Tokens of extreme norm, whose like training leaves out, count in L0, normed, dead and the last number",
-            style="italic",
-            highlight=False,
-            soft_wrap=True,
+        left_out = (
+            "Tokens of extreme norm, whose like training leaves out, count in L0, normed, dead and the last number"
         )
+        say(console, (left_out, "italic"))
     for line in doubts(done, recipe.settings):
-        console.print(f"[yellow]warning[/yellow] {line}", highlight=False, soft_wrap=True)
-    console.print(f"\n[bold]Files[/bold] in {destination}", highlight=False, soft_wrap=True)
-    console.print(
-        f"  layer_*/ (Gemma Scope's layout), sae_lens/layer_*/ (SAELens'), {NAME}", highlight=False, soft_wrap=True
-    )
+        say(console, ("warning", "yellow"), f" {line}")
+    say(console, ("\nFiles", "bold"), f" in {destination}")
+    say(console, f"  layer_*/ (Gemma Scope's layout), sae_lens/layer_*/ (SAELens'), {NAME}")
     chosen = f"sae=folder sae.source={destination}"
     for command in (f"match.py {chosen}", f"validate.py {chosen} model=local model.source={recipe.model_name}"):
-        console.print(f"  python scripts/{command}", highlight=False, soft_wrap=True)
-    console.print("  with the same text=… as here, if it was not the default", highlight=False, soft_wrap=True)
+        say(console, f"  python scripts/{command}")
+    say(console, "  with the same text=… as here, if it was not the default")
     if wandb is not None:
-        console.print(f"  W&B: {wandb}", highlight=False, soft_wrap=True)
+        say(console, f"  W&B: {wandb}")
 
 
 def _table(done: Finished, settings: SAETrainingSettings) -> Table:

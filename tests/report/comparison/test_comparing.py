@@ -1,13 +1,17 @@
 """From folders of runs to files, lines in the terminal and a W&B run."""
 
+import csv
 import io
+import json
 
 import pytest
-from rich.console import Console
+import yaml
 
 from sae_match.errors import UserError
 from sae_match.report.comparison.comparing import compare
 from sae_match.report.tracking.settings import LoggerSettings
+from sae_match.terminal import Terminal
+from tests.nasty import NASTY
 from tests.report.made_up import METRICS
 from tests.report.offline import about, artifacts, history_names, only_run
 from tests.report.run_folders import NEIGHBOURS, run_folder
@@ -19,7 +23,7 @@ NOWHERE = LoggerSettings(kind="none")
 @pytest.fixture
 def comparing(tmp_path):
     def run(logger=NOWHERE, width=100, **asked):
-        console = Console(file=io.StringIO(), width=width)
+        console = Terminal(file=io.StringIO(), width=width)
         compare([tmp_path / "runs"], tmp_path / "out", console, logger, **asked)
         return console.file.getvalue()
 
@@ -113,3 +117,45 @@ def test_settings_of_two_layers_lose_what_they_share_where_there_is_no_room(comp
     assert (first.split()[:3], second.split()[:3]) == (["3", "6", "matched"], ["6", "12", "matched"])
     wide = comparing(width=120)
     assert rows_of(wide, "prose")[0].split()[:2] == ["sae.layers.3.l0", "sae.layers.4.l0"]
+
+
+SETTING = {name: text for name, text in NASTY.items() if text}
+
+
+@pytest.mark.parametrize("text", SETTING.values(), ids=SETTING)
+def test_a_setting_may_be_anything(comparing, tmp_path, text):
+    for job, value in enumerate((text, "plain")):
+        folder = run_folder(tmp_path / "runs" / str(job), matcher__metric="x")
+        file = folder / ".hydra" / "config.yaml"
+        # As JSON, which YAML reads: with halves of characters, and interpolations.
+        file.write_text(json.dumps({**yaml.safe_load(file.read_text()), "matcher": {"metric": value}}))
+    printed = comparing(metrics=["delta_loss"])
+    told = (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
+    assert len({line.count("|") - line.count("\\|") for line in told.splitlines() if line.startswith("| ")}) == 1
+    assert "<script>" not in told.replace("\\<script\\>", "")
+    with (tmp_path / "out" / "comparison.csv").open(newline="", encoding="utf-8") as file:
+        assert {row["matcher.metric"] for row in csv.DictReader(file)} >= {"plain"}
+    assert "\x1b" not in printed
+    assert len(list((tmp_path / "out" / "figures").glob("*.png"))) == 2
+
+
+DATASETS = {name: NASTY[name] for name in ("markup", "mathematics", "markdown", "scripts", "underscore", "template")}
+
+
+@pytest.mark.parametrize("text", DATASETS.values(), ids=DATASETS)
+def test_a_dataset_may_be_called_anything_that_can_be_seen(comparing, tmp_path, text):
+    folder = run_folder(tmp_path / "runs" / "0")
+    for name in ("results.csv", "spans.csv"):
+        rows = (folder / name).read_text().replace("prose", text)
+        (folder / name).write_text(rows, encoding="utf-8")
+    printed = comparing(metrics=["delta_loss"], width=400)
+    assert f"{text}, neighbours" in printed
+    assert len(list((tmp_path / "out" / "figures").glob("*.png"))) == 2
+
+
+def test_a_folder_may_be_called_anything(tmp_path):
+    place = tmp_path / "runs [new] [" / "[/b]"
+    run_folder(place / "runs" / "0")
+    console = Terminal(file=io.StringIO(), width=100)
+    compare([place / "runs"], place / "out", console, NOWHERE, metrics=["delta_loss"])
+    assert f"Files in {place / 'out'}" in console.file.getvalue()

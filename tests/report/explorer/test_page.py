@@ -132,6 +132,26 @@ def test_a_page_without_its_folder_says_what_is_missing(browser, report, tmp_pat
     tab.close()
 
 
+@pytest.mark.parametrize(
+    "gone", ["", "page", "vendor", "page/style.css page/main.js", "page/main.js", "page/core.js", "page/path.js"]
+)
+def test_a_page_that_cannot_start_says_what_is_missing(browser, report, tmp_path, gone):
+    lonely = shutil.copytree(report.parent, tmp_path / "copy") / "report.html"
+    for name in gone.split() or [""]:
+        place = lonely.parent / "report" / name
+        shutil.rmtree(place) if place.is_dir() else place.unlink()
+    tab = browser.new_page()
+    tab.goto(lonely.as_uri())
+    tab.get_by_text("shows nothing without the folder “report” beside it").wait_for(state="visible")
+    assert "Reading the data" not in tab.inner_text("body")
+    assert not tab.locator("main").is_visible()
+    tab.close()
+
+
+def test_a_page_that_starts_says_nothing_of_the_kind(tab):
+    assert not tab.locator("#missing").is_visible()
+
+
 def test_the_page_cannot_reach_a_network_even_if_it_tried(browser, report):
     tab = browser.new_page()
     asked, failed = [], []

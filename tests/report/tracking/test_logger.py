@@ -6,6 +6,7 @@ import sys
 import pytest
 import wandb
 
+from sae_match.errors import UserError
 from sae_match.report.tracking.logger import open_logger
 from sae_match.report.tracking.settings import LoggerSettings
 from tests import programs
@@ -81,6 +82,52 @@ def test_the_run_is_closed_when_the_validation_fails(tmp_path):
     with pytest.raises(RuntimeError), opened as logger:
         fail(logger)
     assert wandb.run is None
+
+
+STAGING = """
+import os
+from pathlib import Path
+import wandb
+from sae_match.report.tracking.logger import open_logger
+from sae_match.report.tracking.settings import LoggerSettings
+with open_logger(LoggerSettings(mode="offline"), Path("run"), {}) as logger:
+    print(logger.experiment.project, logger.experiment.tags)
+    logger.experiment.log({"a": wandb.Table(columns=["b"], data=[[1]])})
+print(sorted(name for name in os.environ if name in ("WANDB_DATA_DIR", "WANDB_MODE", "WANDB_TAGS")))
+"""
+
+
+def test_all_that_an_upload_needs_lies_in_the_runs_folder(tmp_path):
+    (tmp_path / "home").mkdir()
+    told = {"WANDB_MODE": "", "WANDB_TAGS": "one,two", "WANDB_PROJECT": "mine", "XDG_DATA_HOME": ""}
+    environment = nobodys_environment(tmp_path / "home", **told)
+    done = programs.run("-c", STAGING, folder=tmp_path, environment=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["mine ('one', 'two')", "['WANDB_MODE', 'WANDB_TAGS']"]
+    assert not list((tmp_path / "home").rglob("staging"))
+    assert list((tmp_path / "run" / "wandb").rglob("staging/*"))
+
+
+def test_what_wandb_refuses_is_one_line(tmp_path):
+    statement = STAGING.replace('mode="offline"', 'mode="offline", project="a/b"')
+    done = programs.run("-c", statement, folder=tmp_path, environment=nobodys_environment(tmp_path))
+    assert "UserError: W&B cannot start: Invalid project name 'a/b'" in done.stderr
+
+
+def test_a_failure_at_the_very_end_is_one_line_and_hides_no_other(tmp_path, monkeypatch):
+    end = wandb.finish
+
+    def broken():
+        end()
+        raise OSError("no space left")
+
+    monkeypatch.setattr(wandb, "finish", broken)
+    opened = open_logger(LoggerSettings(mode="offline"), tmp_path, {})
+    with pytest.raises(UserError, match="W&B cannot end: no space left; all results are in"), opened:
+        pass
+    opened = open_logger(LoggerSettings(mode="offline"), tmp_path, {})
+    with pytest.raises(RuntimeError), opened:
+        raise RuntimeError
 
 
 PROGRAM_WITHOUT = """

@@ -8,11 +8,13 @@ import pytest
 from lightning import Trainer
 from rich.console import Console
 
+from sae_match.errors import UserError
 from sae_match.evaluation.settings import EvaluationSettings
 from sae_match.evaluation.statistics.results import WEIGHTS, Results
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.settings import MatcherSettings
+from sae_match.report.validation import callback, pictures
 from sae_match.report.validation.callback import ValidationReport
 from sae_match.report.validation.progress import ValidationProgress
 from tests.evaluation.validating import TEXT, fitting_text, saved, text_of
@@ -24,10 +26,15 @@ def data(bundled_model):
 
 
 @pytest.fixture
-def reported(bundled_model, data, make_sae, tmp_path):
+def printed():
+    return io.StringIO()
+
+
+@pytest.fixture
+def reported(bundled_model, data, make_sae, tmp_path, printed):
     def run(arms, spans=(1,), **matcher):
         saes = saved({layer: make_sae(layer, d_in=128, d_sae=12) for layer in (2, 3, 4)}, tmp_path / "saes")
-        console = Console(file=io.StringIO(), width=80)
+        console = Console(file=printed, width=80)
         module = MatchValidation(
             bundled_model[0],
             saes,
@@ -93,3 +100,38 @@ def test_a_run_in_which_every_pair_is_rejected_is_reported(reported, tmp_path):
     assert (module.matchings[2, 3].matchings["matched"].permutation == -1).all()
     assert "Files" in printed
     assert (tmp_path / "results.csv").is_file()
+
+
+def test_a_picture_that_fails_takes_nothing_with_it_and_is_named_at_the_end(reported, tmp_path, monkeypatch):
+    def broken(_):
+        raise RuntimeError("no such glyph")
+        yield
+
+    monkeypatch.setattr(pictures, "PICTURES", (broken, *pictures.PICTURES))
+    (tmp_path / "report.html").mkdir()
+    message = r"failed: picture broken \(RuntimeError: no such glyph\); report.html \(.*\); everything else is in"
+    with pytest.raises(UserError, match=message):
+        reported(["matched", "random"])
+    assert {"results.csv", "spans.csv", "warnings.csv", "pairs", "figures"} <= {
+        file.name for file in tmp_path.iterdir()
+    }
+    assert (tmp_path / "figures" / "explained_variance.png").is_file()
+    assert any(row.dataset == WEIGHTS for row in Results.load(tmp_path / "results.csv"))
+
+
+def test_results_are_there_before_anything_is_made_of_them(reported, tmp_path, monkeypatch):
+    def gone(*_):
+        raise UserError("the SAE of layer 2 is gone")
+
+    monkeypatch.setattr(callback.Outcome, "of", gone)
+    with pytest.raises(UserError, match=r"what follows from the weights .the SAE of layer 2 is gone"):
+        reported(["matched"])
+    assert len(Results.load(tmp_path / "results.csv"))
+
+
+def test_where_results_cannot_be_written_they_are_shown(reported, tmp_path, printed):
+    (tmp_path / "results.csv").mkdir()
+    with pytest.raises(UserError, match=r"results.csv .cannot write"):
+        reported(["matched"])
+    assert "prose: clean loss" in printed.getvalue()
+    assert (tmp_path / "figures" / "explained_variance.png").is_file()

@@ -7,15 +7,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.measure import Measurement
 
+from sae_match.report.attempts import Attempts
 from sae_match.report.comparison.comparison import Comparison, chosen, save_tables, tables
 from sae_match.report.comparison.joining import join
 from sae_match.report.comparison.naming import Naming, by_number, namings
-from sae_match.report.comparison.pictures import comparison_pictures
-from sae_match.report.picture import Picture
+from sae_match.report.comparison.pictures import comparison_drawings
+from sae_match.report.picture import Picture, save_pictures
 from sae_match.report.runs import Run, Unfinished, find_runs
 from sae_match.report.tracking.logger import open_logger, where_to_look
 from sae_match.report.tracking.records import log_comparison
 from sae_match.report.tracking.settings import LoggerSettings
+from sae_match.terminal import say
 from sae_match.version import provenance
 
 # Columns of a terminal in which every table fits.
@@ -58,54 +60,53 @@ def compare(
         metrics: Metrics that are shown; the ladder's if none is asked for.
 
     Raises:
-        UserError: If there are no finished runs, or none has an arm or metric that is asked for.
+        UserError: If there are no finished runs, or none has an arm or metric that is asked for; at the end, if a
+            table, a picture or the log failed, everything else being there.
     """
     runs, unfinished = find_runs(folders)
     joined = join(runs)
     compared = [chosen(one, arms, metrics) for one in joined]
     places = [destination] if len(compared) == 1 else [destination / f"kind_{n}" for n in range(1, len(compared) + 1)]
     _say(console, runs, unfinished, len(joined))
-    kept = [_keep(comparison, folder) for comparison, folder in zip(compared, places, strict=True)]
+    attempts = Attempts()
+    kept = [_keep(comparison, folder, attempts) for comparison, folder in zip(compared, places, strict=True)]
     for one in kept:
         _print(console, one, apart=len(kept) > 1)
-    console.print(f"\n[bold]Files[/bold] in {destination}", highlight=False, soft_wrap=True)
-    console.print(f"  {', '.join(_TABLES)}, figures/*.png", highlight=False)
-    _log(console, kept, runs, destination, logger)
+    say(console, ("\nFiles", "bold"), f" in {destination}")
+    say(console, f"  {', '.join(_TABLES)}, figures/*.png")
+    with attempts.of("logging"):
+        _log(console, kept, runs, destination, logger)
+    attempts.refuse_failed(destination)
     return kept
 
 
-def _keep(comparison: Comparison, folder: Path) -> Kept:
-    save_tables(comparison, folder)
-    drawn = list(comparison_pictures(comparison))
-    for picture in drawn:
-        picture.save(folder / "figures")
-    return Kept(folder, comparison, drawn)
+def _keep(comparison: Comparison, folder: Path, attempts: Attempts) -> Kept:
+    with attempts.of("tables"):
+        save_tables(comparison, folder)
+    return Kept(folder, comparison, save_pictures(comparison_drawings(comparison), folder / "figures", attempts))
 
 
 def _say(console: Console, runs: Sequence[Run], unfinished: Sequence[Unfinished], kinds: int) -> None:
-    console.print(f"[bold]Comparison[/bold] of {len(runs)} finished run{'s' * (len(runs) > 1)}", highlight=False)
+    say(console, ("Comparison", "bold"), f" of {len(runs)} finished run{'s' * (len(runs) > 1)}")
     for one in unfinished:
-        console.print(f"  [red]left out[/red]  {one.folder}: {one.reason}", highlight=False, soft_wrap=True)
+        say(console, "  ", ("left out", "red"), f"  {one.folder}: {one.reason}")
     if kinds > 1:
-        console.print(
-            f"  [red]kept apart[/red]  they are of {kinds} models or texts: a comparison for each",
-            highlight=False,
-            soft_wrap=True,
-        )
+        told = f"  they are of {kinds} models or texts: a comparison for each"
+        say(console, "  ", ("kept apart", "red"), told)
 
 
 def _print(console: Console, kept: Kept, *, apart: bool) -> None:
     joined = kept.comparison.joined
     if apart:
-        console.print(f"\n[bold]{kept.folder.name}[/bold]: {joined.about}", highlight=False, soft_wrap=True)
+        say(console, (f"\n{kept.folder.name}", "bold"), f": {joined.about}")
     for note in joined.notes:
-        console.print(f"  {note}", highlight=False, soft_wrap=True)
+        say(console, f"  {note}")
     console.print("\nMeans over pairs of layers, with 95 % intervals over documents", style="italic", highlight=False)
     naming = next((one for one in namings(joined) if _fits(console, kept.comparison, one)), by_number(joined))
     for line in naming.legend:
-        console.print(f"  {line}", highlight=False, soft_wrap=True)
+        say(console, f"  {line}")
     for title, table in tables(kept.comparison, naming):
-        console.print(f"\n{title}", style="italic", highlight=False)
+        say(console, (f"\n{title}", "italic"))
         console.print(table)
 
 
@@ -128,4 +129,4 @@ def _log(
         for one in kept:
             log_comparison(logger, one.pictures, one.folder, prefix="" if len(kept) == 1 else f"{one.folder.name}/")
         if (line := where_to_look(logger)) is not None:
-            console.print(f"  W&B: {line}", highlight=False, soft_wrap=True)
+            say(console, f"  W&B: {line}")

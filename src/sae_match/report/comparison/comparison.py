@@ -14,7 +14,8 @@ from sae_match.files import write_rows, written_whole
 from sae_match.report.comparison.joining import Joined
 from sae_match.report.comparison.naming import Naming, in_full
 from sae_match.report.runs import Run
-from sae_match.report.tables import LADDER, TITLES, with_interval
+from sae_match.report.tables import LADDER, TITLES, mean_and_interval, with_interval
+from sae_match.strings import markdown_text
 
 Row = Mapping[str, object]
 
@@ -112,11 +113,11 @@ def tables(comparison: Comparison, naming: Naming) -> Iterator[tuple[str, Table]
 def markdown(comparison: Comparison) -> str:
     """The same tables as text, with what has to be said about the runs."""
     joined, naming = comparison.joined, in_full(comparison.joined)
-    lines = [f"# {len(joined.runs)} run{'s' * (len(joined.runs) > 1)} of {joined.about}", ""]
-    lines += [f"- {note}" for note in joined.notes] + ([""] if joined.notes else [])
+    lines = [f"# {len(joined.runs)} run{'s' * (len(joined.runs) > 1)} of {markdown_text(joined.about)}", ""]
+    lines += [f"- {markdown_text(note, None)}" for note in joined.notes] + ([""] if joined.notes else [])
     for title, rows in _short(comparison):
         metrics = [title_of(metric) for metric in comparison.metrics]
-        lines += [f"## {title}", "", _line([*naming.called[0], "arm", *metrics])]
+        lines += [f"## {markdown_text(title)}", "", _line([*naming.called[0], "arm", *metrics])]
         lines.append("|" + "---|" * (len(naming.called[0]) + 1) + "---:|" * len(metrics))
         for number, arm, cells in rows:
             called = naming.called[number].values()
@@ -167,8 +168,9 @@ def _known(option: str, asked: Sequence[str], there: Sequence[str]) -> list[str]
 
 
 def _plain(row: SpanResult) -> str:
-    return with_interval(row).replace("[dim]", "(").replace("[/dim]", ")")
+    value, interval = mean_and_interval(row)
+    return f"{value} ({interval})" if interval else value
 
 
 def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+    return f"| {' | '.join(map(markdown_text, cells))} |"

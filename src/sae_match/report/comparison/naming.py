@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sae_match.report.comparison.joining import Joined
 from sae_match.report.comparison.wording import shown, words
 from sae_match.report.runs import Setting
+from sae_match.strings import LONGEST, in_a_line
 
 
 @dataclass(frozen=True)
@@ -23,14 +24,14 @@ class Naming:
 
 def in_full(joined: Joined) -> Naming:
     """A column for each setting that differs."""
-    return Naming([{name: shown(value) for name, value in told.items()} for told in _each(joined)])
+    return Naming([{name: in_a_line(shown(value), LONGEST) for name, value in told.items()} for told in _each(joined)])
 
 
 def by_number(joined: Joined) -> Naming:
     """A number, and what it stands for beside the table."""
     told = [words(told) for told in _each(joined)]
     numbers = [{"run": str(number)} for number in range(1, len(told) + 1)]
-    return Naming(numbers, [f"{number}  {settings}" for number, settings in enumerate(told, 1)])
+    return Naming(numbers, [f"{number}  {in_a_line(settings)}" for number, settings in enumerate(told, 1)])
 
 
 def namings(joined: Joined) -> Iterator[Naming]:

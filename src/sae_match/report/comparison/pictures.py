@@ -4,6 +4,7 @@ import math
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Literal, TypeGuard
 
 import numpy as np
@@ -14,23 +15,36 @@ from matplotlib.figure import Figure
 from sae_match.evaluation.statistics.results import Result, SpanResult
 from sae_match.report.comparison.comparison import Comparison, Row, title_of, told
 from sae_match.report.comparison.wording import shown
-from sae_match.report.drawing import CYCLE, METRIC_LABELS, PALE, Point, draw_line, set_ticks
-from sae_match.report.picture import Picture
+from sae_match.report.drawing import CYCLE, METRIC_LABELS, PALE, Point, draw_line, set_ticks, titled
+from sae_match.report.picture import Drawings, Picture
 from sae_match.report.runs import Setting
+from sae_match.strings import LONGEST, in_a_line
 
 _DASHES = ("-", "--", "-.", ":")
 # Letters of a label before it goes on in the next line.
 _WIDTH = 34
+# Beyond this an axis cannot be drawn.
+_FAR = 1e300
 _Measured = Result | SpanResult
 _Draw = Callable[[Axes, str], None]
 
 
-def comparison_pictures(comparison: Comparison) -> Iterator[Picture]:
-    """For each metric the means by run, its course over layers, and a map where two settings form a grid."""
+def comparison_drawings(comparison: Comparison) -> Drawings:
+    """For each metric what draws the means by run, its course over layers, and a map where two settings form a grid."""
     for metric in comparison.metrics:
         for draw in (by_run, by_run_and_layer, grid):
-            if (picture := draw(comparison, metric)) is not None:
-                yield picture
+            yield f"{metric}_{draw.__name__}", partial(_drawn, draw, comparison, metric)
+
+
+def comparison_pictures(comparison: Comparison) -> Iterator[Picture]:
+    """Every picture that runs have the numbers for."""
+    for _, draw in comparison_drawings(comparison):
+        yield from draw()
+
+
+def _drawn(draw: Callable[[Comparison, str], Picture | None], comparison: Comparison, metric: str) -> Iterator[Picture]:
+    if (picture := draw(comparison, metric)) is not None:
+        yield picture
 
 
 def by_run(comparison: Comparison, metric: str) -> Picture | None:
@@ -52,7 +66,7 @@ def by_run(comparison: Comparison, metric: str) -> Picture | None:
             elif rows:
                 _draw_beside(panel, (place, len(comparison.arms)), arm, rows)
         if along:
-            panel.set_xlabel(along[0])
+            panel.set_xlabel(_wrapped(along[0]))
         else:
             panel.set_yticks(
                 range(len(comparison.joined.runs)), [_wrapped(label) for label in comparison.joined.labels]
@@ -121,12 +135,12 @@ def grid(comparison: Comparison, metric: str) -> Picture | None:
             )
         panel.set_xticks(range(len(overs)), [_wrapped(shown(value), 14) for value in overs])
         panel.set_yticks(range(len(ups)), [_wrapped(shown(value), 24) for value in ups])
-        panel.set_xlabel(across)
+        panel.set_xlabel(_wrapped(across))
         if dataset == comparison.datasets[-1]:
             panel.figure.colorbar(image, ax=panel, label=_label(metric, comparison.arm))
 
     figure = _panels(comparison, draw, 1.8 + 0.6 * len(ups), legend=False, lines=None)
-    figure.axes[0].set_ylabel(down)
+    figure.axes[0].set_ylabel(_wrapped(down))
     return _picture(f"{metric}_grid", figure, comparison, found)
 
 
@@ -161,7 +175,8 @@ def _grid_axes(comparison: Comparison) -> list[tuple[str, list[Setting]]] | None
 
 
 def _is_number(value: Setting) -> TypeGuard[int | float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Whether a value has a place on an axis: one without end, or beyond all floats, has none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _FAR
 
 
 def _panels(
@@ -173,7 +188,7 @@ def _panels(
     panels = figure.subplots(1, len(datasets), sharex=True, sharey=True, squeeze=False)[0]
     for panel, dataset in zip(panels, datasets, strict=True):
         draw(panel, dataset)
-        panel.set_title(dataset)
+        titled(panel, dataset)
         if lines is not None:
             panel.spines[["right", "top"]].set_visible(False)
             panel.grid(axis=lines, color=PALE, linewidth=0.7)
@@ -248,4 +263,4 @@ def _label(metric: str, arm: str | None = None) -> str:
 
 
 def _wrapped(text: str, width: int = _WIDTH) -> str:
-    return textwrap.fill(text, width, break_on_hyphens=False) or text
+    return textwrap.fill(in_a_line(text, LONGEST), width, break_on_hyphens=False) or text

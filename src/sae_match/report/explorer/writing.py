@@ -14,36 +14,45 @@ from sae_match.report.explorer.chunks import packed_json, packed_layer, rounded,
 from sae_match.report.explorer.data import Context, ExplorerData
 from sae_match.report.explorer.judged import Judgements, chunk_of_judgements, write_judgements
 from sae_match.report.explorer.paths import in_chunks, paths
+from sae_match.report.explorer.replacing import (
+    CHUNKS,
+    FOLDER,
+    PAGE,
+    is_chunk,
+    is_page,
+    refuse_foreign_page,
+    remove_page_folder,
+    remove_unfinished,
+)
+from sae_match.strings import visible
 
 #: Features in a chunk of paths: little enough to be read in a blink, enough to keep the number of files small.
 _FEATURES_OF_CHUNK = 512
-_PAGE = "report.html"
-_FOLDER = "report"
-_CHUNKS = "data"
 
 
 def write_explorer(data: ExplorerData, folder: Path) -> Path:
     """Write `report.html` and the folder `report` beside it; returns the page.
 
-    The folder appears when it is whole, the page after it; what an earlier run left of both is replaced.
+    The folder appears when it is whole, the page after it; what an earlier run left of both is replaced, and nothing
+    else.
     Contexts of one chunk of paths are in memory at a time.
 
     Raises:
         UserError: If layers and steps do not fit together, a context marks a token that it does not have, a
-            link is no address of the web, or the folder cannot be written.
+            link is no address of the web, the folder cannot be written, or something else has the page's name.
     """
     refuse_inconsistent(data)
-    page, beside = folder / _PAGE, folder / _FOLDER
+    refuse_foreign_page(folder)
+    page, beside = folder / PAGE, folder / FOLDER
     unfinished: Path | None = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(folder)
-        unfinished = Path(tempfile.mkdtemp(dir=folder, prefix=f".{_FOLDER}."))
+        remove_unfinished(folder)
+        unfinished = Path(tempfile.mkdtemp(dir=folder, prefix=f".{FOLDER}."))
         _write_beside(data, unfinished)
         # No page may stand beside data that is not its own.
         page.unlink(missing_ok=True)
-        if beside.exists():
-            shutil.rmtree(beside)
+        remove_page_folder(beside)
         unfinished.chmod(0o755)
         unfinished.replace(beside)
         with written_whole(page) as temporary:
@@ -62,14 +71,14 @@ def judgements_of_page(folder: Path) -> tuple[Path, Path]:
     Raises:
         UserError: If there is no page, or one that knows of no judgements.
     """
-    page, chunks = folder / _PAGE, folder / _FOLDER / _CHUNKS
-    if not page.is_file():
+    page, chunks = folder / PAGE, folder / FOLDER / CHUNKS
+    if not is_page(page):
         raise UserError(
-            f"page={folder}: there is no {_PAGE}; it must be the folder of a finished validation with the arm matched"
+            f"page={folder}: there is no {PAGE}; it must be the folder of a finished validation with the arm matched"
         )
-    if not chunk_of_judgements(chunks).is_file():
+    if not is_chunk(chunk_of_judgements(chunks)):
         raise UserError(
-            f"page={folder}: {_PAGE} stands without its folder, or is of an earlier version; run the validation again"
+            f"page={folder}: {PAGE} stands without its folder, or is of an earlier version; run the validation again"
         )
     return page, chunks
 
@@ -79,7 +88,7 @@ def _write_beside(data: ExplorerData, folder: Path) -> None:
     with resources.as_file(resources.files("sae_match.report.explorer")) as package:
         shutil.copytree(package / "page", folder / "page", ignore=shutil.ignore_patterns("*.html"))
         shutil.copytree(package / "vendor", folder / "vendor")
-    chunks = folder / _CHUNKS
+    chunks = folder / CHUNKS
     chunks.mkdir()
     for layer, step in zip(data.layers, data.steps_between(), strict=True):
         name = f"layer-{layer.layer}"
@@ -174,12 +183,5 @@ class _Details:
 
 
 def _page_text(title: str) -> str:
-    template = resources.files("sae_match.report.explorer").joinpath("page", _PAGE).read_text(encoding="utf-8")
-    return template.replace("{{title}}", escape(title))
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Remove what runs that were killed while they wrote have left."""
-    for leftover in folder.glob(f".{_FOLDER}.*"):
-        if leftover.is_dir():
-            shutil.rmtree(leftover, ignore_errors=True)
+    template = resources.files("sae_match.report.explorer").joinpath("page", PAGE).read_text(encoding="utf-8")
+    return template.replace("{{title}}", escape(visible(title)))

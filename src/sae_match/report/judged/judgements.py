@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import median
 
 from rich.table import Table
+from rich.text import Text
 
 from sae_match.report.tables import plain_table
 from sae_match.semantics.answers import Answer
@@ -165,17 +166,17 @@ def kappa_table(kappas: Mapping[str, Kappa]) -> Table:
     return table
 
 
-def _counted(found: Score) -> Iterator[str]:
+def _counted(found: Score) -> Iterator[str | Text]:
     yield from (f"{count:,}" for count in found.counts)
     yield _with_interval(found)
 
 
-def _with_interval(found: Score | Kappa) -> str:
+def _with_interval(found: Score | Kappa) -> Text:
     if math.isnan(found.value):
-        return "-"
+        return Text("-")
     if found.low is None or found.high is None:
-        return f"{found.value:.2f}"
-    return f"{found.value:.2f} [dim]{found.low:.2f}…{found.high:.2f}[/dim]"
+        return Text(f"{found.value:.2f}")
+    return Text.assemble(f"{found.value:.2f} ", (f"{found.low:.2f}…{found.high:.2f}", "dim"))
 
 
 def step_of(answers: Sequence[Answer]) -> int:

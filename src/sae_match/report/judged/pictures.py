@@ -1,10 +1,22 @@
 """Pictures of what a judge said (Figs. 4, 6, 7 left, 8)."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
-from sae_match.report.drawing import BLUE, GREY, ORANGE, Point, add_legend, draw_line, look, panels, set_ticks
+from sae_match.report.drawing import (
+    BLUE,
+    GREY,
+    ORANGE,
+    Point,
+    add_legend,
+    bin_edges,
+    draw_line,
+    look,
+    panels,
+    set_ticks,
+)
 from sae_match.report.judged.judgements import ARMS, by_cost, by_distance, of_neighbours, relative_costs, scored
-from sae_match.report.picture import Picture
+from sae_match.report.picture import Drawings, Picture
 from sae_match.semantics.answers import Answer
 from sae_match.semantics.judge.verdicts import LABELS
 from sae_match.semantics.questions import COMPOSED, MATCHED, RANDOM
@@ -16,14 +28,23 @@ _SCORE = "mean score (1 different, 3 same)"
 _BINS, _FEWEST_BINS = 30, 6
 
 
+def judgement_drawings(answers: Sequence[Answer]) -> Drawings:
+    """What draws the pictures that there are answers for, each on its own."""
+    draws = [semantic_counts, semantic_arms, semantic_by_cost] if of_neighbours(answers, MATCHED) else []
+    if by_distance(answers):
+        draws.append(semantic_by_distance)
+    for draw in draws:
+        yield draw.__name__, partial(_only, draw, answers)
+
+
 def judgement_pictures(answers: Sequence[Answer]) -> Iterator[Picture]:
     """Every picture that there are answers for."""
-    if of_neighbours(answers, MATCHED):
-        yield semantic_counts(answers)
-        yield semantic_arms(answers)
-        yield semantic_by_cost(answers)
-    if by_distance(answers):
-        yield semantic_by_distance(answers)
+    for _, draw in judgement_drawings(answers):
+        yield from draw()
+
+
+def _only(draw: Callable[[Sequence[Answer]], Picture], answers: Sequence[Answer]) -> Iterator[Picture]:
+    yield draw(answers)
 
 
 def semantic_counts(answers: Sequence[Answer]) -> Picture:
@@ -77,7 +98,7 @@ def semantic_by_cost(answers: Sequence[Answer]) -> Picture:
     if given:
         costs.hist(
             [by_label[label] for label in given],
-            bins=_bins(by_label),
+            bins=bin_edges([cost for label in given for cost in by_label[label]], _bins(by_label)).tolist(),
             color=[_COLOURS[label] for label in given],
             label=[_NAMES[label] for label in given],
             density=True,

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from sae_match.files import write_rows
 from sae_match.matching.settings import MatcherSettings
+from sae_match.report.attempts import Attempts
 from sae_match.report.console import matcher_line, print_rows
 from sae_match.report.judged.judgements import (
     cost_table,
@@ -20,14 +21,16 @@ from sae_match.report.judged.judgements import (
 )
 from sae_match.report.judged.kappas import kappa_rows, kappas
 from sae_match.report.judged.page import JudgedPage
-from sae_match.report.judged.pictures import judgement_pictures
+from sae_match.report.judged.pictures import judgement_drawings
 from sae_match.report.judged.results import save_results
+from sae_match.report.picture import save_pictures
 from sae_match.report.tracking.logger import Logger, where_to_look
 from sae_match.report.tracking.records import Rows, log_judgements
 from sae_match.semantics.answers import Answer
 from sae_match.semantics.questions import Eligible, FeaturePath, Question
 from sae_match.semantics.scores import Kappa
 from sae_match.semantics.settings import StudySettings
+from sae_match.terminal import say
 
 log = logging.getLogger(__name__)
 
@@ -90,39 +93,44 @@ class JudgeReport:
         """Write and log what each judge said, by name, the first one's in pictures; print the tables."""
         answers, *others = said.values()
         agreement = kappas(said)
-        tables = _tables(said, agreement)
-        self._write(said, tables)
-        drawn = list(judgement_pictures(answers))
-        for picture in drawn:
-            picture.save(self.folder / "figures")
+        tables, attempts = _tables(said, agreement), Attempts()
+        self._write(said, tables, attempts)
+        self._print(said, agreement)
+        drawn = save_pictures(judgement_drawings(answers), self.folder / "figures", attempts)
         scores = summary(answers)
         for number, several in enumerate(others):
             scores |= {f"judge_{number + 2}/{name}": value for name, value in summary(several).items()}
-        log_judgements(logger, scores, tables, drawn, self.folder / "figures")
-        self._print(said, agreement)
+        with attempts.of("logging"):
+            log_judgements(logger, scores, tables, drawn, self.folder / "figures")
         for name, several in said.items():
             if not any(answer.verdict.labels for answer in several):
                 log.warning("%s has given no label at all; judgements.csv says of each pair why", name)
         if self.page is not None:
             paths = f"{len({answer.question.path for answer in answers}):,} paths"
             asked_about = f"{paths} over layers {self.layers[0]} to {self.layers[-1]}, {len(answers):,} pairs"
-            self.page.show(said, {"asked about": asked_about, "shown": self.evidence})
+            with attempts.of(f"judgements on {self.page.file}"):
+                self.page.show(said, {"asked about": asked_about, "shown": self.evidence})
         self._print_files(tables, logger)
+        attempts.refuse_failed(self.folder)
 
-    def _write(self, said: Mapping[str, Sequence[Answer]], tables: Mapping[str, Rows]) -> None:
-        save_results(said, self.folder)
+    def _write(self, said: Mapping[str, Sequence[Answer]], tables: Mapping[str, Rows], attempts: Attempts) -> None:
+        # What was said first: it has been paid for.
         for name, rows in tables.items():
-            write_rows(self.folder / f"{name}.csv", rows)
+            with attempts.of(f"{name}.csv"):
+                write_rows(self.folder / f"{name}.csv", rows)
+        with attempts.of("results.csv and spans.csv"):
+            save_results(said, self.folder)
 
     def _print_files(self, tables: Mapping[str, Rows], logger: Logger | None) -> None:
         files = ", ".join(["results.csv", "spans.csv", *(f"{name}.csv" for name in tables), "figures/*", ".hydra/"])
-        lines = [f"\n[bold]Files[/bold] in {self.folder}", f"  {files}"]
+        say(self.console, ("\nFiles", "bold"), f" in {self.folder}")
+        lines = [f"  {files}"]
         if self.page is not None:
             lines.append(f"  {self.page.file} shows what was said")
         if (where := where_to_look(logger)) is not None:
             lines.append(f"  W&B: {where}")
         for line in lines:
-            self.console.print(line, highlight=False, soft_wrap=True)
+            say(self.console, line)
 
     def _print(self, said: Mapping[str, Sequence[Answer]], agreement: Mapping[str, Kappa]) -> None:
         over = "with 95 % intervals over"
@@ -135,7 +143,7 @@ class JudgeReport:
                 )
         (judge, answers), *others = said.items()
         if others:
-            self.console.print(f"\nThe following tables, and the figures, are of {judge}.", highlight=False)
+            say(self.console, f"\nThe following tables, and the figures, are of {judge}.")
         self._print_table(
             "Matched neighbours by cost, ranked within each pair of layers; cheapest first", cost_table(answers)
         )
@@ -147,7 +155,7 @@ class JudgeReport:
     def _print_table(self, title: str, table: Table) -> None:
         if not table.row_count:
             return
-        self.console.print(f"\n{title}", style="italic", highlight=False)
+        say(self.console, (f"\n{title}", "italic"))
         self.console.print(table)
 
 

@@ -7,8 +7,10 @@ from typing import Literal
 
 from sae_match.evaluation.arm_names import CLEAN, COMPOSED, MATCHED, MATCHED_UNFOLDED, order_of
 from sae_match.evaluation.statistics.results import WEIGHTS
+from sae_match.owned import begin_of
 from sae_match.report.runs import Run
 from sae_match.report.tables import TITLES, metric_name
+from sae_match.strings import is_name
 
 Kind = Literal["lines", "bars", "picture", "table", "histogram", "settings", "note"]
 
@@ -173,8 +175,10 @@ def _drawn(logged: Logged, section: str) -> Iterator[Panel]:
 
 def _warned(file: Path) -> bool:
     """Whether a table of warnings has more than its header."""
-    return file.is_file() and len(file.read_text(encoding="utf-8").splitlines()) > 1
+    return file.is_file() and len(begin_of(file).splitlines()) > 1
 
 
 def _stems(runs: Sequence[Run], pattern: str) -> list[str]:
-    return list(dict.fromkeys(file.stem for run in runs for file in sorted(run.folder.glob(pattern))))
+    """Names of files of runs, those that can be names of what was logged."""
+    stems = (file.stem for run in runs for file in sorted(run.folder.glob(pattern)))
+    return [stem for stem in dict.fromkeys(stems) if is_name(stem)]

@@ -5,6 +5,7 @@ programs that log nothing do without.
 """
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from sae_match.errors import UserError
 from sae_match.report.tracking.settings import LoggerSettings
+from sae_match.strings import in_a_line, reason_of
 
 __all__ = ["Logger", "Mode", "chosen_mode", "default_entity", "open_logger", "wandb_run", "where_to_look"]
 
@@ -22,7 +24,9 @@ else:
     Logger = WandbLogger = Any
 
 Mode = Literal["online", "offline", "disabled", "shared"]
-_WEAVE_SWITCH = "WANDB_DISABLE_WEAVE"
+_WEAVE_SWITCH, _STAGING = "WANDB_DISABLE_WEAVE", "WANDB_DATA_DIR"
+# Characters of why W&B does not start.
+_LONGEST_REASON = 400
 
 
 @contextmanager
@@ -64,7 +68,7 @@ def where_to_look(logger: Logger | None) -> str | None:
         return None
     if run.disabled:
         return "disabled"
-    return f"offline; upload with: wandb sync {Path(run.dir).parent}" if run.offline else str(run.url)
+    return f"offline; upload with: wandb sync {shlex.quote(str(Path(run.dir).parent))}" if run.offline else str(run.url)
 
 
 def chosen_mode(settings: LoggerSettings) -> Mode:
@@ -94,17 +98,58 @@ def _wandb_logger(settings: LoggerSettings, folder: Path, config: dict[str, Any]
     if getattr(rank_zero_only, "rank", 0) > 0:
         yield None
         return
-    try:
+    with _environment(folder):
         try:
-            with _without_advertisement():
-                run = _started(settings, folder, config)
-        except wandb.Error as error:
-            raise UserError(f"W&B cannot start: {error}; logger=offline, csv or none do without its server") from error
-        run.define_metric("*", step_metric="trainer/global_step")
-        yield WandbLogger(experiment=run)
-    finally:
-        # A run left open would be taken up by the next job of a sweep.
+            try:
+                with _without_advertisement():
+                    run = _started(settings, folder, config)
+            # Also what its settings refuse, which is no error of its own.
+            except (wandb.Error, ValueError, OSError) as error:
+                why = in_a_line(error, _LONGEST_REASON)
+                raise UserError(
+                    f"W&B cannot start: {why}; logger=offline, csv or none do without its server"
+                ) from error
+            run.define_metric("*", step_metric="trainer/global_step")
+            yield WandbLogger(experiment=run)
+        finally:
+            # A run left open would be taken up by the next job of a sweep.
+            _finish(folder, failing=sys.exc_info()[0] is not None)
+
+
+def _finish(folder: Path, *, failing: bool) -> None:
+    """End the W&B run; where that fails, say so, unless something else has failed already.
+
+    Raises:
+        UserError: If it fails.
+    """
+    import wandb
+
+    try:
         wandb.finish()
+    # Its network, its disk and its service fail in ways of their own, none of which may hide what the run has found.
+    except Exception as error:
+        if not failing:
+            raise UserError(f"W&B cannot end: {reason_of(error)}; all results are in {folder}") from error
+
+
+@contextmanager
+def _environment(folder: Path) -> Iterator[None]:
+    """While the block runs, what W&B stages lies in the run's folder, and variables that are empty are not set."""
+    before = {name: value for name, value in os.environ.items() if name.startswith("WANDB_")}
+    for name, value in before.items():
+        if not value:
+            del os.environ[name]
+    staged = _STAGING not in os.environ
+    if staged:
+        # Else it lies in the user's home, and an offline run cannot be uploaded from elsewhere.
+        os.environ[_STAGING] = str(folder.absolute() / "wandb")
+    try:
+        yield
+    finally:
+        if staged:
+            os.environ.pop(_STAGING, None)
+        for name, value in before.items():
+            os.environ.setdefault(name, value)
 
 
 @contextmanager
@@ -127,14 +172,15 @@ def _started(settings: LoggerSettings, folder: Path, config: dict[str, Any]) -> 
     import wandb
 
     return wandb.init(
-        project=settings.project,
+        project=settings.chosen_project,
         name=settings.name,
         # Whole: a service that another program has started takes a relative one from its own folder.
         dir=folder.absolute(),
         entity=settings.entity,
         group=settings.group,
         job_type=settings.job_type,
-        tags=settings.tags,
+        # None of ours leaves those of WANDB_TAGS.
+        tags=settings.tags or None,
         config=config,
         mode=chosen_mode(settings),
         settings=wandb.Settings(silent=True),

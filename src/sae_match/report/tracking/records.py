@@ -15,6 +15,7 @@ from sae_match.evaluation.plan import Pair
 from sae_match.matching.result import Matching
 from sae_match.report.picture import Picture
 from sae_match.report.tracking.logger import Logger, wandb_run
+from sae_match.strings import visible
 
 Rows = Sequence[Mapping[str, object]]
 
@@ -172,7 +173,12 @@ def _log_picture(run: Any, picture: Picture, folder: Path, prefix: str = "") -> 
 def _table(rows: Rows) -> Any:
     import wandb
 
-    return wandb.Table(columns=list(rows[0]), data=[list(row.values()) for row in rows])
+    return wandb.Table(columns=list(rows[0]), data=[[_cell(value) for value in row.values()] for row in rows])
+
+
+def _cell(value: object) -> object:
+    """A value as W&B can store it: a half of a character has no place in JSON."""
+    return visible(value) if isinstance(value, str) else value
 
 
 def _log_artifact(

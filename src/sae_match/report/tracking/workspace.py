@@ -23,11 +23,11 @@ def lay_out(sections: Sequence[Section], settings: LoggerSettings, name: str, fo
     Raises:
         UserError: If W&B refuses, or the file cannot be written.
     """
-    made = workspace(sections, settings.entity or "", settings.project, name)
+    made = workspace(sections, settings.entity or "", settings.chosen_project, name)
     if chosen_mode(settings) != "online":
         file = folder / "workspace.json"
         with written_whole(file) as temporary:
-            temporary.write_text(as_json(made))
+            temporary.write_text(as_json(made), encoding="utf-8", errors="backslashreplace")
         return f"W&B is offline: the layout is in {file}; the same command lays it out after `wandb login`"
     try:
         made.entity = settings.entity or default_entity()

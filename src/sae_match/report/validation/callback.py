@@ -8,13 +8,16 @@ from rich.console import Console
 from sae_match.evaluation.cautions import save_cautions
 from sae_match.evaluation.statistics.results import save_spans
 from sae_match.evaluation.validation import MatchValidation
+from sae_match.report.attempts import Attempts
 from sae_match.report.console import short_name
+from sae_match.report.picture import save_pictures
+from sae_match.report.tracking.logger import Logger
 from sae_match.report.tracking.records import log_files, log_validation
 from sae_match.report.validation.console import facts, print_cautions, print_files, print_plan, print_results
 from sae_match.report.validation.exploring import write_page
 from sae_match.report.validation.outcome import Outcome
 from sae_match.report.validation.pairs import save_tables
-from sae_match.report.validation.pictures import all_pictures
+from sae_match.report.validation.pictures import drawings
 from sae_match.report.validation.recording import record_of
 from sae_match.semantics.contexts import Contexts
 from sae_match.semantics.descriptions import Descriptions
@@ -24,6 +27,8 @@ from sae_match.text.batches import TextData
 
 class ValidationReport(L.Callback):
     """Prints the plan before anything is matched; writes and logs the results when validation is.
+
+    Results come first. A picture, a page or a log that fails takes nothing with it, and is named at the end.
 
     Args:
         console: Where the plan and the tables go.
@@ -54,23 +59,47 @@ class ValidationReport(L.Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.is_global_zero:
             return
-        outcome = Outcome.of(_validation(pl_module), self._passages())
-        outcome.everything().save(self.folder / "results.csv")
-        save_spans(outcome.spans, self.folder / "spans.csv")
-        save_cautions(outcome.cautions, self.folder / "warnings.csv")
-        save_tables(outcome.tables, self.folder / "pairs")
-        drawn = list(all_pictures(outcome))
-        for picture in drawn:
-            picture.save(self.folder / "figures")
-        module = _validation(pl_module)
-        title = f"{short_name(self.model_source)}, {short_name(module.collection.source)}"
-        write_page(outcome, self.folder, title, facts(module, self.data, self.model_source), self.described)
-        record = record_of(outcome.results, outcome.spans, outcome.tables, outcome.cautions)
-        log_validation(trainer.logger, record, drawn, self.folder / "figures")
-        log_files(trainer.logger, self.folder)
-        print_results(self.console, outcome.results, outcome.spans)
-        print_cautions(self.console, outcome.cautions)
+        # What was measured first: pictures, pages and W&B are made of it, and can be made again.
+        module, attempts = _validation(pl_module), Attempts()
+        results, spans = module.results, module.spans
+        with attempts.of("results.csv"):
+            results.save(self.folder / "results.csv")
+        with attempts.of("spans.csv"):
+            save_spans(spans, self.folder / "spans.csv")
+        outcome = None
+        with attempts.of("what follows from the weights"):
+            outcome = Outcome.of(module, self._passages(), results, spans)
+        with attempts.of("tables in the terminal"):
+            print_results(self.console, results, spans)
+        if outcome is not None:
+            self._save_rest(outcome, attempts)
+            print_cautions(self.console, outcome.cautions)
+            self._draw_and_log(outcome, module, trainer.logger, attempts)
         print_files(self.console, self.folder, trainer.logger)
+        attempts.refuse_failed(self.folder)
+
+    def _save_rest(self, outcome: Outcome, attempts: Attempts) -> None:
+        """The other tables."""
+        with attempts.of("results.csv with the numbers of weights"):
+            outcome.everything().save(self.folder / "results.csv")
+        with attempts.of("warnings.csv"):
+            save_cautions(outcome.cautions, self.folder / "warnings.csv")
+        with attempts.of("tables of pairs"):
+            save_tables(outcome.tables, self.folder / "pairs")
+
+    def _draw_and_log(
+        self, outcome: Outcome, module: MatchValidation, logger: Logger | None, attempts: Attempts
+    ) -> None:
+        """Pictures, the page, W&B."""
+        saved = save_pictures(drawings(outcome), self.folder / "figures", attempts)
+        with attempts.of("report.html"):
+            title = f"{short_name(self.model_source)}, {short_name(module.collection.source)}"
+            write_page(outcome, self.folder, title, facts(module, self.data, self.model_source), self.described)
+        with attempts.of("logging numbers and pictures"):
+            record = record_of(outcome.results, outcome.spans, outcome.tables, outcome.cautions)
+            log_validation(logger, record, saved, self.folder / "figures")
+        with attempts.of("logging files"):
+            log_files(logger, self.folder)
 
     def _passages(self) -> Passages | None:
         return None if self.contexts is None else Passages(self.contexts, self.data.batches, self.data.tokenizer)

@@ -17,6 +17,7 @@ from sae_match.matching.planning import GIGABYTE
 from sae_match.report.console import matcher_line, print_rows, short_name
 from sae_match.report.tables import FORMS, by_pair, clean_loss, ladder
 from sae_match.report.tracking.logger import where_to_look
+from sae_match.terminal import say
 from sae_match.text.batches import TextData
 
 # What a validation leaves, most of it only where there is something to put into it.
@@ -76,15 +77,13 @@ def facts(module: MatchValidation, data: TextData, model_source: str) -> dict[st
 def print_results(console: Console, results: Results, spans: Sequence[SpanResult]) -> None:
     """The ladders of each dataset, and explained variance by pair of layers."""
     for dataset in results.distinct("dataset"):
-        console.print(f"\n[bold]{dataset}[/bold]: clean loss {clean_loss(results, dataset):.3f} nats per token")
+        clean = f": clean loss {clean_loss(results, dataset):.3f} nats per token"
+        say(console, (f"\n{dataset}", "bold"), clean)
         for span in sorted({row.span for row in spans}):
             chosen = [row for row in spans if row.dataset == dataset and row.span == span]
             far = "neighbours" if span == 1 else f"layers {span} apart"
-            console.print(
-                f"\nMeans over {max(row.pairs for row in chosen)} pairs of {far}, with 95 % intervals over documents",
-                style="italic",
-                highlight=False,
-            )
+            over = max(row.pairs for row in chosen)
+            say(console, (f"\nMeans over {over} pairs of {far}, with 95 % intervals over documents", "italic"))
             console.print(ladder(chosen))
             if further := {
                 metric: title for metric, title in FORMS.items() if any(row.metric == metric for row in chosen)
@@ -95,7 +94,7 @@ def print_results(console: Console, results: Results, spans: Sequence[SpanResult
                     highlight=False,
                 )
                 console.print(ladder(chosen, further))
-        console.print(f"\nexplained_variance on {dataset} by pair of layers", style="italic", highlight=False)
+        say(console, (f"\nexplained_variance on {dataset} by pair of layers", "italic"))
         for table in by_pair(results, "explained_variance", dataset, max(1, (console.width - _ARM) // _PAIR)):
             console.print(table)
 
@@ -103,18 +102,18 @@ def print_results(console: Console, results: Results, spans: Sequence[SpanResult
 def print_cautions(console: Console, cautions: Sequence[Caution]) -> None:
     """What should make one wary, and what to do about it; nothing where nothing should."""
     if cautions:
-        console.print("\n[bold]Warnings[/bold]", highlight=False)
+        say(console, ("\nWarnings", "bold"))
     for one in cautions:
         console.print(Padding(Text(f"{one.says} {one.do}"), (0, 0, 0, 2)))
 
 
 def print_files(console: Console, folder: Path, logger: Logger | None) -> None:
     """Where the files of a run are, and its numbers at W&B."""
-    console.print(f"\n[bold]Files[/bold] in {folder}", highlight=False, soft_wrap=True)
+    say(console, ("\nFiles", "bold"), f" in {folder}")
     files = (pattern for pattern in _FILES if any(folder.glob(pattern)))
-    console.print(f"  {', '.join(files)}, .hydra/", highlight=False, soft_wrap=True)
+    say(console, f"  {', '.join(files)}, .hydra/")
     if (line := where_to_look(logger)) is not None:
-        console.print(f"  W&B: {line}", highlight=False, soft_wrap=True)
+        say(console, f"  W&B: {line}")
 
 
 def _held(module: MatchValidation, features: int) -> str:

@@ -64,8 +64,21 @@ class Outcome:
     cautions: Sequence[Caution] = ()
 
     @classmethod
-    def of(cls, module: MatchValidation, passages: Passages | None = None) -> "Outcome":
-        """What a module has found that was validated; its SAEs are opened once more, two at a time."""
+    def of(
+        cls,
+        module: MatchValidation,
+        passages: Passages | None = None,
+        results: Results | None = None,
+        spans: Sequence[SpanResult] | None = None,
+    ) -> "Outcome":
+        """What a module has found that was validated; its SAEs are opened once more, two at a time.
+
+        Args:
+            module: Validated.
+            passages: Where features fire.
+            results: The module's, where they are at hand: adding them up takes a while.
+            spans: As well.
+        """
         tables = {
             pair: pair_table(pair, found, module.tally)
             for pair, found in module.matchings.items()
@@ -73,10 +86,11 @@ class Outcome:
         }
         layers = {layer: _facts(module, layer) for layer in module.layers}
         errors = dict(_errors(module, _neighbours(module.matchings)))
-        results, named = module.results, named_l0s(module.collection)
+        results, named = module.results if results is None else results, named_l0s(module.collection)
+        spans = module.spans if spans is None else spans
         dead = {layer: float((facts.active == 0).double().mean()) for layer, facts in layers.items()}
         cautions = cautions_after(results, dead, named)
-        return cls(results, module.spans, module.matchings, tables, layers, errors, passages, cautions)
+        return cls(results, spans, module.matchings, tables, layers, errors, passages, cautions)
 
     def neighbours(self) -> list[Pair]:
         """Pairs of layers at the shortest distance that was measured."""

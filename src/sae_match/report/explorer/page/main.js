@@ -2,6 +2,11 @@
 
 /* Reads what is needed for the first view, and connects what is chosen with what is shown. */
 (() => {
+  // What any script of the page is missing for; report.html says so as long as nothing has started.
+  const PARTS = ["byId", "loading", "model", "judged", "search", "state", "charts", "flow", "results", "path"];
+  if (!window.echarts || typeof Explorer === "undefined" || PARTS.some((part) => !Explorer[part])) return;
+  document.documentElement.dataset.started = "yes";
+
   const { byId, element, format, model, state, flow, results, path, judged } = Explorer;
   const CONTROLS = {
     query: "q", from: "from", to: "to", "max-cost": "cost", "min-active": "active", kind: "kind", sort: "sort",

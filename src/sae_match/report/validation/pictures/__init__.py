@@ -1,8 +1,10 @@
 """Pictures of a finished validation, a module each, with the numbers that they show."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
-from sae_match.report.picture import Picture
+from sae_match.report.drawing import METRIC_LABELS
+from sae_match.report.picture import Drawings, Picture
 from sae_match.report.validation.outcome import Outcome
 from sae_match.report.validation.pictures.agreement import metric_agreement
 from sae_match.report.validation.pictures.costs import pair_error
@@ -25,8 +27,15 @@ PICTURES: tuple[Callable[[Outcome], Iterator[Picture]], ...] = (
 )
 
 
+def drawings(outcome: Outcome) -> Drawings:
+    """What draws the pictures of a run, each on its own."""
+    for metric in METRIC_LABELS:
+        yield metric, partial(metric_pictures, outcome.results, outcome.spans, [metric])
+    for draw in PICTURES:
+        yield draw.__name__, partial(draw, outcome)
+
+
 def all_pictures(outcome: Outcome) -> Iterator[Picture]:
     """Every picture that a run has the numbers for."""
-    yield from metric_pictures(outcome.results, outcome.spans)
-    for draw in PICTURES:
-        yield from draw(outcome)
+    for _, draw in drawings(outcome):
+        yield from draw()

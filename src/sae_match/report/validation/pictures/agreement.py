@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 from sae_match.evaluation.arm_names import MATCHING_ARMS
 from sae_match.evaluation.plan import Pair
 from sae_match.evaluation.statistics.results import Results
-from sae_match.report.drawing import BLUE, GREY, ORANGE, add_legend, panels
+from sae_match.report.drawing import BLUE, GREY, ORANGE, add_legend, panels, titled
 from sae_match.report.picture import Picture
 from sae_match.report.validation.outcome import Outcome
 
@@ -90,7 +90,8 @@ def metric_agreement(outcome: Outcome) -> Iterator[Picture]:
     metrics = [metric for metric in _METRICS if any(row.metric == metric for row in rows)]
     for panel, dataset in zip(drawn, datasets, strict=True):
         _draw(panel, [row for row in rows if row.dataset == dataset], metrics)
-        panel.set(title=dataset, xlabel="rank correlation with the loss kept low\n(1 is perfect agreement)")
+        titled(panel, dataset)
+        panel.set(xlabel="rank correlation with the loss kept low\n(1 is perfect agreement)")
     add_legend(figure, drawn[0])
     yield Picture("metric_agreement", figure, [asdict(row) for row in rows])
 

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from matplotlib.axes import Axes
 
 from sae_match.evaluation.plan import Pair
-from sae_match.report.drawing import BLUE, ORANGE, panels
+from sae_match.report.drawing import BLUE, ORANGE, bin_edges, panels
 from sae_match.report.picture import Picture
 from sae_match.report.validation.outcome import Outcome
 
@@ -50,10 +50,11 @@ def _pairs(table: pa.Table) -> pa.Table:
 
 def _draw_histogram(panel: Axes, pairs: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     costs = pairs["cost"].to_numpy()
+    known = np.isfinite(costs)
     live = pc.and_(pc.greater(pairs["source_active_sum"], 0), pc.greater(pairs["target_active_sum"], 0)).to_numpy()
     counts, edges, _ = panel.hist(
-        [costs[live], costs[~live]],
-        bins=_BINS,
+        [costs[live & known], costs[~live & known]],
+        bins=bin_edges(costs, _BINS).tolist(),
         stacked=True,
         color=[BLUE, ORANGE],
         label=["both live", "one never active"],

@@ -1,6 +1,6 @@
 """Pictures of a validation's results: one line an arm, layers or distances across, one panel a dataset."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 
 from matplotlib.figure import Figure
@@ -16,15 +16,18 @@ from sae_match.report.drawing import (
     draw_line,
     panels,
     set_ticks,
+    titled,
 )
 from sae_match.report.picture import Picture
 
 _Lines = Mapping[str, Sequence[Point]]
 
 
-def metric_pictures(results: Results, spans: Sequence[SpanResult]) -> Iterator[Picture]:
-    """One a metric, and one for distances where there are several."""
-    for metric in METRIC_LABELS:
+def metric_pictures(
+    results: Results, spans: Sequence[SpanResult], metrics: Iterable[str] = METRIC_LABELS
+) -> Iterator[Picture]:
+    """One a metric that was measured, and one for distances where there are several."""
+    for metric in metrics:
         if len(results.select(metric=metric)):
             yield by_layer(results, metric)
             if len({row.span for row in spans}) > 1:
@@ -71,7 +74,7 @@ def _side_by_side(lines: Mapping[str, _Lines], label: str, across: str) -> Figur
             draw_line(panel, points, arm, ARM_STYLES[arm], 2.5 if arm == MATCHED else 1.2)
         set_ticks(panel, (point.at for points in of_arms.values() for point in points))
         panel.axhline(0, color=GREY, linewidth=0.8)
-        panel.set_title(dataset)
+        titled(panel, dataset)
         panel.set_xlabel(across)
     drawn[0].set_ylabel(label)
     add_legend(figure, drawn[0])

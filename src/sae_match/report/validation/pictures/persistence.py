@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from sae_match.evaluation.arm_names import COMPOSED, MATCHED, RANDOM
 from sae_match.evaluation.statistics.results import WEIGHTS, Result
 from sae_match.matching.composition import compare
-from sae_match.report.drawing import GREY, METRIC_LABELS, Point, add_legend, draw_line, look, panels, set_ticks
+from sae_match.report.drawing import GREY, METRIC_LABELS, Point, add_legend, draw_line, look, panels, set_ticks, titled
 from sae_match.report.picture import Picture
 from sae_match.report.validation.outcome import Outcome
 
@@ -29,7 +29,8 @@ def persistence(outcome: Outcome) -> Iterator[Picture]:
     for panel, dataset in zip(drawn, datasets, strict=False):
         of_dataset = [row for row in rows if row.dataset == dataset]
         _draw_scores(panel, starts, of_dataset)
-        panel.set(title=dataset, ylabel=METRIC_LABELS[_SCORE])
+        titled(panel, dataset)
+        panel.set_ylabel(METRIC_LABELS[_SCORE])
     for number, start in enumerate(starts):
         _draw(drawn[-1], start, [row for row in rows if row.metric == _AGREEMENT], "", (*look(number), "-"))
     drawn[-1].set(title="weights alone", ylabel="features whose partner is the same\nexact and composed")

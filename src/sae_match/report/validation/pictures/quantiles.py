@@ -6,7 +6,17 @@ from dataclasses import asdict
 import matplotlib as mpl
 
 from sae_match.evaluation.arm_names import MATCHED, RECONSTRUCT_SOURCE, quantile_of
-from sae_match.report.drawing import ARM_STYLES, GREY, METRIC_LABELS, Point, add_legend, draw_line, panels, set_ticks
+from sae_match.report.drawing import (
+    ARM_STYLES,
+    GREY,
+    METRIC_LABELS,
+    Point,
+    add_legend,
+    draw_line,
+    panels,
+    set_ticks,
+    titled,
+)
 from sae_match.report.picture import Picture
 from sae_match.report.validation.outcome import Outcome
 
@@ -47,7 +57,8 @@ def quantiles(outcome: Outcome) -> Iterator[Picture]:
             if points:
                 draw_line(panel, points, labels[arm], style, 2.5 if arm == MATCHED else 1.2)
                 set_ticks(panel, (point.at for point in points))
-        panel.set(title=dataset, xlabel="target layer")
+        titled(panel, dataset)
+        panel.set_xlabel("target layer")
         if dataset == datasets[0]:
             panel.set_ylabel(METRIC_LABELS[metric].replace(" (", "\n("))
     add_legend(figure, drawn[0])

@@ -140,14 +140,15 @@ def _rows(
             "live_features": found.features,
         }
         for dataset, points in norms.items():
-            point = points[layer]
+            point = points.get(layer, Point(layer, math.nan))
             row |= {f"residual_norm_{dataset}": point.value}
             row |= {f"residual_norm_{dataset}_low": point.low, f"residual_norm_{dataset}_high": point.high}
         yield row
 
 
 def _quartiles(values: Float64[Tensor, " n"] | None) -> Sequence[float]:
-    return [] if values is None else [float(value) for value in np.percentile(values.numpy(), (25, 50, 75))]
+    known: Sequence[float] = [] if values is None else values[values.isfinite()].tolist()
+    return [float(value) for value in np.percentile(known, (25, 50, 75))] if len(known) else [math.nan] * 3
 
 
 def _mean(values: Float64[Tensor, " n"] | None) -> float:

@@ -1,0 +1,92 @@
+"""What programs print: strings of users and files as they are, on a terminal of any encoding."""
+
+import codecs
+import io
+import logging
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
+
+from sae_match.strings import visible
+
+_PLAINLY = "sae_match.plainly"
+# What stands for characters of ours where an encoding lacks them; others stand by their numbers.
+_INSTEAD = {
+    "→": "->",
+    "…": "...",
+    "\u2013": "-",
+    "—": "-",
+    "“": '"',
+    "”": '"',
+    "\u2018": "'",
+    "\u2019": "'",
+    "≥": ">=",
+    "≤": "<=",
+    "\u00d7": "x",
+    "·": "-",
+}
+_INSTEAD |= dict.fromkeys("━╸╺─", "-") | dict.fromkeys("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "*")
+
+#: A text, or one with its style.
+Part = str | tuple[str, str]
+
+
+class Terminal(Console):
+    """The console of every program: in what it is given nothing is markup, and nothing acts on the terminal."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """As rich renders it, but that nothing of a text is a control."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=visible(segment.text))
+
+
+def say(console: Console, *parts: Part) -> None:
+    """Print a line, however long, of texts as they are, some of them styled.
+
+    Args:
+        console: Of either kind: also where rich reads markup, none is read here.
+        parts: Of the line.
+    """
+    told = [visible(part) if isinstance(part, str) else (visible(part[0]), part[1]) for part in parts]
+    console.print(Text.assemble(*told), soft_wrap=True)
+
+
+def survive_any_encoding() -> None:
+    """Let standard output and error write what their encoding lacks in other characters, rather than end the program.
+
+    Log files are written in UTF-8. May be called again.
+    """
+    codecs.register_error(_PLAINLY, _plainly)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=_PLAINLY)
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler) and isinstance(handler.stream, io.TextIOWrapper):
+            handler.stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+        if not any(isinstance(one, _Visible) for one in handler.filters):
+            handler.addFilter(_Visible())
+
+
+class _Visible(logging.Filter):
+    """Lets nothing in a log line act on what shows it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = visible(record.getMessage()), None
+        if record.exc_info and not record.exc_text:
+            record.exc_text = visible(logging.Formatter().formatException(record.exc_info))
+        return True
+
+
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    plain = (_INSTEAD.get(one) or one.encode("ascii", "backslashreplace").decode("ascii") for one in lacking)
+    return "".join(plain), error.end
