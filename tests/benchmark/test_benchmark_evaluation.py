@@ -8,7 +8,7 @@ from sae_match.benchmark.measuring import chosen
 
 def test_cases_are_chosen_by_name():
     cases = evaluation.cases(["sae-match", "validate"])
-    assert list(chosen(cases, ["documents"])) == ["documents"]
+    assert list(chosen(cases, {}, ["documents"])) == ["documents"]
     assert list(cases) == ["ladder", "processes", "documents"]
 
 

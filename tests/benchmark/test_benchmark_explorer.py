@@ -9,7 +9,7 @@ from sae_match.errors import UserError
 
 
 def test_the_case_is_chosen_by_name():
-    assert list(chosen(explorer.cases(), ["explorer"])) == ["explorer"]
+    assert list(chosen(explorer.cases(), {}, ["explorer"])) == ["explorer"]
 
 
 def test_made_up_layers_are_the_same_each_time():

@@ -21,6 +21,7 @@ REFUSED = {
     "report": ("runs=3", "runs must be a folder or a list of folders such as [DIR1,DIR2], got 3"),
     "dashboard": ("logger.mode=nonsense", "logger.mode must be one of auto, online, offline, got 'nonsense'"),
     "benchmark": ("seed=nonsense", "nonsense"),
+    "cache": ("older_than=-1", "older_than must be a number of days, at least 0, got -1"),
 }
 RUN = """
 import atexit, runpy, sys

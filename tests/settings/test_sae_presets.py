@@ -58,7 +58,8 @@ CANONICAL = {
 # SAELens calls none of layer 12's SAEs of 131k features canonical; of its L0s this is the nearest to 100.
 LAYER_12 = {"16k": 82, "32k": 76, "65k": 72, "131k": 129, "262k": 121, "524k": 115, "1m": 107}
 SITES = {"gemma_scope_2b_mlp": "mlp", "gemma_scope_2b_attention": "attention"}
-PRESETS = sorted(file.stem for file in (ROOT / "conf" / "sae").glob("*.yaml"))
+# A folder that says itself what it holds is no preset.
+PRESETS = sorted(file.stem for file in (ROOT / "conf" / "sae").glob("*.yaml") if file.stem != "folder")
 
 
 def preset(name):

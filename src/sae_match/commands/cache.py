@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.box import MARKDOWN
 from rich.table import Table
 
-from sae_match.caching import KINDS, kept, remove
+from sae_match.commands.kept import KINDS, kept, remove
 from sae_match.matching.cache import default_folder
 from sae_match.settings.tools import CacheSettings
 from sae_match.terminal import Terminal, say

@@ -67,7 +67,10 @@ def main(settings: ValidateSettings) -> None:
         )
         for read in filter(None, (data, module.fitting)):
             refuse_idle_processes(trainer, len(read.batches))
+        # Until all of the report is written: what fails of it is then made by the same command without measuring again.
+        module.keeps_sums = True
         trainer.validate(module, data, verbose=False)
+    module.forget()
 
 
 def _fitting_text(settings: ValidateSettings, data: TextData) -> TextData | None:

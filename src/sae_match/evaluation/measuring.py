@@ -1,6 +1,5 @@
 """One batch of text: the clean pass, then every pair and arm on top of what it left."""
 
-import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -13,7 +12,7 @@ from sae_match.evaluation.arm_names import MEAN, OF_TARGET_ALONE
 from sae_match.evaluation.arms import Stage, stand_in
 from sae_match.evaluation.fitting import LinearMap
 from sae_match.evaluation.matchings import PairMatchings
-from sae_match.evaluation.plan import Pair, arms_of, in_memory
+from sae_match.evaluation.plan import Pair, arms_of
 from sae_match.evaluation.statistics.forms import is_by_dimension, sums_under, usual_tokens
 from sae_match.evaluation.statistics.measures import refuse_not_finite
 from sae_match.evaluation.statistics.norms import norms_of
@@ -23,8 +22,6 @@ from sae_match.model.residual_stream import CleanPass, ResidualStream
 from sae_match.saes.sae import SAE
 from sae_match.saes.sites import Site
 from sae_match.text.batches import TokenBatch
-
-log = logging.getLogger(__name__)
 
 #: Tokens that run through the model side by side when arms of a pair are resumed together: as many as keep
 #: the device busy, and no more, as each holds memory.
@@ -258,17 +255,6 @@ class BatchMeasurement:
         step = max(1, most // ids.numel())
         together = (arms[start : start + step] for start in range(0, len(arms), step))
         return chain(together, [alone] if alone else [])
-
-
-def grouped(
-    pairs: Sequence[Pair], stream: ResidualStream, batches: Sequence[TokenBatch], budget: float
-) -> list[list[Pair]]:
-    """Pairs whose residuals are held at one time: as many as fit so many bytes."""
-    largest = max(batch.input_ids.numel() for batch in batches)
-    groups = in_memory(pairs, int(budget / (largest * stream.d_in * next(stream.parameters()).element_size())))
-    if len(groups) > 1:
-        log.info("the residuals of all layers do not fit at one time: %d clean passes", len(groups))
-    return groups
 
 
 def measure_batch(

@@ -1,5 +1,6 @@
 """What a validation will take, counted before it starts: layer-forwards, heads, SAE products, memory."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,8 @@ from sae_match.evaluation.settings import refuse_impossible_spans
 from sae_match.model.description import ModelDescription
 from sae_match.model.sizes import ModelSizes
 from sae_match.saes.collection import SAECollection
+
+log = logging.getLogger(__name__)
 
 Pair = tuple[int, int]
 
@@ -140,6 +143,20 @@ def in_memory(pairs: Sequence[Pair], most_layers: int) -> list[list[Pair]]:
             held = set()
         groups[-1].append(pair)
         held |= set(pair)
+    return groups
+
+
+def grouped(pairs: Sequence[Pair], residual: int, budget: float) -> list[list[Pair]]:
+    """Pairs whose residuals are held at one time.
+
+    Args:
+        pairs: In ascending order.
+        residual: Bytes of one layer's residual of the largest batch.
+        budget: Bytes that residuals may take.
+    """
+    groups = in_memory(pairs, int(budget / residual))
+    if len(groups) > 1:
+        log.info("the residuals of all layers do not fit at one time: %d clean passes", len(groups))
     return groups
 
 

@@ -18,8 +18,8 @@ from sae_match.evaluation.arm_names import FITTED_ARMS, LINEAR_MAP, LINEAR_MAP_S
 from sae_match.evaluation.fitting import refuse_common_documents, refuse_too_few
 from sae_match.evaluation.fitting_pass import fit
 from sae_match.evaluation.matchings import PairMatcher, PairMatchings, evidence
-from sae_match.evaluation.measuring import Subject, grouped, measure_batch
-from sae_match.evaluation.plan import Pair, PassPlan, pairs_at, refuse_broken_chains, twins_among
+from sae_match.evaluation.measuring import Subject, measure_batch
+from sae_match.evaluation.plan import Pair, PassPlan, grouped, pairs_at, refuse_broken_chains, twins_among
 from sae_match.evaluation.resuming import SumsIdentity, Unfinished
 from sae_match.evaluation.settings import EvaluationSettings, refuse_impossible
 from sae_match.evaluation.statistics.forms import forms_of
@@ -37,8 +37,8 @@ from sae_match.model.residual_stream import ResidualStream
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.shelf import SAEShelf
 from sae_match.saes.sites import checked_site
+from sae_match.tensors import cpu_by_default, products
 from sae_match.text.batches import TextData, TokenBatch
-from sae_match.torch_state import cpu_by_default, products
 
 log = logging.getLogger(__name__)
 
@@ -160,7 +160,9 @@ class MatchValidation(L.LightningModule):
         free = free_memory(device) if self.settings.memory is None else self.settings.memory * GIGABYTE
         self.open_sae = SAEShelf(self.collection, _SHARE_OF_SAES * free, device).open
         self.matchings = {pair: found.to(device) for pair, found in self.matchings.items()}
-        self._groups = grouped(self.pairs, self.stream, data.batches, _SHARE_OF_RESIDUALS * free)
+        largest = max(batch.input_ids.numel() for batch in data.batches) * self.stream.d_in
+        residual = largest * next(self.stream.parameters()).element_size()
+        self._groups = grouped(self.pairs, residual, _SHARE_OF_RESIDUALS * free)
         self.subject = Subject(self.stream, self.site, self.open_sae, self.matchings, {}, self.measured)
         if self.needs_fitting:
             self._fit(cast(TextData, self.fitting), data)

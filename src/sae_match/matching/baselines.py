@@ -25,7 +25,7 @@ from sae_match.matching.result import Matching, among_all
 from sae_match.matching.tuning import TUNING
 from sae_match.saes.folding import Fold
 from sae_match.saes.sae import SAE
-from sae_match.torch_state import plain_torch
+from sae_match.tensors import plain_torch
 
 
 @plain_torch()

@@ -16,7 +16,7 @@ from sae_match.matching.pair_costs import pair_costs
 from sae_match.matching.result import Matching
 from sae_match.saes.folding import Fold, harmless_where_not
 from sae_match.saes.sae import SAE
-from sae_match.torch_state import plain_torch
+from sae_match.tensors import plain_torch
 
 
 @plain_torch()

@@ -15,7 +15,7 @@ from sae_match.matching.settings import TERMS, Metric, Term, refuse_unknown_metr
 from sae_match.matching.tuning import TUNING
 from sae_match.saes.folding import Fold, folding_scale, harmless_where_not
 from sae_match.saes.sae import SAE
-from sae_match.torch_state import exact_product
+from sae_match.tensors import exact_product
 
 __all__ = ["TERMS", "UNIT", "FeatureVectors", "Metric", "Term", "feature_vectors", "term_weights"]
 

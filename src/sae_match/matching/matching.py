@@ -23,7 +23,7 @@ from sae_match.matching.settings import MatcherSettings, refuse_impossible_bound
 from sae_match.matching.solving import Watch, solve
 from sae_match.saes.folding import Fold, live_features
 from sae_match.saes.sae import SAE
-from sae_match.torch_state import plain_torch, refuse_coarse_products
+from sae_match.tensors import plain_torch, refuse_coarse_products
 
 __all__ = ["MatcherSettings", "Matching", "match"]
 

@@ -19,7 +19,7 @@ from sae_match.matching.cost import UNIT, FeatureVectors
 from sae_match.matching.planning import EXTRA_ENTRIES, padded
 from sae_match.matching.pricing import CrowdedError, Hits, Progress, group_size
 from sae_match.matching.tuning import TUNING, Tuning
-from sae_match.torch_state import exact_product
+from sae_match.tensors import exact_product
 
 # Of a number split into three, products of the leading parts; what is left out is below rounding.
 _SPLIT_PRODUCTS = ((0, 0), (0, 1), (1, 0), (1, 1), (0, 2), (2, 0))

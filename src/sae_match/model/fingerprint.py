@@ -2,8 +2,8 @@
 
 from xxhash import xxh3_128
 
-from sae_match.hashing import hashed_parts
 from sae_match.model.residual_stream import ResidualStream
+from sae_match.tensors import hashed_parts
 
 
 def fingerprint(stream: ResidualStream) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor
 from xxhash import xxh3_128
 
 from sae_match.errors import UserError
-from sae_match.hashing import hashed_parts
+from sae_match.tensors import hashed_parts
 
 Activation = Literal["jumprelu", "relu", "topk"]
 

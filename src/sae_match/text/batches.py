@@ -16,11 +16,11 @@ from transformers import PreTrainedTokenizerBase
 
 from sae_match.errors import UserError
 from sae_match.progress import counting
+from sae_match.tensors import cpu_by_default
 from sae_match.text.documents import Document, Part
 from sae_match.text.drawing import in_seeded_order, works_of_part
 from sae_match.text.packing import packed
 from sae_match.text.settings import SourceSettings, TextSettings, refuse_impossible_text
-from sae_match.torch_state import cpu_by_default
 
 
 class TokenBatch(NamedTuple):

@@ -9,7 +9,7 @@ from sae_match import compose, match
 from sae_match.errors import UserError
 from sae_match.evaluation.arm_names import ARMS
 from sae_match.matching import baselines
-from sae_match.torch_state import exact_product, plain_torch, refuse_coarse_products
+from sae_match.tensors import exact_product, plain_torch, refuse_coarse_products
 from sae_match.training.input_scaling import InputScaling
 from tests.evaluation.validating import collection_of, fitting_text, text_of, validated
 

@@ -1,4 +1,4 @@
-"""The same numbers whatever the calling program has set torch to.
+"""Tensors: the same numbers whatever the calling program has set torch to, and all bytes of one for a hash.
 
 What is a thread's own (default device, grad and inference mode) is set aside by `plain_torch`. The default dtype is the
 whole program's, and other threads may need it as it is: nothing relies on it, every tensor is made with a dtype of its
@@ -136,3 +136,9 @@ def refuse_coarse_products(device: torch.device) -> None:
             f"products of float32 on {device} are coarser than float32; is NVIDIA_TF32_OVERRIDE set? Unset it, or "
             "use matcher.device=cpu"
         )
+
+
+def hashed_parts(name: str, tensor: Tensor) -> Iterator[bytes | memoryview]:
+    """A tensor's name, dtype, shape and every byte of it, wherever it lies."""
+    yield f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode()
+    yield tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data

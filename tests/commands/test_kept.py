@@ -3,8 +3,8 @@ import time
 
 import pytest
 
-from sae_match.caching import KINDS, kept, remove
 from sae_match.commands import cache as command
+from sae_match.commands.kept import KINDS, kept, remove
 from sae_match.errors import UserError
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.settings import MatcherSettings
