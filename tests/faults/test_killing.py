@@ -10,10 +10,10 @@ from tests.faults.killing import SUBJECTS, Tried, Undisturbed, faults, table, tr
 @pytest.mark.parametrize("name", SUBJECTS)
 def test_nothing_is_lost_whatever_a_program_is_ended_by(name, tmp_path, monkeypatch):
     monkeypatch.setattr("tests.faults.killing.SUBJECTS", {name: SUBJECTS[name]})
-    tried = list(try_all(8, tmp_path))
-    assert len(tried) == 8
+    tried = list(try_all(5, tmp_path))
+    assert len(tried) == 5
     assert [one for one in tried if one.lost] == []
-    assert max(one.heeded for one in tried) < 20
+    assert max(one.heeded for one in tried) < 60
 
 
 def test_faults_are_spread_over_the_whole_life_of_a_run():
