@@ -1,3 +1,4 @@
+import resource
 from dataclasses import replace
 from itertools import islice
 from types import SimpleNamespace
@@ -194,3 +195,15 @@ def test_no_layer_behind_the_last_one_that_is_needed_is_run(stream, text):
     finally:
         handle.remove()
     assert ran == []
+
+
+def test_a_disk_that_fills_up_while_a_part_is_written_is_said_in_one_line(tmp_path):
+    part = collected.Part(torch.ones(2, 5000, 12, dtype=torch.bfloat16), {})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        with pytest.raises(UserError, match=r"cannot write .*part-.*: it could not be written whole; is the disk full"):
+            Collected(tmp_path, {}, 2, 12).write(part)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []

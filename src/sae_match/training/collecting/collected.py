@@ -76,7 +76,11 @@ class Collected:
                 "lower training.tokens or training.buffer, or name another folder with training.activations"
             )
         with written_whole(self._file()) as temporary:
-            torch.save({"residuals": part.residuals.cpu(), "text": dict(part.text)}, temporary)
+            try:
+                torch.save({"residuals": part.residuals.cpu(), "text": dict(part.text)}, temporary)
+            except RuntimeError as error:
+                # What torch makes of a disk that is full.
+                raise OSError("it could not be written whole; is the disk full?") from error
         self._number += 1
 
     def remove(self) -> None:
