@@ -1,5 +1,6 @@
 """What every refusal of a damaged file is: one line, of a length that one reads, that says where."""
 
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -10,3 +11,19 @@ def refused(error: Exception, where: Path | str = "") -> str:
     assert "\n" not in text, text
     assert str(where) in text, text
     return "refused"
+
+
+@contextmanager
+def naming(number, name, allowed):
+    """Whatever but a refusal ends the block is the fault that is looked for, and is named by its mutation."""
+    try:
+        yield
+    # Any exception at all: which kinds there may be is what is asked.
+    except Exception as error:
+        raise AssertionError(f"mutation {number} of {name}, which may be {allowed}") from error
+
+
+def tell(capsys, name, mutations, counts):
+    """Print what came of the mutations, also where tests are silent."""
+    with capsys.disabled():
+        print(f"\n{name}: {mutations} mutations, {dict(sorted(counts.items()))}")

@@ -10,7 +10,7 @@ from sae_match import load_sae
 from sae_match.errors import UserError
 from sae_match.saes.formats import FORMATS as LOADERS
 from sae_match.saes.formats import describe_sae
-from tests.faults.refusals import refused
+from tests.faults.refusals import naming, refused, tell
 from tests.faults.saes import FORMATS, damaged, unpacked
 from tests.saes.formats.layouts import D_IN, D_SAE
 
@@ -50,18 +50,15 @@ def counted(name, mutations, folder):
         for file, content in sound.items():
             file.write_bytes(content)
         allowed = damaged(case, folder, Random(f"{name} {number}"))
-        try:
+        with naming(number, name, allowed):
             counts[outcome(case, name, folder, allowed, original)] += 1
-        except Exception as error:
-            raise AssertionError(f"mutation {number} of {name}, which may be {allowed}") from error
     return counts
 
 
 def of_each(name, mutations, folder, capsys):
     counts = counted(name, mutations, folder)
     assert counts["refused"] > mutations / 4
-    with capsys.disabled():
-        print(f"\n{name}: {mutations} mutations, {dict(sorted(counts.items()))}")
+    tell(capsys, name, mutations, counts)
 
 
 @pytest.mark.usefixtures("as_a_user")

@@ -8,7 +8,7 @@ import pytest
 from sae_match.errors import UserError
 from sae_match.text.files import ENDINGS, TextFile
 from sae_match.text.reading import texts
-from tests.faults.refusals import refused
+from tests.faults.refusals import naming, refused, tell
 from tests.faults.texts import READERS, TEXTS, damaged
 
 # Far mutations that once ended otherwise: an empty file, and one that ended the process.
@@ -38,14 +38,11 @@ def of_each(name, mutations, folder, capsys):
     for number in {*range(mutations), *FOUND.get(name, ())}:
         content, allowed = damaged(case, Random(f"{name} {number}"))
         path.write_bytes(content)
-        try:
+        with naming(number, name, allowed):
             counts[outcome(case, path, allowed)] += 1
-        except Exception as error:
-            raise AssertionError(f"mutation {number} of {name}, which may be {allowed}") from error
     assert counts["refused"] > mutations / 10
     assert counts.total() >= mutations
-    with capsys.disabled():
-        print(f"\n{name}: {mutations} mutations, {dict(sorted(counts.items()))}")
+    tell(capsys, name, mutations, counts)
 
 
 @pytest.mark.usefixtures("as_a_user")

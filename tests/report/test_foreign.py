@@ -71,7 +71,7 @@ def test_what_no_run_writes_is_refused(tmp_path, text, why):
 
 
 @pytest.mark.parametrize("name", ["spans.csv", "results.csv"])
-@pytest.mark.parametrize("climbing", ["../../../ESCAPED", "/tmp/ESCAPED", "..", "a/b"])
+@pytest.mark.parametrize("climbing", ["../../../ESCAPED", "/ESCAPED", "..", "a/b"])
 def test_a_metric_of_a_foreign_run_is_no_path(tmp_path, name, climbing):
     folder = run_folder(tmp_path / "runs" / "0")
     file = folder / name
