@@ -90,6 +90,10 @@ class _FullPrecision:
     def is_set(self) -> bool:
         return all(read() == wanted for read, _, wanted in self._settings)
 
+    def present(self) -> str:
+        """What is set now, in one line."""
+        return " ".join(str(read()) for read, _, _ in self._settings)
+
     def _set(self) -> None:
         for read, write, wanted in self._settings:
             if read() != wanted:
@@ -119,7 +123,7 @@ _FULL = _FullPrecision()
 
 def products() -> str:
     """How exact the program lets products of float32 be: numbers that were summed under different ones do not mix."""
-    return " ".join(str(read()) for read, _, _ in _FULL._settings)
+    return _FULL.present()
 
 
 def refuse_coarse_products(device: torch.device) -> None:

@@ -1,3 +1,5 @@
+import threading
+
 import pytest
 import torch
 
@@ -75,3 +77,25 @@ def test_parameters_that_do_not_agree_are_refused(change, message):
     parameters = {"W_enc": W_ENC, "b_enc": ZEROS_3, "W_dec": W_DEC, "b_dec": ZEROS_2, "threshold": torch.ones(3)}
     with pytest.raises(UserError, match=message):
         SAE(**{**parameters, **change})
+
+
+def test_many_threads_may_ask_for_a_hash_at_once_while_tensors_change(make_sae):
+    sae, expected, failed = make_sae(0), make_sae(0).content_hash(), []
+
+    def ask():
+        try:
+            for _ in range(300):
+                sae.content_hash()
+        except KeyError as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for number in range(300):
+        sae.b_dec[0] += 1 if number % 2 == 0 else -1
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    sae.b_dec.copy_(make_sae(0).b_dec)
+    assert sae.content_hash() == expected

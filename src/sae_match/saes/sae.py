@@ -3,8 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -15,6 +14,8 @@ from sae_match.errors import UserError
 from sae_match.tensors import hashed_parts
 
 Activation = Literal["jumprelu", "relu", "topk"]
+# Where an SAE keeps its last quick hash, with the slow one that goes with it.
+_LAST_HASH = "_last_hash"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -114,20 +115,19 @@ class SAE:
 
         Tensors can be edited in place, so what was found before counts only while a quicker hash of them is the same.
         """
-        quick = xxh3_128()
-        for part in self._hashed_parts():
-            quick.update(part)
-        if (known := quick.hexdigest()) not in self._known_hashes:
-            digest = hashlib.sha256()
-            for part in self._hashed_parts():
-                digest.update(part)
-            self._known_hashes.clear()
-            self._known_hashes[known] = digest.hexdigest()
-        return self._known_hashes[known]
+        now = self._digest(xxh3_128())
+        before, found = self.__dict__.get(_LAST_HASH, ("", ""))
+        if now != before:
+            found = self._digest(hashlib.sha256())
+            # Both at once, as several threads may ask at a time; and only what nobody has changed meanwhile.
+            if self._digest(xxh3_128()) == now:
+                self.__dict__[_LAST_HASH] = now, found
+        return str(found)
 
-    @cached_property
-    def _known_hashes(self) -> dict[str, str]:
-        return {}
+    def _digest(self, digest: Any) -> str:
+        for part in self._hashed_parts():
+            digest.update(part)
+        return str(digest.hexdigest())
 
     def _hashed_parts(self) -> Iterator[bytes | memoryview]:
         yield f"{self.activation} k={self.k}".encode()
