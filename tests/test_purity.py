@@ -50,7 +50,7 @@ def test_the_package_itself_brings_in_nothing():
 
 
 def test_what_a_matching_takes_is_said_without_what_solves_it():
-    assert brought_in("import sae_match.matching.planning", ("numba", "scipy", "transformers")) == []
+    assert brought_in("import sae_match.matching.solver.planning", ("numba", "scipy", "transformers")) == []
 
 
 def test_the_check_can_fail():

@@ -7,8 +7,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from sae_match import SAE
-from sae_match.matching import centre
 from sae_match.matching.cost import FeatureVectors, term_weights
+from sae_match.matching.solver import centre
 
 ALL = term_weights(("W_enc", "b_enc", "W_dec"))
 PRECISIONS = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch.float64}

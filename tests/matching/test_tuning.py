@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sae_match import match
-from sae_match.matching.solving import solve
+from sae_match.matching.solver.solving import solve
 from sae_match.matching.tuning import TUNING, ByDevice, Tuning
 from tests.matching.problems import noisy_copy
 

@@ -6,7 +6,7 @@ import sys
 from rich.console import Console
 
 from sae_match import progress
-from sae_match.matching.solving import Status
+from sae_match.matching.solver.solving import Status
 from sae_match.report.matching_progress import MatchingProgress
 
 

@@ -8,7 +8,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from sae_match.errors import UserError
-from sae_match.matching import planning
+from sae_match.matching.solver import planning
 from sae_match.settings.launching import job_memory, refuse_processes_of_a_worker
 
 

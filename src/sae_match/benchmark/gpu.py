@@ -22,8 +22,8 @@ from sae_match.evaluation.plan import PassPlan
 from sae_match.evaluation.settings import EvaluationSettings
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.cache import MatchingCache
-from sae_match.matching.planning import GIGABYTE
 from sae_match.matching.settings import MatcherSettings
+from sae_match.matching.solver.planning import GIGABYTE
 from sae_match.model.by_class import sizes_of
 from sae_match.model.loading import load_tokenizer
 from sae_match.model.residual_stream import ResidualStream

@@ -12,13 +12,13 @@ from scipy.optimize import linear_sum_assignment
 from sae_match import bundled
 from sae_match.benchmark.measuring import Case, Figure, float32_pass_seconds, peak_gigabytes
 from sae_match.benchmark.planted import planted_saes
-from sae_match.matching.centre import about_centre, cost_matrix
 from sae_match.matching.cost import TERMS, FeatureVectors, feature_vectors, term_weights
 from sae_match.matching.matching import match
-from sae_match.matching.planning import Solver, planned
-from sae_match.matching.pricing import DensePricer
 from sae_match.matching.result import Matching
-from sae_match.matching.rounds import Rounds
+from sae_match.matching.solver.centre import about_centre, cost_matrix
+from sae_match.matching.solver.planning import Solver, planned
+from sae_match.matching.solver.pricing import DensePricer
+from sae_match.matching.solver.rounds import Rounds
 from sae_match.saes.formats import gemma_scope
 from sae_match.saes.sae import SAE
 

@@ -15,8 +15,8 @@ from sae_match.evaluation.cautions import cautions_before, named_l0s
 from sae_match.evaluation.plan import Pair, PassPlan, pairs_at, residual_bytes, twins_among
 from sae_match.evaluation.settings import EvaluationSettings
 from sae_match.hub import UnansweredError
-from sae_match.matching.planning import GIGABYTE, Solver, free_memory, planned
 from sae_match.matching.settings import MatcherSettings
+from sae_match.matching.solver.planning import GIGABYTE, Solver, free_memory, planned
 from sae_match.model.description import ModelDescription, describe_model, first_token, refuse_beyond
 from sae_match.model.gguf.description import describe_gguf
 from sae_match.model.gguf.file import is_gguf

@@ -29,8 +29,8 @@ from sae_match.evaluation.statistics.tally import Layout, Tally
 from sae_match.evaluation.survey import Observer, Survey, surveyed
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.layers import PairWatch, save_matching, unwatched
-from sae_match.matching.planning import GIGABYTE, free_memory
 from sae_match.matching.settings import MatcherSettings
+from sae_match.matching.solver.planning import GIGABYTE, free_memory
 from sae_match.model.fingerprint import fingerprint
 from sae_match.model.fit import refuse_layers_beyond, refuse_other_width
 from sae_match.model.residual_stream import ResidualStream

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from sae_match.errors import UserError
 from sae_match.matching.arithmetic import blocks
-from sae_match.matching.assignment import CandidatePairs, SparseAssignment
-from sae_match.matching.centre import about_centre
 from sae_match.matching.cost import TERMS, FeatureVectors, Metric, feature_vectors, term_weights
-from sae_match.matching.pair_costs import pair_costs
 from sae_match.matching.result import Matching, among_all
+from sae_match.matching.solver.assignment import CandidatePairs, SparseAssignment
+from sae_match.matching.solver.centre import about_centre
+from sae_match.matching.solver.pair_costs import pair_costs
 from sae_match.matching.tuning import TUNING
 from sae_match.saes.folding import Fold
 from sae_match.saes.sae import SAE

@@ -12,8 +12,8 @@ from torch import Tensor
 from sae_match.errors import UserError
 from sae_match.matching.cost import Metric, feature_vectors, term_weights
 from sae_match.matching.matching import MatcherSettings
-from sae_match.matching.pair_costs import pair_costs
 from sae_match.matching.result import Matching
+from sae_match.matching.solver.pair_costs import pair_costs
 from sae_match.saes.folding import Fold, harmless_where_not
 from sae_match.saes.sae import SAE
 from sae_match.tensors import plain_torch

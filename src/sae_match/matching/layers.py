@@ -9,7 +9,7 @@ from sae_match.matching.cache import MatchingCache
 from sae_match.matching.composition import priced
 from sae_match.matching.result import Matching
 from sae_match.matching.settings import MatcherSettings
-from sae_match.matching.solving import Status
+from sae_match.matching.solver.solving import Status
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.sae import SAE
 

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from sae_match.errors import UserError
 from sae_match.matching.cost import TERMS, FeatureVectors, Metric, feature_vectors, term_weights
-from sae_match.matching.pair_costs import pair_costs
-from sae_match.matching.planning import Solver, planned
 from sae_match.matching.result import Matching, among_all
 from sae_match.matching.settings import MatcherSettings, refuse_impossible_bounds
-from sae_match.matching.solving import Watch, solve
+from sae_match.matching.solver.pair_costs import pair_costs
+from sae_match.matching.solver.planning import Solver, planned
+from sae_match.matching.solver.solving import Watch, solve
 from sae_match.saes.folding import Fold, live_features
 from sae_match.saes.sae import SAE
 from sae_match.tensors import plain_torch, refuse_coarse_products

@@ -3,9 +3,13 @@
 Nothing here checks its arguments; `arithmetic` is what calls it.
 """
 
-import numba
+from typing import TypeAlias
 
-from sae_match.matching.kernels import Array
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = "NDArray[np.int64] | NDArray[np.float64] | NDArray[np.bool_]"
 
 
 # Without `contract`, which rounds one of the two products and not the other: equal rows would not be at distance zero.

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from sae_match.matching.layers import Pair
-from sae_match.matching.solving import Status
+from sae_match.matching.solver.solving import Status
 from sae_match.progress import NowAndThen
 
 log = logging.getLogger(__name__)

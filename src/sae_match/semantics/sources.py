@@ -5,7 +5,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
-from sae_match.matching.planning import free_memory
+from sae_match.matching.solver.planning import free_memory
 from sae_match.model.fit import refuse_layers_beyond, refuse_other_width
 from sae_match.model.loading import load_model, refuse_longer_text
 from sae_match.model.settings import ModelSettings

@@ -29,7 +29,7 @@ def job_memory(device: str) -> float | None:
     if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
         return None
     # Imported here: a program that does not sweep needs no torch until its settings are checked.
-    from sae_match.matching.planning import GIGABYTE, free_memory
+    from sae_match.matching.solver.planning import GIGABYTE, free_memory
 
     launcher, where = HydraConfig.get().launcher, _device(device)
     if where.type == "cpu" and launcher.get("mem_gb") is not None:

@@ -13,7 +13,7 @@ from sae_match.evaluation.arm_names import CLEAN, COACTIVATION
 from sae_match.evaluation.cautions import Caution, cautions_before, named_l0s
 from sae_match.evaluation.statistics.results import Results, SpanResult
 from sae_match.evaluation.validation import MatchValidation
-from sae_match.matching.planning import GIGABYTE
+from sae_match.matching.solver.planning import GIGABYTE
 from sae_match.report.console import matcher_line, print_rows, short_name
 from sae_match.report.tables import FORMS, by_pair, clean_loss, ladder
 from sae_match.report.tracking.logger import where_to_look

@@ -15,9 +15,9 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from sae_match.matching.arithmetic import squared_distances
-from sae_match.matching.assignment import CandidatePairs
-from sae_match.matching.centre import gamma
 from sae_match.matching.cost import UNIT, FeatureVectors
+from sae_match.matching.solver.assignment import CandidatePairs
+from sae_match.matching.solver.centre import gamma
 
 
 def listed_costs(

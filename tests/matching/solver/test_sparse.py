@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from sae_match.matching.planning import sparse_bytes
-from sae_match.matching.sparse import SparsePricer
+from sae_match.matching.solver.planning import sparse_bytes
+from sae_match.matching.solver.sparse import SparsePricer
 from tests.matching.problems import PRECISIONS, naive_costs, normal, plain
 
 

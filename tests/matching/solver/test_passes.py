@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from sae_match.matching.passes import Part, Passes, Reference
-from sae_match.matching.pricing import DensePricer
-from sae_match.matching.sparse import SparsePricer
+from sae_match.matching.solver.passes import Part, Passes, Reference
+from sae_match.matching.solver.pricing import DensePricer
+from sae_match.matching.solver.sparse import SparsePricer
 from tests.matching.problems import PRECISIONS, naive_costs, normal, plain
 
 PRICERS = [DensePricer, *(partial(SparsePricer, precision=p, block=(64, 128)) for p in PRECISIONS.values())]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from sae_match.matching.centre import about_centre, rounding_margin, unit_lengths
+from sae_match.matching.solver.centre import about_centre, rounding_margin, unit_lengths
 from tests.matching.problems import all_rows, cost_matrix, naive_costs, normal, plain, rounding
 
 OFFSETS = [0.0, 30.0, 100.0, 1e4, 1e8]

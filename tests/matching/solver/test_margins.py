@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from sae_match.matching import certificate
-from sae_match.matching.assignment import CandidatePairs
-from sae_match.matching.certificate import lower_bound
 from sae_match.matching.cost import FeatureVectors
-from sae_match.matching.passes import Found
-from sae_match.matching.pricing import Hits
-from sae_match.matching.rounds import Rounds
-from sae_match.matching.sparse import SparsePricer, splitting_error
+from sae_match.matching.solver import certificate
+from sae_match.matching.solver.assignment import CandidatePairs
+from sae_match.matching.solver.certificate import lower_bound
+from sae_match.matching.solver.passes import Found
+from sae_match.matching.solver.pricing import Hits
+from sae_match.matching.solver.rounds import Rounds
+from sae_match.matching.solver.sparse import SparsePricer, splitting_error
 from tests.matching.problems import PRECISIONS, normal
 
 N = 40

@@ -4,13 +4,10 @@ Nothing here allocates per pair or checks its arguments; `assignment` and `candi
 it. Pairs are in the order of their rows: those of row `i` are `starts[i]` to `starts[i + 1]`.
 """
 
-from typing import TypeAlias
-
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
-Array: TypeAlias = "NDArray[np.int64] | NDArray[np.float64] | NDArray[np.bool_]"
+from sae_match.matching.vector_kernels import Array
 
 _NOWHERE = -1
 

@@ -5,8 +5,8 @@ import math
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from sae_match.matching.assignment import CandidatePairs
 from sae_match.matching.cost import UNIT
+from sae_match.matching.solver.assignment import CandidatePairs
 
 # Floating-point operations that make a number here, and some to spare.
 _ROUNDED = 8 * UNIT

@@ -16,13 +16,13 @@ import torch
 from jaxtyping import Int64
 
 from sae_match.errors import UserError
-from sae_match.matching.assignment import CandidatePairs
 from sae_match.matching.cost import FeatureVectors
-from sae_match.matching.planning import Plan
-from sae_match.matching.pricing import DensePricer, Pricer
 from sae_match.matching.result import Evidence, load_tensors, save_tensors
-from sae_match.matching.rounds import Rounds, Solution
-from sae_match.matching.sparse import SparsePricer
+from sae_match.matching.solver.assignment import CandidatePairs
+from sae_match.matching.solver.planning import Plan
+from sae_match.matching.solver.pricing import DensePricer, Pricer
+from sae_match.matching.solver.rounds import Rounds, Solution
+from sae_match.matching.solver.sparse import SparsePricer
 from sae_match.matching.tuning import TUNING, Tuning
 
 log = logging.getLogger(__name__)

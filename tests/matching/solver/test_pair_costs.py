@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sae_match.matching.cost import feature_vectors
-from sae_match.matching.pair_costs import difference_error, listed_costs, pair_costs
+from sae_match.matching.solver.pair_costs import difference_error, listed_costs, pair_costs
 from tests.matching.problems import ALL, cost_matrix, naive_costs, normal, plain, rounding
 
 

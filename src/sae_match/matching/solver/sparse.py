@@ -14,10 +14,10 @@ from jaxtyping import Bool, Float, Float32, Float64, Int64
 from torch import Tensor
 
 from sae_match.matching.arithmetic import round_rows
-from sae_match.matching.centre import Centred, about_centre, rounding_margin, unit_lengths
 from sae_match.matching.cost import UNIT, FeatureVectors
-from sae_match.matching.planning import EXTRA_ENTRIES, padded
-from sae_match.matching.pricing import CrowdedError, Hits, Progress, group_size
+from sae_match.matching.solver.centre import Centred, about_centre, rounding_margin, unit_lengths
+from sae_match.matching.solver.planning import EXTRA_ENTRIES, padded
+from sae_match.matching.solver.pricing import CrowdedError, Hits, Progress, group_size
 from sae_match.matching.tuning import TUNING, Tuning
 from sae_match.tensors import exact_product
 

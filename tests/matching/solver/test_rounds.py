@@ -9,9 +9,9 @@ import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from sae_match.matching.pricing import DensePricer
-from sae_match.matching.rounds import Rounds, duals_by_length, partners_by_length
-from sae_match.matching.sparse import SparsePricer
+from sae_match.matching.solver.pricing import DensePricer
+from sae_match.matching.solver.rounds import Rounds, duals_by_length, partners_by_length
+from sae_match.matching.solver.sparse import SparsePricer
 from tests.matching.problems import PRECISIONS, naive_costs, normal, optimum, plain
 
 PRICERS = {"dense": DensePricer} | {

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from sae_match.matching.pricing import CrowdedError, DensePricer, Hits
-from sae_match.matching.sparse import SparsePricer
+from sae_match.matching.solver.pricing import CrowdedError, DensePricer, Hits
+from sae_match.matching.solver.sparse import SparsePricer
 from sae_match.matching.tuning import TUNING
 from tests.matching.problems import PRECISIONS, naive_costs, normal, plain, rounding
 

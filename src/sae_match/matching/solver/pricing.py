@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from sae_match.matching.centre import about_centre, cost_matrix, rounding_margin, unit_lengths
 from sae_match.matching.cost import UNIT, FeatureVectors
+from sae_match.matching.solver.centre import about_centre, cost_matrix, rounding_margin, unit_lengths
 from sae_match.matching.tuning import TUNING, Tuning
 
 Progress = Callable[[float], None]

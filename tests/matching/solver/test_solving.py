@@ -9,11 +9,11 @@ import torch
 
 from sae_match import SAE, match
 from sae_match.errors import UserError
-from sae_match.matching.planning import Plan
-from sae_match.matching.pricing import DensePricer
 from sae_match.matching.result import load_tensors
-from sae_match.matching.solving import pricers_of, solve
-from sae_match.matching.sparse import SparsePricer
+from sae_match.matching.solver.planning import Plan
+from sae_match.matching.solver.pricing import DensePricer
+from sae_match.matching.solver.solving import pricers_of, solve
+from sae_match.matching.solver.sparse import SparsePricer
 from sae_match.matching.tuning import TUNING
 from tests.matching.problems import naive_costs, normal, optimum, plain
 
@@ -210,7 +210,7 @@ def test_the_checkpoint_of_another_target_is_not_gone_on_with(make_sae, tmp_path
 
 
 def test_an_assignment_says_how_far_it_is_and_can_be_interrupted(problem, monkeypatch):
-    monkeypatch.setattr("sae_match.matching.assignment.TUNING", replace(TUNING, augmented_rows=1, bids=0))
+    monkeypatch.setattr("sae_match.matching.solver.assignment.TUNING", replace(TUNING, augmented_rows=1, bids=0))
     told = []
     expected = solved(problem, watch=told.append)
     shares = [status.assigned for status in told if status.assigned is not None]

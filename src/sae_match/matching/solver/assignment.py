@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from sae_match.errors import UserError
-from sae_match.matching import kernels
+from sae_match.matching.solver import kernels
 from sae_match.matching.tuning import TUNING
 
 

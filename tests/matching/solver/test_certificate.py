@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from sae_match.matching.assignment import CandidatePairs
-from sae_match.matching.certificate import lower_bound
+from sae_match.matching.solver.assignment import CandidatePairs
+from sae_match.matching.solver.certificate import lower_bound
 from tests.matching.problems import optimum
 
 

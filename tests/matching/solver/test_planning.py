@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from sae_match.errors import UserError
-from sae_match.matching import planning
-from sae_match.matching.planning import (
+from sae_match.matching.solver import planning
+from sae_match.matching.solver.planning import (
     GIGABYTE,
     dense_bytes,
     fast_precision,

@@ -15,14 +15,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from sae_match.matching.assignment import CandidatePairs, SparseAssignment
-from sae_match.matching.centre import gamma
-from sae_match.matching.certificate import lower_bound
 from sae_match.matching.cost import UNIT, FeatureVectors
-from sae_match.matching.pair_costs import ExactCosts
-from sae_match.matching.passes import Found, Passes
-from sae_match.matching.pricing import Hits, Pricer, Progress
 from sae_match.matching.result import relative_gap
+from sae_match.matching.solver.assignment import CandidatePairs, SparseAssignment
+from sae_match.matching.solver.centre import gamma
+from sae_match.matching.solver.certificate import lower_bound
+from sae_match.matching.solver.pair_costs import ExactCosts
+from sae_match.matching.solver.passes import Found, Passes
+from sae_match.matching.solver.pricing import Hits, Pricer, Progress
 from sae_match.matching.tuning import TUNING, Tuning
 
 

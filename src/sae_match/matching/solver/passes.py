@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from sae_match.matching.pricing import CrowdedError, Hits, Pricer, Progress
+from sae_match.matching.solver.pricing import CrowdedError, Hits, Pricer, Progress
 from sae_match.matching.tuning import TUNING, Tuning
 
 # Share of a threshold that is kept: what is proven is then proven with room for rounding.

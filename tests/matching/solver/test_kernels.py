@@ -3,7 +3,7 @@ import heapq
 import numpy as np
 import pytest
 
-from sae_match.matching import kernels
+from sae_match.matching.solver import kernels
 
 
 def test_kernels_are_compiled():

@@ -5,7 +5,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
 from sae_match.errors import UserError
-from sae_match.matching.assignment import CandidatePairs, SparseAssignment
+from sae_match.matching.solver.assignment import CandidatePairs, SparseAssignment
 
 SHAPES = [(1, 1), (2, 2), (60, 60), (300, 300), (1, 9), (50, 51), (40, 300)]
 
