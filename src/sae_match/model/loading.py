@@ -19,6 +19,7 @@ from sae_match.model.exactness import refuse_inexact
 from sae_match.model.gguf.file import GGUFFile, is_gguf, reading_once
 from sae_match.model.residual_stream import ResidualStream
 from sae_match.model.settings import DTYPE_NAMES, ModelSettings, refuse_unknown_dtype
+from sae_match.model.sizes import refuse_large_files
 from sae_match.network import environment_trouble
 
 DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in DTYPE_NAMES}
@@ -95,6 +96,7 @@ def _place(settings: ModelSettings, setting: str = SOURCE) -> tuple[str, dict[st
         return str(fetched.parent), {"gguf_file": fetched.name}
     if settings.location.startswith((".", "/")) and not Path(settings.location).is_dir():
         raise UserError(f"there is no folder {settings.source} ({setting})")
+    refuse_large_files(Path(settings.location))
     return settings.location, {"revision": settings.revision}
 
 
