@@ -5,7 +5,6 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from sae_match.bounds import MOST_SETTINGS
 from sae_match.errors import UserError
 from sae_match.files import writable, written_whole
 from sae_match.version import PROVENANCE, write_provenance
@@ -24,6 +23,8 @@ _HEADS = {
     "benchmark.csv": "case,",
 }
 _MOST = 1 << 16
+# Bytes of a record; one of a thousand pictures has a quarter of a megabyte.
+_MOST_RECORD = 1 << 24
 
 
 def is_made_here(folder: Path) -> bool:
@@ -151,7 +152,7 @@ class MadeFiles:
             return {}
         try:
             with self.record.open("rb") as stream:
-                said = json.loads(stream.read(MOST_SETTINGS))
+                said = json.loads(stream.read(_MOST_RECORD))
             if not all(Path(name).name == name and isinstance(known, str | None) for name, known in said.items()):
                 raise ValueError("it names no files")
         except (OSError, ValueError, RecursionError, AttributeError) as error:
