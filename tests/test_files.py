@@ -94,3 +94,14 @@ def test_what_a_killed_writer_left_is_removed(tmp_path):
     (tmp_path / "b.txt").touch()
     remove_leftovers(tmp_path / "a.txt")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.txt", "b.txt"]
+
+
+def test_hidden_files_of_a_user_that_are_called_alike_are_no_leftovers(tmp_path):
+    theirs = [
+        f".a.txt.{mark}.txt" for mark in ("old1", "backup", "notes_ab", "0123456", "012345678", "0123abcg", "0123ABCD")
+    ]
+    for name in theirs:
+        (tmp_path / name).write_text("mine")
+    (tmp_path / ".a.txt.0123abcd.txt").write_text("half")
+    remove_leftovers(tmp_path / "a.txt")
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(theirs)

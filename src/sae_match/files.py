@@ -13,6 +13,10 @@ from pathlib import Path
 from sae_match.errors import UserError
 from sae_match.strings import csv_cell, visible
 
+# What is between a file's name and its suffix while it is written.
+_MARK_BYTES = 4
+_MARK = rf"[0-9a-f]{{{2 * _MARK_BYTES}}}"
+
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
@@ -58,9 +62,9 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, object]], columns: Sequen
 
 def remove_leftovers(path: Path) -> None:
     """Remove what processes that were killed while they wrote `path` have left; none may be writing it now."""
-    ours = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{4,8}}{re.escape(path.suffix)}")
+    ours = re.compile(rf"\.{re.escape(path.name)}\.{_MARK}{re.escape(path.suffix)}")
     for leftover in path.parent.glob(f".{escape(path.name)}.*"):
-        # Of the names that `mkstemp` gives, and no others.
+        # Of the names that are given here, and no others.
         if ours.fullmatch(leftover.name):
             leftover.unlink(missing_ok=True)
 
@@ -94,6 +98,6 @@ def _new_file_beside(path: Path) -> Path:
 
     The mask is the kernel's to apply: to ask for it is to change it, for every thread of the process.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{path.suffix}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(_MARK_BYTES)}{path.suffix}")
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     return temporary

@@ -84,13 +84,15 @@ def finished(destination: Path, identity: Mapping[str, str]) -> Finished | None:
     """What this very training left at a destination, or none where it has not ended there.
 
     Raises:
-        UserError: If the destination holds the SAEs of another training.
+        UserError: If the destination holds the SAEs of another training, or what would be written over.
     """
     file = destination / _FILE
     kept = next((destination / name for name in (NAME, *_EARLIER) if (destination / name).exists()), None)
-    if kept is None:
-        return None
     remedy = "choose another destination"
+    if kept is None:
+        if file.exists() and not _is_ours(file):
+            raise UserError(f"{file} is not what a training leaves, and would be written over; {remedy}")
+        return None
     try:
         whole = json.loads(file.read_text(encoding="utf-8"))
         theirs = dict(whole["identity"])
@@ -104,3 +106,12 @@ def finished(destination: Path, identity: Mapping[str, str]) -> Finished | None:
                 f"{identity.get(name)} here; {remedy}"
             )
     return found
+
+
+def _is_ours(file: Path) -> bool:
+    """Whether a file is what some training has left there."""
+    try:
+        whole = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(whole, dict) and {"identity", "layers"} <= set(whole)

@@ -19,15 +19,17 @@ def save(
     """
     files: dict[int, Path] = {}
     picked: dict[int, dict[str, str | int]] = {}
+    written: list[Path] = []
     for layer, sae in saes.items():
         width, l0 = gemma_scope.width_of(sae.d_sae), round(measured[layer].l0)
         files[layer] = gemma_scope.save(sae, destination, layer=layer, width=width, l0=l0)
-        sae_lens.save(
+        beside = sae_lens.save(
             sae,
             destination / "sae_lens" / f"layer_{layer}",
             model_name=model_name,
             hook_name=f"blocks.{layer}.hook_resid_post",
         )
+        written += [files[layer], *(file for file in beside.iterdir() if not file.name.startswith("."))]
         picked[layer] = {"width": width, "l0": l0}
-    write_manifest(destination, "gemma_scope", picked)
+    write_manifest(destination, "gemma_scope", picked, written)
     return files
