@@ -66,6 +66,8 @@ def test_what_may_be_added_is_kept():
         # What Lightning's trainer does with Ctrl-C, and with SIGTERM.
         ("\n    try:\n        raise KeyboardInterrupt\n    except KeyboardInterrupt:\n        exit(1)", 130, ""),
         ("raise SystemExit", 143, ""),
+        # At once, whatever is being done.
+        ("import os\n    os.kill(os.getpid(), 15)\n    while True:\n        pass", 143, ""),
     ],
 )
 def test_the_exit_status_says_how_a_program_ended(tmp_path, body, status, said):

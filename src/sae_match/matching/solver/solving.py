@@ -187,7 +187,7 @@ def _resumed(file: Path | None, rounds: Rounds, problem: str) -> tuple[Solution 
     if file is None or not file.is_file():
         return None, 0.0
     try:
-        tensors, numbers = load_tensors(file, _TENSORS)
+        tensors, numbers = load_tensors(file, _TENSORS, sealed=True)
         solution = Solution(
             **{name: tensors[name].numpy() for name in ("partner", "u", "v")},
             objective=float(numbers["objective"]),

@@ -77,6 +77,15 @@ def test_the_claim_of_a_process_that_died_expires(tmp_path):
     assert dead.claim(ORDER) == "busy"
 
 
+def test_a_claim_from_before_the_clock_was_set_back_holds_nobody_up(tmp_path):
+    ahead, other = Store(tmp_path), Store(tmp_path)
+    ahead.claim(ORDER)
+    with sqlite3.connect(tmp_path / FILE) as database:
+        database.execute("update claims set until = until + 10 * 365 * 86400")
+    database.close()
+    assert other.claim(ORDER) == "mine"
+
+
 def test_the_claim_of_a_process_that_lives_lasts_and_ends_with_it(tmp_path):
     one, other = Store(tmp_path, lease=1.2), Store(tmp_path)
     with one.alive():
