@@ -37,7 +37,7 @@ def faults(seed: int, number: int) -> Iterator[tuple[str, float]]:
 def try_all(number: int, folder: Path, seed: int = 0, only: str | None = None) -> Iterator[Tried]:
     """Try so many faults, divided over the programs."""
     names = [only] if only else list(SUBJECTS)
-    with places(new_folder(folder)) as given:
+    with places(new_folder(folder), names) as given:
         for at, name in enumerate(names):
             each = (number + len(names) - 1 - at) // len(names)
             if each:

@@ -1,7 +1,7 @@
 """Programs that faults are tried on, small enough to be over in seconds, and what of their results must not change."""
 
 import csv
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,17 +152,18 @@ class Places:
 
 
 @contextmanager
-def places(folder: Path) -> Iterator[Places]:
+def places(folder: Path, names: Collection[str]) -> Iterator[Places]:
     """Text, finished runs and a server, for as long as the block lasts.
 
     Args:
         folder: An empty one.
+        names: Of the subjects that they are for.
     """
     text, runs = folder / "text", folder / "runs"
     text.mkdir()
     for file in sorted((ROOT / "src" / "sae_match").rglob("*.py")):
         (text / f"{'_'.join(file.relative_to(ROOT).parts)}.txt").write_text(file.read_text("utf-8"), "utf-8")
-    for matcher in ("folded", "unfolded"):
+    for matcher in ("folded", "unfolded") if "report" in names else ():
         told = (*FAST, "logger=none", "sae=bundled_seed_100", "evaluation.arms=[matched,mean]", "report.contexts=0")
         cached = (f"cache_dir={folder}/cache", f"hydra.run.dir={runs}/{matcher}")
         run("validate.py", *told, *cached, f"matcher={matcher}", folder=folder)

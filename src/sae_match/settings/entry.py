@@ -111,7 +111,7 @@ def entry_point(
 
         def started() -> None:
             survive_any_encoding()
-            with refused_in_one_line(config):
+            with _interrupted_in_one_line(), refused_in_one_line(config):
                 cast(Callable[[], None], program)()
 
         return started
@@ -133,6 +133,16 @@ def _exit_statuses() -> Iterator[None]:
         raise SystemExit(status) from stop
     except KeyboardInterrupt:
         log.info("interrupted; the same command goes on from what is finished")
+        raise SystemExit(INTERRUPTED) from None
+
+
+@contextmanager
+def _interrupted_in_one_line() -> Iterator[None]:
+    """Ctrl-C before there is anything to go on from, while configs are composed, or after all is done."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None
 
 
