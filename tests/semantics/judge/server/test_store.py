@@ -126,6 +126,33 @@ def test_a_file_that_is_something_else_is_refused(tmp_path):
         Store(tmp_path)
 
 
+@pytest.mark.parametrize("change", ["label = 2", "reason = 'another'", "said = 'another'", "checksum = null"])
+def test_an_answer_that_is_not_what_was_kept_is_asked_for_again(tmp_path, caplog, change):
+    store = Store(tmp_path)
+    store.keep(ORDER, Reply(3, "so it is", said="Label: 3"))
+    edited(tmp_path, f"update answers set {change}")
+    assert store.find([ORDER]) == {}
+    assert store.claim(ORDER) == "mine"
+    assert f"{tmp_path / FILE} is damaged, and asked for again" in caplog.text
+    store.keep(ORDER, Reply(3, "so it is", said="Label: 3"))
+    assert store.find([ORDER]) == {ORDER: Reply(3, "so it is", said="Label: 3")}
+
+
+def test_answers_of_the_version_without_checksums_are_kept(tmp_path):
+    Store(tmp_path).keep(ORDER, Reply(3))
+    edited(tmp_path, "alter table answers drop column checksum", "pragma user_version = 2")
+    assert Store(tmp_path).find([ORDER]) == {ORDER: Reply(3)}
+    assert Store(tmp_path).find([ORDER]) == {ORDER: Reply(3)}
+
+
+def edited(folder, *statements):
+    """What somebody else does to the file."""
+    with sqlite3.connect(folder / FILE) as database:
+        for statement in statements:
+            database.execute(statement)
+    database.close()
+
+
 def test_a_file_of_another_version_is_refused(tmp_path):
     with sqlite3.connect(tmp_path / FILE) as database:
         database.execute("pragma user_version = 99")
