@@ -27,8 +27,8 @@ from tests.faults.tables import Tried
 from tests.scripts.as_a_user import start
 
 _LONGEST = 600.0
-# Bytes of a file on a disk that is nearly full: from less than a picture to less than a page.
-_DISK = (1_000, 200_000)
+# Bytes of a file on a disk that is nearly full: more than what a program prints, less than the largest that it leaves.
+_DISK = (12_000, 120_000)
 SIGNALS = {"SIGKILL": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT}
 # Exit statuses of a program that was ended by a signal, heeded or not; one that was over returns 0.
 _HEEDED = {signal.SIGTERM: {143, -signal.SIGTERM}, signal.SIGINT: {130}, signal.SIGKILL: {-signal.SIGKILL}}
@@ -78,7 +78,7 @@ class Undisturbed:
 
     def full(self, folder: Path, random: random.Random) -> Tried:
         """No file may grow beyond so many bytes, as on a disk that is full; then run again with room."""
-        most = random.randint(*_DISK)
+        most = int(_DISK[0] * (_DISK[1] / _DISK[0]) ** random.random())
         with self._started(folder) as program:
             # Python programs ignore the signal that goes with it, and see an error as from a full disk.
             resource.prlimit(program.pid, resource.RLIMIT_FSIZE, (most, most))
