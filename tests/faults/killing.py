@@ -1,7 +1,8 @@
 """Programs on the bundled model that are disturbed at seeded moments and started again, beside undisturbed runs.
 
 `python -m tests.faults.killing 300` tries so many faults, and prints the table of `tests/README.md`. `--seed` takes
-other moments, `--only` one program, and `--results FILE` keeps what was tried, and adds it to what the file holds.
+other moments, `--only` one program, and `--results FILE` keeps what was tried, and adds it to what the file holds:
+`python -m tests.faults.killing 0 --results FILE` shows that.
 """
 
 import argparse
@@ -76,7 +77,7 @@ if __name__ == "__main__":
     lines = told.results.read_text().splitlines() if told.results and told.results.exists() else []
     found = [Tried(**json.loads(line)) for line in lines]
     with programs.server(), tempfile.TemporaryDirectory() as temporary:
-        for one in try_all(told.number, Path(temporary), told.seed, told.only):
+        for one in try_all(told.number, Path(temporary), told.seed, told.only) if told.number else ():
             found.append(one)
             print(len(found), one, flush=True)
             if told.results:
