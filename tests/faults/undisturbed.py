@@ -27,8 +27,8 @@ from tests.faults.tables import Tried
 from tests.scripts.as_a_user import start
 
 _LONGEST = 600.0
-# Bytes of a file on a disk that is nearly full: more than what a program prints, less than the largest that it leaves.
-_DISK = (12_000, 120_000)
+# Bytes of a file on a disk that is nearly full: more than what a program prints.
+_DISK = 8_000
 SIGNALS = {"SIGKILL": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT}
 # Exit statuses of a program that was ended by a signal, heeded or not; one that was over returns 0.
 _HEEDED = {signal.SIGTERM: {143, -signal.SIGTERM}, signal.SIGINT: {130}, signal.SIGKILL: {-signal.SIGKILL}}
@@ -61,6 +61,7 @@ class Undisturbed:
             if program.returncode != 0:
                 raise RuntimeError(f"{name} fails undisturbed: {said}")
         self.results = self.subject.results(folder)
+        self.largest = max(file.stat().st_size for file in files_below([folder]))
 
     def killed(self, folder: Path, which: str, share: float) -> Tried:
         """Send a signal after a share of the undisturbed run's time, then run the same again to its end."""
@@ -77,8 +78,8 @@ class Undisturbed:
         return Tried(self.name, which, status, heeded, after - before, lost, share)
 
     def full(self, folder: Path, random: random.Random) -> Tried:
-        """No file may grow beyond so many bytes, as on a disk that is full; then run again with room."""
-        most = int(_DISK[0] * (_DISK[1] / _DISK[0]) ** random.random())
+        """No file may grow beyond fewer bytes than the largest has, as on a disk that is full; then run with room."""
+        most = random.randint(_DISK, max(_DISK, self.largest - 1))
         with self._started(folder) as program:
             # Python programs ignore the signal that goes with it, and see an error as from a full disk.
             resource.prlimit(program.pid, resource.RLIMIT_FSIZE, (most, most))
