@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from sae_match.errors import UserError
-from sae_match.files import writable, written_whole
+from sae_match.files import remove_all_leftovers, writable, written_whole
 from sae_match.version import PROVENANCE, write_provenance
 
 _MADE_BY = "package_version"
@@ -55,6 +55,8 @@ def begin_of(file: Path) -> str:
 def claim(folder: Path, leaves: Iterable[str], setting: str = "output_dir") -> None:
     """Make a folder the run's own, before any work: it is made where it is not there, and says whose it is.
 
+    What an earlier run was writing when it was killed is removed.
+
     Args:
         folder: Of the run.
         leaves: Names of all that the run may write into it, as patterns.
@@ -63,9 +65,15 @@ def claim(folder: Path, leaves: Iterable[str], setting: str = "output_dir") -> N
     Raises:
         UserError: If something of these names is there that no run of ours has left, or the folder cannot be written.
     """
+    names = list(leaves)
     writable(folder)
-    refuse_foreign(folder, leaves, setting)
+    refuse_foreign(folder, names, setting)
     write_provenance(folder)
+    remove_all_leftovers(folder, [PROVENANCE, *names])
+    for name in names:
+        for own in folder.glob(name):
+            if own.is_dir() and not own.is_symlink():
+                remove_all_leftovers(own, ["*"])
 
 
 def refuse_foreign(folder: Path, leaves: Iterable[str], setting: str) -> None:

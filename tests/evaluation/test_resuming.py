@@ -81,7 +81,12 @@ def test_without_a_file_nothing_is_kept():
     unfinished.remove()
 
 
-@pytest.mark.parametrize("damage", [lambda whole: whole[:-100], lambda _: b"", lambda whole: b"x" + whole[1:]])
+def flipped(whole, at=-50):
+    """One bit is another."""
+    return whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]
+
+
+@pytest.mark.parametrize("damage", [lambda whole: whole[:-100], lambda _: b"", lambda whole: b"x" + whole[1:], flipped])
 def test_a_damaged_file_is_said_and_not_used(file, caplog, damage):
     unfinished = Unfinished(file)
     unfinished.keep(SUMS, {0})

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sae_match.errors import UserError
-from sae_match.files import written_whole
+from sae_match.files import remove_leftovers, written_whole
 from sae_match.saes.manifest import NAME
 from sae_match.training.measuring import Measured
 
@@ -75,6 +75,7 @@ def note_finished(
         for layer, one in measured.items()
     }
     whole = {"identity": dict(identity), "layers": {str(layer): vars(outcome) for layer, outcome in found.items()}}
+    remove_leftovers(destination / _FILE)
     with written_whole(destination / _FILE) as temporary:
         temporary.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return found

@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from sae_match.files import remove_all_leftovers
 from sae_match.saes.formats import gemma_scope, sae_lens
-from sae_match.saes.manifest import write_manifest
+from sae_match.saes.manifest import NAME, write_manifest
 from sae_match.saes.sae import SAE
 from sae_match.training.measuring import Measured
+from sae_match.version import PROVENANCE
 
 
 def save(
@@ -31,5 +33,9 @@ def save(
         )
         written += [files[layer], *(file for file in beside.iterdir() if not file.name.startswith("."))]
         picked[layer] = {"width": width, "l0": l0}
+        for folder in (files[layer].parent, destination / "sae_lens" / f"layer_{layer}"):
+            # Of a run that was killed while it wrote them.
+            remove_all_leftovers(folder, ["*"])
     write_manifest(destination, "gemma_scope", picked, written)
+    remove_all_leftovers(destination, [NAME, PROVENANCE])
     return files

@@ -195,8 +195,16 @@ def test_activations_of_another_shape_or_damaged_ones_are_refused_by_name(stream
     collection.prefix = first.name.removesuffix("00000.pt")
     with pytest.raises(UserError, match=rf"{first.name} holds no collected activations"):
         list(collection)
-    first.write_bytes(b"nothing")
     collection.shape = (2, 12)
+    whole = bytearray(first.read_bytes())
+    residuals = torch.load(first, weights_only=True)["residuals"]
+    at = whole.index(residuals.view(torch.uint8).numpy().tobytes())
+    # One bit of a number: torch would not see it.
+    whole[at] ^= 1
+    first.write_bytes(whole)
+    with pytest.raises(UserError, match=rf"{first.name} holds no collected activations"):
+        list(collection)
+    first.write_bytes(b"nothing")
     with pytest.raises(UserError, match=rf"{first.name} holds no collected activations"):
         list(collection)
 

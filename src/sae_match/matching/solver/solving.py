@@ -190,7 +190,7 @@ def _resumed(file: Path | None, rounds: Rounds, problem: str) -> tuple[Solution 
     if file is None or not file.is_file():
         return None, 0.0
     try:
-        tensors, numbers = load_tensors(file, _TENSORS)
+        tensors, numbers = load_tensors(file, _TENSORS, sealed=True)
         rows, columns, amounts = (tensors[f"flow_{name}"].numpy() for name in _FLOW)
         solution = Solution(
             flow=Flow(rows, columns, amounts, rounds.capacity),

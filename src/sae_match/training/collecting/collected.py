@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_match.errors import UserError
-from sae_match.files import remove_leftovers, written_whole
+from sae_match.files import refuse_damaged_archive, remove_leftovers, written_whole
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +106,7 @@ class Collected:
 
     def _read(self, file: Path) -> Part:
         try:
+            refuse_damaged_archive(file)
             part = _part_in(file)
             if (part.residuals.shape[0], part.residuals.shape[2]) != self.shape:
                 raise ValueError("its shape is another")
