@@ -96,8 +96,8 @@ def test_what_a_killed_process_was_writing_goes_with_the_next_matching(make_sae,
     cache.match(make_sae(0), make_sae(1), MatcherSettings())
     (file,) = tmp_path.iterdir()
     orphans = [
-        tmp_path / f".{file.name}.k3j2m1x0.safetensors",
-        tmp_path / f".{file.stem}.unfinished.q8w2a1b3.unfinished",
+        tmp_path / f".{file.name}.3d2ca1f0.safetensors",
+        tmp_path / f".{file.stem}.unfinished.98a2a1b3.unfinished",
     ]
     file.unlink()
     for orphan in orphans:
