@@ -1,9 +1,10 @@
 """Measure what is claimed about the matching, the evaluation and the explorer, side by side in one run."""
 
 import sys
+from functools import partial
 from pathlib import Path
 
-from sae_match.benchmark import evaluation, explorer, gpu, matching, training
+from sae_match.benchmark import calibration, evaluation, explorer, gpu, matching, training
 from sae_match.benchmark.measuring import Figure, chosen, in_own_process, machine, table, write_csv, write_markdown
 from sae_match.errors import UserError
 from sae_match.settings.tools import BenchmarkSettings
@@ -16,12 +17,14 @@ def main(settings: BenchmarkSettings) -> None:
     console.print(machine(), highlight=False)
     file = Path(settings.output_dir) / "benchmark.csv"
     figures: list[Figure] = []
+    kept = Path(settings.kept) if settings.kept else file.parent / "significance"
     validate = [sys.executable, "-m", "sae_match", "validate"]
     known = {
         **matching.cases(settings.seed),
         **evaluation.cases(validate),
         **explorer.cases(),
         **training.cases(),
+        "significance": partial(calibration.calibration, settings.seeds, settings.seed, kept),
     }
     on_gpu = gpu.cases(settings.seed, validate)
     failed = []
