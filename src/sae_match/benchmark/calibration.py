@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -93,7 +94,7 @@ def kinds() -> list[Kind]:
         for name, crowding in (("crowded", 0.35), ("even", 0.0))
         for new in (0.0, 0.2, 0.5, 0.8, 1.0)
     ]
-    harder: dict[str, dict[str, float]] = {
+    harder: dict[str, dict[str, Any]] = {
         "near copies": {"copies": 0.25},
         "half dead": {"dead": 0.5},
         "unlike thresholds": {"thresholds": 2.0, "drift": 1.0},
@@ -196,22 +197,18 @@ def _read(file: Path) -> list[Measured]:
     Raises:
         UserError: If it is none.
     """
-    text = {"kind", "null"}
     try:
         with file.open(newline="", encoding="utf-8") as stream:
-            return [
-                Measured(
-                    **{
-                        name: value if name in text else int(value) if name == "seed" else float(value or "nan")
-                        for name, value in row.items()
-                    }
-                )
-                for row in csv.DictReader(stream)
-            ]
-    except (TypeError, ValueError, OSError) as error:
+            return [_row(row) for row in csv.DictReader(stream)]
+    except (KeyError, TypeError, ValueError, OSError) as error:
         raise UserError(
             f"{file} is no seed of the calibration: {error}; remove it, and it is measured again"
         ) from error
+
+
+def _row(row: Mapping[str, str]) -> Measured:
+    numbers: dict[str, Any] = {name: float(row[name] or "nan") for name in _columns()[3:]}
+    return Measured(row["kind"], row["null"], int(row["seed"]), **numbers)
 
 
 def _mean(values: Iterable[float]) -> tuple[float, str]:

@@ -140,4 +140,5 @@ class _Planter:
 
 
 def _unit(rows: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_in"]:
-    return rows / rows.norm(dim=1, keepdim=True)
+    unit: Tensor = rows / rows.norm(dim=1, keepdim=True)
+    return unit

@@ -5,7 +5,16 @@ from functools import partial
 from pathlib import Path
 
 from sae_match.benchmark import calibration, evaluation, explorer, gpu, matching, training
-from sae_match.benchmark.measuring import Figure, chosen, in_own_process, machine, table, write_csv, write_markdown
+from sae_match.benchmark.measuring import (
+    Case,
+    Figure,
+    chosen,
+    in_own_process,
+    machine,
+    table,
+    write_csv,
+    write_markdown,
+)
 from sae_match.errors import UserError
 from sae_match.settings.tools import BenchmarkSettings
 from sae_match.terminal import Terminal, say
@@ -19,7 +28,7 @@ def main(settings: BenchmarkSettings) -> None:
     figures: list[Figure] = []
     kept = Path(settings.kept) if settings.kept else file.parent / "significance"
     validate = [sys.executable, "-m", "sae_match", "validate"]
-    known = {
+    known: dict[str, Case] = {
         **matching.cases(settings.seed),
         **evaluation.cases(validate),
         **explorer.cases(),

@@ -101,59 +101,62 @@ class NullTargets:
     """Random targets that are otherwise like a given one.
 
     Attributes:
-        sae: The target.
+        saes: The target; or several, which are turned alike, so that what they have to do with one another stays.
         null: `second_moment`: every row `w` becomes `w C^{-1/2} Q C^{1/2}` and has its old length again. `C` is the
             second moment of the decoder's directions for decoder rows, of the encoder's for encoder columns; the
-            random rotation `Q` is the same, and leaves both means where they are. `rotation`: one random rotation
+            random rotation `Q` is the same, and leaves all means where they are. `rotation`: one random rotation
             of everything.
-        live: Features that have directions; the others stay as they are.
+        live: Features of each that have directions; the others stay as they are.
 
     Biases and thresholds stay with their feature. Where features span less than the whole space, `C^{-1/2}` is a
-    pseudo-inverse and `Q` turns what encoder and decoder together span.
+    pseudo-inverse and `Q` turns what encoders and decoders together span.
     """
 
-    sae: SAE
+    saes: tuple[SAE, ...]
     null: Null
-    live: Bool[Tensor, " d_sae"]
+    live: tuple[Bool[Tensor, " _"], ...]
 
     @plain_torch()
-    def draw(self, seed: int) -> SAE:
-        """One random target.
+    def draw(self, seed: int) -> tuple[SAE, ...]:
+        """A random target for each.
 
         Raises:
             UserError: If there is nothing that could be rotated.
         """
         if self.null == "rotation":
-            return rotated(self.sae, seed)
+            return tuple(rotated(sae, seed) for sae in self.saes)
         maps = self._maps
         rotation = _haar(maps[0].into.shape[1], torch.Generator().manual_seed(seed))
-        encoder, decoder = (
-            _turned(rows, each.kept + each.into @ rotation @ each.back)
-            for rows, each in zip((self.sae.W_enc.T, self.sae.W_dec), maps, strict=True)
-        )
-        return replace(self.sae, W_enc=encoder.T.contiguous(), W_dec=decoder)
+        turned = []
+        for sae, encoder, decoder in zip(self.saes, maps[::2], maps[1::2], strict=True):
+            W_enc = encoder.turned(sae.W_enc.T, rotation).T.contiguous()
+            turned.append(replace(sae, W_enc=W_enc, W_dec=decoder.turned(sae.W_dec, rotation)))
+        return tuple(turned)
 
     @cached_property
-    def _maps(self) -> tuple["_Map", "_Map"]:
-        """How encoder columns and decoder rows are turned."""
-        live = int(self.live.sum())
-        if live < _FEWEST_FEATURES:
-            raise UserError(
-                f"of the target's {self.sae.d_sae} features {live} take part and have both an encoder and a decoder "
-                f"direction; a random target needs at least {_FEWEST_FEATURES}"
-            )
-        shapes = [Shape.of(rows, self.live) for rows in (self.sae.W_enc.T, self.sae.W_dec)]
+    def _maps(self) -> list["_Map"]:
+        """How encoder columns and decoder rows of each are turned, one after the other."""
+        for sae, live in zip(self.saes, self.live, strict=True):
+            if int(live.sum()) < _FEWEST_FEATURES:
+                raise UserError(
+                    f"of the target's {sae.d_sae} features {int(live.sum())} take part and have both an encoder and a "
+                    f"decoder direction; a random target needs at least {_FEWEST_FEATURES}"
+                )
+        shapes = [
+            Shape.of(rows, live)
+            for sae, live in zip(self.saes, self.live, strict=True)
+            for rows in (sae.W_enc.T, sae.W_dec)
+        ]
         fixed, turned = _bases(shapes)
         if turned.shape[1] < _FEWEST_DIMENSIONS:
             raise UserError(
-                f"the target's {live} features span {fixed.shape[1] + turned.shape[1]} dimensions, of which their "
-                f"means take {fixed.shape[1]}: too few for a random rotation; null='rotation' turns the whole space"
+                f"the target's features span {fixed.shape[1] + turned.shape[1]} dimensions, of which their means take "
+                f"{fixed.shape[1]}: too few for a random rotation; null='rotation' turns the whole space"
             )
-        encoder, decoder = (
+        return [
             _Map(shape.white @ fixed @ (fixed.T @ shape.coloured), shape.white @ turned, turned.T @ shape.coloured)
             for shape in shapes
-        )
-        return encoder, decoder
+        ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,6 +166,10 @@ class _Map:
     kept: Float64[Tensor, "d d"]
     into: Float64[Tensor, "d turned"]
     back: Float64[Tensor, "turned d"]
+
+    def turned(self, rows: Float[Tensor, "n d"], rotation: Float64[Tensor, "turned turned"]) -> Float[Tensor, "n d"]:
+        """The rows under a rotation, as long as they were."""
+        return _turned(rows, self.kept + self.into @ rotation @ self.back)
 
 
 def _bases(shapes: Sequence[Shape]) -> tuple[Float64[Tensor, "d kept"], Float64[Tensor, "d turned"]]:
@@ -181,7 +188,8 @@ def _bases(shapes: Sequence[Shape]) -> tuple[Float64[Tensor, "d kept"], Float64[
 def _haar(size: int, generator: torch.Generator) -> Float64[Tensor, "size size"]:
     q, r = torch.linalg.qr(torch.randn(size, size, generator=generator, dtype=torch.float64))
     # The signs make the rotation uniform (Haar); QR alone favours some.
-    return q * r.diagonal().sign()
+    rotation: Tensor = q * r.diagonal().sign()
+    return rotation
 
 
 def _turned(rows: Float[Tensor, "n d"], matrix: Float64[Tensor, "d d"]) -> Float[Tensor, "n d"]:

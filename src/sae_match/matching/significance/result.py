@@ -19,6 +19,7 @@ from sae_match.matching.significance.values import p_values, q_values, storey_sh
 ALPHA = 0.05
 #: Of the null's statistics, which are kept.
 PROBABILITIES = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1.0)
+_HIGH = PROBABILITIES.index(0.95)
 
 _TENSORS = ("permutation", "pair_cost", "statistic", "p", "q", "tested")
 
@@ -180,7 +181,7 @@ class Significance:
         except (KeyError, ValueError, TypeError) as error:
             raise UserError(f"{path} was not written by Significance.save: {error!r} in its metadata") from error
         matching = Matching(tensors["permutation"], tensors["pair_cost"], bound, notes, solved, one_to_one)
-        return cls(matching, *(tensors[name] for name in _TENSORS[2:]), evidence)
+        return cls(matching, tensors["statistic"], tensors["p"], tensors["q"], tensors["tested"], evidence)
 
 
 def judged(
@@ -199,15 +200,32 @@ def judged(
         null: Statistics of chance, all features and random targets together; nan where a feature found no pair.
         about: The null, but for what its draws say.
     """
-    found = null[~null.isnan()]
+    return judged_by_worst(matching, statistic, tested, [null], about)
+
+
+def judged_by_worst(
+    matching: Matching,
+    statistic: Float64[Tensor, " n_source"],
+    tested: Bool[Tensor, " n_source"],
+    nulls: Sequence[Float64[Tensor, " draws"]],
+    about: NullEvidence,
+) -> Significance:
+    """Pairs judged against several nulls, all of which must be wrong: the largest p-value counts.
+
+    The evidence is that of the null whose 95 % quantile is highest.
+    """
+    observed = torch.where(tested, statistic, torch.nan)
+    p = torch.stack([p_values(observed, null.nan_to_num(-math.inf)) for null in nulls]).amax(0)
+    found = [null[~null.isnan()] for null in nulls]
     at = torch.tensor(PROBABILITIES, dtype=torch.float64)
+    quantiles = [_quantiles(each, at) for each in found]
+    worst = max(range(len(nulls)), key=lambda number: float(quantiles[number][_HIGH].nan_to_num(-math.inf)))
     evidence = replace(
         about,
-        draws=len(null),
-        paired=len(found) / len(null),
-        quantiles=tuple(_quantiles(found, at).tolist()),
+        draws=len(nulls[worst]),
+        paired=len(found[worst]) / max(1, len(nulls[worst])),
+        quantiles=tuple(quantiles[worst].tolist()),
     )
-    p = p_values(torch.where(tested, statistic, torch.nan), null.nan_to_num(-math.inf))
     return Significance(matching, statistic, p, q_values(p, tested), tested, evidence)
 
 

@@ -73,11 +73,11 @@ def significance(
         source, target, matching, settings=settings, source_mask=source_mask, target_mask=target_mask, cache=cache
     )
     tested = again.source_part & written_and_read(source)
-    targets = NullTargets(target, null, again.target_part & written_and_read(target))
+    targets = NullTargets((target,), null, (again.target_part & written_and_read(target),))
     seeds = rotation_seeds(seed, rotations)
     by_chance = []
     for number, each in enumerate(seeds, 1):
-        by_chance.append(_by_chance(source, targets.draw(each), again, tested, statistic, rows, each))
+        by_chance.append(_by_chance(source, targets.draw(each)[0], again, tested, statistic, rows, each))
         watch(number)
     about = NullEvidence(null, statistic, rotations, seed, seeds, 0, 0.0, (), rows)
     observed = pair_statistic(source, target, matching.permutation, statistic)

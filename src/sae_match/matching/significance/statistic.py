@@ -56,4 +56,5 @@ def _compared(source: SAE, target: SAE, statistic: Statistic) -> list[tuple[Tens
 def _cosines(x: Float[Tensor, "n d"], y: Float[Tensor, "n d"]) -> Float64[Tensor, " n"]:
     x, y = x.double(), y.double().to(x.device)
     # Zero over zero: a feature without a direction has no cosine.
-    return (x * y).sum(1) / x.norm(dim=1) / y.norm(dim=1)
+    cosines: Tensor = (x * y).sum(1) / x.norm(dim=1) / y.norm(dim=1)
+    return cosines
