@@ -5,6 +5,7 @@ import csv
 import pytest
 
 from sae_match import Matching, load_sae, match
+from sae_match.matching.significance.result import Significance
 from sae_match.saes.formats import gemma_scope
 from tests import programs
 from tests.conftest import ROOT, random_sae
@@ -67,6 +68,18 @@ def test_all_pairs_of_ones_own_saes_and_chains_against_direct_matchings(tmp_path
     assert float(row["cost_ratio"]) >= 1.0
     assert float(by_pair["0", "1"]["cost_ratio"]) == 1.0
     assert "agreement" in done.stdout
+
+
+def test_with_random_targets_it_says_what_is_truly_matched(tmp_path, saes):
+    done = run("match.py", *saes, "rotations=2", "hydra.run.dir=out", folder=tmp_path)
+    assert "Features that are truly matched" in done.stdout
+    rows = rows_of(tmp_path / "out" / "matchings.csv")
+    assert [row["significant"] for row in rows] == ["0.0", "0.0"]
+    judged = Significance.load(tmp_path / "out" / "significance" / "L00-L01.safetensors")
+    assert judged.evidence.rotations == 2
+    assert judged.matching.permutation.equal(Matching.load(tmp_path / "out/matchings/L00-L01.safetensors").permutation)
+    # Two matchings, and two random targets for each.
+    assert len(list((tmp_path / "cache").glob("*.safetensors"))) == 6
 
 
 def test_a_solved_pair_comes_from_the_cache(tmp_path, saes):

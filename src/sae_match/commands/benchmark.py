@@ -1,7 +1,6 @@
 """Measure what is claimed about the matching, the evaluation and the explorer, side by side in one run."""
 
 import sys
-from functools import partial
 from pathlib import Path
 
 from sae_match.benchmark import calibration, evaluation, explorer, gpu, matching, training
@@ -33,7 +32,7 @@ def main(settings: BenchmarkSettings) -> None:
         **evaluation.cases(validate),
         **explorer.cases(),
         **training.cases(),
-        "significance": partial(calibration.calibration, settings.seeds, settings.seed, kept),
+        **calibration.cases(settings.seeds, settings.seed, kept),
     }
     on_gpu = gpu.cases(settings.seed, validate)
     failed = []
