@@ -53,3 +53,8 @@ def test_figures_are_means_over_seeds_and_the_bad_example_has_no_reach():
     assert f"({0.05 - 1.96 * 0.05:.3g} to {0.05 + 1.96 * 0.05:.3g}, 2 seeds)" in wrong.what
     plain = [figure for (case, _), figure in found.items() if "rotation" in case]
     assert all(math.isnan(figure.reach) for figure in plain)
+
+
+def test_the_kinds_whose_power_is_aimed_at_are_there():
+    assert set(benchmark._OF_THE_PROTOTYPE) <= {kind.title for kind in kinds()}
+    assert len({kind.title for kind in kinds()}) == len(kinds())
