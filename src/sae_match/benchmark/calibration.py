@@ -5,23 +5,18 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from sae_match import bundled
-from sae_match.benchmark.measuring import Case, Figure, peak_gigabytes
-from sae_match.benchmark.planted import planted_saes
+from sae_match.benchmark.measuring import Figure
 from sae_match.benchmark.planted_chain import Plan, planted_chain
 from sae_match.errors import UserError
 from sae_match.files import write_rows
 from sae_match.matching.matching import match
 from sae_match.matching.significance.settings import NULLS, Null
 from sae_match.matching.significance.significance import significance
-from sae_match.saes.formats import gemma_scope
 from sae_match.terminal import Terminal, say
 
 ALPHA = 0.05
@@ -30,10 +25,8 @@ _ROTATIONS: Mapping[Null, int] = {"second_moment": 8, "rotation": 2}
 _LEVELS = (0.01, 0.05, 0.1, 0.5)
 # What is aimed at.
 _OFF, _NONE, _FALSE, _POWER = 0.02, 0.005, 0.06, 0.65
-_MATCHINGS = 10
 # Where power is aimed at: the dictionaries of the prototype.
 _OF_THE_PROTOTYPE = tuple(f"crowded, 1,024 x 128, {new} new" for new in ("20%", "50%", "80%"))
-_LAYERS = 8
 # Half-width of a 95 % interval of a mean, in standard errors.
 _NORMAL = 1.96
 
@@ -117,61 +110,6 @@ def kinds() -> list[Kind]:
     few = [Kind("fewer than dimensions", 128, 96, Plan(new)) for new in (0.5, 1.0)]
     crowds = [Kind("thirty crowds", 64, 512, Plan(new, crowds=True)) for new in (0.5, 1.0)]
     return [*base, *special, *few, *crowds]
-
-
-def cases(seeds: int, seed: int, kept: Path) -> dict[str, Case]:
-    """The cases by name, each to be run in a process of its own.
-
-    Args:
-        seeds: How many dictionaries of each kind are calibrated on.
-        seed: The first of them, and of what is planted to be timed.
-        kept: Folder that keeps each seed that is finished.
-    """
-    return {
-        "significance": partial(calibration, seeds, seed, kept),
-        "significance_bundled": bundled_shares,
-        "significance_16k": partial(cost, 16_384, 2304, seed),
-    }
-
-
-def bundled_shares() -> list[Figure]:
-    """Shares of the bundled SAEs' features that are significant, layer by layer and from the first to the last."""
-    folder = bundled.path("saes")
-    saes = [
-        gemma_scope.load(folder, layer=layer, **gemma_scope.only_one(folder, layer, 1024)) for layer in range(_LAYERS)
-    ]
-    found = []
-    for source, target in [*pairwise(range(_LAYERS)), (0, _LAYERS - 1)]:
-        matching = match(saes[source], saes[target])
-        for null in NULLS:
-            judged = significance(saes[source], saes[target], matching, null=null)
-            case = f"bundled SAEs, {source} -> {target}; {null}"
-            found += [
-                Figure(case, "share with q <= 0.05", judged.share, ""),
-                Figure(case, "Storey's share", judged.storey, ""),
-                Figure(case, "smallest significant statistic", judged.cut(ALPHA), ""),
-            ]
-    return found
-
-
-def cost(d_sae: int, d_in: int, seed: int) -> list[Figure]:
-    """Time and memory of a significance, beside those of the matching that it judges."""
-    small, other, _ = planted_saes(8, 64)
-    match(small, other)
-    source, target, _ = planted_saes(d_in, d_sae, seed=seed)
-    start = time.perf_counter()
-    matching = match(source, target)
-    matched, memory = time.perf_counter() - start, peak_gigabytes()
-    start = time.perf_counter()
-    judged = significance(source, target, matching)
-    taken = time.perf_counter() - start
-    case = f"{d_sae:,} x {d_sae:,}, d = {d_in:,}"
-    what = f"significance, {judged.evidence.rotations} rotations, {taken:.3g} s, over match(), {matched:.3g} s"
-    return [
-        Figure(case, what, taken / matched, "x", _MATCHINGS),
-        Figure(case, f"peak memory over that of match(), {memory:.3g} GB", peak_gigabytes() / memory, "x"),
-        Figure(case, "share with q <= 0.05", judged.share, ""),
-    ]
 
 
 def calibration(seeds: int, first: int, kept: Path) -> list[Figure]:

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from sae_match.benchmark import calibration, evaluation, explorer, gpu, matching, training
+from sae_match.benchmark import evaluation, explorer, gpu, matching, significance, training
 from sae_match.benchmark.measuring import (
     Case,
     Figure,
@@ -32,7 +32,7 @@ def main(settings: BenchmarkSettings) -> None:
         **evaluation.cases(validate),
         **explorer.cases(),
         **training.cases(),
-        **calibration.cases(settings.seeds, settings.seed, kept),
+        **significance.cases(settings.seeds, settings.seed, kept),
     }
     on_gpu = gpu.cases(settings.seed, validate)
     failed = []
