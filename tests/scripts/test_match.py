@@ -100,6 +100,7 @@ def test_a_solved_pair_comes_from_the_cache(tmp_path, saes):
         (["sae.layers.1.l0=6"], "error: SAE of layer 1: no file layer_1/width_16/average_l0_6"),
         (["matcher.fold=fold"], "error: unknown folding 'fold'; there are threshold, decoder_norm, none"),
         (["matcher.memory=1e-9"], "error: layers 0 and 1: "),
+        (["rotations=-1"], "error: rotations must be at least 0, got -1"),
     ],
 )
 def test_bad_input_ends_in_one_clear_line(tmp_path, saes, overrides, message):
