@@ -21,7 +21,7 @@ from sae_match.matching.significance.significance import significance
 from sae_match.saes.formats import gemma_scope
 
 # Matchings' time that a significance with eight rotations may take.
-_MATCHINGS = 10
+_MATCHINGS = 10.0
 _BUNDLED_LAYERS = 8
 _SEEDS = 8
 
