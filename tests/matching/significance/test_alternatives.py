@@ -2,6 +2,7 @@ import torch
 
 from sae_match import match
 from sae_match.benchmark.planted_chain import Plan, planted_chain
+from sae_match.matching.baselines import identity
 from sae_match.matching.significance.alternatives import alternatives
 from sae_match.matching.significance.statistic import directions
 
@@ -33,6 +34,12 @@ def test_parts_agree_where_matchings_by_parts_give_the_same_partner(make_sae):
     assert torch.equal(found.encoder_agrees, by_encoder == matching.permutation)
     assert torch.equal(found.decoder_agrees, by_decoder == matching.permutation)
     assert torch.equal(found.all_agree, found.encoder_agrees & found.decoder_agrees)
+
+
+def test_parts_are_matched_also_where_the_pairs_were_not_found_by_weights(make_sae):
+    sae = make_sae(0, d_sae=40)
+    assert alternatives(sae, sae, identity(sae)).all_agree.all()
+    assert not alternatives(sae, make_sae(1, d_sae=40), identity(sae)).encoder_agrees.all()
 
 
 def test_each_of_them_tells_right_pairs_from_wrong_ones():

@@ -83,6 +83,8 @@ def alternatives(
     permutation = matching.permutation
     paired = rows & (permutation >= 0) & columns[permutation.clamp_min(0)]
     margin, mutual = nearest.judge(permutation, paired)
+    # By parts there is always something to look for, also where the matching itself has not looked at weights.
+    again = replace(again, kind="one to one" if again.kind == "blind" else again.kind)
     same = [
         (permutation >= 0) & (replace(again, settings=alone).partners(source, target, again.source_part) == permutation)
         for alone in (replace(again.settings, terms={term: 1.0}) for term in ("W_enc", "W_dec"))

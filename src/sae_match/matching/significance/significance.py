@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float64
 from torch import Tensor
 
+from sae_match.errors import UserError
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.matching import Matching
 from sae_match.matching.settings import MatcherSettings
@@ -73,6 +74,10 @@ def significance(
         source, target, matching, settings=settings, source_mask=source_mask, target_mask=target_mask, cache=cache
     )
     tested = again.source_part & written_and_read(source)
+    if not bool(tested.any()):
+        raise UserError(
+            f"none of the source's {source.d_sae} features takes part and has an encoder and a decoder direction"
+        )
     targets = NullTargets((target,), null, (again.target_part & written_and_read(target),))
     seeds = rotation_seeds(seed, rotations)
     by_chance = []
