@@ -8,11 +8,12 @@ if TYPE_CHECKING:
     from sae_match.matching.composition import compose
     from sae_match.matching.matching import match
     from sae_match.matching.result import Matching
+    from sae_match.matching.significance.significance import significance
     from sae_match.saes.folding import fold_decoder_norm, fold_threshold
     from sae_match.saes.formats import load_sae
     from sae_match.saes.sae import SAE
 
-__all__ = ["SAE", "Matching", "compose", "fold_decoder_norm", "fold_threshold", "load_sae", "match"]
+__all__ = ["SAE", "Matching", "compose", "fold_decoder_norm", "fold_threshold", "load_sae", "match", "significance"]
 
 # Imported when they are asked for: a program that only says what it can be told does without torch.
 _MODULES = {
@@ -23,6 +24,7 @@ _MODULES = {
     "fold_threshold": "saes.folding",
     "load_sae": "saes.formats",
     "match": "matching.matching",
+    "significance": "matching.significance.significance",
 }
 
 

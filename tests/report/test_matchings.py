@@ -6,9 +6,16 @@ import pytest
 import torch
 from rich.console import Console
 
-from sae_match import Matching, match
+from sae_match import Matching, match, significance
 from sae_match.matching.composition import Agreement
-from sae_match.report.matchings import CompositionRow, MatchingRow, agreement_table, matching_table, save_rows
+from sae_match.report.matchings import (
+    CompositionRow,
+    MatchingRow,
+    agreement_table,
+    matching_table,
+    save_rows,
+    significance_table,
+)
 
 
 def printed(renderable):
@@ -27,7 +34,8 @@ def test_a_row_says_what_is_known_of_a_matching(make_sae, tmp_path):
     with (tmp_path / "matchings.csv").open(newline="") as file:
         header, first, _ = csv.reader(file)
     expected = "source_layer,target_layer,features,pairs,cost,lower_bound,gap,mean_pair_cost,solver,rounds,pairs_priced"
-    assert ",".join(header) == f"{expected},seconds,peak_memory"
+    assert ",".join(header) == f"{expected},seconds,peak_memory,significant,storey,cut"
+    assert first[-3:] == ["", "", ""]
     assert float(first[header.index("cost")]) == found.cost
     table = printed(matching_table([row]))
     assert "3 → 4" in table
@@ -39,6 +47,19 @@ def test_a_matching_without_pairs_or_evidence_has_dashes():
     row = MatchingRow.of((0, 1), nothing)
     assert (row.pairs, row.mean_pair_cost, row.rounds, row.seconds) == (0, None, None, None)
     assert " - " in printed(matching_table([row]))
+
+
+def test_a_row_says_what_share_is_truly_matched(make_sae):
+    source, target = make_sae(0, d_sae=40), make_sae(1, d_sae=40)
+    same, other = (significance(source, each, match(source, each), rotations=2) for each in (source, target))
+    rows = [MatchingRow.of((1, 2), same.matching, same), MatchingRow.of((2, 3), other.matching, other)]
+    assert (rows[0].significant, rows[0].storey, rows[0].cut) == (1, 1, same.cut(0.05))
+    assert (rows[1].significant, rows[1].cut) == (0, None)
+    lines = printed(significance_table([*rows, MatchingRow.of((3, 4), same.matching)])).splitlines()
+    assert [line.split()[:5] for line in lines[-2:]] == [
+        ["1", "→", "2", "40", "1.000"],
+        ["2", "→", "3", "40", "0.000"],
+    ]
 
 
 def test_agreement_is_shown_by_distance():

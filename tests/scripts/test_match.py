@@ -5,6 +5,7 @@ import csv
 import pytest
 
 from sae_match import Matching, load_sae, match
+from sae_match.matching.significance.result import Significance
 from sae_match.saes.formats import gemma_scope
 from tests import programs
 from tests.conftest import ROOT, random_sae
@@ -69,6 +70,18 @@ def test_all_pairs_of_ones_own_saes_and_chains_against_direct_matchings(tmp_path
     assert "agreement" in done.stdout
 
 
+def test_with_random_targets_it_says_what_is_truly_matched(tmp_path, saes):
+    done = run("match.py", *saes, "rotations=2", "hydra.run.dir=out", folder=tmp_path)
+    assert "Features that are truly matched" in done.stdout
+    rows = rows_of(tmp_path / "out" / "matchings.csv")
+    assert [row["significant"] for row in rows] == ["0.0", "0.0"]
+    judged = Significance.load(tmp_path / "out" / "significance" / "L00-L01.safetensors")
+    assert judged.evidence.rotations == 2
+    assert judged.matching.permutation.equal(Matching.load(tmp_path / "out/matchings/L00-L01.safetensors").permutation)
+    # Two matchings, and two random targets for each.
+    assert len(list((tmp_path / "cache").glob("*.safetensors"))) == 6
+
+
 def test_a_solved_pair_comes_from_the_cache(tmp_path, saes):
     seconds = []
     for job in ("first", "second"):
@@ -87,6 +100,7 @@ def test_a_solved_pair_comes_from_the_cache(tmp_path, saes):
         (["sae.layers.1.l0=6"], "error: SAE of layer 1: no file layer_1/width_16/average_l0_6"),
         (["matcher.fold=fold"], "error: unknown folding 'fold'; there are threshold, decoder_norm, none"),
         (["matcher.memory=1e-9"], "error: layers 0 and 1: "),
+        (["rotations=-1"], "error: rotations must be at least 0, got -1"),
     ],
 )
 def test_bad_input_ends_in_one_clear_line(tmp_path, saes, overrides, message):

@@ -58,7 +58,7 @@ PROGRAMS = {
     "match": Program(
         MatchSettings,
         "match the SAEs of pairs of layers, from the weights alone",
-        leaves=("matchings.csv", "composition.csv", "matchings"),
+        leaves=("matchings.csv", "composition.csv", "matchings", "significance"),
     ),
     "train": Program(
         TrainSettings,

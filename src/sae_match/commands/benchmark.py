@@ -3,8 +3,17 @@
 import sys
 from pathlib import Path
 
-from sae_match.benchmark import evaluation, explorer, gpu, matching, training
-from sae_match.benchmark.measuring import Figure, chosen, in_own_process, machine, table, write_csv, write_markdown
+from sae_match.benchmark import evaluation, explorer, gpu, matching, significance, training
+from sae_match.benchmark.measuring import (
+    Case,
+    Figure,
+    chosen,
+    in_own_process,
+    machine,
+    table,
+    write_csv,
+    write_markdown,
+)
 from sae_match.errors import UserError
 from sae_match.settings.tools import BenchmarkSettings
 from sae_match.terminal import Terminal, say
@@ -16,12 +25,14 @@ def main(settings: BenchmarkSettings) -> None:
     console.print(machine(), highlight=False)
     file = Path(settings.output_dir) / "benchmark.csv"
     figures: list[Figure] = []
+    kept = Path(settings.kept) if settings.kept else file.parent / "significance"
     validate = [sys.executable, "-m", "sae_match", "validate"]
-    known = {
+    known: dict[str, Case] = {
         **matching.cases(settings.seed),
         **evaluation.cases(validate),
         **explorer.cases(),
         **training.cases(),
+        **significance.cases(settings.seeds, settings.seed, kept),
     }
     on_gpu = gpu.cases(settings.seed, validate)
     failed = []

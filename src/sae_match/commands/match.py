@@ -9,10 +9,17 @@ from rich.console import Console
 from sae_match.errors import UserError
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.composition import Chains, compare
-from sae_match.matching.layers import LayerMatcher, Pair, by_target, save_matching, unwatched
+from sae_match.matching.layers import LayerMatcher, Pair, by_target, save_matching, significance_file, unwatched
 from sae_match.matching.result import Matching
 from sae_match.report.matching_progress import MatchingProgress
-from sae_match.report.matchings import CompositionRow, MatchingRow, agreement_table, matching_table, save_rows
+from sae_match.report.matchings import (
+    CompositionRow,
+    MatchingRow,
+    agreement_table,
+    matching_table,
+    save_rows,
+    significance_table,
+)
 from sae_match.saes.collection import SAECollection
 from sae_match.settings.match import ADJACENT, ALL, MatchSettings
 from sae_match.terminal import Terminal, say
@@ -36,7 +43,10 @@ def main(settings: MatchSettings) -> None:
         for pair in pairs:
             matching = matcher.match(pair)
             save_matching(matching, folder, pair, collection)
-            rows.append(MatchingRow.of(pair, matching))
+            judged = matcher.judged(pair, matching, settings.rotations) if settings.rotations else None
+            if judged is not None:
+                judged.save(significance_file(folder, pair))
+            rows.append(MatchingRow.of(pair, matching, judged))
             # After each, so that an interrupted run leaves what it has found.
             save_rows(rows, folder / "matchings.csv")
             progress.done()
@@ -101,10 +111,15 @@ def _compared(pair: Pair, direct: Matching, chains: Chains, matcher: LayerMatche
 
 def _report(console: Console, rows: list[MatchingRow], compared: list[CompositionRow], folder: Path) -> None:
     console.print()
-    console.print(matching_table(sorted(rows, key=lambda row: (row.source_layer, row.target_layer))))
+    ordered = sorted(rows, key=lambda row: (row.source_layer, row.target_layer))
+    console.print(matching_table(ordered))
+    judged = any(row.significant is not None for row in rows)
+    if judged:
+        console.print("\nFeatures that are truly matched, by random targets", style="italic", highlight=False)
+        console.print(significance_table(ordered))
     if compared:
         console.print("\nChains of neighbours against direct matchings", style="italic", highlight=False)
         console.print(agreement_table(compared))
     say(console, ("\nFiles", "bold"), f" in {folder}")
-    files = "matchings.csv, matchings/*.safetensors, .hydra/"
+    files = f"matchings.csv, matchings/*.safetensors, {'significance/*.safetensors, ' if judged else ''}.hydra/"
     say(console, f"  {'composition.csv, ' if compared else ''}{files}")

@@ -18,7 +18,8 @@ from torch import Tensor
 from sae_match.errors import UserError
 from sae_match.matching.arithmetic import blocks
 from sae_match.matching.cost import TERMS, FeatureVectors, Metric, feature_vectors, term_weights
-from sae_match.matching.result import Matching, among_all
+from sae_match.matching.result import Matching, among_all, mask_notes
+from sae_match.matching.settings import said_terms
 from sae_match.matching.solver.assignment import CandidatePairs, SparseAssignment
 from sae_match.matching.solver.centre import about_centre
 from sae_match.matching.solver.pair_costs import pair_costs
@@ -90,9 +91,11 @@ def nearest(
         provenance={
             "solver": "nearest",
             "fold": fold,
+            "terms": said_terms(weights),
             "metric": metric,
             "source": source.content_hash(),
             "target": target.content_hash(),
+            **mask_notes(source_mask=source_mask, target_mask=target_mask),
         },
         one_to_one=False,
     )

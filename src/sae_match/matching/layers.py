@@ -9,6 +9,8 @@ from sae_match.matching.cache import MatchingCache
 from sae_match.matching.composition import priced
 from sae_match.matching.result import Matching
 from sae_match.matching.settings import MatcherSettings
+from sae_match.matching.significance.result import Significance
+from sae_match.matching.significance.significance import significance
 from sae_match.matching.solver.solving import Status
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.sae import SAE
@@ -69,6 +71,11 @@ def matching_file(folder: Path, pair: Pair) -> Path:
     return folder / "matchings" / f"L{pair[0]:02d}-L{pair[1]:02d}.safetensors"
 
 
+def significance_file(folder: Path, pair: Pair) -> Path:
+    """Where the significance of two layers' matching stands in a run's folder."""
+    return folder / "significance" / matching_file(folder, pair).name
+
+
 def save_matching(matching: Matching, folder: Path, pair: Pair, collection: SAECollection) -> Path:
     """Write the matching of two layers to `matchings/` in a run's folder, its SAEs' files in the provenance."""
     file = matching_file(folder, pair)
@@ -111,6 +118,18 @@ class LayerMatcher:
     def priced(self, pair: Pair, matching: Matching) -> Matching:
         """A matching of two layers with the costs that its pairs have under the settings."""
         return priced(matching, *self.opened(pair), self.settings)
+
+    def judged(self, pair: Pair, matching: Matching, rotations: int) -> Significance:
+        """Which pairs of a matching of two layers are matches.
+
+        Raises:
+            UserError: If an SAE cannot be opened or the matching cannot be judged; names the layers.
+        """
+        source, target = self.opened(pair)
+        try:
+            return significance(source, target, matching, rotations=rotations, settings=self.settings, cache=self.cache)
+        except UserError as error:
+            raise UserError(f"layers {pair[0]} and {pair[1]}: {error}; rotations=0 judges none") from error
 
     def opened(self, pair: Pair) -> tuple[SAE, SAE]:
         """The SAEs of two layers.

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from sae_match.errors import UserError
 from sae_match.matching.cost import TERMS, FeatureVectors, Metric, feature_vectors, term_weights
-from sae_match.matching.result import Matching, among_all
-from sae_match.matching.settings import MatcherSettings, refuse_impossible_bounds
+from sae_match.matching.result import Matching, among_all, mask_notes
+from sae_match.matching.settings import MatcherSettings, refuse_impossible_bounds, said_terms
 from sae_match.matching.solver.pair_costs import pair_costs
 from sae_match.matching.solver.planning import Solver, planned
 from sae_match.matching.solver.solving import Watch, solve
@@ -101,7 +101,7 @@ def match(
     )
     about = {
         "fold": fold,
-        "terms": " ".join(f"{name}={weight:g}" for name, weight in weights.items()),
+        "terms": said_terms(weights),
         "metric": metric,
         "rejection_cost": str(rejection_cost),
     }
@@ -140,6 +140,7 @@ def match(
             **about,
             "source": hashes[0].result(),
             "target": hashes[1].result(),
+            **mask_notes(source_mask=source_mask, target_mask=target_mask),
         },
         evidence=replace(
             solved.evidence, seconds=solved.evidence.seconds + prepared - began + time.perf_counter() - finished

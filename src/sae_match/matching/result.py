@@ -1,5 +1,6 @@
 """`Matching`: the result, with what is proven about it and what that took; and the files that hold it."""
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -151,6 +152,16 @@ def among_all(
     if source_mask is not None:
         permutation, costs = _spread(permutation, source_mask, -1), _spread(costs, source_mask, math.nan)
     return replace(matching, permutation=permutation, pair_cost=costs)
+
+
+def mask_notes(**masks: Bool[Tensor, " _"] | None) -> dict[str, str]:
+    """What a provenance says of masks: the hash of each that there is."""
+    return {name: mask_hash(mask) for name, mask in masks.items() if mask is not None}
+
+
+def mask_hash(mask: Bool[Tensor, " _"]) -> str:
+    """SHA-256 of which features a mask leaves."""
+    return hashlib.sha256(mask.cpu().numpy().tobytes()).hexdigest()
 
 
 def relative_gap(cost: float, lower_bound: float) -> float:

@@ -82,6 +82,12 @@ def term_weights(terms: Sequence[str] | Mapping[str, float]) -> dict[Term, float
     return weights
 
 
+def said_terms(weights: Mapping[Term, float]) -> str:
+    """Weights as a provenance says them, such as `W_enc=1 W_dec=0.5`: short, and with all their digits."""
+    short = {name: f"{weight:g}" for name, weight in weights.items()}
+    return " ".join(f"{name}={said if float(said) == weights[name] else weights[name]}" for name, said in short.items())
+
+
 def refuse_unknown_metric(metric: str) -> None:
     """Refuse a metric that there is not.
 

@@ -1,5 +1,6 @@
 """Matchings of pairs of layers as CSV files and as tables for the terminal."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from sae_match.files import write_rows
 from sae_match.matching.composition import Agreement
 from sae_match.matching.layers import Pair
 from sae_match.matching.result import Matching
+from sae_match.matching.significance.result import ALPHA, Significance
 from sae_match.report.tables import plain_table
 
 
@@ -27,6 +29,9 @@ class MatchingRow:
         mean_pair_cost: Cost of a pair; none where there are no pairs.
         solver, rounds, pairs_priced, seconds, peak_memory: What finding it took, in this run or, where
             it comes from the cache, in the one that found it; `peak_memory` in bytes.
+        significant: Share of the features that took part whose pair has `q <= 0.05`; none where nothing was judged.
+        storey: Storey's estimate of the share that is truly matched.
+        cut: The smallest significant statistic, the mean of both cosines; none where no pair is.
     """
 
     source_layer: int
@@ -42,10 +47,14 @@ class MatchingRow:
     pairs_priced: int | None
     seconds: float | None
     peak_memory: int | None
+    significant: float | None = None
+    storey: float | None = None
+    cut: float | None = None
 
     @classmethod
-    def of(cls, pair: Pair, matching: Matching) -> "MatchingRow":
-        """The row of a matching."""
+    def of(cls, pair: Pair, matching: Matching, judged: Significance | None = None) -> "MatchingRow":
+        """The row of a matching, and of what is known about its pairs."""
+        cut = math.inf if judged is None else judged.cut(ALPHA)
         pairs = int((matching.permutation >= 0).sum())
         took = {} if matching.evidence is None else asdict(matching.evidence)
         return cls(
@@ -61,6 +70,9 @@ class MatchingRow:
             pairs_priced=took.get("pairs_priced"),
             seconds=took.get("seconds"),
             peak_memory=took.get("peak_memory"),
+            significant=None if judged is None else judged.share,
+            storey=None if judged is None else judged.storey,
+            cut=cut if math.isfinite(cut) else None,
         )
 
 
@@ -109,6 +121,21 @@ def matching_table(rows: Sequence[MatchingRow]) -> Table:
             _or_dash(row.rounds, "d"),
             _or_dash(row.seconds, ".2f"),
         )
+    return table
+
+
+def significance_table(rows: Sequence[MatchingRow]) -> Table:
+    """One line a pair of layers that was judged: what share of the features is truly matched."""
+    table = plain_table("layers", "features", "significant\nat 5 %", "Storey's\nshare", "mean cosine\nfrom")
+    for row in rows:
+        if row.significant is not None:
+            table.add_row(
+                f"{row.source_layer} → {row.target_layer}",
+                f"{row.features:,}",
+                f"{row.significant:.3f}",
+                _or_dash(row.storey, ".3f"),
+                _or_dash(row.cut, ".3f"),
+            )
     return table
 
 

@@ -20,6 +20,8 @@ class MatchSettings:
         pairs: `adjacent`, `all`, or a list of pairs of layers such as `[[0,1],[2,5]]`.
         shard: Which of `shards` this run does, from zero.
         shards: Number of parts that the pairs are dealt out to.
+        rotations: Random targets that each matching is judged against, which says what share of the features is truly
+            matched; each takes as long as a matching. Zero: none is judged.
         progress: Whether progress is shown.
         output_dir: Where the run leaves its files.
         cache_dir: Folder in which matchings are kept between runs; `matchings` in the user's cache folder if none
@@ -31,6 +33,7 @@ class MatchSettings:
     pairs: Any = ADJACENT
     shard: int = 0
     shards: int = 1
+    rotations: int = 0
     progress: bool = True
     output_dir: str = MISSING
     cache_dir: str | None = None
@@ -38,6 +41,8 @@ class MatchSettings:
     def __post_init__(self) -> None:
         if not 0 <= self.shard < self.shards:
             raise UserError(f"shard must lie in 0 … shards - 1, got shard={self.shard} and shards={self.shards}")
+        if self.rotations < 0:
+            raise UserError(f"rotations must be at least 0, got {self.rotations}")
         if self.pairs not in (ADJACENT, ALL):
             _refuse_other_than_pairs(self.pairs)
 

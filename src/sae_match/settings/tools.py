@@ -13,13 +13,22 @@ class BenchmarkSettings:
 
     Attributes:
         cases: Names of the cases that are measured; all of them if there is none.
-        seed: Of the planted dictionaries.
+        seed: Of the planted dictionaries; the first one where there are several.
+        seeds: Of the case `significance`: how many dictionaries of each kind it is calibrated on.
+        kept: Folder in which `significance` keeps each seed that it has finished, and finds it again; by default one
+            in the output folder.
         output_dir: Where the figures are written.
     """
 
     cases: list[str] = field(default_factory=list)
     seed: int = 0
+    seeds: int = 50
+    kept: str | None = None
     output_dir: str = MISSING
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise UserError(f"seeds must be at least 1, got {self.seeds}")
 
 
 @dataclass

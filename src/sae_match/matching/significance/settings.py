@@ -1,0 +1,45 @@
+"""What a significance can be told, refused where it cannot be; imports nothing heavy."""
+
+from typing import Literal
+
+from sae_match.errors import UserError, shown
+
+Null = Literal["second_moment", "rotation"]
+Statistic = Literal["mean", "encoder", "decoder"]
+NULLS: tuple[Null, ...] = ("second_moment", "rotation")
+STATISTICS: tuple[Statistic, ...] = ("mean", "encoder", "decoder")
+
+
+def refuse_unknown(null: str, statistic: str) -> None:
+    """Refuse a null or a statistic that there is not.
+
+    Raises:
+        UserError: If one does not exist.
+    """
+    if null not in NULLS:
+        raise UserError(f"unknown null {shown(null)}; there are {', '.join(NULLS)}")
+    if statistic not in STATISTICS:
+        raise UserError(f"unknown statistic {shown(statistic)}; there are {', '.join(STATISTICS)}")
+
+
+def refuse_impossible_counts(rotations: int, seed: int, rows: int | None = None) -> None:
+    """Refuse numbers of random targets, seeds and sampled rows that cannot be.
+
+    Raises:
+        UserError: If one cannot be.
+    """
+    for name, value, least in (("rotations", rotations, 1), ("seed", seed, 0), ("rows", rows, 1)):
+        if value is None and name == "rows":
+            continue
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise UserError(f"{name} must be a whole number, at least {least}, got {shown(value)}")
+
+
+def refuse_impossible_alpha(alpha: float) -> None:
+    """Refuse a level that is none.
+
+    Raises:
+        UserError: If it is not between 0 and 1.
+    """
+    if not isinstance(alpha, int | float) or not 0 < alpha < 1:
+        raise UserError(f"alpha must lie between 0 and 1, without either, got {shown(alpha)}")

@@ -1,0 +1,60 @@
+"""How alike two features are: cosines of encoder columns and of decoder rows, which folding does not change."""
+
+import math
+
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+
+from sae_match.matching.arithmetic import blocks
+from sae_match.matching.significance.settings import Statistic
+from sae_match.saes.sae import SAE
+
+# Rows of a block: their float64 copies stay small beside a dictionary.
+_ROWS = 4096
+
+
+def pair_statistic(
+    source: SAE, target: SAE, permutation: Int64[Tensor, " n_source"], statistic: Statistic
+) -> Float64[Tensor, " n_source"]:
+    """Statistic of each pair; nan where there is no pair, or a feature has no direction.
+
+    Args:
+        source: One side.
+        target: The other side.
+        permutation: Target feature of each source feature, or -1.
+        statistic: `mean` of the encoder's and the decoder's cosine, or one of both alone.
+    """
+    found = torch.full((len(permutation),), math.nan, dtype=torch.float64)
+    paired = (permutation >= 0).nonzero().flatten()
+    sides = _compared(source, target, statistic)
+    for block in blocks(len(paired), _ROWS):
+        i, j = paired[block], permutation[paired[block]]
+        cosines = [_cosines(x[i.to(x.device)], y[j.to(y.device)]) for x, y in sides]
+        found[i] = torch.stack(cosines).mean(0).cpu()
+    return found
+
+
+def directions(sae: SAE, statistic: Statistic) -> Float[Tensor, "d_sae width"]:
+    """One vector a feature, such that a pair's statistic is the inner product; zero without directions.
+
+    In the parameters' dtype, at least float32.
+    """
+    dtype = torch.float64 if sae.W_dec.dtype == torch.float64 else torch.float32
+    parts = [rows.to(dtype) for rows, _ in _compared(sae, sae, statistic)]
+    lengths = [part.norm(dim=1, keepdim=True) for part in parts]
+    there = torch.stack([length > 0 for length in lengths]).all(0)
+    unit = [part / torch.where(length > 0, length, 1) for part, length in zip(parts, lengths, strict=True)]
+    return torch.where(there, torch.cat(unit, 1) / math.sqrt(len(parts)), 0)
+
+
+def _compared(source: SAE, target: SAE, statistic: Statistic) -> list[tuple[Tensor, Tensor]]:
+    both = {"encoder": (source.W_enc.T, target.W_enc.T), "decoder": (source.W_dec, target.W_dec)}
+    return list(both.values()) if statistic == "mean" else [both[statistic]]
+
+
+def _cosines(x: Float[Tensor, "n d"], y: Float[Tensor, "n d"]) -> Float64[Tensor, " n"]:
+    x, y = x.double(), y.double().to(x.device)
+    # Zero over zero: a feature without a direction has no cosine.
+    cosines: Tensor = (x * y).sum(1) / x.norm(dim=1) / y.norm(dim=1)
+    return cosines
