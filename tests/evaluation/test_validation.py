@@ -241,7 +241,7 @@ def test_another_run_does_not_go_on_from_an_interrupted_one(again, caplog):
 
 def test_the_run_leaves_matchings_that_reload_and_validates_again_to_the_same_numbers(again, data, tmp_path):
     module = again(arms=["matched"], spans=[1])
-    file = module.folder / "matchings" / "L02-L03.safetensors"
+    file = module.around.folder / "matchings" / "L02-L03.safetensors"
     assert torch.equal(Matching.load(file).permutation, module.matchings[2, 3].matchings["matched"].permutation)
     first = list(module.results)
     trainer(tmp_path).validate(module, ValidationText(data), verbose=False)

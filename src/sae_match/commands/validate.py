@@ -60,9 +60,10 @@ def main(settings: ValidateSettings) -> float | None:
     with open_logger(settings.logger, folder, told(settings)) as logger:
         trainer = open_trainer(
             settings.trainer,
+            ("validate", settings),
+            folder=folder,
             logger=logger or False,
             callbacks=callbacks,
-            default_root_dir=folder,
             enable_progress_bar=False,
             use_distributed_sampler=False,
         )

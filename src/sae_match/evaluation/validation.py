@@ -155,9 +155,7 @@ class MatchValidation(L.LightningModule):
             self.settings.carry,
         )
         for pair, found in matcher.all_of(self.scope.pairs, self.global_rank, self.trainer.world_size):
-            for layer, sae in zip(pair, matcher.opened(pair), strict=True):
-                refuse_other_width(self.stream, self.scope.site, layer, sae.d_in)
-                self._widths[layer], self._hashes[layer] = sae.d_sae, sae.content_hash()
+            self._look_at(pair, matcher)
             self.matchings[pair] = found
             log.info("layers %d and %d matched%s", *pair, evidence(found.matchings.get(MATCHED)))
             if MATCHED in found.matchings and self.trainer.is_global_zero:
@@ -233,6 +231,12 @@ class MatchValidation(L.LightningModule):
         if self.trainer.received_sigterm:
             raise SIGTERMException
         self.around.watch(what, done, total)
+
+    def _look_at(self, pair: Pair, matcher: PairMatcher) -> None:
+        """Note what the SAEs of a pair are; none of them is held."""
+        for layer, sae in zip(pair, matcher.opened(pair), strict=True):
+            refuse_other_width(self.stream, self.scope.site, layer, sae.d_in)
+            self._widths[layer], self._hashes[layer] = sae.d_sae, sae.content_hash()
 
     def _joined(self, pair: Pair, matchings: PairMatchings, found: Matching) -> PairMatchings:
         """Matchings of a pair, with the one by co-activation."""

@@ -12,6 +12,9 @@ from sae_match.evaluation.statistics.tally import Layout, Tally
 from sae_match.evaluation.survey import Observer, Survey
 from sae_match.text.batches import TokenBatch
 
+# Stands for minus infinity, with which observers fill what they have not seen yet: what is kept is finite.
+_NOTHING = torch.finfo(torch.float64).min
+
 
 class SurveyPass(Pass):
     """Surveys this process's share of the evaluated text, and adds up what all have found.
@@ -46,7 +49,7 @@ class SurveyPass(Pass):
 
     def flat(self) -> Float64[Tensor, " entries"]:
         """All sums, and all that observers saw, in one vector."""
-        seen = [observer.flat().double().cpu() for observer in self.observers]
+        seen = [observer.flat().double().cpu().clamp_min(_NOTHING) for observer in self.observers]
         return torch.cat([self.state.survey.flat(), *seen])
 
     def fill(self, flat: Float64[Tensor, " entries"]) -> None:
@@ -57,7 +60,7 @@ class SurveyPass(Pass):
         self.state.survey.fill(sums.clone())
         for observer, before, part in zip(self.observers, seen, parts, strict=True):
             if len(part):
-                observer.fill([part.to(before.dtype)])
+                observer.fill([torch.where(part == _NOTHING, -torch.inf, part).to(before.dtype)])
 
     def finish(self) -> None:
         """Have what all processes have seen, and sums over nothing, about the means, for what is measured next."""
