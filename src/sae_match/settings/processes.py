@@ -60,10 +60,10 @@ class Helpers:
             statuses = [helper.poll() for helper in self.running]
             if all(status == 0 for status in statuses):
                 return
-            failed = [number for number, status in enumerate(statuses, 1) if status]
+            failed = [(number, status) for number, status in enumerate(statuses, 2) if status]
             if failed:
-                number = failed[0]
-                log.error("process %d of %d ended with status %s", number, len(statuses) + 1, statuses[number - 1])
+                # The first is this one.
+                log.error("process %d of %d ended with status %s", failed[0][0], len(statuses) + 1, failed[0][1])
                 for helper in self.running:
                     helper.kill()
                 # It may wait for the one that is gone, where no signal is heard.

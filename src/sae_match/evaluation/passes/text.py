@@ -1,8 +1,11 @@
 """The text of a validation, as Lightning streams it: a data loader for each pass."""
 
+from typing import Any, cast
+
 import lightning as L
 from torch.utils.data import DataLoader
 
+from sae_match.errors import UserError
 from sae_match.evaluation.fitting import refuse_common_documents
 from sae_match.text.batches import TextData, TokenBatch, loader_of, own_share
 
@@ -49,10 +52,29 @@ class ValidationText(L.LightningDataModule):
             self.prepare_data()
 
     def val_dataloader(self) -> list[DataLoader[TokenBatch]]:
-        """The loaders of the passes."""
+        """The loaders of the passes.
+
+        Raises:
+            UserError: If the trainer's limit leaves nothing of one.
+        """
         if self.trainer is None:
             raise RuntimeError("the passes of a validation are those of a trainer's module")
         share = own_share(self.evaluated.batches, self.trainer.global_rank, self.trainer.world_size)
         needed = bool(getattr(self.trainer.lightning_module, "needs_fitting", False))
-        first = [] if self.fitting is None or not needed else [loader_of(self.fitting.batches)]
-        return [*first, loader_of(share), loader_of(share)]
+        first = [] if self.fitting is None or not needed else [self.fitting.batches]
+        passes = [*first, share, share]
+        _refuse_nothing(cast(Any, self.trainer).limit_val_batches, min(map(len, passes)))
+        return [loader_of(batches) for batches in passes]
+
+
+def _refuse_nothing(limit: float | int, batches: int) -> None:
+    """Check that a share of the batches of each pass is one batch at least.
+
+    Raises:
+        UserError: If it is none.
+    """
+    if isinstance(limit, float) and int(limit * batches) == 0:
+        raise UserError(
+            f"trainer.limit_val_batches={limit} is not one batch of the {batches} that each process has in a pass: "
+            "take a larger share, a number of batches, or a smaller text.batch"
+        )
