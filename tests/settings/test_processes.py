@@ -35,6 +35,7 @@ print("after", sys.argv[1:], os.environ.get("LOCAL_RANK"))
 # Writes what it was told, then does as it was told.
 HELPER = """
 import os, pickle, sys, time
+sys.path[:] = pickle.load(sys.stdin.buffer)
 program, (file, seconds, status) = pickle.load(sys.stdin.buffer)
 with open(file + os.environ["LOCAL_RANK"], "w") as told:
     told.write(program)

@@ -1,4 +1,4 @@
-"""A process that does a share of another one's work: `python -m sae_match.commands.helping`, told on standard input."""
+"""A process that does a share of another one's work, started and told on standard input by `settings/processes`."""
 
 import logging
 import pickle
@@ -24,7 +24,3 @@ def main() -> None:
         body = import_module(f"sae_match.commands.{program}")
         without_bars()
         body.main(settings)
-
-
-if __name__ == "__main__":
-    main()

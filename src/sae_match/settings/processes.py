@@ -9,13 +9,18 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 log = logging.getLogger(__name__)
 
 # What Lightning tells its processes by; left over, the next job of a sweep would take itself for one of them.
 _TOLD = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-# What a helper runs. Not from the present folder, in which any file could be named like a module.
-_COMMAND = (sys.executable, "-P", "-m", "sae_match.commands.helping")
+# What a helper runs: it finds modules where the first process does.
+_FIRST = (
+    "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
+    "from sae_match.commands.helping import main; main()"
+)
+_COMMAND = (sys.executable, "-P", "-c", _FIRST)
 # Seconds between looks at the helpers; that one may take to end; after which this process is ended if one has failed.
 _LOOK, _LONGEST_END, _LONGEST_FAILURE = 0.5, 60.0, 10.0
 
@@ -30,7 +35,7 @@ class Helpers:
     """
 
     def __init__(self, program: str, settings: object, environments: Sequence[dict[str, str]]) -> None:
-        told = pickle.dumps((program, settings))
+        told = pickle.dumps([str(Path(place).absolute()) for place in sys.path]) + pickle.dumps((program, settings))
         self.running = [subprocess.Popen(_COMMAND, stdin=subprocess.PIPE, env=one) for one in environments]
         self._over = threading.Event()
         for helper in self.running:
