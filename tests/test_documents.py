@@ -53,6 +53,8 @@ def test_commands_are_found_where_they_stand():
         ("sae-match train training=saes destination=DIR training.l=[$l0]", "Could not override 'training.l'"),
         ("sae-match mach pairs=all", "there is no such program"),
         ("python scripts/mach.py", "there is no such program"),
+        ("python scripts/card.py --sae DIR", "there is no --sae"),
+        ("python scripts/card.py seed=1", "takes options alone"),
     ],
 )
 def test_a_command_that_would_be_refused_is_found(line, reason, tmp_path):

@@ -2,11 +2,18 @@ import os
 import stat
 import threading
 import time
+import zipfile
 
 import pytest
 
 from sae_match.errors import UserError
-from sae_match.files import remove_leftovers, write_rows, written_whole
+from sae_match.files import (
+    refuse_damaged_archive,
+    remove_all_leftovers,
+    remove_leftovers,
+    write_rows,
+    written_whole,
+)
 
 
 def test_a_table_keeps_all_digits_and_leaves_cells_without_a_value_empty(tmp_path):
@@ -94,3 +101,44 @@ def test_what_a_killed_writer_left_is_removed(tmp_path):
     (tmp_path / "b.txt").touch()
     remove_leftovers(tmp_path / "a.txt")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.txt", "b.txt"]
+
+
+def test_hidden_files_of_a_user_that_are_called_alike_are_no_leftovers(tmp_path):
+    theirs = [
+        f".a.txt.{mark}.txt" for mark in ("old1", "backup", "notes_ab", "0123456", "012345678", "0123abcg", "0123ABCD")
+    ]
+    for name in theirs:
+        (tmp_path / name).write_text("mine")
+    (tmp_path / ".a.txt.0123abcd.txt").write_text("half")
+    remove_leftovers(tmp_path / "a.txt")
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(theirs)
+
+
+def test_only_temporary_files_of_the_names_are_removed(tmp_path):
+    kept = [".a.csv", ".a.csv.12345678.txt", ".a.csv.1234567g.csv", "a.csv.12345678.csv", ".b.csv.12345678.csv"]
+    for name in (*kept, ".a.csv.12345678.csv", ".bare.0123abcd"):
+        (tmp_path / name).write_text("half of it")
+    remove_all_leftovers(tmp_path, ["a.*", "bare"])
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(kept)
+
+
+def test_a_temporary_file_of_a_killed_process_is_known_by_its_name(tmp_path):
+    with written_whole(tmp_path / "a.csv") as temporary:
+        left = temporary.name
+    (tmp_path / left).write_text("half of it")
+    remove_all_leftovers(tmp_path, ["*.csv"])
+    assert [file.name for file in tmp_path.iterdir()] == ["a.csv"]
+
+
+def test_an_archive_is_whole_or_refused(tmp_path):
+    file = tmp_path / "a.zip"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("numbers", b"0123456789")
+    refuse_damaged_archive(file)
+    whole = file.read_bytes()
+    file.write_bytes(whole.replace(b"0123456789", b"0123456788"))
+    with pytest.raises(ValueError, match="numbers in it is not what its checksum says"):
+        refuse_damaged_archive(file)
+    file.write_bytes(whole[:20])
+    with pytest.raises(ValueError, match="it is no whole archive"):
+        refuse_damaged_archive(file)

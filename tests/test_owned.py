@@ -41,6 +41,18 @@ def test_a_run_of_ours_may_be_repeated(tmp_path):
     claim(tmp_path, LEAVES)
 
 
+def test_what_a_killed_run_was_writing_is_removed(tmp_path):
+    claim(tmp_path, LEAVES)
+    (tmp_path / "figures").mkdir()
+    halves = [tmp_path / name for name in (".results.csv.0a1b2c3d.csv", "figures/.a.png.0a1b2c3d.png")]
+    others = [tmp_path / name for name in (".thesis.tex.0a1b2c3d.tex", ".results.csv")]
+    for file in (*halves, *others):
+        file.write_text("half of it")
+    claim(tmp_path, LEAVES)
+    assert not any(file.exists() for file in halves)
+    assert all(file.exists() for file in others)
+
+
 def test_a_users_table_in_a_folder_of_ours_stays(tmp_path):
     claim(tmp_path, LEAVES)
     (tmp_path / "results.csv").write_text("mine")

@@ -6,7 +6,16 @@ import pytest
 
 from sae_match.errors import UserError
 from sae_match.files import write_rows
-from sae_match.strings import csv_cell, in_a_line, markdown_text, reason_of, refuse_no_name, refuse_no_title, visible
+from sae_match.strings import (
+    csv_cell,
+    csv_text,
+    in_a_line,
+    markdown_text,
+    reason_of,
+    refuse_no_name,
+    refuse_no_title,
+    visible,
+)
 from tests.nasty import NASTY
 
 
@@ -39,6 +48,12 @@ def test_a_cell_is_no_formula_and_a_number_stays_one():
     assert csv_cell("=1+1") == "'=1+1"
     assert csv_cell("@a") == "'@a"
     assert csv_cell(-1.5) == -1.5
+
+
+@pytest.mark.parametrize("text", ["=x", "'=x", "''=x", "'", "'x", "-1", "+", "@a", "x=1", "", "=", "'quoted'"])
+def test_a_cell_is_read_back_as_the_text_that_it_was_made_of(text):
+    assert csv_text(csv_cell(text)) == text
+    assert not csv_cell(text).startswith(("=", "+", "-", "@"))
 
 
 @pytest.mark.parametrize("text", NASTY.values(), ids=NASTY)

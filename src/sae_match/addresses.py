@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,8 @@ from sae_match.errors import UserError
 
 #: What stands in a text for a key that was taken out of it.
 WITHHELD = "[key]"
+# What stands before the '@' of an address.
+_USER = re.compile(r"(?<=://)[^/?#\s]*(?=@)")
 # Shorter ones are found in any text by chance.
 _SHORTEST_KEY = 6
 
@@ -40,6 +43,11 @@ def refuse_bad_address(setting: str, address: str, schemes: Sequence[str] = ("ht
         )
     if not sound:
         raise UserError(f"{address!r} is no address: {setting} must be like {like}")
+
+
+def without_users(text: str) -> str:
+    """A text in which no address has a name or a password any more."""
+    return _USER.sub(WITHHELD, text)
 
 
 def is_at(address: str, host: str) -> bool:

@@ -9,6 +9,8 @@ _MIB, _GIB = 1 << 20, 1 << 30
 
 #: Bytes of a file of settings in JSON, and of the header or the pickle that tells the tensors of a file.
 MOST_SETTINGS = 16 * _MIB
+#: Bytes of a file with a vocabulary; those of a million tokens have 40 MB.
+MOST_VOCABULARY = 256 * _MIB
 #: Bytes of the tensors of one file; the largest published SAE, of 1,048,576 features, has 20 GB.
 MOST_TENSORS = 64 * _GIB
 #: Up to so many bytes a compressed archive may unpack to whatever it likes; beyond, to so many times its size.

@@ -5,13 +5,21 @@ import os
 import re
 import secrets
 import tempfile
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from glob import escape
 from pathlib import Path
 
 from sae_match.errors import UserError
 from sae_match.strings import csv_cell, visible
+
+# What is between a file's name and its suffix while it is written.
+_MARK_BYTES = 4
+_MARK = rf"[0-9a-f]{{{2 * _MARK_BYTES}}}"
+# Of a temporary name: the file's own, and how that ends.
+_TEMPORARY = re.compile(rf"\.(.+)\.{_MARK}((?:\.[^.]+)?)")
 
 
 @contextmanager
@@ -58,11 +66,41 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, object]], columns: Sequen
 
 def remove_leftovers(path: Path) -> None:
     """Remove what processes that were killed while they wrote `path` have left; none may be writing it now."""
-    ours = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{4,8}}{re.escape(path.suffix)}")
+    ours = re.compile(rf"\.{re.escape(path.name)}\.{_MARK}{re.escape(path.suffix)}")
     for leftover in path.parent.glob(f".{escape(path.name)}.*"):
-        # Of the names that `mkstemp` gives, and no others.
+        # Of the names that are given here, and no others.
         if ours.fullmatch(leftover.name):
             leftover.unlink(missing_ok=True)
+
+
+def remove_all_leftovers(folder: Path, names: Iterable[str]) -> None:
+    """Remove what processes that were killed while they wrote files of these names into a folder have left.
+
+    Args:
+        folder: Where no other process is writing now.
+        names: Patterns.
+    """
+    patterns = list(names)
+    for leftover in folder.glob(".*"):
+        known = _TEMPORARY.fullmatch(leftover.name)
+        if known and known[1].endswith(known[2]) and any(fnmatchcase(known[1], pattern) for pattern in patterns):
+            leftover.unlink(missing_ok=True)
+
+
+def refuse_damaged_archive(path: Path) -> None:
+    """Read a zip archive through, such as torch's files, which torch opens without a look at its checksums.
+
+    Raises:
+        ValueError: If a member is not what its checksum says, or the file is no archive.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    # What damaged bytes may raise is documented nowhere, and they do raise many things.
+    except Exception as error:
+        raise ValueError(f"it is no whole archive ({error})") from error
+    if damaged is not None:
+        raise ValueError(f"{damaged} in it is not what its checksum says")
 
 
 def make_writable(folder: Path) -> None:
@@ -94,6 +132,6 @@ def _new_file_beside(path: Path) -> Path:
 
     The mask is the kernel's to apply: to ask for it is to change it, for every thread of the process.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{path.suffix}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(_MARK_BYTES)}{path.suffix}")
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     return temporary

@@ -11,8 +11,8 @@ _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
 _MARKDOWN = re.compile(r"([\\|<>&`*\[\]~$]|(?<![^\W_])_|_(?![^\W_])|^#|^[+-](?= ))")
-# A spreadsheet takes a cell that begins like this for a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# A spreadsheet takes a cell that begins like this for a formula, where no apostrophe stands before it.
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
 # Letters and digits of any script first, so that no name climbs out of a folder, hides, or is an option.
 _NAME = re.compile(r"[^\W_][\w.,=+ -]{0,99}")
 
@@ -54,7 +54,12 @@ def csv_cell(value: object) -> object:
     if not isinstance(value, str):
         return value
     seen = visible(value)
-    return f"'{seen}" if seen.startswith(_FORMULA) else seen
+    return f"'{seen}" if _FORMULA.match(seen) else seen
+
+
+def csv_text(cell: str) -> str:
+    """The text that `csv_cell` has made a cell of."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def is_name(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Tensors: the same numbers whatever the calling program has set torch to, and all bytes of one for a hash.
+"""Tensors: the same numbers whatever the calling program has set torch to, and all bytes of some for a hash.
 
 What is a thread's own (default device, grad and inference mode) is set aside by `plain_torch`. The default dtype is the
 whole program's, and other threads may need it as it is: nothing relies on it, every tensor is made with a dtype of its
@@ -6,8 +6,10 @@ own. How exact products of float32 are is the whole program's too, and there is 
 `exact_product` sets it for as long as a product takes to be launched.
 """
 
+import hashlib
+import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
@@ -146,3 +148,12 @@ def hashed_parts(name: str, tensor: Tensor) -> Iterator[bytes | memoryview]:
     """A tensor's name, dtype, shape and every byte of it, wherever it lies."""
     yield f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode()
     yield tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data
+
+
+def checksum(tensors: Mapping[str, Tensor], notes: Mapping[str, str]) -> str:
+    """A hash of all that a file of tensors holds: whoever reads it again sees whether it is what was written."""
+    digest = hashlib.sha256(json.dumps(dict(notes), sort_keys=True).encode())
+    for name in sorted(tensors):
+        for part in hashed_parts(name, tensors[name]):
+            digest.update(part)
+    return digest.hexdigest()

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 from transformers import AutoTokenizer, Gemma2Config, Gemma2ForCausalLM
 
 from sae_match import bundled
+from sae_match.errors import UserError
 from sae_match.evaluation.arm_names import ARMS
 from sae_match.evaluation.check import check
 from sae_match.evaluation.settings import EvaluationSettings
@@ -23,6 +25,7 @@ from sae_match.matching.settings import MatcherSettings
 from sae_match.model.settings import ModelSettings
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.formats import sae_lens
+from sae_match.text.batches import TextData
 from sae_match.text.settings import SourceSettings, TextSettings
 from tests.conftest import ROOT
 from tests.evaluation.validating import collection_of, saved
@@ -262,3 +265,27 @@ def test_a_first_token_that_the_model_does_not_know_is_missing(tmp_path, bos, mi
         == missing
     )
     assert len(found.missing) == missing
+
+
+def test_added_tokens_that_the_model_does_not_know_are_said_unless_no_text_holds_them(tmp_path):
+    shutil.copytree(bundled.path("model"), tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(bundled.path("model"))
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<special>"]})
+    tokenizer.add_tokens(["def mine", "<b>", "<c>", "<d>"])
+    tokenizer.save_pretrained(tmp_path / "model")
+    model = ModelSettings(str(tmp_path / "model"))
+    found = check(model, collection_of(3, 4), MatcherSettings(), TEXT, MATCHED_ALONE)
+    (line,) = [value for name, value in found.rows if name == "warning" and "added token" in value]
+    assert "4 added tokens beyond the 4096 rows of the model's embedding matrix: 'def mine' (id 4097)" in line
+    assert "and 1 more. Text that holds one of them is refused" in line
+    assert "<special>" not in line
+    assert not found.missing
+    # So it is, and one that is special stands for its letters.
+    written = tmp_path / "text.txt"
+    for word, refused in (("def mine", True), ("<special>", False)):
+        written.write_text(f"Some {word} words and more of them. " * 40)
+        own = replace(TEXT, datasets={"own": SourceSettings("text", path=str(written), whole=True)}, documents=1)
+        text = TextData(own, tokenizer)
+        text.setup("validate")
+        with pytest.raises(UserError, match="'def mine' has the id 4097") if refused else nullcontext():
+            text.refuse_tokens_beyond(4096)

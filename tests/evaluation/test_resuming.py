@@ -81,7 +81,12 @@ def test_without_a_file_nothing_is_kept():
     unfinished.remove()
 
 
-@pytest.mark.parametrize("damage", [lambda whole: whole[:-100], lambda _: b"", lambda whole: b"x" + whole[1:]])
+def flipped(whole, at=-50):
+    """One bit is another."""
+    return whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]
+
+
+@pytest.mark.parametrize("damage", [lambda whole: whole[:-100], lambda _: b"", lambda whole: b"x" + whole[1:], flipped])
 def test_a_damaged_file_is_said_and_not_used(file, caplog, damage):
     unfinished = Unfinished(file)
     unfinished.keep(SUMS, {0})
@@ -104,8 +109,8 @@ def test_a_file_with_other_tensors_is_not_used(file, caplog):
 def test_what_a_killed_writer_left_is_removed(file):
     unfinished = Unfinished(file)
     unfinished.keep(SUMS, {0})
-    leftover = file.parent / f".{file.name}.k3j2{file.suffix}"
-    other = file.parent / ".other.safetensors.k3j2.safetensors"
+    leftover = file.parent / f".{file.name}.0a1b2c3d{file.suffix}"
+    other = file.parent / ".other.safetensors.0a1b2c3d.safetensors"
     for path in (leftover, other):
         path.write_bytes(b"half of it")
     assert unfinished.found(1000, 5)[1] == {0}

@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import random
+from collections import Counter
 from itertools import islice
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from sae_match.semantics.neuronpedia.explanations import (
 )
 from sae_match.semantics.neuronpedia.export import BATCH, _kept_names, _listing
 from sae_match.semantics.waiting import asked_wait
+from tests.faults.refusals import tell
 
 MODEL, SOURCE = "gemma-2-2b", "20-res-16k"
 ROW = {
@@ -221,9 +223,13 @@ READERS = [
 
 
 def look_at(reader, seed, times, folder: Path):
+    """How often a reader refused what it was given, and how often it read it."""
+    counts = Counter()
     for said in islice(reader(random.Random(f"{reader.__name__} {seed}"), folder), times):
         assert "\n" not in said
         assert len(said) < 1000
+        counts["refused" if said else "read"] += 1
+    return counts
 
 
 @pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.__name__)
@@ -234,8 +240,8 @@ def test_what_is_damaged_gives_one_line_or_the_right_object(reader, tmp_path):
 @pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.__name__)
-def test_ten_thousand_damages_give_one_line_or_the_right_object(reader, tmp_path):
-    look_at(reader, 1, 10_000, tmp_path)
+def test_ten_thousand_damages_give_one_line_or_the_right_object(reader, tmp_path, capsys):
+    tell(capsys, reader.__name__, 10_000, look_at(reader, 1, 10_000, tmp_path))
 
 
 def test_a_table_of_explanations_that_was_damaged_is_none_or_whole(tmp_path):

@@ -107,6 +107,22 @@ def test_a_file_that_does_not_prove_what_is_asked_for_is_not_served(make_sae, tm
     assert "is proven to 5.0e-01 only, not to 1.0e-06; matching again" in caplog.text
 
 
+def test_a_file_with_another_partner_or_cost_than_was_found_is_not_served(make_sae, tmp_path, solved, caplog):
+    """Bits that a disk or another program has changed: still a permutation, still said to be proven."""
+    cache, settings = MatchingCache(tmp_path), MatcherSettings()
+    found = cache.match(make_sae(0), make_sae(1), settings)
+    (file,) = tmp_path.iterdir()
+    whole = file.read_bytes()
+    first, second = (whole.index(number.numpy().tobytes()) for number in found.pair_cost[:2])
+    swapped = bytearray(whole)
+    swapped[first : first + 8], swapped[second : second + 8] = whole[second : second + 8], whole[first : first + 8]
+    file.write_bytes(swapped)
+    again = cache.match(make_sae(0), make_sae(1), settings)
+    assert torch.equal(again.pair_cost, found.pair_cost)
+    assert len(solved) == 2
+    assert "is damaged: it is not what its checksum says; matching again" in caplog.text
+
+
 def test_what_float64_cannot_tell_apart_counts_as_proven(make_sae, tmp_path, solved):
     source = make_sae(0)
     nearly = replace(source, b_enc=source.b_enc * (1 + 1e-7))

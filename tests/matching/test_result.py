@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from sae_match import Matching, match
 from sae_match.errors import UserError
@@ -45,6 +46,28 @@ def test_files_that_are_no_matching_are_refused(make_sae, tmp_path):
     file.write_bytes(whole.replace(b'"format_version":"2"', b'"format_version":"1"'))
     with pytest.raises(UserError, match="format version 1, this version reads 2"):
         Matching.load(file)
+
+
+def test_a_flipped_bit_anywhere_is_found(make_sae, tmp_path):
+    file = tmp_path / "m.safetensors"
+    match(make_sae(0), make_sae(1)).save(file)
+    whole = file.read_bytes()
+    for at in range(8, len(whole)):
+        file.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(UserError, match=r"is damaged|is not a sound|has no checksum|format version"):
+            Matching.load(file, sealed=True)
+
+
+def test_a_file_of_an_earlier_version_has_no_checksum_and_is_read(make_sae, tmp_path):
+    file = tmp_path / "m.safetensors"
+    found = match(make_sae(0), make_sae(1))
+    found.save(file)
+    notes = Matching.load(file).provenance | {"format_version": "2", "lower_bound": "0.0", "one_to_one": "true"}
+    tensors = {"permutation": found.permutation, "pair_cost": found.pair_cost}
+    save_file(tensors, file, metadata=notes)
+    assert torch.equal(Matching.load(file).permutation, found.permutation)
+    with pytest.raises(UserError, match="has no checksum"):
+        Matching.load(file, sealed=True)
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path):

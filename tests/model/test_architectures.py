@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sae_match.errors import UserError
-from sae_match.model.loading import refuse_inexact
+from sae_match.model.exactness import refuse_inexact
 from sae_match.model.residual_stream import ResidualStream
 from sae_match.saes.sites import SITES
 from tests.model.architectures import ARCHITECTURES, ATTENTION_WIDTH, HIDDEN, LAYERS, random_model

@@ -1,14 +1,17 @@
 import os
 import subprocess
 import sys
+import tracemalloc
 
 import pytest
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
 from sae_match import bundled
+from sae_match.bounds import MOST_SETTINGS, MOST_VOCABULARY
 from sae_match.errors import UserError
-from sae_match.model.loading import load_model, model_errors, refuse_longer_text
+from sae_match.model.description import describe_model
+from sae_match.model.loading import load_model, load_tokenizer, model_errors, refuse_longer_text
 from sae_match.model.residual_stream import ResidualStream
 from sae_match.model.settings import ModelSettings
 from tests.model.architectures import random_model
@@ -103,3 +106,41 @@ def test_what_the_tokenizers_raise_is_a_line_and_a_fault_of_another_kind_is_not_
         raise Exception("no merge")
     with pytest.raises(ZeroDivisionError), model_errors("here"):
         raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        ("config.json", MOST_SETTINGS),
+        ("tokenizer_config.json", MOST_SETTINGS),
+        ("tokenizer.json", MOST_VOCABULARY),
+        ("model.safetensors.index.json", MOST_SETTINGS),
+    ],
+)
+def test_a_file_beside_the_weights_that_would_fill_the_memory_is_not_read(tmp_path, name, most):
+    file = saved(tmp_path) / name
+    # Sparse: it takes no room on the disk, and would in memory.
+    with file.open("ab") as opened:
+        opened.truncate(most + 1)
+    # What no library reads may be as large as it likes.
+    with (tmp_path / "trainer_state.json").open("ab") as opened:
+        opened.truncate(2 * MOST_VOCABULARY)
+    settings, tracked = ModelSettings(str(tmp_path)), []
+    # What a model is, is said without the others.
+    told = ("config.json", "tokenizer_config.json")
+    for read in (load_model, load_tokenizer, *([describe_model] if name in told else [])):
+        tracemalloc.start()
+        with pytest.raises(UserError, match=rf"{name}: a (file of settings|vocabulary) takes .* at most") as caught:
+            read(settings)
+        tracked.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert "\n" not in str(caught.value)
+    assert max(tracked) < most
+
+
+def test_settings_that_are_nested_without_end_are_one_line(tmp_path):
+    (saved(tmp_path) / "tokenizer_config.json").write_text("[" * 200_000)
+    for read in (load_model, describe_model):
+        with pytest.raises(UserError) as caught:
+            read(ModelSettings(str(tmp_path)))
+        assert "\n" not in str(caught.value)

@@ -5,7 +5,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from sae_match import bundled
-from sae_match.model.loading import load_model, refuse_inexact
+from sae_match.model.exactness import refuse_inexact
+from sae_match.model.loading import load_model
 from sae_match.model.residual_stream import ResidualStream
 from sae_match.model.settings import ModelSettings
 from sae_match.saes.sites import SITES

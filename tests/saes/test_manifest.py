@@ -7,7 +7,7 @@ import pytest
 from sae_match import bundled
 from sae_match.errors import UserError
 from sae_match.saes.collection import SAECollection
-from sae_match.saes.formats import gemma_scope
+from sae_match.saes.formats import gemma_scope, sae_lens
 from sae_match.saes.manifest import NAME, read_folder, write_manifest
 from sae_match.saes.settings import NeuronpediaSettings, SAESettings
 
@@ -107,3 +107,52 @@ def test_what_a_manifest_says_is_data(folder):
     assert collection.layers[3]["width"] == "${oc.env:HOME}"
     with pytest.raises((UserError, TypeError)):
         collection.open(3)
+
+
+def recorded(folder, make_sae, format_name):
+    """A folder of two SAEs whose manifest records what its files hold, and the file of layer 4."""
+    which = WHICH
+    if format_name == "sae_lens":
+        which = {layer: {"path": f"layer_{layer}"} for layer in (3, 4)}
+        for layer in which:
+            hook = f"blocks.{layer}.hook_resid_post"
+            sae_lens.save(make_sae(layer, d_sae=10), folder / f"layer_{layer}", model_name="m", hook_name=hook)
+    files = [file for file in folder.rglob("*.*") if file.is_file()]
+    write_manifest(folder, format_name, which, files)
+    name = "params.npz" if format_name == "gemma_scope" else "sae_weights.safetensors"
+    return next(file for file in files if file.name == name and "layer_4" in str(file))
+
+
+@pytest.mark.parametrize("format_name", ["gemma_scope", "sae_lens"])
+def test_a_file_that_is_not_what_was_recorded_is_refused_and_others_are_read(folder, make_sae, format_name):
+    file = recorded(folder, make_sae, format_name)
+    assert opened(folder).open(4).content_hash() == make_sae(4, d_sae=10).content_hash()
+    content = bytearray(file.read_bytes())
+    if format_name == "gemma_scope":
+        # Another sound one in its place.
+        gemma_scope.save(make_sae(9, d_sae=10), folder, layer=4, width="10", l0=4)
+    else:
+        # The last byte belongs to a number; nothing in the file tells.
+        content[-1] ^= 1
+        file.write_bytes(content)
+    with pytest.raises(UserError, match=rf"SAE of layer 4: .*{file.name} does not hold what saes.json records"):
+        opened(folder).open(4)
+    opened(folder).open(3)
+    # What is not recorded is read as it is.
+    said = json.loads((folder / NAME).read_text())
+    del said["files"][file.relative_to(folder).as_posix()]
+    (folder / NAME).write_text(json.dumps(said))
+    opened(folder).open(4)
+
+
+def test_a_folder_with_its_record_can_be_moved(folder, make_sae, tmp_path):
+    recorded(folder, make_sae, "gemma_scope")
+    opened(shutil.move(folder, tmp_path / "elsewhere")).open(4)
+
+
+@pytest.mark.parametrize("files", [[], "x", {"a": 1}, {"a": "0" * 63}, {"a": "Z" * 64}])
+def test_a_record_that_is_none_is_refused(folder, files):
+    write_manifest(folder, "gemma_scope", WHICH)
+    (folder / NAME).write_text(json.dumps({**json.loads((folder / NAME).read_text()), "files": files}))
+    with pytest.raises(UserError, match=r"saes\.json: files must name the SHA-256 of each"):
+        opened(folder)

@@ -191,3 +191,29 @@ def test_a_training_that_cannot_be_is_refused_before_it_starts(tmp_path, overrid
     done = run("train.py", "training=saes", *common, *overrides, folder=tmp_path, check=False)
     assert_refused(done, message)
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["provenance.json", "training.json", "layer_3/notes.txt", "sae_lens/mine.txt"])
+def test_a_destination_with_something_of_the_users_is_left_as_it_is(tmp_path, own, name):
+    theirs = tmp_path / "saes" / name
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text('{"made": "by hand"}')
+    done = run("train.py", *SAES, *own, "destination=saes", "logger=none", folder=tmp_path, check=False)
+    assert_refused(done, f"saes{'/' if name == 'training.json' else ' holds '}{name.split('/')[0]}")
+    assert theirs.read_text() == '{"made": "by hand"}'
+    # Not even where the run's own folder is the same, and is marked as one.
+    done = run(
+        "train.py", *SAES, *own, "destination=saes", "hydra.run.dir=saes", "logger=none", folder=tmp_path, check=False
+    )
+    assert_refused(done, name.split("/")[0])
+    assert theirs.read_text() == '{"made": "by hand"}'
+
+
+def test_a_language_model_is_not_written_over_another(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.safetensors").write_text("theirs")
+    told = ("training=language_model", "model.source=none", "destination=model", "logger=none")
+    done = run("train.py", *told, folder=tmp_path, check=False)
+    assert_refused(done, "model holds model.safetensors, which no run of this program has left")
+    assert_refused(done, "destination=DIR")
+    assert (tmp_path / "model" / "model.safetensors").read_text() == "theirs"

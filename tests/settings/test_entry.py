@@ -66,14 +66,36 @@ def test_what_may_be_added_is_kept():
         # What Lightning's trainer does with Ctrl-C, and with SIGTERM.
         ("\n    try:\n        raise KeyboardInterrupt\n    except KeyboardInterrupt:\n        exit(1)", 130, ""),
         ("raise SystemExit", 143, ""),
+        # At once, whatever is being done.
+        ("import os\n    os.kill(os.getpid(), 15)\n    while True:\n        pass", 143, ""),
     ],
 )
 def test_the_exit_status_says_how_a_program_ended(tmp_path, body, status, said):
+    done = ran(tmp_path, body)
+    assert done.returncode == status, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_interruption_while_configs_are_composed_is_one_line(tmp_path):
+    """Hydra composes in a second, and longer on a machine that is busy."""
+    done = ran(tmp_path, "pass", "ConfigStore.instance().load = interrupt")
+    assert done.returncode == 130
+    assert done.stderr == "interrupted\n"
+
+
+def ran(tmp_path, body, before="pass"):
+    """What became of a program whose `main` is the body."""
     (tmp_path / "small.yaml").write_text("defaults: [schema@_global_: small, _self_]\nhydra: {run: {dir: out}}\n")
     program = tmp_path / "small.py"
+    interrupt = """
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+    """
     head = """
     from dataclasses import dataclass
     from pathlib import Path
+    from hydra.core.config_store import ConfigStore
     from sae_match.errors import UserError
     from sae_match.settings.entry import entry_point
 
@@ -84,8 +106,5 @@ def test_the_exit_status_says_how_a_program_ended(tmp_path, body, status, said):
     @entry_point(Path(__file__).with_name("small.yaml"), Small)
     def main(settings):
     """
-    program.write_text(f"{dedent(head).rstrip()}\n    {body}\n\nmain()\n")
-    done = programs.run(program, folder=tmp_path)
-    assert done.returncode == status, done.stderr
-    assert said in done.stderr
-    assert "Traceback" not in done.stderr
+    program.write_text(f"{dedent(head).rstrip()}\n    {body}\n\n{dedent(interrupt)}\n{before}\nmain()\n")
+    return programs.run(program, folder=tmp_path)

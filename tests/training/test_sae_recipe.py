@@ -233,6 +233,20 @@ def test_a_damaged_or_strange_checkpoint_is_refused(stream, text, tmp_path, cont
         run(recipe_of(stream, text, tmp_path / "saes"))
 
 
+def test_a_checkpoint_with_a_flipped_bit_is_refused(stream, text, tmp_path):
+    recipe = recipe_of(stream, text, tmp_path / "saes")
+    file = tmp_path / "saes" / "training.ckpt"
+    file.parent.mkdir()
+    weights = torch.arange(100, dtype=torch.float64)
+    torch.save({"sae_match": recipe.identity(), "weights": weights}, file)
+    assert recipe.checkpoints().found() == file
+    whole = bytearray(file.read_bytes())
+    whole[whole.index(weights.numpy().tobytes())] ^= 1
+    file.write_bytes(whole)
+    with pytest.raises(UserError, match=r"training\.ckpt is no checkpoint that can be read; remove it"):
+        recipe.checkpoints().found()
+
+
 def test_a_checkpoint_is_never_unpickled(stream, text, tmp_path):
     file = tmp_path / "saes" / "training.ckpt"
     file.parent.mkdir()

@@ -1,9 +1,11 @@
+import hashlib
+
 import pytest
 import torch
 
 from sae_match import SAE
 from sae_match.errors import UserError
-from sae_match.saes.manifest import read_folder
+from sae_match.saes.manifest import read_folder, recorded_hashes
 from sae_match.training.measuring import Measured
 from sae_match.training.saving import save
 
@@ -22,6 +24,16 @@ def test_the_manifest_names_every_file_whatever_the_folder_is_called(tmp_path):
     files = save({3: doubling()}, {3: Measured.of(doubling(), X)}, folder, "model")
     assert read_folder(folder) == ("gemma_scope", {3: {"width": "3", "l0": 1}})
     assert files == {3: folder / "layer_3" / "width_3" / "average_l0_1" / "params.npz"}
+
+
+def test_the_manifest_records_what_every_file_holds(tmp_path):
+    save({3: doubling()}, {3: Measured.of(doubling(), X)}, tmp_path, "model")
+    found = recorded_hashes(tmp_path)
+    written = {
+        file.relative_to(tmp_path).as_posix(): file for file in tmp_path.rglob("*.*") if file.name != "saes.json"
+    }
+    assert found == {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in written.items()}
+    assert len(found) == 3
 
 
 def test_where_a_layer_cannot_be_written_no_manifest_is_left(tmp_path):

@@ -11,11 +11,12 @@ from scipy.optimize import linear_sum_assignment
 
 from sae_match import bundled
 from sae_match.benchmark.measuring import Case, Figure, float32_pass_seconds, peak_gigabytes
-from sae_match.benchmark.planted import planted_saes
+from sae_match.benchmark.planted import alike, planted_saes
 from sae_match.matching.cost import TERMS, FeatureVectors, feature_vectors, term_weights
 from sae_match.matching.matching import match
 from sae_match.matching.result import Matching
 from sae_match.matching.solver.centre import about_centre, cost_matrix
+from sae_match.matching.solver.classes import Classes
 from sae_match.matching.solver.planning import Solver, planned
 from sae_match.matching.solver.pricing import DensePricer
 from sae_match.matching.solver.rounds import Rounds
@@ -31,6 +32,8 @@ _SIZES = (64, 256, 1024, 4096)
 # Where dense and sparse are compared: widths of activations, and features of both sides.
 _SMALL_D_IN, _SMALL = (64, 512, 2304), (256, 512, 1024, 2048, 4096)
 _REPEATS = 5
+# Where half of the features are equal: features, width of activations, repeats, and most times as long as without.
+_EQUAL_SIZES, _EQUAL_D_IN, _EQUAL_REPEATS, _EQUAL_MOST = (4096, 16_384), 64, 2, 3
 _GROWTH, _GROWTH_D_IN = {"16k": 16_384, "32k": 32_768, "65k": 65_536, "131k": 131_072}, 512
 # Close to two and one: the assignment among candidates grows a little faster than their number.
 _QUADRATIC, _LINEAR = 2.1, 1.1
@@ -43,6 +46,7 @@ def cases(seed: int) -> dict[str, Case]:
         "scipy_8k": partial(against_scipy, 8192, 2304, 100, seed),
         "bundled": bundled_pairs,
         "small": partial(dense_against_sparse, seed),
+        "equal": partial(equal_features, seed),
         "16k": partial(planted, 16_384, 2304, ratio=1.5, memory=3, seconds=2, seed=seed),
         "65k": partial(planted, 65_536, 2304, ratio=2, memory=12, seconds=15, seed=seed),
         **{
@@ -74,7 +78,7 @@ def against_scipy(d_sae: int, d_in: int, reach: float, seed: int) -> list[Figure
     """Time of an assignment, its certificate included, against scipy's, the same costs given to both."""
     _compile()
     source, target = _planted_vectors(d_in, d_sae, seed)
-    rounds = Rounds(source, target, pricers=[partial(DensePricer, source, target)])
+    rounds = Rounds(Classes.single(source), Classes.single(target), pricers=[partial(DensePricer, source, target)])
     start = time.perf_counter()
     solution = rounds.first(_silent)
     while solution.gap > _GAP:
@@ -127,6 +131,30 @@ def dense_against_sparse(seed: int) -> list[Figure]:
             worst = max(worst, seconds[chosen] / min(seconds.values()))
     case = f"{_SMALL[0]:,} to {_SMALL[-1]:,} features"
     return [*figures, Figure(case, "chosen solver / faster solver, at worst", worst, "x", _CHOICE)]
+
+
+def equal_features(seed: int) -> list[Figure]:
+    """Time of the sparse solver where half of the features of a side are all the same, over that without."""
+    few = alike(planted_saes(8, 64)[0], 32)
+    match(few, few, solver="sparse")
+    figures = []
+    for size in _EQUAL_SIZES:
+        source, target, _ = planted_saes(_EQUAL_D_IN, size, seed=seed)
+        dead, gone = (alike(sae, size // 2) for sae in (source, target))
+        problems = {"none": (source, target), "both sides": (dead, gone), "source": (dead, target)}
+        seconds, gap = dict.fromkeys(problems, math.inf), 0.0
+        for _ in range(_EQUAL_REPEATS):
+            for name, sides in problems.items():
+                start = time.perf_counter()
+                gap = max(gap, match(*sides, solver="sparse").gap)
+                seconds[name] = min(seconds[name], time.perf_counter() - start)
+        case = f"{size:,} x {size:,}, d = {_EQUAL_D_IN}"
+        figures += [
+            Figure(case, f"half of {side} equal / none", seconds[side] / seconds["none"], "x", _EQUAL_MOST)
+            for side in ("both sides", "source")
+        ]
+        figures.append(Figure(case, "largest relative gap", gap, "", _GAP))
+    return figures
 
 
 def planted(

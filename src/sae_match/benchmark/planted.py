@@ -60,6 +60,14 @@ def planted_saes(
     return source, target, relative
 
 
+def alike(sae: SAE, features: int) -> SAE:
+    """An SAE whose first features all are what its first one is, as dead ones may be."""
+    first = torch.arange(sae.d_sae)
+    first[:features] = 0
+    threshold = None if sae.threshold is None else sae.threshold[first]
+    return SAE(sae.W_enc[:, first], sae.b_enc[first], sae.W_dec[first], sae.b_dec, threshold, sae.activation, sae.k)
+
+
 def _sae(decoder: Float[Tensor, "d_sae d_in"], threshold: Float[Tensor, " d_sae"], generator: torch.Generator) -> SAE:
     d_sae, d_in = decoder.shape
     encoder = _directions(d_sae, d_in, generator).mul_(_ENCODER_NOISE).add_(decoder)

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from sae_match.owned import claim
+from sae_match.owned import claim, refuse_foreign
 from sae_match.report.explorer.replacing import refuse_foreign_page
 from sae_match.report.sweeps import COMPARED
 from sae_match.settings.configs import config_folder
@@ -94,6 +94,9 @@ def program(name: str) -> Callable[[], None]:
         if not is_helper():
             if one.leaves_page:
                 refuse_foreign_page(Path(settings.output_dir))
+            if (training := getattr(settings, "training", None)) is not None:
+                # Before the run's folder is marked, which may be the same.
+                refuse_foreign(Path(settings.destination), training.leaves, "destination")
             claim(Path(settings.output_dir), one.leaves)
         module = next((other for asked, other in one.instead.items() if getattr(settings, asked)), name)
         body = _body(f"{__name__}.{module}")

@@ -21,7 +21,6 @@ from sae_match.semantics.descriptions import Descriptions, open_descriptions
 from sae_match.semantics.judge import open_judges
 from sae_match.semantics.sources import EvidenceSource, PublishedDescriptions, TextToRead
 from sae_match.semantics.study import chosen_layers, eligible_of, matchings_of, questions_of, starting_layers
-from sae_match.settings.entry import heeding_sigterm
 from sae_match.settings.judge import AUTO, JudgeStudySettings
 from sae_match.terminal import Terminal
 
@@ -55,8 +54,7 @@ def main(settings: JudgeStudySettings) -> None:
     with counting(bars, source.work) as advance:
         evidence.fetch(questions, advance)
     with open_logger(settings.logger, folder, told(settings)) as logger:
-        with heeding_sigterm():
-            said = {name: asked(judge, questions, evidence, console, bars) for name, judge in judges.items()}
+        said = {name: asked(judge, questions, evidence, console, bars) for name, judge in judges.items()}
         report.finish(said, logger)
 
 

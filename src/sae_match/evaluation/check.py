@@ -17,7 +17,7 @@ from sae_match.evaluation.settings import EvaluationSettings
 from sae_match.hub import UnansweredError
 from sae_match.matching.settings import MatcherSettings
 from sae_match.matching.solver.planning import GIGABYTE, Solver, free_memory, planned
-from sae_match.model.description import ModelDescription, describe_model, first_token, refuse_beyond
+from sae_match.model.description import ModelDescription, added_tokens, describe_model, first_token, refuse_beyond
 from sae_match.model.gguf.description import describe_gguf
 from sae_match.model.gguf.file import is_gguf
 from sae_match.model.settings import ModelSettings
@@ -30,6 +30,8 @@ from sae_match.text.settings import TextSettings
 
 # Passes over all pairs that a matching usually takes.
 _PASSES = 4
+# Added tokens that are named.
+_NAMED = 3
 # Of a matrix product whose speed is measured: large enough to be fast (of 512 rows, waiting for threads shows), small
 # enough to be no wait.
 _SIZES, _LARGEST, _RUNS = {"cpu": 1024}, 4096, 4
@@ -93,7 +95,7 @@ def check(
     if described is not None:
         _judge_text(findings, described, text)
         if not is_gguf(model):
-            _judge_first_token(findings, model, described.vocabulary, text.bos)
+            _judge_tokens(findings, model, described.vocabulary, text.bos)
     if described is not None and found:
         _judge_fit(findings, described, saes, found)
         with findings.about("plan"):
@@ -145,12 +147,25 @@ def _judge_text(findings: Findings, model: ModelDescription, text: TextSettings)
         findings.missing.append("text: the tokenizer has no BOS token; name a token to use in its place with text.bos")
 
 
-def _judge_first_token(findings: Findings, model: ModelSettings, rows: int, bos: str | None) -> None:
+def _judge_tokens(findings: Findings, model: ModelSettings, rows: int, bos: str | None) -> None:
     with findings.about("text"):
-        if (token := first_token(model, bos)) is not None and token[1] >= rows:
+        if (token := first_token(model, bos)) is not None and token.number >= rows:
             findings.missing.append(
-                f"text: token {token[0]!r}, which documents begin with, has the id {token[1]}, and the model's "
+                f"text: token {token.text!r}, which documents begin with, has the id {token.number}, and the model's "
                 f"embedding matrix has {rows} rows; name another text.bos"
+            )
+        # Special ones are found in no text; the others where it holds them, which is not known before it is read.
+        beyond = [token for token in added_tokens(model) if token.number >= rows and not token.is_special]
+        if beyond:
+            tokens = ", ".join(f"{token.text!r} (id {token.number})" for token in beyond[:_NAMED])
+            more = f" and {len(beyond) - _NAMED} more" if len(beyond) > _NAMED else ""
+            findings.rows.append(
+                (
+                    "warning",
+                    f"The tokenizer has {_several(len(beyond), 'added token')} beyond the {rows} rows of the model's "
+                    f"embedding matrix: {tokens}{more}. Text that holds one of them is refused; resize the model, or "
+                    "take its own tokenizer.",
+                )
             )
 
 

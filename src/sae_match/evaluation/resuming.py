@@ -11,18 +11,19 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float64
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save_file
 from torch import Tensor
 
 from sae_match.errors import UserError
 from sae_match.files import remove_leftovers, written_whole
+from sae_match.tensors import checksum
 
 log = logging.getLogger(__name__)
 
 # Of the sums; those of another one are not gone on from.
-_FORMAT = 4
-_SUMS, _FINISHED = "sums", "finished"
+_FORMAT = 5
+_SUMS, _FINISHED, _CHECKSUM = "sums", "finished", "checksum"
 _TIMES_WRITING = 10.0
 
 
@@ -90,8 +91,7 @@ class Unfinished:
         if not self.file.is_file():
             return None
         try:
-            with safe_open(self.file, framework="pt") as held:
-                sums, finished = held.get_tensor(_SUMS), held.get_tensor(_FINISHED)
+            sums, finished = _as_written(load(self.file.read_bytes()))
             _refuse_unsound(sums, finished, len(sums) if entries is None else entries, batches)
         except (SafetensorError, OSError, ValueError, TypeError) as error:
             self.say_unusable(error)
@@ -109,7 +109,8 @@ class Unfinished:
         start = time.perf_counter()
         try:
             with written_whole(self.file) as temporary:
-                save_file({_SUMS: sums, _FINISHED: torch.tensor(sorted(finished), dtype=torch.int64)}, temporary)
+                numbers = torch.tensor(sorted(finished), dtype=torch.int64)
+                save_file({_SUMS: sums, _FINISHED: numbers, _CHECKSUM: _sealed(sums, numbers)}, temporary)
         except (UserError, SafetensorError) as error:
             log.warning("%s; if this run is killed, it begins anew", error)
             self.file = None
@@ -141,6 +142,25 @@ class UnfinishedRun:
         """Remove all of them: the validation is over."""
         for part in self._parts.values():
             part.remove()
+
+
+def _sealed(sums: Tensor, finished: Tensor) -> Tensor:
+    """The checksum of what is kept."""
+    digest = checksum({_SUMS: sums, _FINISHED: finished}, {})
+    return torch.frombuffer(bytearray.fromhex(digest), dtype=torch.uint8)
+
+
+def _as_written(held: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Sums and numbers of the finished batches, from a file's tensors.
+
+    Raises:
+        ValueError: If they are not what was written.
+    """
+    if held.keys() != {_SUMS, _FINISHED, _CHECKSUM}:
+        raise ValueError(f"it holds {', '.join(sorted(held)) or 'nothing'}")
+    if not torch.equal(held[_CHECKSUM], _sealed(held[_SUMS], held[_FINISHED])):
+        raise ValueError("it is not what its checksum says")
+    return held[_SUMS], held[_FINISHED]
 
 
 def _refuse_unsound(sums: Tensor, finished: Tensor, entries: int, batches: int) -> None:

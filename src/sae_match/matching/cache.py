@@ -82,7 +82,7 @@ def _found(file: Path, ends: dict[str, str], features: int, tolerance: float) ->
     if not file.is_file():
         return None
     try:
-        matching = Matching.load(file)
+        matching = Matching.load(file, sealed=True)
         if not ends.items() <= matching.provenance.items() or len(matching.permutation) != features:
             raise UserError(f"{file} is not a matching of these SAEs")
         if not _is_proven(matching, tolerance):

@@ -8,17 +8,20 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Bool, Float64, Int64
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from sae_match.errors import UserError
 from sae_match.files import written_whole
+from sae_match.tensors import checksum
 from sae_match.version import provenance
 
 FORMAT_VERSION = "2"
 # What the version of the package is called in `provenance`.
 _VERSION = "package_version"
+_CHECKSUM = "checksum"
 # Bytes of the number that a file begins with, the size of its header.
 _SIZE = 8
 
@@ -111,13 +114,17 @@ class Matching:
         save_tensors(Path(path), tensors, {**self.provenance, **notes})
 
     @classmethod
-    def load(cls, path: str | Path) -> "Matching":
+    def load(cls, path: str | Path, *, sealed: bool = False) -> "Matching":
         """Read what `save` wrote.
+
+        Args:
+            path: The file.
+            sealed: Whether a file without a checksum, as earlier versions wrote them, is refused.
 
         Raises:
             UserError: If the file is missing, damaged or of another format version.
         """
-        tensors, provenance = load_tensors(Path(path), ("permutation", "pair_cost"))
+        tensors, provenance = load_tensors(Path(path), ("permutation", "pair_cost"), sealed=sealed)
         try:
             bound = float(provenance.pop("lower_bound"))
             one_to_one = bool(json.loads(provenance.pop("one_to_one")))
@@ -166,13 +173,21 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     """
     made_by = {} if _VERSION in metadata else provenance()
     stamped = {**metadata, **made_by, "format_version": FORMAT_VERSION}
+    whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
     with written_whole(path) as temporary:
-        data = to_bytes({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata=stamped)
+        data = to_bytes(whole, metadata={**stamped, _CHECKSUM: checksum(whole, stamped)})
         temporary.write_bytes(_in_order(data))
 
 
-def load_tensors(path: Path, names: tuple[str, ...]) -> tuple[dict[str, Tensor], dict[str, str]]:
+def load_tensors(
+    path: Path, names: tuple[str, ...], *, sealed: bool = False
+) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors of the given names, and the metadata without the format version.
+
+    Args:
+        path: The file.
+        names: Tensors that it must hold.
+        sealed: Whether a file without a checksum is refused.
 
     Raises:
         UserError: If the file is missing, damaged, lacks a tensor or is of another format version.
@@ -180,15 +195,26 @@ def load_tensors(path: Path, names: tuple[str, ...]) -> tuple[dict[str, Tensor],
     if not path.is_file():
         raise UserError(f"there is no file {path}")
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata: dict[str, str] = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in names}
+        # Read whole: a file that is mapped and cut short by another process meanwhile would end this one.
+        data = path.read_bytes()
+        tensors = from_bytes(data)
+        metadata: dict[str, str] = json.loads(data[_SIZE : _SIZE + int.from_bytes(data[:_SIZE], "little")]).get(
+            "__metadata__", {}
+        )
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} is not a sound matching file: {error}") from error
+    if missing := [name for name in names if name not in tensors]:
+        raise UserError(f"{path} is not a sound matching file: it has no tensor {missing[0]}")
+    said = metadata.pop(_CHECKSUM, None)
+    stamped = dict(metadata)
     found = metadata.pop("format_version", "none")
     if found != FORMAT_VERSION:
         raise UserError(f"{path} has format version {found}, this version reads {FORMAT_VERSION}")
-    return tensors, metadata
+    if said is None and sealed:
+        raise UserError(f"{path} has no checksum")
+    if said is not None and said != checksum(tensors, stamped):
+        raise UserError(f"{path} is damaged: it is not what its checksum says")
+    return {name: tensors[name] for name in names}, metadata
 
 
 def _in_order(data: bytes) -> bytes:

@@ -76,6 +76,8 @@ class Tuning:
         length_groups: Groups by length whose duals' rise is bounded together. 32 prove as much on the 95.
         bids: Bids a row before the rest is left to shortest paths. 0 to 100 take the same time at 4,096^2;
             without a limit, the assignment takes 30 to 55 times as long.
+        equal_share: Share of a side's features that are equal to another one from which on equal ones are taken
+            together. Fewer do no harm.
         augmented_rows: Rows that find a column by shortest paths before the program is heard again.
         cosine: That partners are taken to have before anything is known. With 0, 15 of the 95 take more
             passes. (With no starting duals at all, 3 of the 95 take more and 6 fewer, and 16k takes 5 over 4.00.)
@@ -112,6 +114,7 @@ class Tuning:
     part_shares: tuple[float, ...] = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
     length_groups: int = 128
     bids: int = 40
+    equal_share: float = 1 / 64
     augmented_rows: int = 64
     cosine: float = 0.5
     known: float = 1e-10

@@ -4,6 +4,7 @@ It takes seconds to import; `headers` knows the usual models without it.
 """
 
 from contextlib import suppress
+from pathlib import Path
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
@@ -11,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from sae_match.errors import UserError
 from sae_match.model.anatomy import Anatomy
 from sae_match.model.settings import ModelSettings
-from sae_match.model.sizes import ModelSizes
+from sae_match.model.sizes import ModelSizes, refuse_large_files
 from sae_match.saes.sites import SITES, Site
 
 
@@ -21,6 +22,7 @@ def sizes_by_class(settings: ModelSettings) -> ModelSizes:
     Raises:
         UserError: If its config cannot be read, or it is built in a way that is not supported.
     """
+    refuse_large_files(Path(settings.location))
     try:
         config = AutoConfig.from_pretrained(settings.location, revision=settings.revision)
         with torch.device("meta"):

@@ -1,12 +1,10 @@
 """What a language model is, by its config and its file list: nothing else is downloaded but files' headers."""
 
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import torch
 from huggingface_hub import HfApi, try_to_load_from_cache
@@ -15,12 +13,14 @@ from sae_match.errors import UserError
 from sae_match.hub import UnansweredError, hub_errors
 from sae_match.model.headers import sizes_in_files
 from sae_match.model.settings import ModelSettings, refuse_unknown_dtype
-from sae_match.model.sizes import ModelSizes, small_file
+from sae_match.model.sizes import ModelSizes, settings_in, small_file
+from sae_match.saes.formats.reading import read_json
 
 _WEIGHTS = (".safetensors", ".bin")
 # The files that a model is loaded from, where others lie beside them; the first pattern that some match counts.
 _LOADED = (r"(?:model|pytorch_model)\.\w+", r"(?:model|pytorch_model)-\d+-of-\d+\.\w+")
 
+_TOKENIZER = "tokenizer_config.json"
 _PART = re.compile(r"-\d+-of-(\d+)\.")
 
 
@@ -82,16 +82,28 @@ def _sizes_by_class(settings: ModelSettings) -> ModelSizes:
 
 def _has_bos(settings: ModelSettings) -> bool | None:
     """Whether the tokenizer has a BOS token, where its small config says so: kinds with a default leave it out."""
-    file = small_file(settings, "tokenizer_config.json")
-    try:
-        said = {} if file is None else json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{file} is damaged or no JSON file ({error}); fetch the model again") from error
+    file = small_file(settings, _TOKENIZER)
+    said = {} if file is None else read_json(file)
     return said["bos_token"] is not None if "bos_token" in said else None
 
 
-def first_token(settings: ModelSettings, bos: str | None) -> tuple[str, int] | None:
-    """The token that documents begin with and its id, if it was added to the vocabulary by the tokenizer's files.
+@dataclass(frozen=True)
+class AddedToken:
+    """A token that a tokenizer's files have added to the vocabulary.
+
+    Attributes:
+        text: What it is the token of.
+        number: Its id.
+        is_special: Whether it is found in no text, whatever stands there.
+    """
+
+    text: str
+    number: int
+    is_special: bool
+
+
+def first_token(settings: ModelSettings, bos: str | None) -> AddedToken | None:
+    """The token that documents begin with, if it was added to the vocabulary by the tokenizer's files.
 
     Args:
         settings: Of the model.
@@ -100,30 +112,31 @@ def first_token(settings: ModelSettings, bos: str | None) -> tuple[str, int] | N
     Raises:
         UserError: If the hub cannot be reached or refuses.
     """
-    config = _read(small_file(settings, "tokenizer_config.json"))
-    name = bos or config.get("bos_token")
+    name = bos or settings_in(small_file(settings, _TOKENIZER)).get("bos_token")
     name = name.get("content") if isinstance(name, dict) else name
-    decoder = config.get("added_tokens_decoder")
+    return next((token for token in added_tokens(settings) if token.text == name), None)
+
+
+def added_tokens(settings: ModelSettings) -> list[AddedToken]:
+    """The tokens that were added to the vocabulary, as far as files say that are small or on this machine.
+
+    Raises:
+        UserError: If the hub cannot be reached or refuses.
+    """
+    decoder = settings_in(small_file(settings, _TOKENIZER)).get("added_tokens_decoder")
     listed = [(token, number) for number, token in decoder.items()] if isinstance(decoder, dict) else []
     # Of a repository it is not fetched for this: it is no small file.
-    whole = _read(Path(settings.location) / "tokenizer.json")
-    added = whole.get("added_tokens")
+    whole = Path(settings.location) / "tokenizer.json"
+    added = settings_in(whole if whole.is_file() else None).get("added_tokens")
     listed += (
         [(token, token.get("id")) for token in added if isinstance(token, dict)] if isinstance(added, list) else []
     )
+    found: dict[str, AddedToken] = {}
     for token, number in listed:
-        if isinstance(name, str) and isinstance(token, dict) and token.get("content") == name:
-            return (name, int(number)) if str(number).isdecimal() else None
-    return None
-
-
-def _read(file: Path | None) -> dict[str, Any]:
-    """What a JSON file says; nothing where it cannot be read or is none: whoever needs it says so."""
-    try:
-        content = {} if file is None else json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
+        text = token.get("content") if isinstance(token, dict) else None
+        if isinstance(text, str) and str(number).isdecimal():
+            found.setdefault(text, AddedToken(text, int(number), token.get("special") is True))
+    return list(found.values())
 
 
 def _weight_files(settings: ModelSettings) -> tuple[dict[str, int], int, str | None]:
@@ -152,9 +165,9 @@ def _cached_snapshot(settings: ModelSettings) -> Path | None:
     folder = Path(config).parent
     try:
         present = _weights_in(folder).keys()
-        indices = [json.loads(file.read_text(encoding="utf-8")) for file in folder.glob("*.index.json")]
+        indices = [read_json(file) for file in folder.glob("*.index.json")]
         wanted = [set(index["weight_map"].values()) for index in indices]
-    except (UserError, OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (UserError, KeyError, TypeError, AttributeError):
         return None
     if not wanted:
         # Parts say of how many they are.

@@ -3,7 +3,6 @@
 What is not understood to the last tensor is not guessed at: `by_class` asks the model's own class.
 """
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ from sae_match.errors import UserError
 from sae_match.hub import hub_errors
 from sae_match.model.names import LAYERS, module_of
 from sae_match.model.settings import ModelSettings
-from sae_match.model.sizes import ModelSizes, small_file
+from sae_match.model.sizes import ModelSizes, settings_in, small_file
 from sae_match.saes.formats.headers import Shapes, shapes_in_safetensors
 from sae_match.saes.sites import SITES, Site
 
@@ -102,7 +101,7 @@ def sizes_in_files(settings: ModelSettings, files: Sequence[str], commit: str | 
     Raises:
         UserError: If the hub cannot be reached or refuses, or a file on this machine is damaged.
     """
-    config = _config(settings)
+    config = settings_in(small_file(settings, _CONFIG))
     kind = _KINDS.get(str(config.get("model_type")))
     # What is quantised has other shapes in its files than in memory.
     if kind is None or "quantization_config" in config or not all(name.endswith(".safetensors") for name in files):
@@ -172,16 +171,6 @@ def _widths(kind: _Kind, d_in: int, layer: Shapes) -> dict[Site, int]:
         if module is not None:
             widths[site] = layer[f"{module}.weight"][0 if kind.turned else 1] if site == "attention" else d_in
     return widths
-
-
-def _config(settings: ModelSettings) -> Mapping[str, Any]:
-    """What the config holds; nothing where it cannot be read."""
-    file = small_file(settings, _CONFIG)
-    try:
-        content = {} if file is None else json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _shapes(settings: ModelSettings, files: Sequence[str], commit: str | None) -> Shapes | None:

@@ -10,15 +10,16 @@ import torch
 import transformers
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 from safetensors import SafetensorError
-from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from sae_match.errors import UserError
 from sae_match.hub import hub_errors
 from sae_match.model.description import refuse_beyond
+from sae_match.model.exactness import refuse_inexact
 from sae_match.model.gguf.file import GGUFFile, is_gguf, reading_once
 from sae_match.model.residual_stream import ResidualStream
 from sae_match.model.settings import DTYPE_NAMES, ModelSettings, refuse_unknown_dtype
+from sae_match.model.sizes import refuse_large_files
 from sae_match.network import environment_trouble
 
 DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in DTYPE_NAMES}
@@ -27,8 +28,6 @@ SOURCE = "model.source"
 # What libraries raise over files that they cannot fetch, read or make sense of.
 _SENSELESS = (IndexError, TypeError, AttributeError)
 _OF_FILES = (OSError, ValueError, ImportError, RuntimeError, KeyError, SafetensorError, UnpicklingError, *_SENSELESS)
-# Token ids that every vocabulary has; few, because all that is asked is whether two ways agree.
-_PROBE = ((0, 1, 2, 3, 4),)
 
 
 def load_model(settings: ModelSettings) -> tuple[ResidualStream, PreTrainedTokenizerBase]:
@@ -97,6 +96,7 @@ def _place(settings: ModelSettings, setting: str = SOURCE) -> tuple[str, dict[st
         return str(fetched.parent), {"gguf_file": fetched.name}
     if settings.location.startswith((".", "/")) and not Path(settings.location).is_dir():
         raise UserError(f"there is no folder {settings.source} ({setting})")
+    refuse_large_files(Path(settings.location))
     return settings.location, {"revision": settings.revision}
 
 
@@ -107,48 +107,6 @@ def refuse_longer_text(stream: ResidualStream, tokens: int) -> None:
         UserError: If they may be.
     """
     refuse_beyond(getattr(stream.model.config.get_text_config(), "max_position_embeddings", None), tokens)
-
-
-@torch.no_grad()
-def refuse_inexact(stream: ResidualStream, name: str) -> None:
-    """See on a few tokens that the model, laid open, does exactly what it does by itself.
-
-    It is resumed twice from every few layers, with residuals that are not its own: layers that pass
-    anything but the residual stream to each other would show.
-
-    Raises:
-        UserError: If it does not.
-    """
-    tokens = torch.tensor(_PROBE, device=stream.model.get_input_embeddings().weight.device)
-    clean = stream.capture(tokens)
-    expected = stream.model(input_ids=tokens, use_cache=False).logits
-    if not torch.isfinite(expected).all():
-        raise UserError(f"{name} gives logits that are not finite; are its weights sound?")
-    layers = sorted({0, stream.n_layers // 3, 2 * stream.n_layers // 3, stream.n_layers - 1})
-    for layer in (*layers, *layers):
-        other = clean.residuals[layer].flip(1)
-        resumed = stream.logits(stream.resume(clean, layer, other))
-        hooked = _with_residual(stream, layer, other, tokens)
-        if not torch.equal(resumed.to(hooked.device), hooked):
-            off = float((resumed.to(hooked.device) - hooked).abs().max())
-            raise UserError(
-                f"{name} ({type(stream.model).__name__}) cannot be resumed from layer {layer}: its logits come out "
-                f"different by up to {off:.3g}; this architecture is not supported"
-            )
-
-
-def _with_residual(stream: ResidualStream, layer: int, other: Tensor, tokens: Tensor) -> Tensor:
-    """Logits of the whole model with the output of a layer replaced."""
-
-    def replaced(_module: torch.nn.Module, _inputs: Any, output: Any) -> Any:
-        return other.to(output.device) if isinstance(output, Tensor) else (other.to(output[0].device), *output[1:])
-
-    handle = stream.layers[layer].register_forward_hook(replaced)
-    try:
-        logits: Tensor = stream.model(input_ids=tokens, use_cache=False).logits
-    finally:
-        handle.remove()
-    return logits
 
 
 @contextmanager

@@ -70,6 +70,9 @@ class ResidualStream(nn.Module):
         self.anatomy = Anatomy.of(model)
         self.layers, self.final_norm = self.anatomy.layers, self.anatomy.final_norm
         self.head, self.softcap = self.anatomy.head, self.anatomy.softcap
+        #: Whether stand-ins that follow one another are resumed one after another, because what this model's layers
+        #: are called with cannot be repeated with the batch (`exactness` finds out).
+        self.one_at_a_time = False
 
     @property
     def n_layers(self) -> int:
@@ -192,6 +195,8 @@ class ResidualStream(nn.Module):
         """
         if len(clean.arguments) < self.n_layers:
             raise ValueError("a pass that was not whole cannot be resumed")
+        if self.one_at_a_time and len(value) > len(clean.last):
+            return torch.cat([self.resume(clean, layer, one, site) for one in value.split(len(clean.last))])
         repeat = _Repetition(len(clean.last), len(value) // len(clean.last))
         x = value
         if site == "residual_before":

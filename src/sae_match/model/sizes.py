@@ -1,14 +1,25 @@
 """Sizes of a language model, and the small files that say them."""
 
+import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
 
+from sae_match.bounds import MOST_SETTINGS, MOST_VOCABULARY, refuse_beyond
 from sae_match.hub import hub_errors
 from sae_match.model.settings import ModelSettings
 from sae_match.saes.sites import Site
+
+# Files that are read whole when a model or its tokenizer is loaded; others that lie beside them are not.
+_VOCABULARY = re.compile(r"tokenizer\.json|vocab\.(json|txt)|merges\.txt|.+\.model")
+_SETTINGS = re.compile(
+    r"((generation_|tokenizer_|preprocessor_|processor_)?config|special_tokens_map|added_tokens|.+\.index)\.json"
+    r"|chat_template\.(json|jinja)"
+)
 
 
 @dataclass(frozen=True)
@@ -50,3 +61,47 @@ def small_file(settings: ModelSettings, name: str) -> Path | None:
             return Path(hf_hub_download(settings.source, name, revision=settings.revision))
         except EntryNotFoundError:
             return None
+
+
+def refuse_large_files(folder: Path) -> None:
+    """Check that no file that describes a model, or its tokenizer, is larger than those of any real one.
+
+    Args:
+        folder: Of the model; one that is not there holds none.
+
+    Raises:
+        UserError: If one is.
+    """
+    if not folder.is_dir():
+        return
+    for file in sorted(folder.iterdir()):
+        if file.is_file():
+            refuse_large_file(file)
+
+
+def refuse_large_file(file: Path) -> None:
+    """Check the same of one file.
+
+    Raises:
+        UserError: If it is larger.
+    """
+    size = file.stat().st_size
+    if _VOCABULARY.fullmatch(file.name):
+        refuse_beyond(MOST_VOCABULARY, size, file, "a vocabulary")
+    elif _SETTINGS.fullmatch(file.name):
+        refuse_beyond(MOST_SETTINGS, size, file, "a file of settings")
+
+
+def settings_in(file: Path | None) -> dict[str, Any]:
+    """What a JSON file says; nothing where there is none, or it cannot be read: whoever needs it says so.
+
+    Raises:
+        UserError: If it is larger than any real one.
+    """
+    try:
+        if file is not None:
+            refuse_large_file(file)
+        content = {} if file is None else json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}

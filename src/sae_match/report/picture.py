@@ -8,6 +8,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from sae_match.files import write_rows, written_whole
+from sae_match.owned import MadeFiles
 from sae_match.report.attempts import Attempts
 from sae_match.report.legible import make_legible
 from sae_match.strings import refuse_no_name
@@ -33,6 +34,12 @@ class Picture:
     figure: Figure
     rows: Sequence[Mapping[str, object]]
     more: Mapping[str, Sequence[Mapping[str, object]]] = field(default_factory=dict)
+
+    @property
+    def files(self) -> list[str]:
+        """Names of the files that it is saved as."""
+        tables = [*([self.name] if self.rows else []), *(f"{self.name}_{name}" for name in self.more)]
+        return [f"{self.name}.png", f"{self.name}.svg", *(f"{name}.csv" for name in tables)]
 
     def save(self, folder: Path) -> Path:
         """Write `NAME.png`, `NAME.svg`, `NAME.csv` and further tables as `NAME_TABLE.csv`; returns the PNG.
@@ -60,18 +67,25 @@ class Picture:
 
 
 def save_pictures(drawings: Drawings, folder: Path, attempts: Attempts) -> list[Picture]:
-    """Draw and save pictures; one that fails takes no other with it. Returns those that are saved.
+    """Draw and save pictures; one that fails takes no other with it, and none is written over what no run has made.
+
+    Returns those that are saved.
 
     Args:
         drawings: What draws them.
         folder: Where they are saved.
         attempts: Where those that fail are noted.
+
+    Raises:
+        UserError: If what runs have written there cannot be known.
     """
-    saved = []
+    saved, made = [], MadeFiles(folder)
     for name, draw in drawings:
         with attempts.of(f"picture {name}"):
             for picture in draw():
                 with attempts.of(f"picture {picture.name}"):
+                    made.begin(picture.files)
                     picture.save(folder)
+                    made.end(picture.files)
                     saved.append(picture)
     return saved

@@ -9,7 +9,7 @@ from typing import Any
 
 from sae_match.errors import UserError
 from sae_match.saes.formats import SAEDescription, SAEFile, describe_sae, load_sae, sae_files
-from sae_match.saes.manifest import read_folder
+from sae_match.saes.manifest import read_folder, recorded_hashes, refuse_other_content
 from sae_match.saes.sae import SAE
 from sae_match.saes.settings import FOLDER, SAESettings
 from sae_match.saes.sites import Spot, checked_site, refuse_other_spot
@@ -29,6 +29,8 @@ class SAECollection:
         site: Where in its decoder layer each of them reads, one of `sae_match.saes.sites.SITES`.
         neuronpedia: For layers whose features have pages on Neuronpedia, the names of the model and of the
             source there.
+        recorded: SHA-256 of files by their paths in the source, a folder, as far as its manifest records them; what is
+            opened is compared with it.
     """
 
     format: str
@@ -37,6 +39,7 @@ class SAECollection:
     layers: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     site: str = "residual"
     neuronpedia: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+    recorded: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         checked_site(self.site)
@@ -50,21 +53,26 @@ class SAECollection:
                 does not say what it holds.
         """
         name, which = settings.format, settings.which()
+        recorded: Mapping[str, str] = {}
         if name == FOLDER:
             name, which = read_folder(Path(settings.source))
+            recorded = recorded_hashes(Path(settings.source))
         pages = settings.neuronpedia.names(which)
-        return cls(name, settings.source, settings.revision, which, settings.site, pages)
+        return cls(name, settings.source, settings.revision, which, settings.site, pages, recorded)
 
     def open(self, layer: int) -> SAE:
         """Read the SAE of a layer from its file.
 
         Raises:
-            UserError: If the collection has none for that layer, its file is not sound, or it says
-                that it reads elsewhere.
+            UserError: If the collection has none for that layer, its file is not sound or not what was recorded, or it
+                says that it reads elsewhere.
         """
         # First, so that nothing large is downloaded for nothing.
         self.describe_sae(layer)
         with self._naming(layer):
+            for path in (file.path for file in self.files(layer)) if self.recorded else ():
+                if path in self.recorded:
+                    refuse_other_content(Path(self.source), path, self.recorded[path])
             return load_sae(self.format, self.source_of(layer), **self._which(layer))
 
     def describe_sae(self, layer: int) -> SAEDescription:

@@ -1,12 +1,13 @@
 """A folder of SAEs that says what it holds: plain data, read as such, that moves with the folder.
 
-`saes.json` names a format and, for each layer, what picks its SAE within the folder. A folder without it is looked
-through, if its layout is Gemma Scope's.
+`saes.json` names a format and, for each layer, what picks its SAE within the folder. Its `files` record the SHA-256 of
+files, so that what is read is what was written. A folder without it is looked through, if its layout is Gemma Scope's.
 """
 
+import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,61 @@ from sae_match.saes.formats import FORMATS
 NAME = "saes.json"
 # Of thousands of layers; what is longer is no manifest.
 _MOST_BYTES = 1 << 20
+_HASH = re.compile(r"[0-9a-f]{64}")
 _LAYOUT = re.compile(r"layer_(\d+)/width_([^/]+)/average_l0_(\d+)/params\.npz")
 
 Layers = Mapping[int, Mapping[str, str | int]]
 
 
-def write_manifest(folder: Path, format_name: str, layers: Layers) -> None:
-    """Say of a folder what it holds."""
+def write_manifest(folder: Path, format_name: str, layers: Layers, files: Iterable[Path] = ()) -> None:
+    """Say of a folder what it holds.
+
+    Args:
+        folder: The folder.
+        format_name: Format of its SAEs.
+        layers: What picks the SAE of each layer.
+        files: Files in it whose content is recorded.
+    """
     named = {str(layer): dict(which) for layer, which in sorted(layers.items())}
-    whole = json.dumps({"format": format_name, "layers": named}, indent=1, ensure_ascii=False)
+    recorded = {file.relative_to(folder).as_posix(): _hash_of(file) for file in sorted(files)}
+    said = {"format": format_name, "layers": named, **({"files": recorded} if recorded else {})}
     with written_whole(folder / NAME) as temporary:
-        temporary.write_text(whole + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def recorded_hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of files in a folder, by their paths in it, as its manifest records them; none where it records none.
+
+    Raises:
+        UserError: If its manifest is not sound.
+    """
+    file = folder / NAME
+    recorded = _read(file).get("files", {}) if file.exists() else {}
+    sound = isinstance(recorded, dict) and all(
+        isinstance(one, str) and _HASH.fullmatch(one) is not None for one in recorded.values()
+    )
+    if not sound:
+        raise UserError(f"{file}: files must name the SHA-256 of each, 64 hexadecimal digits")
+    found: dict[str, str] = recorded
+    return found
+
+
+def refuse_other_content(folder: Path, path: str, recorded: str) -> None:
+    """Check that a file holds what its folder's manifest records.
+
+    Raises:
+        UserError: If it does not.
+    """
+    if _hash_of(folder / path) != recorded:
+        raise UserError(
+            f"{folder / path} does not hold what {NAME} records (SHA-256 {recorded[:12]}…): it was damaged or changed; "
+            f"fetch it again, or, if it was changed on purpose, take it out of files in {folder / NAME}"
+        )
+
+
+def _hash_of(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def read_folder(folder: Path) -> tuple[str, dict[int, dict[str, Any]]]:
@@ -43,7 +88,7 @@ def read_folder(folder: Path) -> tuple[str, dict[int, dict[str, Any]]]:
     return _said(file) if file.exists() else ("gemma_scope", _looked_through(folder))
 
 
-def _said(file: Path) -> tuple[str, dict[int, dict[str, Any]]]:
+def _read(file: Path) -> dict[str, Any]:
     try:
         with file.open("rb") as stream:
             text = stream.read(_MOST_BYTES + 1)
@@ -54,6 +99,11 @@ def _said(file: Path) -> tuple[str, dict[int, dict[str, Any]]]:
         raise UserError(f"{file} cannot be read: {error}") from error
     if not isinstance(said, dict) or not isinstance(said.get("layers"), dict) or not said["layers"]:
         raise UserError(f'{file} must hold a format and layers: {{"format": …, "layers": {{"3": {{…}}, …}}}}')
+    return said
+
+
+def _said(file: Path) -> tuple[str, dict[int, dict[str, Any]]]:
+    said = _read(file)
     if str(said.get("format")) not in FORMATS:
         raise UserError(f"{file}: unknown SAE format {said.get('format')!r}; there are {', '.join(FORMATS)}")
     return said["format"], {_layer(file, name): _which(file, name, which) for name, which in said["layers"].items()}

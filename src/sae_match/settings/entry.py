@@ -107,14 +107,14 @@ def entry_point(
             quieten()
             if homeless is not None:
                 log.info(homeless)
-            with noted_failure(), exit_statuses(), one_job():
+            with noted_failure(), exit_statuses(), heeding_sigterm(), one_job():
                 return main(typed(composed, kind))
             # A job of a sweep that failed has no objective.
             return None
 
         def started() -> None:
             survive_any_encoding()
-            with refused_in_one_line(config):
+            with _interrupted_in_one_line(), refused_in_one_line(config):
                 cast(Callable[[], None], program)()
 
         return started
@@ -130,15 +130,31 @@ def exit_statuses() -> Iterator[None]:
     except UserError as error:
         raise SystemExit(f"error: {visible(error)}") from error
     except SystemExit as stop:
-        raise SystemExit(_status(stop)) from stop
+        status = _status(stop)
+        if status == TERMINATED:
+            log.info("told to end; the same command goes on from what is finished")
+        raise SystemExit(status) from stop
     except KeyboardInterrupt:
         log.info("interrupted; the same command goes on from what is finished")
         raise SystemExit(INTERRUPTED) from None
 
 
 @contextmanager
+def _interrupted_in_one_line() -> Iterator[None]:
+    """Ctrl-C before there is anything to go on from, while configs are composed, or after all is done."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None
+
+
+@contextmanager
 def heeding_sigterm() -> Iterator[None]:
-    """Let a SIGTERM end the block as an interruption does, so that what is under way can be kept."""
+    """Let a SIGTERM end the block as an interruption does: at once, wherever it is, and what is under way is tidied up.
+
+    Lightning's trainer, which by itself heeds it at the end of a batch only, calls what it finds in place.
+    """
 
     def end(_signal: int, _frame: FrameType | None) -> None:
         raise SystemExit(TERMINATED)

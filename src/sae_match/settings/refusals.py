@@ -15,6 +15,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from sae_match.addresses import without_users
 from sae_match.strings import reason_of, visible
 
 _NO_GROUP = re.compile(r"Could not override '([^']+)'\. No match in the defaults list")
@@ -101,7 +102,7 @@ def _plain(error: HydraException) -> str:
     if isinstance(error, OverrideParseException):
         # Its first line may repeat what was given.
         reasons = [line for line in said.splitlines() if not line.startswith(("Error parsing", *_ASIDE))]
-        return f"cannot read {error.override}: {'; '.join(reasons)}"
+        return f"cannot read {without_users(str(error.override))}: {'; '.join(reasons)}"
     reason = str(cause).splitlines()[0] if isinstance(cause, OmegaConfBaseException) and str(cause) else None
     if (found := _NO_VALUE.match(said)) and reason:
         return f"{found[1]}: {reason}"

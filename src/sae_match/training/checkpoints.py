@@ -2,7 +2,6 @@
 
 import logging
 import pickle
-import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +11,7 @@ import lightning as L
 import torch
 
 from sae_match.errors import UserError
-from sae_match.files import remove_leftovers, written_whole
+from sae_match.files import refuse_damaged_archive, remove_leftovers, written_whole
 from sae_match.model.fingerprint import fingerprint
 from sae_match.model.residual_stream import ResidualStream
 from sae_match.text.settings import TextSettings
@@ -85,8 +84,10 @@ class Checkpoints(L.Callback):
     def _read(self) -> Mapping[str, str]:
         remedy = "remove it, or choose another destination"
         try:
+            # A training that went on from a flipped bit would end elsewhere.
+            refuse_damaged_archive(self.file)
             whole = torch.load(self.file, map_location="cpu", weights_only=True, mmap=True)
-        except (OSError, RuntimeError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+        except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
             raise UserError(f"{self.file} is no checkpoint that can be read; {remedy}") from error
         if not isinstance(whole, dict) or not isinstance(whole.get(_KEY), dict):
             raise UserError(f"{self.file} is no checkpoint of a training of SAEs; {remedy}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sae_match.errors import UserError
-from sae_match.files import written_whole
+from sae_match.files import remove_leftovers, written_whole
 from sae_match.saes.manifest import NAME
 from sae_match.training.measuring import Measured
 
@@ -75,6 +75,7 @@ def note_finished(
         for layer, one in measured.items()
     }
     whole = {"identity": dict(identity), "layers": {str(layer): vars(outcome) for layer, outcome in found.items()}}
+    remove_leftovers(destination / _FILE)
     with written_whole(destination / _FILE) as temporary:
         temporary.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return found
@@ -84,13 +85,15 @@ def finished(destination: Path, identity: Mapping[str, str]) -> Finished | None:
     """What this very training left at a destination, or none where it has not ended there.
 
     Raises:
-        UserError: If the destination holds the SAEs of another training.
+        UserError: If the destination holds the SAEs of another training, or what would be written over.
     """
     file = destination / _FILE
     kept = next((destination / name for name in (NAME, *_EARLIER) if (destination / name).exists()), None)
-    if kept is None:
-        return None
     remedy = "choose another destination"
+    if kept is None:
+        if file.exists() and not _is_ours(file):
+            raise UserError(f"{file} is not what a training leaves, and would be written over; {remedy}")
+        return None
     try:
         whole = json.loads(file.read_text(encoding="utf-8"))
         theirs = dict(whole["identity"])
@@ -104,3 +107,12 @@ def finished(destination: Path, identity: Mapping[str, str]) -> Finished | None:
                 f"{identity.get(name)} here; {remedy}"
             )
     return found
+
+
+def _is_ours(file: Path) -> bool:
+    """Whether a file is what some training has left there."""
+    try:
+        whole = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(whole, dict) and {"identity", "layers"} <= set(whole)

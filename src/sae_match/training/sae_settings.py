@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 from sae_match.errors import UserError
 
@@ -55,6 +55,9 @@ class SAETrainingSettings:
         checkpoint_every: Steps between two checkpoints; 0 for none.
         seed: Seed of layer `t` is `seed + t`, for initialisation; batches follow `seed`.
     """
+
+    #: What it writes to its destination, as patterns, beside what it knows again by what stands in it.
+    leaves: ClassVar[tuple[str, ...]] = ("layer_*", "sae_lens")
 
     layers: list[int] = field(default_factory=list)
     d_sae: int = 512

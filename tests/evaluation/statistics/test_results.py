@@ -70,3 +70,13 @@ def test_a_cell_that_is_no_number_is_refused(tmp_path):
         load_spans(tmp_path / "spans.csv")
     with pytest.raises(UserError, match="there is no file"):
         load_spans(tmp_path / "none.csv")
+
+
+def test_a_dataset_whose_name_a_spreadsheet_would_compute_keeps_its_name(tmp_path):
+    names = ["=x", "'=x", "-1", "plain"]
+    Results(Result(0, 1, "matched", name, "loss", 0.5, None, None, 1, 4) for name in names).save(
+        tmp_path / "results.csv"
+    )
+    assert Results.load(tmp_path / "results.csv").distinct("dataset") == names
+    save_spans([SpanResult(1, "matched", name, "loss", 0.5, None, None, 4) for name in names], tmp_path / "spans.csv")
+    assert [row.dataset for row in load_spans(tmp_path / "spans.csv")] == names

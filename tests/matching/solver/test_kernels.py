@@ -22,11 +22,11 @@ def test_columns_leave_the_heap_in_the_order_of_their_keys(seed):
     assert key[left].tolist() == sorted(key)
 
 
-def test_the_two_cheapest_columns_of_a_row():
+def test_the_two_cheapest_pairs_of_a_row():
     starts, columns, cost = np.array([0, 3, 4]), np.array([0, 1, 2, 1]), np.array([5.0, 3.0, 4.0, 7.0])
     v = np.array([0.0, -2.0, 0.0])
     assert kernels.two_cheapest(0, starts, columns, cost, v) == (2, 4.0, 5.0)
-    assert kernels.two_cheapest(1, starts, columns, cost, v) == (1, 9.0, np.inf)
+    assert kernels.two_cheapest(1, starts, columns, cost, v) == (3, 9.0, np.inf)
 
 
 @pytest.mark.parametrize("seed", range(4))

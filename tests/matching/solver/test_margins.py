@@ -12,6 +12,7 @@ from sae_match.matching.cost import FeatureVectors
 from sae_match.matching.solver import certificate
 from sae_match.matching.solver.assignment import CandidatePairs
 from sae_match.matching.solver.certificate import lower_bound
+from sae_match.matching.solver.classes import Classes, Flow
 from sae_match.matching.solver.passes import Found
 from sae_match.matching.solver.pricing import Hits
 from sae_match.matching.solver.rounds import Rounds
@@ -38,7 +39,7 @@ def listed_everywhere(seed):
     costs = u[:, None] + v
     rows, columns = (index.flatten() for index in np.indices(costs.shape))
     pairs = CandidatePairs.collected(rows, columns, costs.flatten(), np.zeros(costs.size), n_columns=4)
-    return costs, lower_bound(pairs, np.arange(4), u, v, np.full(4, np.inf))
+    return costs, lower_bound(pairs, Flow.single(np.arange(4), 4), u, v, np.full(4, np.inf))
 
 
 def not_listed(seed):
@@ -52,7 +53,7 @@ def not_listed(seed):
             costs[i, j] = np.nextafter(costs[i, j], np.inf)
     own = np.arange(4)
     pairs = CandidatePairs.collected(own, own, costs[own, own], np.zeros(4), n_columns=4)
-    return costs, lower_bound(pairs, own, u, v, more)
+    return costs, lower_bound(pairs, Flow.single(own, 4), u, v, more)
 
 
 @pytest.mark.parametrize("problem", [listed_everywhere, not_listed])
@@ -139,15 +140,15 @@ def test_what_a_pass_leaves_out_is_taken_for_the_least_it_may_be(threshold):
     ones = torch.ones(N, dtype=torch.float64)
     source, target = (FeatureVectors((rows,), (ones,), ("W_dec",)) for rows in (normal(0, N, 4), long))
     pricer = SparsePricer(source, target, precision=torch.float64, block=(64, 64))
-    rounds = Rounds(source, target, pricers=[lambda: pricer])
+    rounds = Rounds(Classes.single(source), Classes.single(target), pricers=[lambda: pricer])
     before = rounds.first(lambda _: None)
     none, nothing = np.empty(0, dtype=np.int64), np.empty(0)
     found = Found(Hits(none, none, nothing, nothing), threshold=threshold, whole=True, priced=0)
     own = np.arange(N)
-    alone = before.pairs.chosen(np.isin(np.arange(len(before.pairs)), before.pairs.positions(own, before.partner)))
+    alone = before.pairs.chosen(np.isin(np.arange(len(before.pairs)), before.pairs.positions(own, before.flow.columns)))
     least = (threshold * np.outer(rounds._row_lengths, rounds._column_lengths)).min(1)
     # Duals at which what is left out decides.
-    tight = replace(before, u=alone.cost - before.v[before.partner] - least - 1.0)
+    tight = replace(before, u=alone.cost - before.v[before.flow.columns] - least - 1.0)
     for shift in (-2.0, 0.0, 2.0):
         at = replace(tight, u=tight.u + shift)
-        assert rounds._proven(alone, at, found) == lower_bound(alone, at.partner, at.u, at.v, least)
+        assert rounds._proven(alone, at, found) == lower_bound(alone, at.flow, at.u, at.v, least)

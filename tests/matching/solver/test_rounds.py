@@ -7,10 +7,10 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from scipy.optimize import linear_sum_assignment
 
+from sae_match.matching.solver.classes import Classes
 from sae_match.matching.solver.pricing import DensePricer
-from sae_match.matching.solver.rounds import Rounds, duals_by_length, partners_by_length
+from sae_match.matching.solver.rounds import Rounds
 from sae_match.matching.solver.sparse import SparsePricer
 from tests.matching.problems import PRECISIONS, naive_costs, normal, optimum, plain
 
@@ -19,6 +19,10 @@ PRICERS = {"dense": DensePricer} | {
 }
 # Rows, columns, dimensions.
 SHAPES = [(1, 1), (2, 3), (60, 60), (250, 250), (60, 200)]
+
+
+def rounds_of(source, target, pricer, **told):
+    return Rounds(Classes.single(source), Classes.single(target), pricers=[pricer], **told)
 
 
 def problem(seed, n_rows, n_columns, d=8):
@@ -71,7 +75,7 @@ def assert_certified(solution, costs):
 @pytest.mark.parametrize("seed", range(3))
 def test_the_duals_prove_the_bound_over_all_pairs(seed, n_rows, n_columns, pricer):
     a, b = problem(seed, n_rows, n_columns)
-    rounds = Rounds(a, b, pricers=[partial(pricer, a, b)])
+    rounds = rounds_of(a, b, partial(pricer, a, b))
     assert_certified(finished(rounds), naive_costs(a, b).astype(float))
 
 
@@ -80,7 +84,7 @@ def test_the_duals_prove_the_bound_over_all_pairs(seed, n_rows, n_columns, price
 @pytest.mark.parametrize(("n_rows", "n_columns"), SHAPES)
 def test_the_duals_prove_the_bound_where_rows_may_be_left_alone(n_rows, n_columns, rejection_cost, pricer):
     a, b = problem(0, n_rows, n_columns)
-    rounds = Rounds(a, b, pricers=[partial(pricer, a, b)], rejection_cost=rejection_cost)
+    rounds = rounds_of(a, b, partial(pricer, a, b), rejection_cost=rejection_cost)
     costs = with_being_alone(naive_costs(a, b).astype(float), rejection_cost)
     assert_certified(finished(rounds), costs)
 
@@ -88,7 +92,7 @@ def test_the_duals_prove_the_bound_where_rows_may_be_left_alone(n_rows, n_column
 @pytest.mark.parametrize("pricer", PRICERS.values(), ids=PRICERS)
 def test_the_bound_holds_after_every_round(pricer):
     a, b = problem(0, 250, 250, d=5)
-    rounds = Rounds(a, b, pricers=[partial(pricer, a, b)])
+    rounds = rounds_of(a, b, partial(pricer, a, b))
     best = optimum(naive_costs(a, b))
     solution = rounds.first(lambda _: None)
     for _ in range(6):
@@ -100,7 +104,7 @@ def test_the_bound_holds_after_every_round(pricer):
 
 def test_a_round_goes_on_from_a_solution_of_another_process():
     a, b = problem(0, 250, 250, d=5)
-    first, second = (Rounds(a, b, pricers=[partial(PRICERS["bfloat16"], a, b)]) for _ in range(2))
+    first, second = (rounds_of(a, b, partial(PRICERS["bfloat16"], a, b)) for _ in range(2))
     begun = first.next(first.first(lambda _: None), lambda _: None)
     later = second.next(begun, lambda _: None)
     assert later.rounds == 3
@@ -111,7 +115,7 @@ def test_duplicates_beyond_the_reach_of_bfloat16_do_not_stall():
     """Vectors of which most are zero or equal: more pairs are in doubt than are made exact at first."""
     rows = torch.zeros(40, 7, dtype=torch.float64)
     a, b = plain(rows), plain(normal(1, 40, 7))
-    rounds = Rounds(a, b, pricers=[partial(PRICERS["bfloat16"], a, b)])
+    rounds = rounds_of(a, b, partial(PRICERS["bfloat16"], a, b))
     assert_certified(finished(rounds), naive_costs(a, b).astype(float))
 
 
@@ -120,7 +124,12 @@ def test_lengths_over_many_orders_do_not_stall(rejection_cost):
     generator = torch.Generator().manual_seed(0)
     rows = normal(0, 30, 7) * torch.exp(3 * torch.randn(30, 1, generator=generator, dtype=torch.float64))
     a, b = plain(rows), plain(normal(1, 30, 7))
-    rounds = Rounds(a, b, pricers=[partial(PRICERS["bfloat16"], a, b)], rejection_cost=rejection_cost)
+    rounds = rounds_of(
+        a,
+        b,
+        partial(PRICERS["bfloat16"], a, b),
+        rejection_cost=rejection_cost,
+    )
     best = optimum(np.minimum(naive_costs(a, b), rejection_cost))
     assert finished(rounds).objective == pytest.approx(best, rel=1e-9)
 
@@ -160,7 +169,11 @@ class Forgetful(SparsePricer):
 @pytest.mark.parametrize("dishonest", [Overconfident, Falsified])
 def test_a_pass_that_errs_more_than_it_says_is_caught(dishonest):
     a, b = problem(0, 250, 250)
-    rounds = Rounds(a, b, pricers=[partial(dishonest, a, b, precision=torch.bfloat16, block=(64, 128))])
+    rounds = rounds_of(
+        a,
+        b,
+        partial(dishonest, a, b, precision=torch.bfloat16, block=(64, 128)),
+    )
     with pytest.raises(RuntimeError, match="a pass was off by"):
         finished(rounds)
 
@@ -168,50 +181,12 @@ def test_a_pass_that_errs_more_than_it_says_is_caught(dishonest):
 def test_pairs_that_a_pass_overlooks_are_caught_by_the_brute_force():
     """The check can fail: a bound that ignores half of the pairs is too high."""
     a, b = problem(0, 250, 250)
-    rounds = Rounds(a, b, pricers=[partial(Forgetful, a, b, precision=torch.bfloat16, block=(64, 128))])
+    rounds = rounds_of(
+        a,
+        b,
+        partial(Forgetful, a, b, precision=torch.bfloat16, block=(64, 128)),
+    )
     solution, costs = finished(rounds), naive_costs(a, b).astype(float)
     assert solution.lower_bound > optimum(costs) * (1 + 1e-6)
     with pytest.raises(AssertionError):
         assert_certified(solution, costs)
-
-
-@pytest.fixture
-def generator():
-    return np.random.default_rng(0)
-
-
-def test_the_shortest_gets_the_shortest():
-    assert partners_by_length(np.array([3.0, 1.0, 2.0]), np.array([5.0, 9.0, 7.0])).tolist() == [1, 0, 2]
-
-
-@pytest.mark.parametrize(("n_rows", "n_columns"), [(1, 1), (1, 5), (7, 7), (7, 8), (30, 100)])
-def test_every_row_gets_a_column_of_its_own(generator, n_rows, n_columns):
-    partner = partners_by_length(generator.random(n_rows), generator.random(n_columns))
-    assert len(set(partner.tolist())) == n_rows
-    assert set(partner.tolist()) <= set(range(n_columns))
-
-
-def test_equal_lengths_are_no_obstacle():
-    assert sorted(partners_by_length(np.ones(9), np.ones(9)).tolist()) == list(range(9))
-    u, v = duals_by_length(np.ones(9), np.ones(9), 0.5)
-    assert u + v == pytest.approx(np.ones(9))
-
-
-def costs_at(x, y, cosine):
-    return np.square(x)[:, None] + np.square(y) - 2 * cosine * np.outer(x, y)
-
-
-def test_duals_are_nearly_optimal_where_all_pairs_have_the_same_cosine(generator):
-    x, y = np.sort(generator.random(300)) + 0.5, np.sort(generator.random(300)) + 0.5
-    costs = costs_at(x, y, 0.5)
-    u, v = duals_by_length(x, y, 0.5)
-    best = costs[linear_sum_assignment(costs)].sum()
-    assert u.sum() + v.sum() == pytest.approx(best, rel=1e-3)
-    assert (costs - u[:, None] - v).min() > -1e-3
-
-
-def test_columns_that_are_left_over_have_no_price(generator):
-    x, y = generator.random(10) + 0.5, generator.random(20) + 0.5
-    u, v = duals_by_length(x, y, 0.5)
-    assert (v == 0).all()
-    assert (costs_at(x, y, 0.5) - u[:, None]).min() >= -1e-12

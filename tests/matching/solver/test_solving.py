@@ -166,8 +166,8 @@ def test_a_checkpoint_that_cannot_be_written_is_done_without(problem, tmp_path, 
 def test_a_checkpoint_is_a_file_of_this_format(problem, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         solved(problem, watch=interrupt_in(2), checkpoint=tmp_path / "m")
-    tensors, numbers = load_tensors(tmp_path / "m", ("partner", "u", "v"))
-    assert len(tensors["partner"]) == 300
+    tensors, numbers = load_tensors(tmp_path / "m", ("flow_columns", "u", "v"))
+    assert len(tensors["flow_columns"]) == 300
     assert numbers["rounds"] == "1"
     with pytest.raises(UserError, match="not a sound matching file"):
         load_tensors(tmp_path / "m", ("permutation",))

@@ -166,6 +166,27 @@ def test_a_block_leaves_the_disk_when_the_next_one_comes_unless_its_folder_was_n
     assert not (tmp_path / "named").exists()
 
 
+def test_only_parts_that_a_training_has_collected_are_removed(tmp_path):
+    part = collected.Part(torch.ones(2, 3, 12, dtype=torch.bfloat16), {})
+    collection = Collected(tmp_path, {}, 2, 12)
+    collection.write(part)
+    (ours,) = tmp_path.iterdir()
+    theirs = {
+        "part-notes.pt": b"by hand",
+        "part-2-of-thesis.pt": ours.read_bytes(),
+        f"{collection.prefix}00007.pt": b"something else",
+        f"{collection.prefix}final.pt": ours.read_bytes(),
+    }
+    for name, content in theirs.items():
+        (tmp_path / name).write_bytes(content)
+    other = tmp_path / f"{collection.prefix}00008.pt"
+    torch.save({"weights": torch.ones(3)}, other)
+    collection.remove()
+    remove_collected(tmp_path)
+    assert not ours.exists()
+    assert {file.name for file in tmp_path.iterdir()} == {*theirs, other.name}
+
+
 def test_activations_of_another_shape_or_damaged_ones_are_refused_by_name(stream, text, tmp_path):
     folder = tmp_path / "activations"
     list(made(stream, text, disk=on_disk(folder)))
@@ -174,8 +195,16 @@ def test_activations_of_another_shape_or_damaged_ones_are_refused_by_name(stream
     collection.prefix = first.name.removesuffix("00000.pt")
     with pytest.raises(UserError, match=rf"{first.name} holds no collected activations"):
         list(collection)
-    first.write_bytes(b"nothing")
     collection.shape = (2, 12)
+    whole = bytearray(first.read_bytes())
+    residuals = torch.load(first, weights_only=True)["residuals"]
+    at = whole.index(residuals.view(torch.uint8).numpy().tobytes())
+    # One bit of a number: torch would not see it.
+    whole[at] ^= 1
+    first.write_bytes(whole)
+    with pytest.raises(UserError, match=rf"{first.name} holds no collected activations"):
+        list(collection)
+    first.write_bytes(b"nothing")
     with pytest.raises(UserError, match=rf"{first.name} holds no collected activations"):
         list(collection)
 

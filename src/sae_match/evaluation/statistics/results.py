@@ -8,6 +8,7 @@ from typing import Any, TypeVar, get_type_hints
 
 from sae_match.errors import UserError
 from sae_match.files import write_rows
+from sae_match.strings import csv_text
 
 #: What the column `dataset` says of numbers that follow from weights alone.
 WEIGHTS = "weights"
@@ -132,7 +133,7 @@ def _read(path: Path) -> list[dict[str, str]]:
 _CELLS: dict[object, Callable[[str], Any]] = {
     int: int,
     float: float,
-    str: str,
+    str: csv_text,
     float | None: lambda cell: float(cell) if cell else None,
 }
 """How a cell is read, by the type of its column."""

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float64, Int64
 
 from sae_match.errors import UserError
 from sae_match.matching.solver import kernels
+from sae_match.matching.solver.classes import Flow
 from sae_match.matching.tuning import TUNING
 
 
@@ -106,6 +107,11 @@ class SparseAssignment:
         self.partner, self.v = partner.copy(), v.copy()
         self.u = np.zeros(len(partner))
 
+    @property
+    def flow(self) -> Flow:
+        """The assignment, once every row has its column."""
+        return Flow.single(self.partner, len(self.v))
+
     @classmethod
     def unstarted(cls, pairs: CandidatePairs, n_rows: int) -> "SparseAssignment":
         """No row has a column, and every column has the highest price that one of its pairs would pay.
@@ -140,11 +146,11 @@ class SparseAssignment:
             # Nothing that Python does, heeding a signal for instance, is done while a compiled loop runs.
             told(done / waiting)
             stuck = kernels.augment(
-                starts, pairs.columns, pairs.cost, self.v, self.partner, owner, TUNING.augmented_rows
+                starts, pairs.rows, pairs.columns, pairs.cost, self.v, self.partner, owner, TUNING.augmented_rows
             )
             if stuck >= 0:
                 raise UserError(f"row {stuck} has no column left among {len(pairs)} pairs")
-        self.u = _row_duals(pairs, starts, self.v)
+        self.u = duals_of_rows(pairs, starts, self.v)
 
     def stabilise(self, pairs: CandidatePairs, start: Float64[np.ndarray, " n_columns"]) -> None:
         """Move the duals half-way between the extremes, around `start`, that prove the assignment.
@@ -175,11 +181,8 @@ class SparseAssignment:
         highest = kernels.spread(
             column_starts[:-1], column_starts[1:], owners, slack[by_column], above, free, room, False
         )
-        self.v += ((below - lowest) + (highest - above)) / 2
-        if free.any():
-            np.minimum(self.v, 0, out=self.v)
-            self.v[free] = 0
-        self.u = _row_duals(pairs, starts, self.v)
+        self.v = settled_duals(self.v + ((below - lowest) + (highest - above)) / 2, free)
+        self.u = duals_of_rows(pairs, starts, self.v)
 
     def _released(
         self, pairs: CandidatePairs, starts: Int64[np.ndarray, " n_rows_and_one"]
@@ -187,7 +190,7 @@ class SparseAssignment:
         """Take their column from rows for which it is no longer the cheapest; columns left have no price."""
         rows = np.arange(len(self.partner))
         while True:
-            u = _row_duals(pairs, starts, self.v)
+            u = duals_of_rows(pairs, starts, self.v)
             held = np.flatnonzero(self.partner >= 0)
             at = pairs.positions(rows[held], self.partner[held])
             loose = pairs.cost[at] - self.v[self.partner[held]] > u[held]
@@ -206,7 +209,15 @@ def _owners(partner: Int64[np.ndarray, " n_rows"], n_columns: int) -> Int64[np.n
     return owner
 
 
-def _row_duals(
+def duals_of_rows(
     pairs: CandidatePairs, starts: Int64[np.ndarray, " n_rows_and_one"], v: Float64[np.ndarray, " n_columns"]
 ) -> Float64[np.ndarray, " n_rows"]:
+    """The largest row duals that the pairs allow."""
     return np.minimum.reduceat(pairs.cost - v[pairs.columns], starts[:-1])
+
+
+def settled_duals(
+    v: Float64[np.ndarray, " n_columns"], free: Bool[np.ndarray, " n_columns"]
+) -> Float64[np.ndarray, " n_columns"]:
+    """Column duals as they must be: where a column stays free, it has none, and no other's is positive."""
+    return np.where(free, 0.0, np.minimum(v, 0)) if free.any() else v

@@ -55,19 +55,19 @@ def pop_least(heap: Array, place: Array, key: Array, size: int) -> int:
 
 @numba.njit(cache=True)
 def two_cheapest(row: int, starts: Array, columns: Array, cost: Array, v: Array) -> tuple[int, float, float]:
-    """A row's cheapest column at the columns' prices, its cost there, and that of the second cheapest."""
+    """A row's cheapest pair at the columns' prices, its cost there, and that of the second cheapest."""
     best = np.inf
     second = np.inf
-    column = _NOWHERE
+    pair = _NOWHERE
     for e in range(starts[row], starts[row + 1]):
         net = cost[e] - v[columns[e]]
         if net < best:
             second = best
             best = net
-            column = int(columns[e])
+            pair = e
         elif net < second:
             second = net
-    return column, best, second
+    return pair, best, second
 
 
 @numba.njit(cache=True)
@@ -83,7 +83,8 @@ def bid(starts: Array, columns: Array, cost: Array, v: Array, partner: Array, ow
         row = int(first)
         while row >= 0 and bids < most_bids:
             bids += 1
-            column, best, second = two_cheapest(row, starts, columns, cost, v)
+            pair, best, second = two_cheapest(row, starts, columns, cost, v)
+            column = columns[pair]
             loser = owner[column]
             if loser >= 0 and not second > best:
                 break
@@ -111,13 +112,21 @@ def relax(
     through: Array,
     reached: Array,
     n_reached: int,
-) -> tuple[int, int]:
-    """Shorten the paths to a row's columns by way of it; returns the sizes of the heap and of `reached`."""
+    owner: Array,
+    bound: float,
+) -> tuple[int, int, float]:
+    """Shorten the paths to a row's columns by way of it.
+
+    Of each column `through` remembers the pair by which the path reaches it. Columns that are no nearer than
+    `bound`, the nearest free one so far, are left out. Returns the sizes of the heap and of `reached`, and the bound.
+    """
     for e in range(starts[row], starts[row + 1]):
         column = columns[e]
         length = base + cost[e] - v[column]
-        if length >= key[column]:
+        if length >= key[column] or length >= bound:
             continue
+        if owner[column] < 0:
+            bound = length
         if key[column] == np.inf:
             reached[n_reached] = column
             n_reached += 1
@@ -127,17 +136,17 @@ def relax(
         elif place[column] == _NOWHERE:
             continue
         key[column] = length
-        through[column] = row
+        through[column] = e
         sift_up(heap, place, key, place[column])
-    return size, n_reached
+    return size, n_reached, bound
 
 
 @numba.njit(cache=True)
-def hand_over(start: int, sink: int, through: Array, partner: Array, owner: Array) -> None:
+def hand_over(start: int, sink: int, through: Array, rows: Array, partner: Array, owner: Array) -> None:
     """Give each row on the path from a row to a free column the column that it was reached by."""
     column = sink
     while True:
-        row = through[column]
+        row = rows[through[column]]
         before = partner[row]
         partner[row] = column
         owner[column] = row
@@ -147,7 +156,9 @@ def hand_over(start: int, sink: int, through: Array, partner: Array, owner: Arra
 
 
 @numba.njit(cache=True)
-def augment(starts: Array, columns: Array, cost: Array, v: Array, partner: Array, owner: Array, most: int) -> int:
+def augment(
+    starts: Array, rows: Array, columns: Array, cost: Array, v: Array, partner: Array, owner: Array, most: int
+) -> int:
     """Give rows without a column one, `most` of them, along shortest paths (Dijkstra), the duals following.
 
     A row's own column must be its cheapest under `v`. Returns the first row for which there is no
@@ -163,7 +174,9 @@ def augment(starts: Array, columns: Array, cost: Array, v: Array, partner: Array
     for row_without in np.flatnonzero(partner < 0)[:most]:
         start = int(row_without)
         n_settled = 0
-        size, n_reached = relax(start, 0.0, starts, columns, cost, v, key, place, heap, 0, through, reached, 0)
+        size, n_reached, bound = relax(
+            start, 0.0, starts, columns, cost, v, key, place, heap, 0, through, reached, 0, owner, np.inf
+        )
         while True:
             if size == 0:
                 return start
@@ -175,12 +188,13 @@ def augment(starts: Array, columns: Array, cost: Array, v: Array, partner: Array
             n_settled += 1
             row = int(owner[column])
             _, own, _ = two_cheapest(row, starts, columns, cost, v)
-            size, n_reached = relax(
-                row, key[column] - own, starts, columns, cost, v, key, place, heap, size, through, reached, n_reached
+            base = key[column] - own
+            size, n_reached, bound = relax(
+                row, base, starts, columns, cost, v, key, place, heap, size, through, reached, n_reached, owner, bound
             )
         for k in range(n_settled):
             v[settled[k]] += key[settled[k]] - key[column]
-        hand_over(start, column, through, partner, owner)
+        hand_over(start, column, through, rows, partner, owner)
         for k in range(n_reached):
             key[reached[k]] = np.inf
             place[reached[k]] = _NOWHERE

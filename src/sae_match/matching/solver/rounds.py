@@ -15,14 +15,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from sae_match.matching.cost import UNIT, FeatureVectors
+from sae_match.matching.cost import UNIT
 from sae_match.matching.result import relative_gap
 from sae_match.matching.solver.assignment import CandidatePairs, SparseAssignment
 from sae_match.matching.solver.centre import gamma
 from sae_match.matching.solver.certificate import lower_bound
+from sae_match.matching.solver.classes import Classes, Flow
 from sae_match.matching.solver.pair_costs import ExactCosts
 from sae_match.matching.solver.passes import Found, Passes
 from sae_match.matching.solver.pricing import Hits, Pricer, Progress
+from sae_match.matching.solver.starting import flow_by_length, flow_duals_by_length
+from sae_match.matching.solver.transport import SparseTransport
 from sae_match.matching.tuning import TUNING, Tuning
 
 
@@ -31,7 +34,7 @@ class Solution:
     """An assignment and what is known of it after some rounds.
 
     Attributes:
-        partner: Column of each row; `n_targets` and more where the row is left alone.
+        flow: Columns of each row; `n_targets` and more where the row is left alone.
         objective: Its cost, with the rejection cost of each row that is left alone.
         lower_bound: No assignment's objective is below it.
         u: Row duals of the next pass.
@@ -41,7 +44,7 @@ class Solution:
         pairs_priced: Pairs looked at in them.
     """
 
-    partner: Int64[np.ndarray, " n_rows"]
+    flow: Flow
     objective: float
     lower_bound: float
     u: Float64[np.ndarray, " n_rows"]
@@ -60,21 +63,23 @@ class Rounds:
     """Rounds of one problem: every row gets a column of its own, or is left alone at a price.
 
     Args:
-        source: Vectors of the rows; no more than of the columns.
-        target: Vectors of the columns, on the same device.
+        source: Vectors of the rows, with how many features each stands for; together no more than those of the columns.
+        target: Vectors of the columns likewise, on the same device.
         pricers: Make what looks at all pairs, the coarsest first; the next, finer one is made when more
             pairs are within the rounding error of contradicting than there is room for.
         rejection_cost: What it costs to leave a row alone; infinite where that is not allowed.
         tuning: How many pairs passes bring, and which costs are made exact.
 
     Attributes:
+        supply: Features that each row stands for.
+        capacity: Features that each column stands for.
         assigning: Told, while an assignment is looked for, the share of the rows that have found a column.
     """
 
     def __init__(
         self,
-        source: FeatureVectors,
-        target: FeatureVectors,
+        source: Classes,
+        target: Classes,
         *,
         pricers: Sequence[Callable[[], Pricer]],
         rejection_cost: float = math.inf,
@@ -84,7 +89,10 @@ class Rounds:
         self.rejection_cost = rejection_cost
         # Where rows may be left alone, each has a column of its own for that.
         self.n_columns = self.n_targets + (self.n_rows if math.isfinite(rejection_cost) else 0)
-        self._exact, self._gamma = ExactCosts(source, target, rejection_cost), gamma(source.width)
+        self.supply, self._single = source.sizes, source.are_single and target.are_single
+        self.capacity = np.concatenate([target.sizes, source.sizes])[: self.n_columns]
+        self._exact = ExactCosts(source.vectors, target.vectors, rejection_cost)
+        self._gamma = gamma(source.vectors.width)
         self._passes, self._tuning = Passes(pricers, tuning=tuning), tuning
         self._row_lengths, lengths = self._passes.row_lengths, self._passes.column_lengths
         self._column_lengths = np.pad(lengths, (0, self.n_columns - self.n_targets), constant_values=lengths.mean())
@@ -99,7 +107,7 @@ class Rounds:
         found = self._passes.first(u, v[: self.n_targets], progress)
         pairs = self._candidates(found.hits, u, v, self._always_allowed())
         nothing = Solution(
-            partner=self._starting_partners(),
+            flow=self._starting_flow(),
             objective=math.inf,
             lower_bound=-math.inf,
             u=u,
@@ -135,32 +143,33 @@ class Rounds:
             rounds=before.rounds + 1,
             pairs_priced=before.pairs_priced + found.priced,
         )
-        known = replace(known, objective=self._objective(pairs, known.partner))
+        known = replace(known, objective=self._objective(pairs, known.flow))
         if known.objective - known.lower_bound <= self.resolution(known):
             return known
         return self._improved(known, pairs, exact=exact)
 
     def cost_of_pairs(self, solution: Solution) -> float:
         """The objective without what rows cost that are left alone."""
-        alone = int(np.count_nonzero(solution.partner >= self.n_targets))
+        alone = int(solution.flow.amounts[solution.flow.columns >= self.n_targets].sum())
         return solution.objective - alone * self.rejection_cost if alone else solution.objective
 
     def resolution(self, solution: Solution) -> float:
         """Gap between objective and bound that float64 cannot resolve."""
-        own = solution.pairs.positions(np.arange(self.n_rows), solution.partner)
-        errors = self._exact.radius(solution.pairs.rows[own], solution.partner, solution.pairs.cost[own])
+        flow = solution.flow
+        own = solution.pairs.positions(flow.rows, flow.columns)
+        errors = flow.amounts * self._exact.radius(flow.rows, flow.columns, solution.pairs.cost[own])
         # A row that is left alone is held by what the nearest columns cost instead.
-        alone = np.abs(solution.u[solution.partner >= self.n_targets])
+        left = flow.columns >= self.n_targets
+        alone = flow.amounts[left] * np.abs(solution.u[flow.rows[left]])
         return 4 * math.fsum(errors) + 8 * self._gamma * math.fsum(alone)
 
     def _improved(self, known: Solution, pairs: CandidatePairs, *, exact: bool) -> Solution:
         """The cheapest assignment among the pairs, with duals that no pair contradicts."""
-        rounding = self._tuning.known * known.objective / self.n_rows if math.isfinite(known.objective) else 0.0
+        rounding = self._tuning.known * known.objective / self.supply.sum() if math.isfinite(known.objective) else 0.0
         contradicting = np.count_nonzero(pairs.reduced(known.u, known.v) < -rounding)
-        if contradicting > self.n_rows or known.objective == math.inf:
-            assignment = SparseAssignment.unstarted(pairs, self.n_rows)
-        else:
-            assignment = SparseAssignment(known.partner, known.v)
+        assignment = self._assignment(
+            pairs, known, afresh=bool(contradicting > self.n_rows) or known.objective == math.inf
+        )
         start = known.v
         while True:
             assignment.solve(pairs, self.assigning)
@@ -171,16 +180,26 @@ class Rounds:
             if len(doubtful) == 0:
                 break
             pairs, start = self._made_exact(pairs, doubtful), assignment.v.copy()
-        partner, u, v = assignment.partner, assignment.u, assignment.v
-        objective = self._objective(pairs, partner)
+        flow, u, v = assignment.flow, assignment.u, assignment.v
+        objective = self._objective(pairs, flow)
         if objective > known.objective:
-            partner, objective = known.partner, known.objective
-        return replace(known, partner=partner, objective=objective, u=u, v=v, pairs=pairs)
+            flow, objective = known.flow, known.objective
+        return replace(known, flow=flow, objective=objective, u=u, v=v, pairs=pairs)
 
-    def _objective(self, pairs: CandidatePairs, partner: Int64[np.ndarray, " n_rows"]) -> float:
+    def _assignment(
+        self, pairs: CandidatePairs, known: Solution, *, afresh: bool
+    ) -> SparseAssignment | SparseTransport:
+        """What finds the cheapest assignment among the pairs, from what is known or afresh."""
+        if not self._single:
+            return SparseTransport.unstarted(pairs, known.flow) if afresh else SparseTransport(known.flow, known.v)
+        if afresh:
+            return SparseAssignment.unstarted(pairs, self.n_rows)
+        return SparseAssignment(known.flow.columns, known.v)
+
+    def _objective(self, pairs: CandidatePairs, flow: Flow) -> float:
         """Cost of an assignment; what is not known exactly counts for the most it can be."""
-        paid = pairs.positions(np.arange(self.n_rows), partner)
-        return math.fsum(pairs.cost[paid] + pairs.radius[paid])
+        paid = pairs.positions(flow.rows, flow.columns)
+        return math.fsum(flow.amounts * (pairs.cost[paid] + pairs.radius[paid]))
 
     def _candidates(
         self,
@@ -204,16 +223,21 @@ class Rounds:
 
     def _always_allowed(self) -> CandidatePairs:
         """A column for every row, so that there is an assignment, and being left alone where that is allowed."""
-        rows, columns = np.arange(self.n_rows), self._starting_partners()
+        flow = self._starting_flow()
+        rows, columns = flow.rows, flow.columns
         if self.n_columns > self.n_targets:
-            rows, columns = np.tile(rows, 2), np.concatenate([columns, self.n_targets + rows])
+            every = np.arange(self.n_rows)
+            rows, columns = np.concatenate([rows, every]), np.concatenate([columns, self.n_targets + every])
         return CandidatePairs.collected(rows, columns, *self._exact.of(rows, columns), self.n_columns)
 
-    def _starting_partners(self) -> Int64[np.ndarray, " n_rows"]:
-        return partners_by_length(self._row_lengths, self._column_lengths[: self.n_targets])
+    def _starting_flow(self) -> Flow:
+        lengths = self._row_lengths, self._column_lengths[: self.n_targets]
+        return flow_by_length(*lengths, self.supply, self.capacity)
 
     def _starting_duals(self) -> tuple[Float64[np.ndarray, " n_rows"], Float64[np.ndarray, " n_columns"]]:
-        u, v = duals_by_length(self._row_lengths, self._column_lengths[: self.n_targets], self._tuning.cosine)
+        lengths = self._row_lengths, self._column_lengths[: self.n_targets]
+        sizes = self.supply, self.capacity[: self.n_targets]
+        u, v = flow_duals_by_length(*lengths, *sizes, self._tuning.cosine)
         return u, np.pad(v, (0, self.n_columns - self.n_targets))
 
     def _kept(self, before: Solution, *, all_found: bool) -> list[CandidatePairs]:
@@ -225,7 +249,7 @@ class Rounds:
             return [pairs]
         keep = np.zeros(len(pairs), dtype=bool)
         keep[self._exact.among(pairs)] = True
-        keep[pairs.positions(np.arange(self.n_rows), before.partner)] = True
+        keep[pairs.positions(before.flow.rows, before.flow.columns)] = True
         return [pairs.chosen(keep), self._anchors]
 
     def _doubtful(
@@ -236,7 +260,11 @@ class Rounds:
         known: Solution,
     ) -> Int64[np.ndarray, " doubtful"]:
         """Pairs that may contradict the duals and whose costs can be known better."""
-        enough = self._tuning.known * self.cost_of_pairs(known) / self.n_rows if math.isfinite(known.objective) else 0.0
+        enough = (
+            self._tuning.known * self.cost_of_pairs(known) / self.supply.sum()
+            if math.isfinite(known.objective)
+            else 0.0
+        )
         doubtful = (pairs.radius > enough) & (pairs.reduced(u, v) < pairs.radius)
         if doubtful.any():
             doubtful[self._exact.among(pairs)] = False
@@ -253,41 +281,4 @@ class Rounds:
         """What the duals prove, with all pairs listed that a pass found."""
         shortest, longest = self._column_lengths.min(), self._column_lengths.max()
         unlisted = found.threshold * self._row_lengths * (shortest if found.threshold > 0 else longest)
-        return lower_bound(pairs, before.partner, before.u, before.v, unlisted)
-
-
-def partners_by_length(
-    row_lengths: Float64[np.ndarray, " n_rows"], column_lengths: Float64[np.ndarray, " n_columns"]
-) -> Int64[np.ndarray, " n_rows"]:
-    """The shortest row gets the shortest column, and so on; where columns are left over, evenly spread."""
-    n_rows, n_columns = len(row_lengths), len(column_lengths)
-    partner = np.empty(n_rows, dtype=np.int64)
-    partner[np.argsort(row_lengths)] = np.argsort(column_lengths)[np.arange(n_rows) * n_columns // n_rows]
-    return partner
-
-
-def duals_by_length(
-    row_lengths: Float64[np.ndarray, " n_rows"], column_lengths: Float64[np.ndarray, " n_columns"], cosine: float
-) -> tuple[Float64[np.ndarray, " n_rows"], Float64[np.ndarray, " n_columns"]]:
-    """Duals that would be optimal if all pairs had the same cosine.
-
-    Costs `x² + y² - 2 cos x y` are then matched by length, as in one-dimensional optimal transport:
-    the potential of a length `x` that goes to `T(x)` has the derivative `2 x - 2 cos T(x)`. Where
-    columns are left over, each row takes the length that suits it, and no column has a price.
-    """
-    if len(row_lengths) < len(column_lengths):
-        return (1 - cosine**2) * np.square(row_lengths), np.zeros(len(column_lengths))
-    return _potential(row_lengths, column_lengths, cosine), _potential(column_lengths, row_lengths, cosine)
-
-
-def _potential(
-    lengths: Float64[np.ndarray, " n"], others: Float64[np.ndarray, " n"], cosine: float
-) -> Float64[np.ndarray, " n"]:
-    order = np.argsort(lengths)
-    x, t = lengths[order], np.sort(others)
-    steps = np.diff(x) * (x[1:] + x[:-1] - cosine * (t[1:] + t[:-1]))
-    # Of the two potentials together, the shortest pair pays its own cost.
-    start = x[0] ** 2 - cosine * x[0] * t[0]
-    potential = np.empty_like(lengths)
-    potential[order] = start + np.concatenate([[0.0], np.cumsum(steps)])
-    return potential
+        return lower_bound(pairs, before.flow, before.u, before.v, unlisted)

@@ -19,6 +19,7 @@ from sae_match.errors import UserError
 from sae_match.matching.cost import FeatureVectors
 from sae_match.matching.result import Evidence, load_tensors, save_tensors
 from sae_match.matching.solver.assignment import CandidatePairs
+from sae_match.matching.solver.classes import Classes, Flow, together
 from sae_match.matching.solver.planning import Plan
 from sae_match.matching.solver.pricing import DensePricer, Pricer
 from sae_match.matching.solver.rounds import Rounds, Solution
@@ -27,7 +28,8 @@ from sae_match.matching.tuning import TUNING, Tuning
 
 log = logging.getLogger(__name__)
 
-_TENSORS = ("partner", "u", "v", "rows", "columns", "cost", "radius")
+_FLOW, _PAIRS = ("rows", "columns", "amounts"), ("rows", "columns", "cost", "radius")
+_TENSORS = (*(f"flow_{name}" for name in _FLOW), "u", "v", *_PAIRS)
 
 
 @dataclass(frozen=True)
@@ -111,8 +113,10 @@ def solve(
     level = logging.INFO if plan.solver == "sparse" else logging.DEBUG
     log.log(level, "%d x %d features by the %s solver: %s", len(source), len(target), plan.solver, plan.reason)
     start, turned = time.perf_counter(), len(source) > len(target)
-    rows, columns = (target, source) if turned else (source, target)
-    pricers = pricers_of(plan, rows, columns, tuning)
+    rows, columns = together((target, source) if turned else (source, target), tuning.equal_share)
+    if not (rows.are_single and columns.are_single):
+        log.log(level, "%d x %d of them are unlike all others of their side", len(rows), len(columns))
+    pricers = pricers_of(plan, rows.vectors, columns.vectors, tuning)
     rounds = Rounds(rows, columns, pricers=pricers, rejection_cost=rejection_cost, tuning=tuning)
     solution, before = _resumed(checkpoint, rounds, problem)
     if solution is None:
@@ -134,11 +138,11 @@ def solve(
             checkpoint.unlink()
     seconds = before + time.perf_counter() - start
     return Solved(
-        permutation=_permutation(solution, rounds, turned),
+        permutation=_permutation(solution.flow, rows, columns, turned),
         objective=solution.objective,
         lower_bound=solution.lower_bound,
         evidence=Evidence(
-            plan.solver, plan.reason, solution.rounds, solution.pairs_priced, seconds, _peak_memory(rows), proven
+            plan.solver, plan.reason, solution.rounds, solution.pairs_priced, seconds, _peak_memory(source), proven
         ),
     )
 
@@ -152,19 +156,18 @@ def _good_enough(solution: Solution, rounds: Rounds, tolerance: float) -> bool:
     return gap <= max(tolerance * rounds.cost_of_pairs(solution), rounds.resolution(solution))
 
 
-def _permutation(solution: Solution, rounds: Rounds, turned: bool) -> Int64[np.ndarray, " n_source"]:
-    partner = np.where(solution.partner < rounds.n_targets, solution.partner, -1)
-    if not turned:
-        return partner
-    permutation = np.full(rounds.n_targets, -1)
-    paired = np.flatnonzero(partner >= 0)
-    permutation[partner[paired]] = paired
+def _permutation(flow: Flow, rows: Classes, columns: Classes, turned: bool) -> Int64[np.ndarray, " n_source"]:
+    joined = flow.columns < len(columns)
+    pairs = [np.repeat(side[joined], flow.amounts[joined]) for side in (flow.rows, flow.columns)]
+    some, others = rows.members(pairs[0]), columns.members(pairs[1])
+    permutation = np.full(len(columns.index) if turned else len(rows.index), -1)
+    permutation[others if turned else some] = some if turned else others
     return permutation
 
 
 def _save(solution: Solution, file: Path, seconds: float, problem: str) -> None:
-    arrays = {"partner": solution.partner, "u": solution.u, "v": solution.v}
-    arrays |= {name: getattr(solution.pairs, name) for name in ("rows", "columns", "cost", "radius")}
+    arrays = {f"flow_{name}": getattr(solution.flow, name) for name in _FLOW}
+    arrays |= {"u": solution.u, "v": solution.v, **{name: getattr(solution.pairs, name) for name in _PAIRS}}
     numbers = {
         "objective": solution.objective,
         "lower_bound": solution.lower_bound,
@@ -187,13 +190,16 @@ def _resumed(file: Path | None, rounds: Rounds, problem: str) -> tuple[Solution 
     if file is None or not file.is_file():
         return None, 0.0
     try:
-        tensors, numbers = load_tensors(file, _TENSORS)
+        tensors, numbers = load_tensors(file, _TENSORS, sealed=True)
+        rows, columns, amounts = (tensors[f"flow_{name}"].numpy() for name in _FLOW)
         solution = Solution(
-            **{name: tensors[name].numpy() for name in ("partner", "u", "v")},
+            flow=Flow(rows, columns, amounts, rounds.capacity),
+            u=tensors["u"].numpy(),
+            v=tensors["v"].numpy(),
             objective=float(numbers["objective"]),
             lower_bound=float(numbers["lower_bound"]),
             pairs=CandidatePairs(
-                **{name: tensors[name].numpy() for name in ("rows", "columns", "cost", "radius")},
+                **{name: tensors[name].numpy() for name in _PAIRS},
                 n_columns=rounds.n_columns,
             ),
             rounds=int(numbers["rounds"]),
@@ -210,20 +216,29 @@ def _resumed(file: Path | None, rounds: Rounds, problem: str) -> tuple[Solution 
 
 def _is_sound(solution: Solution, rounds: Rounds) -> bool:
     """Whether what a file holds can be a solution of this problem."""
-    pairs, lengths = solution.pairs, [len(solution.partner), len(solution.u), len(solution.v)]
-    if lengths != [rounds.n_rows, rounds.n_rows, rounds.n_columns]:
+    pairs, flow = solution.pairs, solution.flow
+    if [len(solution.u), len(solution.v)] != [rounds.n_rows, rounds.n_columns] or not _is_flow(flow, rounds):
         return False
     numbers = (solution.u, solution.v, pairs.cost, pairs.radius)
     keys = pairs.rows * rounds.n_columns + pairs.columns
-    own = np.arange(rounds.n_rows) * rounds.n_columns + solution.partner
+    own = flow.rows * rounds.n_columns + flow.columns
     return (
         len({len(pairs.rows), len(pairs.columns), len(pairs.cost), len(pairs.radius)}) == 1
         and all(bool(np.isfinite(column).all()) for column in numbers)
         and bool((np.diff(keys) > 0).all() and np.isin(own, keys).all())
         and bool(((pairs.columns >= 0) & (pairs.columns < rounds.n_columns)).all())
-        and len(np.unique(solution.partner)) == rounds.n_rows
         and not math.isnan(solution.lower_bound)
     )
+
+
+def _is_flow(flow: Flow, rounds: Rounds) -> bool:
+    """Whether every row has as many columns as it must, and no column more rows than it may."""
+    if not len(flow.rows) == len(flow.columns) == len(flow.amounts) > 0 or flow.amounts.min() < 1:
+        return False
+    if (np.diff(flow.rows) < 0).any() or flow.columns.min() < 0 or flow.columns.max() >= rounds.n_columns:
+        return False
+    whole = np.array_equal(np.unique(flow.rows), np.arange(rounds.n_rows))
+    return whole and np.array_equal(flow.supply, rounds.supply) and bool((flow.free >= 0).all())
 
 
 def _peak_memory(vectors: FeatureVectors) -> int:

@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 from sae_match.errors import UserError
-from sae_match.files import written_whole
+from sae_match.files import remove_leftovers, written_whole
 from sae_match.report.explorer.checking import refuse_context, refuse_inconsistent, refuse_link
 from sae_match.report.explorer.chunks import packed_json, packed_layer, rounded, write_json, write_packed
 from sae_match.report.explorer.data import Context, ExplorerData
@@ -48,6 +48,7 @@ def write_explorer(data: ExplorerData, folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         remove_unfinished(folder)
+        remove_leftovers(page)
         unfinished = Path(tempfile.mkdtemp(dir=folder, prefix=f".{FOLDER}."))
         _write_beside(data, unfinished)
         # No page may stand beside data that is not its own.

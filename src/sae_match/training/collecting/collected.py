@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,13 +15,26 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_match.errors import UserError
-from sae_match.files import remove_leftovers, written_whole
+from sae_match.files import refuse_damaged_archive, remove_leftovers, written_whole
 
 log = logging.getLogger(__name__)
 
 #: Name of the folder below a training's destination.
 FOLDER = "activations"
 _PREFIX = "part-"
+_NAMED = re.compile(rf"{_PREFIX}[0-9a-f]{{16}}-\d{{5,}}\.pt")
+# What cannot be read as a part.
+_UNSOUND = (
+    OSError,
+    RuntimeError,
+    EOFError,
+    UnpicklingError,
+    KeyError,
+    TypeError,
+    ValueError,
+    IndexError,
+    AttributeError,
+)
 #: Bytes of activations in one file, about: so much is lost when a collection is killed.
 _BYTES = 1 << 28
 
@@ -85,29 +99,50 @@ class Collected:
 
     def remove(self) -> None:
         """Remove the files of this block."""
-        for file in self.folder.glob(f"{self.prefix}*.pt"):
-            file.unlink()
+        _remove_parts(self.folder, self.prefix)
 
     def _file(self) -> Path:
         return self.folder / f"{self.prefix}{self._number:05d}.pt"
 
     def _read(self, file: Path) -> Part:
         try:
-            found = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-            part = Part(found["residuals"], found["text"])
+            refuse_damaged_archive(file)
+            part = _part_in(file)
             if (part.residuals.shape[0], part.residuals.shape[2]) != self.shape:
                 raise ValueError("its shape is another")
-        except (OSError, RuntimeError, EOFError, UnpicklingError, KeyError, TypeError, ValueError, IndexError) as error:
+        except _UNSOUND as error:
             raise UserError(f"{file} holds no collected activations that can be read; remove it") from error
         return part
 
 
 def remove_collected(folder: Path) -> None:
     """Remove all collected activations of a training that is over, and their folder if nothing else is in it."""
-    for file in folder.glob(f"{_PREFIX}*.pt"):
-        file.unlink()
+    _remove_parts(folder, _PREFIX)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
+
+
+def _remove_parts(folder: Path, prefix: str) -> None:
+    """Remove files that are parts by their names and by what they hold, and no others: people name files as well."""
+    for file in folder.glob(f"{prefix}*.pt"):
+        if _NAMED.fullmatch(file.name) and _is_part(file):
+            file.unlink()
+
+
+def _is_part(file: Path) -> bool:
+    try:
+        return _part_in(file).residuals.dtype == torch.bfloat16
+    except _UNSOUND:
+        return False
+
+
+def _part_in(file: Path) -> Part:
+    """A part as it lies in its file; what reads it raises one of `_UNSOUND` where it is none."""
+    found = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    part = Part(found["residuals"], found["text"])
+    if part.residuals.ndim != 3 or not isinstance(part.text, dict):
+        raise ValueError("it is no part")
+    return part
 
 
 def _plain(value: Any) -> Any:

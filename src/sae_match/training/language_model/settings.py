@@ -1,6 +1,7 @@
 """Shape and training of the bundled language model, as settings."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from sae_match.training.sae_settings import refuse_not_positive
 
@@ -21,6 +22,17 @@ class LanguageModelSettings:
         compile: Whether `torch.compile` is applied.
         seed: Seed of initialisation and crops.
     """
+
+    #: What it writes to its destination, as patterns.
+    leaves: ClassVar[tuple[str, ...]] = (
+        "config.json",
+        "generation_config.json",
+        "*.safetensors",
+        "*.safetensors.index.json",
+        "tokenizer*",
+        "special_tokens_map.json",
+        "chat_template*",
+    )
 
     vocabulary: int = 4096
     layers: int = 8

@@ -1,15 +1,20 @@
 """What stands in the way of a judge is known before anything is asked."""
 
+import gzip
 import socket
 import time
-from contextlib import closing
+import tracemalloc
+from contextlib import closing, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 
 from sae_match.errors import UserError
 from sae_match.semantics.judge import JudgeSettings, open_judge
+from sae_match.semantics.judge.server.reading import LONGEST
 from tests.semantics.judge.conftest import PAIRS, settings_for
-from tests.semantics.judge.mini_server import refused
+from tests.semantics.judge.mini_server import refused, same_words
 
 OFFICIAL = JudgeSettings("openai", "gpt-4o-mini")
 
@@ -109,3 +114,69 @@ def test_a_key_that_is_none_is_refused_whatever_is_answered(serve, tmp_path, mon
 
 def test_a_judge_that_calls_nobody_meets_no_obstacle(tmp_path):
     assert open_judge(JudgeSettings(), tmp_path).obstacle() is None
+
+
+def everlasting(kilobytes):
+    """A server that sends a body in pieces until it was sent or nobody listens; how much was sent stands beside it."""
+    sent = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(kilobytes << 10))
+            self.end_headers()
+            with suppress(OSError):
+                for _ in range(kilobytes):
+                    self.wfile.write(b"[" * 1024)
+                    sent.append(1024)
+            self.close_connection = True
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    server.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+    return server, sent
+
+
+def test_of_an_answer_without_end_no_more_is_read_than_any_answer_has(ask):
+    server, sent = everlasting(kilobytes=200 << 10)
+    with closing(server.socket):
+        Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        with pytest.raises(UserError) as caught:
+            ask(server, retries=0).judge(PAIRS[:1])
+        server.shutdown()
+    assert f"an answer of more than {LONGEST:,} bytes" in str(caught.value)
+    # Of 200 MiB; the rest is what lay between the two on the way, in two orders.
+    assert sum(sent) < 6 * LONGEST
+
+
+@pytest.mark.parametrize(
+    ("packed", "body", "reason"),
+    [
+        ("gzip", gzip.compress(b" " * (64 << 20)), "an answer of more than 16,256 bytes"),
+        ("br", b"\0" * 10, r"an answer that is packed \(br\), which was not asked for"),
+    ],
+)
+def test_a_packed_answer_that_would_fill_the_memory_is_not_unpacked(serve, ask, packed, body, reason):
+    server = serve(lambda *_: (200, {"Content-Encoding": packed}, body))
+    tracemalloc.start()
+    with pytest.raises(UserError, match=reason):
+        ask(server, retries=0).judge(PAIRS[:1])
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 48 << 20
+    assert {headers["Accept-Encoding"] for headers in server.headers} == {"identity"}
+
+
+def test_an_answer_that_is_packed_all_the_same_is_read(serve, ask):
+    def packed(request, number):
+        status, headers, body = same_words(request, number)
+        return status, {**headers, "Content-Encoding": "gzip"}, gzip.compress(body)
+
+    assert [verdict.labels for verdict in ask(serve(packed)).judge(PAIRS)] == [(3, 3), (2, 2), (1, 1)]

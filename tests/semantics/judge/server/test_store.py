@@ -77,6 +77,15 @@ def test_the_claim_of_a_process_that_died_expires(tmp_path):
     assert dead.claim(ORDER) == "busy"
 
 
+def test_a_claim_from_before_the_clock_was_set_back_holds_nobody_up(tmp_path):
+    ahead, other = Store(tmp_path), Store(tmp_path)
+    ahead.claim(ORDER)
+    with sqlite3.connect(tmp_path / FILE) as database:
+        database.execute("update claims set until = until + 10 * 365 * 86400")
+    database.close()
+    assert other.claim(ORDER) == "mine"
+
+
 def test_the_claim_of_a_process_that_lives_lasts_and_ends_with_it(tmp_path):
     one, other = Store(tmp_path, lease=1.2), Store(tmp_path)
     with one.alive():
@@ -115,6 +124,33 @@ def test_a_file_that_is_something_else_is_refused(tmp_path):
     (tmp_path / FILE).write_bytes(b"this is no database, whatever its name says" * 100)
     with pytest.raises(UserError, match=FILE):
         Store(tmp_path)
+
+
+@pytest.mark.parametrize("change", ["label = 2", "reason = 'another'", "said = 'another'", "checksum = null"])
+def test_an_answer_that_is_not_what_was_kept_is_asked_for_again(tmp_path, caplog, change):
+    store = Store(tmp_path)
+    store.keep(ORDER, Reply(3, "so it is", said="Label: 3"))
+    edited(tmp_path, f"update answers set {change}")
+    assert store.find([ORDER]) == {}
+    assert store.claim(ORDER) == "mine"
+    assert f"{tmp_path / FILE} is damaged, and asked for again" in caplog.text
+    store.keep(ORDER, Reply(3, "so it is", said="Label: 3"))
+    assert store.find([ORDER]) == {ORDER: Reply(3, "so it is", said="Label: 3")}
+
+
+def test_answers_of_the_version_without_checksums_are_kept(tmp_path):
+    Store(tmp_path).keep(ORDER, Reply(3))
+    edited(tmp_path, "alter table answers drop column checksum", "pragma user_version = 2")
+    assert Store(tmp_path).find([ORDER]) == {ORDER: Reply(3)}
+    assert Store(tmp_path).find([ORDER]) == {ORDER: Reply(3)}
+
+
+def edited(folder, *statements):
+    """What somebody else does to the file."""
+    with sqlite3.connect(folder / FILE) as database:
+        for statement in statements:
+            database.execute(statement)
+    database.close()
 
 
 def test_a_file_of_another_version_is_refused(tmp_path):

@@ -1,6 +1,8 @@
 """The way to a server: its address, the key, a client, and whether anybody is there."""
 
 import os
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import httpx2
 from openai import APIConnectionError, APIStatusError, APITimeoutError, DefaultHttpxClient, OpenAI
@@ -8,10 +10,13 @@ from openai import APIConnectionError, APIStatusError, APITimeoutError, DefaultH
 from sae_match.errors import UserError
 from sae_match.network import usable_environment
 from sae_match.semantics.judge.server.failures import Counterpart, never_arrived
+from sae_match.semantics.judge.server.reading import LONGEST, UnusableError
 from sae_match.semantics.judge.settings import JudgeSettings, address, address_setting, is_openais, key_of
 
 # Seconds that a look at whether anybody is there may take.
 _LOOK = 5.0
+# How many times larger than what was sent an answer can be, by how it is packed. No other way is asked for or read.
+_UNPACKS = {"": 1, "identity": 1, "gzip": 1032, "deflate": 1032}
 
 
 def counterpart(settings: JudgeSettings) -> Counterpart:
@@ -49,7 +54,10 @@ def connect(settings: JudgeSettings) -> OpenAI:
     """
     refuse_no_way(settings)
     secure, ours = address(settings).startswith("https:"), not is_openais(settings)
-    hooks = {"request": [_without_openais_headers]} if ours else {}
+    hooks: dict[str, list[Callable[..., Any]]] = {
+        "request": [_unpacked, *([_without_openais_headers] if ours else [])],
+        "response": [_bounded],
+    }
     # Retries are ours: theirs know of no budget. A server without keys takes any.
     with usable_environment():
         return OpenAI(
@@ -59,6 +67,42 @@ def connect(settings: JudgeSettings) -> OpenAI:
             timeout=settings.timeout,
             http_client=DefaultHttpxClient(verify=secure, timeout=settings.timeout, event_hooks=hooks),
         )
+
+
+class _Bounded(httpx2.SyncByteStream):
+    """What a server sends, up to so many bytes."""
+
+    def __init__(self, sent: httpx2.SyncByteStream, most: int) -> None:
+        self._sent, self._most = sent, most
+
+    def __iter__(self) -> Iterator[bytes]:
+        count = 0
+        for some in self._sent:
+            count += len(some)
+            if count > self._most:
+                raise UnusableError(f"an answer of more than {self._most:,} bytes")
+            yield some
+
+    def close(self) -> None:
+        self._sent.close()
+
+
+def _unpacked(request: httpx2.Request) -> None:
+    """Ask for an answer as it is: what is packed may be a thousand times what was sent."""
+    request.headers["Accept-Encoding"] = "identity"
+
+
+def _bounded(response: httpx2.Response) -> None:
+    """Have no more of an answer read than any answer has, whatever the server goes on sending.
+
+    Raises:
+        UnusableError: If it is packed in a way that was not asked for.
+    """
+    packed = response.headers.get("Content-Encoding", "").strip().lower()
+    if packed not in _UNPACKS:
+        raise UnusableError(f"an answer that is packed ({packed[:20]}), which was not asked for")
+    assert isinstance(response.stream, httpx2.SyncByteStream)
+    response.stream = _Bounded(response.stream, LONGEST // _UNPACKS[packed])
 
 
 def _without_openais_headers(request: httpx2.Request) -> None:

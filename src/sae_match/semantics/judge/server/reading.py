@@ -18,8 +18,8 @@ _TEXTS, _THOUGHTS = ("text", "output_text"), ("reasoning_content", "reasoning")
 _SHOWN, _REASON = 80, 300
 #: Of an answer that reached its bound.
 CUT_OFF = "it was cut off, raise judge.max_tokens"
-# Characters of a body that are read; an answer has at most some thousand tokens.
-_LONGEST = 2**24
+#: Bytes of a body that are read; an answer has at most some thousand tokens.
+LONGEST = 2**24
 # What no call takes; more cannot be kept either.
 _MOST_TOKENS = 10**12
 
@@ -63,7 +63,7 @@ def read_body(text: str, key: Key = NO_KEY) -> Mapping[str, Any]:
     Raises:
         UnusableError: If it is no chat completion, as the page of a proxy is none.
     """
-    if len(text) > _LONGEST:
+    if len(text) > LONGEST:
         raise UnusableError(f"an answer of {len(text):,} characters")
     try:
         body = key.withheld(json.loads(text))

@@ -153,6 +153,9 @@ class Server:
             usage = read_usage(body) or most
         except (APIStatusError, APIConnectionError) as error:
             usage = most if may_be_charged(error) else None
+            if isinstance(error.__cause__, UnusableError):
+                # It came, and no more of it was read.
+                raise error.__cause__ from error
             raise
         finally:
             self._budget.settle(aside, usage)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import sqlite3
 import time
 import uuid
@@ -18,13 +19,17 @@ from filelock import FileLock
 from sae_match.errors import UserError
 from sae_match.semantics.judge.server.reading import Reply, Usage
 
+log = logging.getLogger(__name__)
+
 FILE = "judge.sqlite"
-_VERSION = 2
+_VERSION = 3
+# Answers of this version have no checksums yet.
+_UNSEALED = 2
 _SCHEMA = """
 create table if not exists answers (
     key text primary key, kind text not null, model text not null, base_url text not null, prompt text not null,
     again integer not null, first text not null, second text not null,
-    label integer, reason text not null, said text not null, time real not null
+    label integer, reason text not null, said text not null, time real not null, checksum text
 ) without rowid;
 create table if not exists claims (key text primary key, owner text not null, until real not null) without rowid;
 create table if not exists calls (
@@ -32,6 +37,7 @@ create table if not exists calls (
     time real not null
 );
 """
+_ANSWER = "key, label, reason, said, checksum"
 # Seconds. A claim lives this long after its process gave the last sign of life.
 LEASE = 20.0
 # Until another process that writes has finished; it writes for milliseconds.
@@ -111,8 +117,8 @@ class Store:
             some = keys[start : start + _AT_ONCE]
             places = ", ".join("?" * len(some))
             with self._transaction("deferred") as database:
-                rows = database.execute(f"select key, label, reason, said from answers where key in ({places})", some)
-                found |= {by_key[key]: _reply(*row) for key, *row in rows}
+                rows = database.execute(f"select {_ANSWER} from answers where key in ({places})", some)
+                found |= {by_key[row[0]]: reply for row in rows if (reply := self._reply(*row)) is not None}
         return found
 
     def holds_any(self, origin: Origin) -> bool:
@@ -125,11 +131,12 @@ class Store:
         """The answer if there is one; else the right to ask for it, unless another process has it."""
         now = time.time()
         with self._transaction() as database:
-            row = database.execute("select label, reason, said from answers where key = ?", [order.key]).fetchone()
-            if row is not None:
-                return _reply(*row)
-            other = "select 1 from claims where key = ? and owner != ? and until > ?"
-            if database.execute(other, [order.key, self._owner, now]).fetchone():
+            row = database.execute(f"select {_ANSWER} from answers where key = ?", [order.key]).fetchone()
+            if row is not None and (reply := self._reply(*row)) is not None:
+                return reply
+            # One that lasts longer than any is of a clock that was set back since.
+            other = "select 1 from claims where key = ? and owner != ? and until > ? and until < ?"
+            if database.execute(other, [order.key, self._owner, now, now + 2 * max(LEASE, self._lease)]).fetchone():
                 return "busy"
             claim = [order.key, self._owner, now + self._lease]
             database.execute("insert or replace into claims values (?, ?, ?)", claim)
@@ -142,7 +149,8 @@ class Store:
 
     def keep(self, order: OrderedPair, reply: Reply) -> None:
         """Keep an answer; whoever waits for it finds it."""
-        values = [order.key, *asdict(order).values(), reply.label, reply.reason, reply.said, time.time()]
+        answer = (order.key, reply.label, reply.reason, reply.said)
+        values = [order.key, *asdict(order).values(), *answer[1:], time.time(), _checksum(*answer)]
         with self._transaction() as database:
             places = ", ".join("?" * len(values))
             database.execute(f"insert or replace into answers values ({places})", values)
@@ -190,10 +198,15 @@ class Store:
 
     def _prepare(self, database: sqlite3.Connection) -> None:
         (version,) = database.execute("pragma user_version").fetchone()
-        if version not in (0, _VERSION):
+        if version not in (0, _UNSEALED, _VERSION):
             raise UserError(f"{self.file} is of another version ({version}, not {_VERSION}); move it away")
         for statement in filter(str.strip, _SCHEMA.split(";")):
             database.execute(statement)
+        if version == _UNSEALED:
+            database.execute("alter table answers add column checksum text")
+            rows = database.execute("select key, label, reason, said from answers").fetchall()
+            sealed = [(_checksum(*row), row[0]) for row in rows]
+            database.executemany("update answers set checksum = ? where key = ?", sealed)
         database.execute(f"pragma user_version = {_VERSION}")
 
     @contextmanager
@@ -216,6 +229,13 @@ class Store:
             reason = error.strerror if isinstance(error, OSError) else None
             raise UserError(f"cannot keep answers in {self.file}: {reason or error}") from error
 
+    def _reply(self, key: str, label: int | None, reason: str, said: str, checksum: str | None) -> Reply | None:
+        """An answer that was read; none where it is not what was written."""
+        if checksum != _checksum(key, label, reason, said):
+            log.warning("an answer in %s is damaged, and asked for again", self.file)
+            return None
+        return Reply(label, reason, refused=label is None, said=said)
 
-def _reply(label: int | None, reason: str, said: str) -> Reply:
-    return Reply(label, reason, refused=label is None, said=said)
+
+def _checksum(*answer: object) -> str:
+    return hashlib.sha256(json.dumps(answer).encode()).hexdigest()
