@@ -1,8 +1,8 @@
-import lightning as L
 import pytest
 from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
+from lightning.pytorch.accelerators import CUDAAccelerator
 
-from sae_match.commands.trainer import open_trainer, refuse_idle_processes
+from sae_match.commands.trainer import JobLauncher, open_trainer
 from sae_match.errors import UserError
 from sae_match.settings.schema import TrainerSettings
 
@@ -60,9 +60,37 @@ def test_processes_that_would_have_to_be_told_all_that_was_opened_are_refused(st
         TrainerSettings(strategy=strategy)
 
 
-def test_a_process_without_a_batch_is_refused_with_both_numbers():
-    trainer = open_trainer(TrainerSettings(accelerator="cpu", strategy="ddp", devices=3), **QUIET)
-    assert isinstance(trainer, L.Trainer)
-    with pytest.raises(UserError, match=r"2 batches for 3 processes.*text.batch or trainer.devices"):
-        refuse_idle_processes(trainer, 2)
-    refuse_idle_processes(trainer, 3)
+@pytest.mark.parametrize("devices", [0, "many", -3])
+def test_devices_that_there_cannot_be_are_refused_in_one_line(devices):
+    with pytest.raises(UserError, match=r"^trainer settings: .*device") as refused:
+        open_trainer(TrainerSettings(accelerator="cpu", devices=devices), **QUIET)
+    assert "\n" not in str(refused.value)
+
+
+def test_more_gpus_than_there_are_is_one_line(monkeypatch):
+    monkeypatch.setattr(CUDAAccelerator, "is_available", lambda: True)
+    monkeypatch.setattr(CUDAAccelerator, "auto_device_count", lambda: 1)
+    monkeypatch.setattr("lightning.fabric.utilities.device_parser._get_all_available_gpus", lambda **_: [0])
+    with pytest.raises(UserError, match=r"^trainer settings: .*[Rr]equested gpu: \[0, 1, 2\].* only has: \[0\]"):
+        open_trainer(TrainerSettings(accelerator="cuda", devices=3), **QUIET)
+
+
+def test_a_profiler_writes_into_the_folder_of_the_run(tmp_path):
+    trainer = open_trainer(TrainerSettings(accelerator="cpu", profiler="simple"), folder=tmp_path, **QUIET)
+    assert trainer.profiler.dirpath == tmp_path
+    with pytest.raises(UserError, match=r"trainer.profiler=stopwatch: there are simple, advanced, pytorch"):
+        open_trainer(TrainerSettings(accelerator="cpu", profiler="stopwatch"), folder=tmp_path, **QUIET)
+
+
+def test_machines_and_devices_make_the_number_of_processes():
+    trainer = open_trainer(TrainerSettings(accelerator="cpu", strategy="ddp", devices=3, num_nodes=2), **QUIET)
+    assert trainer.world_size == 6
+
+
+def test_a_job_starts_its_processes_by_what_it_was_told():
+    settings = TrainerSettings(accelerator="cpu", strategy="ddp", devices=2)
+    launcher = open_trainer(settings, ("validate", settings), **QUIET).strategy.launcher
+    assert isinstance(launcher, JobLauncher)
+    assert (launcher.program, launcher.settings, launcher.num_processes) == ("validate", settings, 2)
+    # Elsewhere Lightning does.
+    assert not isinstance(open_trainer(settings, **QUIET).strategy.launcher, JobLauncher)

@@ -28,7 +28,7 @@ def kept_at(bundled_model, tmp_path):
             fitting=fitting_text(model[1], data if fitting is None else text_of(model[1], fitting)),
             **{"arms": ARMS, **changes},
         )
-        return module._unfinished.file
+        return module.session.kept.file
 
     return run
 

@@ -5,6 +5,8 @@ import logging
 import pytest
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from sae_match.evaluation.passes.text import ValidationText
+from sae_match.evaluation.scope import Surroundings
 from sae_match.evaluation.settings import EvaluationSettings
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.cache import MatchingCache
@@ -27,12 +29,9 @@ def started(bundled_model, tmp_path):
             collection_of(2, 3, 4),
             MatcherSettings(),
             EvaluationSettings(arms=ARMS),
-            MatchingCache(tmp_path / "cache" / "matchings"),
-            tmp_path,
-            watch=watch,
-            fitting=fitting,
+            Surroundings(MatchingCache(tmp_path / "cache" / "matchings"), tmp_path, watch=watch),
         )
-        return module, trainer(tmp_path), data
+        return module, trainer(tmp_path), ValidationText(data, fitting)
 
     return start
 
@@ -60,18 +59,19 @@ def test_sums_stay_until_the_results_are_written(started, tmp_path, caplog):
     module.keeps_sums = True
     run.validate(module, data, verbose=False)
     expected = list(module.results)
-    (kept,) = (tmp_path / "cache" / "validations").iterdir()
+    kept = list((tmp_path / "cache" / "validations").iterdir())
+    assert kept
 
     told = []
     again, run, data = started(lambda what, *_: told.append(what))
     again.keeps_sums = True
     with caplog.at_level(logging.INFO):
         run.validate(again, data, verbose=False)
-    assert f"going on after {len(data.batches)} batches" in caplog.text
+    assert f"going on after {len(data.evaluated.batches)} batches" in caplog.text
     assert "validating" not in told
     assert list(again.results) == expected
     again.forget()
-    assert not kept.exists()
+    assert not any(file.exists() for file in kept)
 
 
 def test_whoever_does_not_ask_for_them_leaves_no_sums(started, tmp_path):

@@ -9,6 +9,8 @@ from scipy.optimize import linear_sum_assignment
 from sae_match.errors import UserError
 from sae_match.evaluation.arm_names import ARMS, COACTIVATION, MATCHED, MATCHED_UNFOLDED, MATCHING_ARMS
 from sae_match.evaluation.matchings import PairMatcher, fold_of
+from sae_match.evaluation.passes.text import ValidationText
+from sae_match.evaluation.scope import Surroundings
 from sae_match.evaluation.settings import EvaluationSettings
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.cache import MatchingCache
@@ -194,7 +196,7 @@ def test_a_validation_has_two_saes_open_while_it_matches(bundled_model, make_sae
     # Each pair is of two layers that the last did not have.
     settings = EvaluationSettings(arms=[MATCHED], spans=[2])
     cache = MatchingCache(tmp_path / "cache")
-    module = OnlyMatched(bundled_model[0], collection, MatcherSettings(), settings, cache, tmp_path)
+    module = OnlyMatched(bundled_model[0], collection, MatcherSettings(), settings, Surroundings(cache, tmp_path))
     with pytest.raises(MatchedError):
-        trainer(tmp_path).validate(module, text_of(bundled_model[1]), verbose=False)
+        trainer(tmp_path).validate(module, ValidationText(text_of(bundled_model[1])), verbose=False)
     assert collection.most == 2

@@ -109,8 +109,8 @@ def test_a_file_with_other_tensors_is_not_used(file, caplog):
 def test_what_a_killed_writer_left_is_removed(file):
     unfinished = Unfinished(file)
     unfinished.keep(SUMS, {0})
-    leftover = file.parent / f".{file.name}.k3j2{file.suffix}"
-    other = file.parent / ".other.safetensors.k3j2.safetensors"
+    leftover = file.parent / f".{file.name}.0a1b2c3d{file.suffix}"
+    other = file.parent / ".other.safetensors.0a1b2c3d.safetensors"
     for path in (leftover, other):
         path.write_bytes(b"half of it")
     assert unfinished.found(1000, 5)[1] == {0}

@@ -46,7 +46,7 @@ def measured(run):
     module, data, _ = run
     with torch.inference_mode():
         for batch in data.batches:
-            yield batch, BatchMeasurement.captured(module.subject, batch, module.pairs)
+            yield batch, BatchMeasurement.captured(module.subject, batch, module.scope.pairs)
 
 
 def test_references_are_means_of_errors_under_every_arm(run):
@@ -86,7 +86,7 @@ def test_an_observer_sees_every_layer_of_every_batch_once(run):
 
 def test_surveys_of_parts_add_up(run):
     module, data, _ = run
-    layout, groups = module.tally.layout, [module.pairs]
+    layout, groups = module.tally.layout, [module.scope.pairs]
     whole, *parts = (Survey(layout) for _ in range(3))
     with torch.inference_mode():
         for number, batch in enumerate(data.batches):

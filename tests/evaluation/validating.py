@@ -5,6 +5,8 @@ from dataclasses import replace
 from lightning import Trainer
 
 from sae_match import bundled
+from sae_match.evaluation.passes.text import ValidationText
+from sae_match.evaluation.scope import Surroundings
 from sae_match.evaluation.settings import EvaluationSettings
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.cache import MatchingCache
@@ -84,11 +86,7 @@ def validated(
         collection,
         matcher or MatcherSettings(),
         EvaluationSettings(**settings),
-        cached,
-        folder,
-        watch=watch,
-        fitting=fitting,
-        observers=observers,
+        Surroundings(cached, folder, watch=watch, observers=tuple(observers)),
     )
-    trainer(folder).validate(module, data, verbose=False)
+    trainer(folder).validate(module, ValidationText(data, fitting), verbose=False)
     return module

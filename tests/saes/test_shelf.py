@@ -3,7 +3,7 @@ import torch
 
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.formats import gemma_scope
-from sae_match.saes.shelf import SAEShelf, size_of
+from sae_match.saes.shelf import InTurn, SAEShelf, size_of
 
 
 @pytest.fixture
@@ -29,3 +29,20 @@ def test_what_fits_stays_and_all_else_is_read_again(collection, room, monkeypatc
 def test_the_size_is_that_of_all_tensors(make_sae):
     sae = make_sae(0, d_in=6, d_sae=10)
     assert size_of(sae) == 4 * (2 * 60 + 2 * 10 + 6)
+
+
+def test_saes_whose_turn_it_is_are_read_once_and_others_each_time(collection):
+    read = []
+    saes = InTurn(lambda layer: read.append(layer) or collection.open(layer))
+    for layer in (0, 0):
+        saes.open(layer)
+    assert read == [0, 0]
+    saes.turn_to((0, 1))
+    for layer in (0, 1, 0, 1, 3):
+        assert torch.equal(saes.open(layer).W_enc, collection.open(layer).W_enc)
+    assert read == [0, 0, 0, 1, 3]
+    # Layer 1 stays, the others do not.
+    saes.turn_to((1, 2))
+    for layer in (1, 2, 1, 0):
+        saes.open(layer)
+    assert read == [0, 0, 0, 1, 3, 2, 0]

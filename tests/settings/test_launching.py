@@ -3,13 +3,17 @@
 import os
 
 import pytest
+from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from sae_match.errors import UserError
 from sae_match.matching.solver import planning
-from sae_match.settings.launching import job_memory, refuse_processes_of_a_worker
+from sae_match.settings.configs import config_folder
+from sae_match.settings.entry import register
+from sae_match.settings.launching import job_gpus, job_memory
+from sae_match.settings.schema import ValidateSettings
 
 
 @pytest.fixture
@@ -59,23 +63,22 @@ def test_an_unknown_device_is_refused(job):
         job_memory("abacus")
 
 
-@pytest.mark.parametrize("launcher", [{"n_jobs": 2}, {"submitit_folder": "here"}])
-def test_a_job_that_a_launcher_has_started_starts_no_processes(job, launcher):
-    job(**launcher)
-    with pytest.raises(
-        UserError, match=r"trainer.strategy=ddp trainer.devices=2 .*hydra/launcher=basic, or trainer.strategy=auto"
-    ):
-        refuse_processes_of_a_worker("ddp", 2)
-    with pytest.raises(UserError, match=r"trainer.devices=2 starts processes"):
-        refuse_processes_of_a_worker("auto", 2)
-    refuse_processes_of_a_worker("auto", 1)
-    refuse_processes_of_a_worker("auto", "auto")
+@pytest.mark.parametrize(
+    ("accelerator", "devices", "expected"),
+    [("gpu", 4, 4), ("cuda", "2", 2), ("gpu", [0, 3], 2), ("gpu", "auto", None), ("cpu", 4, None), ("auto", 1, None)],
+)
+def test_a_job_asks_for_the_gpus_that_its_trainer_is_told_to_use(accelerator, devices, expected):
+    assert job_gpus(accelerator, devices) == expected
 
 
-def test_jobs_one_after_another_and_tasks_of_slurm_are_processes_of_their_own(job):
-    job()
-    refuse_processes_of_a_worker("ddp", 2)
-    job(submitit_folder="here", tasks_per_node=2)
-    refuse_processes_of_a_worker("ddp", 2)
-    job(mode=RunMode.RUN, n_jobs=2)
-    refuse_processes_of_a_worker("ddp", 2)
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [(["trainer=gpu", "trainer.devices=2"], 2), (["trainer=cpu"], None), ([], None)],
+)
+def test_the_slurm_launcher_asks_for_them(overrides, expected):
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        register(validate=ValidateSettings)
+        told = ["hydra/launcher=slurm", "hydra.mode=MULTIRUN", *overrides]
+        config = compose("validate", overrides=told, return_hydra_config=True)
+    assert config.hydra.launcher.gpus_per_node == expected

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sae_match.errors import UserError
-from sae_match.text.batches import TextData, bos_id, draw_documents, pad, token_ids
+from sae_match.text.batches import TextData, bos_id, draw_documents, loader_of, own_share, pad, token_ids
 from sae_match.text.documents import Document, cut_into_passages, in_part
 from sae_match.text.settings import SourceSettings, TextSettings
 from sae_match.text.sources import open_source
@@ -239,3 +239,28 @@ def test_a_token_that_the_model_does_not_know_is_refused_by_its_name_and_id(bund
     with pytest.raises(UserError, match=rf"token '<mine>' has the id {number}, and .* has {rows} rows"):
         text.refuse_tokens_beyond(rows)
     text.refuse_tokens_beyond(number + 1)
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 8])
+def test_shares_have_every_batch_once_and_are_equally_long(bundled_model, processes):
+    batches = data(bundled_model[1]).batches
+    shares = [own_share(batches, rank, processes) for rank in range(processes)]
+    assert {len(share) for share in shares} == {-(-6 // processes)}
+    full = [batch for share in shares for batch in share if batch.documents]
+    assert sorted(map(id, full)) == sorted(map(id, batches))
+    for share in shares:
+        for batch in share:
+            assert batch.documents or batch.input_ids.numel() == batch.scored.numel() == 0
+
+
+def test_a_loader_gives_batches_as_they_are(bundled_model):
+    batches = data(bundled_model[1]).batches
+    assert [id(batch) for batch in loader_of(batches)] == [id(batch) for batch in batches]
+
+
+def test_what_one_process_has_drawn_the_others_are_given(bundled_model):
+    first, other = data(bundled_model[1]), TextData(TextSettings(SOURCES), bundled_model[1])
+    apart = TextData(TextSettings(SOURCES), bundled_model[1], "fitting", apart_from=other.works)
+    other.take_from_first(lambda _: (first.batches, first.works))
+    assert other.batches is first.batches
+    assert apart.apart_from == first.works

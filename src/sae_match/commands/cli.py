@@ -24,9 +24,9 @@ def main() -> None:
     if name not in PROGRAMS:
         print(f"error: no command {name!r}; there are {', '.join(PROGRAMS)} (sae-match --help)", file=sys.stderr)
         raise SystemExit(_MISUSED)
-    # Hydra reads all words but the first; who repeats the command, as Lightning does for its processes, finds all.
+    # Hydra reads all words but the first.
     sys.argv = [sys.argv[0], *given[1:]]
-    program(name, words=(name,))()
+    program(name)()
 
 
 def _help() -> str:

@@ -80,9 +80,10 @@ def _trainer(
 ) -> L.Trainer:
     return open_trainer(
         settings.trainer,
+        ("train", settings),
+        folder=settings.output_dir,
         logger=logger or False,
         callbacks=list(callbacks),
-        default_root_dir=settings.output_dir,
         max_steps=steps,
         enable_checkpointing=False,
         enable_model_summary=False,

@@ -4,10 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import lightning as L
+from transformers import PreTrainedTokenizerBase
 
 from sae_match.commands.telling import told
-from sae_match.commands.trainer import open_trainer, refuse_idle_processes
+from sae_match.commands.trainer import open_trainer
 from sae_match.evaluation.arm_names import FITTED_ARMS, checked_arms
+from sae_match.evaluation.passes.text import ValidationText
+from sae_match.evaluation.scope import Surroundings
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.cache import MatchingCache
 from sae_match.model.loading import load_model, refuse_longer_text
@@ -18,12 +21,13 @@ from sae_match.report.validation.progress import MatchingBar, ValidationProgress
 from sae_match.saes.collection import SAECollection
 from sae_match.semantics.contexts import open_contexts
 from sae_match.semantics.descriptions import open_pages
+from sae_match.settings.processes import is_helper
 from sae_match.settings.schema import ValidateSettings
 from sae_match.terminal import Terminal
 from sae_match.text.batches import TextData
 
 
-def main(settings: ValidateSettings) -> None:
+def main(settings: ValidateSettings) -> float | None:
     """Match the SAEs of pairs of layers, validate the matchings on text, and leave all of it in the run's folder."""
     folder = Path(settings.output_dir)
     stream, tokenizer = load_model(settings.model)
@@ -31,8 +35,12 @@ def main(settings: ValidateSettings) -> None:
     cache = MatchingCache(Path(settings.cache_dir).expanduser() if settings.cache_dir else None)
     console = Terminal()
     matching = MatchingProgress(console)
-    data = TextData(settings.text, tokenizer)
-    data.setup("validate")
+    text = _text(settings, tokenizer)
+    if not is_helper():
+        # Before other processes are started, which are given what is drawn here.
+        text.prepare_data()
+        for read in text.texts:
+            read.refuse_tokens_beyond(stream.vocabulary)
     progress = ValidationProgress(console)
     contexts = open_contexts(settings.report, settings.evaluation.seed)
     module = MatchValidation(
@@ -40,17 +48,10 @@ def main(settings: ValidateSettings) -> None:
         SAECollection.of(settings.sae),
         settings.matcher,
         settings.evaluation,
-        cache,
-        folder,
-        matching.watch,
-        progress.watch,
-        _fitting_text(settings, data),
-        [contexts] if contexts else [],
+        Surroundings(cache, folder, matching.watch, progress.watch, (contexts,) if contexts else ()),
     )
-    for read in filter(None, (data, module.fitting)):
-        read.refuse_tokens_beyond(stream.vocabulary)
     described = open_pages(settings.descriptions.kept_in(cache.folder.parent), module.collection)
-    callbacks: list[L.Callback] = [ValidationReport(console, folder, data, settings.model.source, contexts, described)]
+    callbacks: list[L.Callback] = [ValidationReport(console, folder, text, settings.model.source, contexts, described)]
     if settings.trainer.progress:
         # First, so that the bar is gone when the report prints its tables.
         callbacks.insert(0, progress)
@@ -59,25 +60,25 @@ def main(settings: ValidateSettings) -> None:
     with open_logger(settings.logger, folder, told(settings)) as logger:
         trainer = open_trainer(
             settings.trainer,
+            ("validate", settings),
+            folder=folder,
             logger=logger or False,
             callbacks=callbacks,
-            default_root_dir=folder,
             enable_progress_bar=False,
             use_distributed_sampler=False,
         )
-        for read in filter(None, (data, module.fitting)):
-            refuse_idle_processes(trainer, len(read.batches))
         # Until all of the report is written: what fails of it is then made by the same command without measuring again.
         module.keeps_sums = True
-        trainer.validate(module, data, verbose=False)
+        trainer.validate(module, text, verbose=False)
     module.forget()
+    return module.objective
 
 
-def _fitting_text(settings: ValidateSettings, data: TextData) -> TextData | None:
-    """Text for the arms that are fitted, apart from what is evaluated; none where no arm is."""
+def _text(settings: ValidateSettings, tokenizer: PreTrainedTokenizerBase) -> ValidationText:
+    """The evaluated text and, where an arm is fitted, text to fit it on: none of the works that the other is from."""
+    evaluated = TextData(settings.text, tokenizer)
     if not set(checked_arms(settings.evaluation.arms)) & set(FITTED_ARMS):
-        return None
+        return ValidationText(evaluated)
     text = replace(settings.text, documents=settings.evaluation.fitting_documents)
-    fitting = TextData(text, data.tokenizer, "fitting", apart_from=data.works)
-    fitting.setup("validate")
-    return fitting
+    # Its works are known once it is drawn, which it is first.
+    return ValidationText(evaluated, TextData(text, tokenizer, "fitting", apart_from=evaluated.works))

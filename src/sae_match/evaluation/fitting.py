@@ -58,6 +58,27 @@ class LeastSquares:
         self._squares += x.T @ x
         self._products += x.T @ y
 
+    def flat(self) -> Float64[Tensor, " entries"]:
+        """All that was added, in one vector on the CPU."""
+        parts = (self._x_centre, self._y_centre, self._x_sum, self._y_sum, self._squares, self._products)
+        return torch.cat([torch.tensor([self.count]), *(part.double().cpu().flatten() for part in parts)])
+
+    @classmethod
+    def filled(cls, flat: Float64[Tensor, " entries"], d_in: int, device: torch.device) -> "LeastSquares":
+        """The sums that `flat` gave.
+
+        Args:
+            flat: Of two layers of the same width.
+            d_in: That width.
+            device: Where they go on.
+        """
+        count, *parts = flat.to(device).split([1, d_in, d_in, d_in, d_in, d_in * d_in, d_in * d_in])
+        # One token at each centre, which they are the means of.
+        sums = cls(parts[0].float()[None], parts[1].float()[None])
+        sums.count, sums._x_sum, sums._y_sum = int(count), parts[2].clone(), parts[3].clone()
+        sums._squares, sums._products = (part.reshape(d_in, d_in).clone() for part in parts[4:])
+        return sums
+
     def solution(self) -> LinearMap:
         """The map with the least squared error; of several, the one with the smallest weights.
 
@@ -86,6 +107,19 @@ class MeanVector:
         total = x.sum(0, dtype=torch.float64)
         self.count += len(x)
         self._sum = total if self._sum is None else self._sum + total
+
+    def flat(self, d_in: int) -> Float64[Tensor, " entries"]:
+        """All that was added, in one vector on the CPU."""
+        total = torch.zeros(d_in, dtype=torch.float64) if self._sum is None else self._sum.cpu()
+        return torch.cat([torch.tensor([self.count]), total])
+
+    @classmethod
+    def filled(cls, flat: Float64[Tensor, " entries"], device: torch.device) -> "MeanVector":
+        """The sum that `flat` gave."""
+        mean = cls()
+        if flat[0]:
+            mean.count, mean._sum = int(flat[0]), flat[1:].to(device)
+        return mean
 
     def solution(self) -> Float[Tensor, " d_in"]:
         """The mean, float32.
@@ -134,6 +168,29 @@ class ActivityRecord:
         """Add the tokens of a batch."""
         self._features.append(active.nonzero()[:, 1].to("cpu", torch.int32).numpy())
         self._counts.append(active.sum(1).cpu().numpy())
+
+    def flat(self) -> Float64[Tensor, " entries"]:
+        """All that was added, in one vector: how many tokens and entries, then these."""
+        parts = [np.array([sum(map(len, kept))]) for kept in (self._counts, self._features)]
+        return torch.cat([torch.from_numpy(part).double() for part in (*parts, *self._counts, *self._features)])
+
+    @classmethod
+    def filled(
+        cls, flat: Float64[Tensor, " entries"], n_features: int
+    ) -> tuple["ActivityRecord", Float64[Tensor, " rest"]]:
+        """The record that `flat` gave, and what stands behind it.
+
+        Raises:
+            ValueError: If `flat` cannot have given it.
+        """
+        record, sizes = cls(n_features), flat[:2].long().tolist()
+        if len(sizes) < 2 or min(sizes) < 0 or sum(sizes) > len(flat) - 2:
+            raise ValueError("its record of active features is cut off")
+        counts, features, rest = flat[2:].split([*sizes, len(flat) - 2 - sum(sizes)])
+        if counts.sum() != len(features) or not ((features >= 0) & (features < n_features)).all():
+            raise ValueError(f"its active features must lie in 0 … {n_features - 1}")
+        record._counts, record._features = [counts.long().numpy()], [features.int().numpy()]
+        return record, rest
 
     def matrix(self) -> csr_array:
         """`[tokens, n_features]`, one where a feature was active."""

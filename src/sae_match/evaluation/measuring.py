@@ -50,6 +50,7 @@ class Subject:
         linear: Affine maps of each pair, where an arm needs them.
         arms: Arms, as far as a pair has them.
         means: Mean residual of each target layer, where an arm needs it.
+        turn_to: Told which layers are about to be measured, whose SAEs are then asked for many times.
     """
 
     stream: ResidualStream
@@ -59,6 +60,7 @@ class Subject:
     linear: Mapping[Pair, LinearMap]
     arms: Sequence[str]
     means: Mapping[int, Float[Tensor, " d_in"]] = field(default_factory=dict)
+    turn_to: Callable[[Iterable[int]], None] = lambda _: None
 
     def as_read(self, layer: int, value: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "tokens d_in"]:
         """A layer's residuals, or what stands in for them, as the next block reads them."""
@@ -283,6 +285,7 @@ def measure_batch(
         if number == 0:
             tally.add_clean(batch.dataset, at.clean_losses(), weights)
         for position, pair in enumerate(pairs):
+            subject.turn_to(pair)
             for layer in set(pair) - seen:
                 at.add_layer(layer, tally, weights)
                 seen.add(layer)

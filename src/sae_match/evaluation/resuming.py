@@ -22,7 +22,7 @@ from sae_match.tensors import checksum
 log = logging.getLogger(__name__)
 
 # Of the sums; those of another one are not gone on from.
-_FORMAT = 4
+_FORMAT = 5
 _SUMS, _FINISHED, _CHECKSUM = "sums", "finished", "checksum"
 _TIMES_WRITING = 10.0
 
@@ -39,7 +39,7 @@ class SumsIdentity:
         matcher: What the matchings follow from.
         saes: Content hash of each layer's SAE.
         model: The model's `fingerprint`.
-        share: Number of the process, and how many there are.
+        share: Number of the process, how many there are, and how many batches each of its passes has.
         text: Content hash of the text that is measured.
         fitting: The same of the fitting text, where some is needed.
     """
@@ -77,11 +77,11 @@ class Unfinished:
         """Whether to write again, so many seconds after the last time: writing is to be a small part of the time."""
         return since >= _TIMES_WRITING * self.seconds
 
-    def found(self, entries: int, batches: int) -> tuple[Float64[Tensor, " entries"], set[int]] | None:
+    def found(self, entries: int | None, batches: int) -> tuple[Float64[Tensor, " entries"], set[int]] | None:
         """Sums and numbers of the finished batches; none where there is no file that can be used.
 
         Args:
-            entries: How many sums there are.
+            entries: How many sums there are; none where that is not known beforehand.
             batches: How many batches there are.
         """
         if self.file is None:
@@ -92,11 +92,15 @@ class Unfinished:
             return None
         try:
             sums, finished = _as_written(load(self.file.read_bytes()))
-            _refuse_unsound(sums, finished, entries, batches)
-        except (SafetensorError, OSError, ValueError) as error:
-            log.warning("%s cannot be used (%s); every batch is measured anew", self.file, error)
+            _refuse_unsound(sums, finished, len(sums) if entries is None else entries, batches)
+        except (SafetensorError, OSError, ValueError, TypeError) as error:
+            self.say_unusable(error)
             return None
         return sums, set(finished.tolist())
+
+    def say_unusable(self, error: Exception) -> None:
+        """Say that what was kept is not what this version keeps, and what follows from that."""
+        log.warning("%s cannot be used (%s); every batch is measured anew", self.file, error)
 
     def keep(self, sums: Float64[Tensor, " entries"], finished: set[int]) -> None:
         """Write what is finished; where that cannot be done, it is said once and then done without."""
@@ -117,6 +121,27 @@ class Unfinished:
         if self.file is not None:
             with suppress(OSError):
                 self.file.unlink(missing_ok=True)
+
+
+class UnfinishedRun:
+    """What an interrupted validation goes on from: a file a pass, and one for each pair of layers that is fitted.
+
+    Args:
+        file: What the names of all are made of.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._parts: dict[str, Unfinished] = {}
+
+    def part(self, name: str) -> Unfinished:
+        """The file of a part; the same object each time."""
+        return self._parts.setdefault(name, Unfinished(self.file.with_name(f"{self.file.stem}.{name}.safetensors")))
+
+    def remove(self) -> None:
+        """Remove all of them: the validation is over."""
+        for part in self._parts.values():
+            part.remove()
 
 
 def _sealed(sums: Tensor, finished: Tensor) -> Tensor:

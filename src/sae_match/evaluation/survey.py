@@ -1,6 +1,6 @@
 """The first pass over the evaluated text: means of residuals and features, and whatever else looks at features."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -81,6 +81,7 @@ class Survey:
         for pairs in groups:
             at = BatchMeasurement.captured(subject, batch, pairs, whole=False)
             for position, pair in enumerate(pairs):
+                subject.turn_to(pair)
                 for layer in set(pair) - seen:
                     self._add_layer(layer, at)
                     for observer in observers:
@@ -161,39 +162,12 @@ class Survey:
         pair, arm, dataset = run
         if arm in _BENT:
             return self._mean("error", *run)
+        subject.turn_to(pair)
         like = subject.open_sae(pair[1]).W_dec
         (x_source, x_target), (f_source, f_target) = (
             [self._mean(kind, layer, dataset).to(like)[None] for layer in pair] for kind in ("x", "f")
         )
         return (stand_in(arm, subject.stage(pair, x_source, f_source, f_target)) - x_target)[0]
-
-
-def surveyed(
-    subject: Subject,
-    batches: Sequence[TokenBatch],
-    groups: Sequence[Sequence[Pair]],
-    layout: Layout,
-    observers: Sequence[Observer],
-    watch: Callable[[int, int], None],
-) -> Survey:
-    """Survey of batches that are on the model's device as they are taken.
-
-    Args:
-        subject: What will be measured.
-        batches: The text, or a share of it.
-        groups: Pairs whose residuals are held at one time.
-        layout: What there is to have means of.
-        observers: Shown every layer's features.
-        watch: Told how many batches are done, and of how many.
-    """
-    survey = Survey(layout)
-    for observer in observers:
-        observer.start({layer: layout.features[layer] for layer, _ in layout.layers()}, layout.datasets)
-    device = subject.stream.model.get_input_embeddings().weight.device
-    for number, batch in enumerate(batches):
-        survey.add(subject, batch.to(device), groups, observers)
-        watch(number + 1, len(batches))
-    return survey
 
 
 def _sample(batch: TokenBatch) -> Int64[Tensor, " sampled"]:

@@ -1,5 +1,7 @@
 """SAEs that stay open while they fit in memory."""
 
+from collections.abc import Callable, Iterable
+
 import torch
 
 from sae_match.saes.collection import SAECollection
@@ -39,6 +41,36 @@ class SAEShelf:
     def held(self) -> int:
         """Bytes of the SAEs that stay."""
         return sum(size_of(sae) for sae in self._open.values())
+
+
+class InTurn:
+    """The SAEs of a few layers at a time, each read once while they are at work.
+
+    Args:
+        opened: Gives the SAE of a layer; may read it anew each time.
+    """
+
+    def __init__(self, opened: Callable[[int], SAE]) -> None:
+        self._opened, self._turn = opened, frozenset[int]()
+        self._held: dict[int, SAE] = {}
+
+    def turn_to(self, layers: Iterable[int]) -> None:
+        """Hold the SAEs of these layers from when they are asked for, and no others."""
+        self._turn = frozenset(layers)
+        self._held = {layer: sae for layer, sae in self._held.items() if layer in self._turn}
+
+    def open(self, layer: int) -> SAE:
+        """The SAE of a layer.
+
+        Raises:
+            UserError: As `SAECollection.open`.
+        """
+        if layer in self._held:
+            return self._held[layer]
+        sae = self._opened(layer)
+        if layer in self._turn:
+            self._held[layer] = sae
+        return sae
 
 
 def size_of(sae: SAE) -> int:

@@ -5,13 +5,13 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from types import FrameType
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -23,7 +23,7 @@ from sae_match.errors import UserError
 from sae_match.homes import have_a_home
 from sae_match.settings.help import help_on
 from sae_match.settings.jobs import INTERRUPTED, TERMINATED, job_fact, noted_failure
-from sae_match.settings.launching import job_memory
+from sae_match.settings.launching import job_gpus, job_memory
 from sae_match.settings.processes import is_helper, one_job
 from sae_match.settings.refusals import refused_in_one_line
 from sae_match.strings import visible
@@ -37,7 +37,7 @@ Settings = TypeVar("Settings")
 def register(**schemas: type) -> None:
     """Make schemas, by name, and the resolvers of the configs known to Hydra.
 
-    These are `${bundled:…}`, `${help:…}`, `${job:…}` and `${job_memory:…}`. May be called again.
+    These are `${bundled:…}`, `${help:…}`, `${job:…}`, `${job_gpus:…}` and `${job_memory:…}`. May be called again.
     """
     store = ConfigStore.instance()
     for name, schema in schemas.items():
@@ -45,6 +45,7 @@ def register(**schemas: type) -> None:
     OmegaConf.register_new_resolver("bundled", bundled.path, replace=True)
     OmegaConf.register_new_resolver("help", help_on, replace=True)
     OmegaConf.register_new_resolver("job", job_fact, replace=True)
+    OmegaConf.register_new_resolver("job_gpus", job_gpus, replace=True)
     OmegaConf.register_new_resolver("job_memory", job_memory, replace=True)
 
 
@@ -82,32 +83,34 @@ def _unknown_settings(config: DictConfig, place: str = "") -> Iterator[tuple[str
 
 
 def entry_point(
-    config: Path, kind: type[Settings], *, words: Sequence[str] = (), **choices: type
-) -> Callable[[Callable[[Settings], None]], Callable[[], None]]:
+    config: Path, kind: type[Settings], **choices: type
+) -> Callable[[Callable[[Settings], Any]], Callable[[], None]]:
     """Decorate `main(settings)` into a command-line program.
 
-    A `UserError` ends the program with one line on standard error and exit status 1.
+    What `main` returns is what a sweeper of Hydra's optimises. A `UserError` ends the program with one line on standard
+    error and exit status 1.
 
     Args:
         config: The primary config; its schema has the file's name.
         kind: What it composes to.
-        words: Words of the command line before those that Hydra reads, where the program is part of another.
         choices: Further schemas by name, of groups whose choices differ in kind.
     """
     schemas = {config.stem: kind, **choices}
     register(**schemas)
     homeless = have_a_home()
 
-    def decorate(main: Callable[[Settings], None]) -> Callable[[], None]:
+    def decorate(main: Callable[[Settings], Any]) -> Callable[[], None]:
         @hydra.main(version_base="1.3", config_path=str(config.parent), config_name=config.stem)
-        def program(composed: DictConfig) -> None:
+        def program(composed: DictConfig) -> Any:
             # Again: a process that a launcher starts knows no resolvers.
             register(**schemas)
-            _quieten()
+            quieten()
             if homeless is not None:
                 log.info(homeless)
-            with noted_failure(), _exit_statuses(), heeding_sigterm(), one_job(words):
-                main(typed(composed, kind))
+            with noted_failure(), exit_statuses(), heeding_sigterm(), one_job():
+                return main(typed(composed, kind))
+            # A job of a sweep that failed has no objective.
+            return None
 
         def started() -> None:
             survive_any_encoding()
@@ -120,7 +123,7 @@ def entry_point(
 
 
 @contextmanager
-def _exit_statuses() -> Iterator[None]:
+def exit_statuses() -> Iterator[None]:
     """Whatever ends the block early ends the program: with a line, or with the status that says how."""
     try:
         yield
@@ -181,7 +184,7 @@ def without_bars() -> None:
         sys.modules["transformers"].utils.logging.disable_progress_bar()
 
 
-def _quieten() -> None:
+def quieten() -> None:
     """Drop the notices that libraries print on every run and no user can act on; survive any encoding."""
     # Again: a process that a launcher starts, and log files, are new.
     survive_any_encoding()

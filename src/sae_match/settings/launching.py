@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 from sae_match.errors import UserError
 
@@ -38,29 +38,18 @@ def job_memory(device: str) -> float | None:
     return free_memory(where) / GIGABYTE / (jobs + 1) if jobs > 1 else None
 
 
-def refuse_processes_of_a_worker(strategy: str, devices: object) -> None:
-    """Check that a job of a sweep that wants several processes can start them.
-
-    They are started by this process's command line, and a process that a launcher has started has the launcher's. Where
-    Slurm starts them itself, with `tasks_per_node`, there is nothing to start.
+def job_gpus(accelerator: str, devices: object) -> int | None:
+    """GPUs that a job asks Slurm for: those that its trainer will use; none where that is not said.
 
     Args:
-        strategy: Lightning's.
+        accelerator: Lightning's.
         devices: Likewise, a number or what Lightning takes in its place.
-
-    Raises:
-        UserError: If they cannot be started.
     """
-    several = strategy != "auto" or (str(devices).isdecimal() and int(str(devices)) > 1)
-    if not several or not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
-        return
-    launcher = HydraConfig.get().launcher
-    beside = "n_jobs" in launcher or "submitit_folder" in launcher
-    if beside and (launcher.get("tasks_per_node") or 1) == 1:
-        raise UserError(
-            f"trainer.strategy={strategy} trainer.devices={devices} starts processes by the command line, and a job of "
-            "this hydra/launcher has another one: take hydra/launcher=basic, or trainer.strategy=auto trainer.devices=1"
-        )
+    if accelerator not in ("gpu", "cuda"):
+        return None
+    if isinstance(devices, ListConfig | list | tuple):
+        return len(devices)
+    return int(str(devices)) if str(devices).isdecimal() else None
 
 
 def _jobs_at_once(launcher: DictConfig) -> int:

@@ -1,6 +1,6 @@
 """What a validation or a training can be told."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from omegaconf import MISSING
@@ -18,9 +18,45 @@ from sae_match.text.settings import TextSettings
 _EXACT = ("32-true", "32")
 
 
+# Arguments of Lightning's that a program sets by itself, or that have nothing to act on here, with what to do instead.
+_INSTEAD = {
+    "logger": "choose logger=wandb, offline, csv or none",
+    "callbacks": "a program makes its own",
+    "default_root_dir": "a run writes to output_dir",
+    "plugins": "a program finds by itself how its processes were started",
+    "enable_progress_bar": "set trainer.progress",
+    "enable_checkpointing": "a training keeps what training.checkpoint_every says",
+    "model_registry": "nothing here is put into a registry",
+    "use_distributed_sampler": "batches are dealt out without repetition, as results want it",
+    "reload_dataloaders_every_n_epochs": "texts are the same throughout",
+    "sync_batchnorm": "no model here has batch normalisation",
+    "max_epochs": "a training takes training.steps",
+    "min_epochs": "a training takes training.steps",
+    "max_steps": "a training takes training.steps",
+    "min_steps": "a training takes training.steps",
+    "max_time": "end a program with Ctrl-C or SIGTERM; the same command goes on from there",
+    "fast_dev_run": "take experiment=quick, or trainer.limit_val_batches=1",
+    "overfit_batches": "take fewer documents (text.documents)",
+    "limit_train_batches": "a training takes training.steps",
+    "limit_test_batches": "no program tests; trainer.limit_val_batches is for validations",
+    "limit_predict_batches": "no program predicts; trainer.limit_val_batches is for validations",
+    "num_sanity_val_steps": "a training measures before its first step anyway",
+    "val_check_interval": "a training measures as its recipe says",
+    "check_val_every_n_epoch": "a training measures as its recipe says",
+    "accumulate_grad_batches": "set training.batch",
+    "gradient_clip_val": "a training clips as its recipe says",
+    "gradient_clip_algorithm": "a training clips as its recipe says",
+}
+# Of the fields below, those that are no arguments of Lightning's, or are passed to it in another form.
+_OWN = ("accelerator", "devices", "strategy", "precision", "progress", "profiler")
+
+
 @dataclass
 class TrainerSettings:
-    """Lightning's trainer.
+    """Lightning's trainer: every argument of its own, by its own name.
+
+    Arguments that are not set are as the program or Lightning has them; those that cannot work are refused with what to
+    do instead.
 
     Attributes:
         accelerator: `auto`, `cpu`, `gpu`, …
@@ -29,6 +65,9 @@ class TrainerSettings:
             that was opened.
         precision: Lightning's precision, of trainings; the model's own dtype is set with the model.
         progress: Whether a progress bar is shown.
+        num_nodes: Machines, with as many devices each.
+        limit_val_batches: How many batches of each pass of a validation, or which share of them, are read.
+        profiler: `simple`, `advanced` or `pytorch`; writes `*profile*` into the run's folder.
     """
 
     accelerator: str = "auto"
@@ -36,10 +75,74 @@ class TrainerSettings:
     strategy: str = "auto"
     precision: str = "32-true"
     progress: bool = True
+    num_nodes: int = 1
+    limit_val_batches: Any = None
+    profiler: str | None = None
+    log_every_n_steps: int | None = None
+    enable_model_summary: bool | None = None
+    deterministic: Any = None
+    benchmark: bool | None = None
+    inference_mode: bool | None = None
+    detect_anomaly: bool | None = None
+    barebones: bool | None = None
+    enable_autolog_hparams: bool | None = None
+    logger: Any = None
+    callbacks: Any = None
+    default_root_dir: Any = None
+    plugins: Any = None
+    enable_progress_bar: Any = None
+    enable_checkpointing: Any = None
+    model_registry: Any = None
+    use_distributed_sampler: Any = None
+    reload_dataloaders_every_n_epochs: Any = None
+    sync_batchnorm: Any = None
+    max_epochs: Any = None
+    min_epochs: Any = None
+    max_steps: Any = None
+    min_steps: Any = None
+    max_time: Any = None
+    fast_dev_run: Any = None
+    overfit_batches: Any = None
+    limit_train_batches: Any = None
+    limit_test_batches: Any = None
+    limit_predict_batches: Any = None
+    num_sanity_val_steps: Any = None
+    val_check_interval: Any = None
+    check_val_every_n_epoch: Any = None
+    accumulate_grad_batches: Any = None
+    gradient_clip_val: Any = None
+    gradient_clip_algorithm: Any = None
 
     def __post_init__(self) -> None:
+        for name, instead in _INSTEAD.items():
+            if (value := getattr(self, name)) is not None:
+                raise UserError(f"trainer.{name}={value} is not for these programs: {instead}")
         if any(way in self.strategy for way in ("spawn", "fork", "notebook")):
             raise UserError(f"trainer.strategy={self.strategy} is not supported: take ddp")
+        if self.num_nodes < 1:
+            raise UserError(f"trainer.num_nodes must be at least 1, got {self.num_nodes}")
+        refuse_impossible_limit(self.limit_val_batches)
+
+    def given(self) -> dict[str, Any]:
+        """Arguments of Lightning's by their names, as far as they are set and go there as they are."""
+        names = (field.name for field in fields(self) if field.name not in _OWN)
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+
+def refuse_impossible_limit(limit: object) -> None:
+    """Check a number of batches, or a share of them.
+
+    Raises:
+        UserError: If nothing would be read, or it is neither.
+    """
+    if limit is None:
+        return
+    number = isinstance(limit, int) and not isinstance(limit, bool) and limit >= 1
+    if not number and not (isinstance(limit, float) and 0 < limit <= 1):
+        raise UserError(
+            f"trainer.limit_val_batches={limit} must be a number of batches from 1 on (an integer), or a share of them "
+            "above 0 and up to 1 (with a point, as in 0.5)"
+        )
 
 
 @dataclass

@@ -1,10 +1,10 @@
 """From documents to token batches with a mask: what the model is evaluated on."""
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from types import MappingProxyType
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import lightning as L
 import torch
@@ -49,6 +49,9 @@ class TokenBatch(NamedTuple):
         )
 
 
+Drawn = tuple[list[TokenBatch], dict[str, set[str]]]
+"""Batches, and the works of each dataset that they come from."""
+
 _UNKNOWN = "take the model's own tokenizer, resize the model (resize_token_embeddings), or name another text.bos"
 
 
@@ -75,12 +78,14 @@ class TextData(L.LightningDataModule):
         super().__init__()
         refuse_impossible_text(settings)
         self.settings, self.tokenizer, self.part, self.apart_from = settings, tokenizer, part, apart_from
+        # What the first process draws all others are given, also those of other machines.
+        self.prepare_data_per_node = False
         self.batches: list[TokenBatch] = []
         self.works: dict[str, set[str]] = {}
 
     @cpu_by_default()
-    def setup(self, stage: str) -> None:
-        """Read, draw and tokenise the documents; they are few, so this happens once."""
+    def prepare_data(self) -> None:
+        """Read, draw and tokenise the documents; they are few, so this happens once, and in one process."""
         if self.batches:
             return
         for dataset, source in self.settings.datasets.items():
@@ -93,10 +98,22 @@ class TextData(L.LightningDataModule):
                     batch = batch._replace(scored=batch.scored & (batch.input_ids != rows[0][0]))
                 self.batches.append(batch)
 
+    def setup(self, stage: str) -> None:
+        """Have the documents in every process."""
+        if self.trainer is not None and self.trainer.world_size > 1:
+            self.take_from_first(self.trainer.strategy.broadcast)
+        else:
+            self.prepare_data()
+
+    def take_from_first(self, broadcast: Callable[[Drawn], Drawn]) -> None:
+        """Have what the first process has drawn; `broadcast` gives every process what that one passes to it."""
+        self.batches, works = broadcast((self.batches, self.works))
+        self.works.update(works)
+
     def val_dataloader(self) -> DataLoader[TokenBatch]:
         """One batch an item, in a fixed order; of several processes each has its own share of the batches."""
         rank, processes = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        return DataLoader(cast("Dataset[TokenBatch]", self.batches[rank::processes]), batch_size=None)
+        return loader_of(own_share(self.batches, rank, processes))
 
     def content_hash(self) -> str:
         """SHA-256 of the batches: equal texts, cut and batched alike, hash alike."""
@@ -215,6 +232,31 @@ def token_ids(
     # No token spans less than a character's share of bytes; a generous prefix bounds the work.
     ids = tokenizer(document.text[: 32 * max_tokens], add_special_tokens=False, split_special_tokens=True)["input_ids"]
     return [first, *ids[: max_tokens - 1]]
+
+
+def own_share(batches: Sequence[TokenBatch], rank: int, processes: int) -> list[TokenBatch]:
+    """A process's share of batches that are dealt out in turn: as many for each, empty ones where they run out.
+
+    A process without a batch would leave the others waiting for it at the end of a pass.
+    """
+    own = list(batches[rank::processes])
+    return own + [nothing_of(batches[0])] * (-(-len(batches) // processes) - len(own))
+
+
+def nothing_of(batch: TokenBatch) -> TokenBatch:
+    """A batch without a document."""
+    return batch._replace(
+        input_ids=batch.input_ids[:0], attention_mask=batch.attention_mask[:0], scored=batch.scored[:0], documents=()
+    )
+
+
+def loader_of(batches: Sequence[TokenBatch]) -> DataLoader[TokenBatch]:
+    """One batch an item, as it is, in order."""
+    return DataLoader(cast("Dataset[TokenBatch]", batches), batch_size=None, collate_fn=_as_it_is)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
 
 def pad(dataset: str, rows: Sequence[Sequence[int]], tokenizer: PreTrainedTokenizerBase, first: int = 0) -> TokenBatch:

@@ -9,6 +9,8 @@ from lightning import Trainer
 from rich.console import Console
 
 from sae_match.errors import UserError
+from sae_match.evaluation.passes.text import ValidationText
+from sae_match.evaluation.scope import Surroundings
 from sae_match.evaluation.settings import EvaluationSettings
 from sae_match.evaluation.statistics.results import WEIGHTS, Results
 from sae_match.evaluation.validation import MatchValidation
@@ -40,11 +42,10 @@ def reported(bundled_model, data, make_sae, tmp_path, printed):
             saes,
             MatcherSettings(**matcher),
             EvaluationSettings(arms=arms, spans=list(spans)),
-            MatchingCache(tmp_path / "cache" / "matchings"),
-            tmp_path,
-            fitting=fitting_text(bundled_model[1], data),
+            Surroundings(MatchingCache(tmp_path / "cache" / "matchings"), tmp_path),
         )
-        report = ValidationReport(console, tmp_path, data, "my model")
+        text = ValidationText(data, fitting_text(bundled_model[1], data))
+        report = ValidationReport(console, tmp_path, text, "my model")
         trainer = Trainer(
             accelerator="cpu",
             logger=False,
@@ -53,7 +54,7 @@ def reported(bundled_model, data, make_sae, tmp_path, printed):
             default_root_dir=tmp_path,
             callbacks=[report, ValidationProgress(console)],
         )
-        trainer.validate(module, data, verbose=False)
+        trainer.validate(module, text, verbose=False)
         return module, console.file.getvalue()
 
     return run
@@ -68,7 +69,7 @@ def test_a_run_leaves_its_tables_and_figures_and_prints_them(reported, tmp_path)
         {"threshold_scale", "pair_error", "persistence", "metric_agreement"}
     )
     assert {file.name for file in (tmp_path / "pairs").iterdir()} == {
-        f"L0{source}-L0{target}.parquet" for source, target in module.pairs
+        f"L0{source}-L0{target}.parquet" for source, target in module.scope.pairs
     }
     # Random SAEs, which know nothing.
     with (tmp_path / "warnings.csv").open(newline="", encoding="utf-8") as file:

@@ -10,7 +10,15 @@ from torch import Tensor
 
 from sae_match.bootstrap import interval
 from sae_match.errors import UserError
-from sae_match.evaluation.arm_names import CLEAN, MATCHING_ARMS, MEAN, RECONSTRUCT_SOURCE, RECONSTRUCT_TARGET, order_of
+from sae_match.evaluation.arm_names import (
+    CLEAN,
+    MATCHED,
+    MATCHING_ARMS,
+    MEAN,
+    RECONSTRUCT_SOURCE,
+    RECONSTRUCT_TARGET,
+    order_of,
+)
 from sae_match.evaluation.plan import Pair
 from sae_match.evaluation.statistics.forms import explained_variance_in
 from sae_match.evaluation.statistics.results import Result, SpanResult
@@ -66,6 +74,30 @@ def spans_of(tally: Tally) -> Iterator[SpanResult]:
             mean = torch.stack(several).nanmean(0)
             low, high = _ends(tally, dataset, mean)
             yield SpanResult(span, arm, dataset, metric, float(mean[0]), low, high, len(several))
+
+
+def so_far(tally: Tally, dataset: str) -> dict[str, float]:
+    """Of each arm on a dataset, without intervals, as means over pairs of layers: what a run can be followed by."""
+    found: dict[str, list[Tensor]] = {}
+    for key in _runs(tally):
+        if key[2] == dataset:
+            loss, clean = tally.loss(key)[0], tally.clean_loss(dataset)[0]
+            found.setdefault(f"{dataset}/{key[1]}/delta_loss", []).append((loss[0] - clean[0]) / clean[1])
+    return {name: float(torch.stack(several).mean()) for name, several in found.items()}
+
+
+def objective_of(tally: Tally) -> float | None:
+    """The delta loss of `matched` as the mean over datasets and pairs of layers, lower being better.
+
+    None where that arm was not measured, on any text.
+    """
+    losses = [
+        value
+        for dataset in _measured(tally)
+        for name, value in so_far(tally, dataset).items()
+        if name == f"{dataset}/{MATCHED}/delta_loss"
+    ]
+    return sum(losses) / len(losses) if losses else None
 
 
 def _runs(tally: Tally) -> list[ArmKey]:

@@ -6,6 +6,7 @@ import lightning as L
 from rich.console import Console
 
 from sae_match.evaluation.cautions import save_cautions
+from sae_match.evaluation.passes.text import ValidationText
 from sae_match.evaluation.statistics.results import save_spans
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.report.attempts import Attempts
@@ -22,7 +23,6 @@ from sae_match.report.validation.recording import record_of
 from sae_match.semantics.contexts import Contexts
 from sae_match.semantics.descriptions import Descriptions
 from sae_match.semantics.passages import Passages
-from sae_match.text.batches import TextData
 
 
 class ValidationReport(L.Callback):
@@ -33,7 +33,7 @@ class ValidationReport(L.Callback):
     Args:
         console: Where the plan and the tables go.
         folder: Run folder.
-        data: The text that is validated on.
+        text: The text that is validated on.
         model_source: What the plan calls the model.
         contexts: Where features fire, where the validation collects it.
         described: Published descriptions of features, and their pages, where they have any.
@@ -43,18 +43,18 @@ class ValidationReport(L.Callback):
         self,
         console: Console,
         folder: Path,
-        data: TextData,
+        text: ValidationText,
         model_source: str,
         contexts: Contexts | None = None,
         described: Descriptions | None = None,
     ) -> None:
-        self.console, self.folder, self.data, self.model_source = console, folder, data, model_source
+        self.console, self.folder, self.text, self.model_source = console, folder, text, model_source
         self.contexts, self.described = contexts, described
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if trainer.is_global_zero:
             device = trainer.strategy.root_device
-            print_plan(self.console, _validation(pl_module), self.data, self.model_source, device)
+            print_plan(self.console, _validation(pl_module), self.text, self.model_source, device)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.is_global_zero:
@@ -94,7 +94,7 @@ class ValidationReport(L.Callback):
         saved = save_pictures(drawings(outcome), self.folder / "figures", attempts)
         with attempts.of("report.html"):
             title = f"{short_name(self.model_source)}, {short_name(module.collection.source)}"
-            write_page(outcome, self.folder, title, facts(module, self.data, self.model_source), self.described)
+            write_page(outcome, self.folder, title, facts(module, self.text, self.model_source), self.described)
         with attempts.of("logging numbers and pictures"):
             record = record_of(outcome.results, outcome.spans, outcome.tables, outcome.cautions)
             log_validation(logger, record, saved, self.folder / "figures")
@@ -102,7 +102,11 @@ class ValidationReport(L.Callback):
             log_files(logger, self.folder)
 
     def _passages(self) -> Passages | None:
-        return None if self.contexts is None else Passages(self.contexts, self.data.batches, self.data.tokenizer)
+        return (
+            None
+            if self.contexts is None
+            else Passages(self.contexts, self.text.evaluated.batches, self.text.evaluated.tokenizer)
+        )
 
 
 def _validation(module: L.LightningModule) -> MatchValidation:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from sae_match.evaluation.arm_names import CLEAN, COACTIVATION
 from sae_match.evaluation.cautions import Caution, cautions_before, named_l0s
+from sae_match.evaluation.passes.text import ValidationText
 from sae_match.evaluation.statistics.results import Results, SpanResult
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.solver.planning import GIGABYTE
@@ -18,7 +19,6 @@ from sae_match.report.console import matcher_line, print_rows, short_name
 from sae_match.report.tables import FORMS, by_pair, clean_loss, ladder
 from sae_match.report.tracking.logger import where_to_look
 from sae_match.terminal import say
-from sae_match.text.batches import TextData
 
 # What a validation leaves, most of it only where there is something to put into it.
 _FILES = (
@@ -36,39 +36,39 @@ _ARM, _PAIR = 20, 8
 
 
 def print_plan(
-    console: Console, module: MatchValidation, data: TextData, model_source: str, device: torch.device
+    console: Console, module: MatchValidation, text: ValidationText, model_source: str, device: torch.device
 ) -> None:
     """Model, SAEs, pairs, arms and text of the validation that is about to run, and what it takes."""
-    stream, pairs, plan = module.stream, module.pairs, module.plan()
-    sae = module.collection.open(pairs[0][0])
+    stream, scope, plan = module.stream, module.scope, module.plan()
+    sae = module.collection.open(scope.pairs[0][0])
     dtype = str(next(stream.parameters()).dtype).removeprefix("torch.")
-    tokens = ", ".join(f"{count:,} of {name}" for name, count in data.tokens().items())
+    tokens = ", ".join(f"{count:,} of {name}" for name, count in text.evaluated.tokens().items())
     rows = {
         "model": f"{model_source} ({stream.n_layers} layers, d = {stream.d_in}, {dtype}, on {device})",
-        "SAEs": f"{module.collection.source} ({len(module.layers)} layers, {sae.d_sae:,} features, {sae.activation})",
-        "pairs": f"{len(pairs)}: {', '.join(f'{source}→{target}' for source, target in pairs)}",
+        "SAEs": f"{module.collection.source} ({len(scope.layers)} layers, {sae.d_sae:,} features, {sae.activation})",
+        "pairs": f"{len(scope.pairs)}: {', '.join(f'{source}→{target}' for source, target in scope.pairs)}",
         "matcher": matcher_line(module.matcher),
         "arms": ", ".join((CLEAN, *dict.fromkeys(arm for _, arm in plan.runs()))) + _twins(module),
-        "tokens": f"{tokens} ({data.settings.documents} documents each)",
+        "tokens": f"{tokens} ({text.evaluated.settings.documents} documents each)",
         "passes": f"{plan.layer_forwards:,} layer-forwards and {plan.heads:,} heads for each token",
     }
-    if alone := sorted(set(module.collection.layers) - set(module.layers)):
+    if alone := sorted(set(module.collection.layers) - set(scope.layers)):
         rows["left out"] = f"layers {', '.join(map(str, alone))}: no other layer at these distances has an SAE"
-    if module.fitting is not None and module.needs_fitting:
-        fitted = sum(module.fitting.tokens().values())
+    if text.fitting is not None and module.needs_fitting:
+        fitted = sum(text.fitting.tokens().values())
         rows["fitting"] = (
-            f"{', '.join(module.fitted_arms)} on {fitted:,} other tokens, one clean pass{_held(module, sae.d_sae)}"
+            f"{', '.join(scope.fitted)} on {fitted:,} other tokens, one clean pass{_held(module, sae.d_sae)}"
         )
     print_rows(console, "Plan", rows)
-    print_cautions(console, cautions_before(named_l0s(module.collection), pairs))
+    print_cautions(console, cautions_before(named_l0s(module.collection), scope.pairs))
 
 
-def facts(module: MatchValidation, data: TextData, model_source: str) -> dict[str, str]:
+def facts(module: MatchValidation, text: ValidationText, model_source: str) -> dict[str, str]:
     """What a finished run was of, in a few words."""
-    tokens = ", ".join(f"{count:,} of {name}" for name, count in data.tokens().items())
+    tokens = ", ".join(f"{count:,} of {name}" for name, count in text.evaluated.tokens().items())
     return {
         "model": short_name(model_source),
-        "SAEs": f"{short_name(module.collection.source)}, {len(module.layers)} layers",
+        "SAEs": f"{short_name(module.collection.source)}, {len(module.scope.layers)} layers",
         "matcher": matcher_line(module.matcher),
         "text": f"{tokens} tokens",
     }
@@ -118,11 +118,11 @@ def print_files(console: Console, folder: Path, logger: Logger | None) -> None:
 
 def _held(module: MatchValidation, features: int) -> str:
     """Memory for the co-activations of a pair of layers, at most, where they are counted."""
-    if COACTIVATION not in module.arms:
+    if COACTIVATION not in module.scope.arms:
         return ""
     return f"; co-activations of a pair, kept sparse, take {8 * features**2 / GIGABYTE:.2g} GB at most"
 
 
 def _twins(module: MatchValidation) -> str:
     """Arms that are measured under another name."""
-    return "".join(f"; {arm} is {twin}, as the matcher does not fold" for arm, twin in module.twins.items())
+    return "".join(f"; {arm} is {twin}, as the matcher does not fold" for arm, twin in module.scope.twins.items())

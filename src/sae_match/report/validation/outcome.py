@@ -82,9 +82,9 @@ class Outcome:
         tables = {
             pair: pair_table(pair, found, module.tally)
             for pair, found in module.matchings.items()
-            if MATCHED in module.arms
+            if MATCHED in module.scope.arms
         }
-        layers = {layer: _facts(module, layer) for layer in module.layers}
+        layers = {layer: _facts(module, layer) for layer in module.scope.layers}
         errors = dict(_errors(module, _neighbours(module.matchings)))
         results, named = module.results if results is None else results, named_l0s(module.collection)
         spans = module.spans if spans is None else spans

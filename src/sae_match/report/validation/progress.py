@@ -43,8 +43,9 @@ class ValidationProgress(L.Callback):
     def on_validation_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: TokenBatch, *_: int
     ) -> None:
-        self.tokens += int(batch.scored.sum()) * trainer.world_size
+        # None before the last pass.
         if elapsed := self.bars.elapsed(_VALIDATING):
+            self.tokens += int(batch.scored.sum()) * trainer.world_size
             self.bars.note(_VALIDATING, f"steps, {self.tokens / elapsed:,.0f} tokens/s, ")
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -1,0 +1,81 @@
+"""The first pass over the evaluated text: means of residuals and features, which all sums are taken about."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from sae_match.evaluation.measuring import Subject
+from sae_match.evaluation.passes.state import Pass, State, Tell
+from sae_match.evaluation.statistics.tally import Layout, Tally
+from sae_match.evaluation.survey import Observer, Survey
+from sae_match.text.batches import TokenBatch
+
+# Stands for minus infinity, with which observers fill what they have not seen yet: what is kept is finite.
+_NOTHING = torch.finfo(torch.float64).min
+
+
+class SurveyPass(Pass):
+    """Surveys this process's share of the evaluated text, and adds up what all have found.
+
+    Args:
+        state: What is known of the validation.
+        observers: Shown every layer's features.
+        tell: Told what is done.
+    """
+
+    name, stays = "surveying", True
+
+    def __init__(self, state: State, observers: Sequence[Observer], tell: Tell) -> None:
+        self.state, self.observers, self.tell = state, observers, tell
+
+    def start(self) -> None:
+        """Begin with empty sums."""
+        layout = self.state.layout
+        self.state.survey = Survey(layout)
+        for observer in self.observers:
+            observer.start({layer: layout.features[layer] for layer, _ in layout.layers()}, layout.datasets)
+
+    def entries(self) -> int:
+        """How many sums there are."""
+        return len(self.flat())
+
+    def add(self, number: int, batch: TokenBatch, batches: int) -> None:
+        """Add a batch."""
+        state = self.state
+        state.survey.add(state.subject, batch, state.groups, self.observers)
+        self.tell(self.name, number + 1, batches)
+
+    def flat(self) -> Float64[Tensor, " entries"]:
+        """All sums, and all that observers saw, in one vector."""
+        seen = [observer.flat().double().cpu().clamp_min(_NOTHING) for observer in self.observers]
+        return torch.cat([self.state.survey.flat(), *seen])
+
+    def fill(self, flat: Float64[Tensor, " entries"]) -> None:
+        """Go on from what `flat` gave."""
+        seen = [observer.flat() for observer in self.observers]
+        own = len(flat) - sum(map(len, seen))
+        sums, *parts = flat.split([own, *map(len, seen)])
+        self.state.survey.fill(sums.clone())
+        for observer, before, part in zip(self.observers, seen, parts, strict=True):
+            if len(part):
+                observer.fill([torch.where(part == _NOTHING, -torch.inf, part).to(before.dtype)])
+
+    def finish(self) -> None:
+        """Have what all processes have seen, and sums over nothing, about the means, for what is measured next."""
+        state = self.state
+        if state.processes.count > 1:
+            state.survey.fill(state.processes.summed(state.survey.flat()))
+            for observer in self.observers:
+                observer.fill(state.processes.gathered(observer.flat()))
+        state.tally = tally_about(state.survey, state.subject, state.layout)
+
+
+def tally_about(survey: Survey, subject: Subject, layout: Layout) -> Tally:
+    """Sums over nothing, about the means that a survey of all text has found."""
+    tally = Tally(layout)
+    tally.refer(survey.references(subject, layout))
+    tally.refer(survey.normed_references(subject, layout), normed=True)
+    tally.landmarks = survey.landmarks(layout)
+    return tally

@@ -1,0 +1,103 @@
+"""What a validation is of: which pairs of layers, under which arms. Follows from settings alone."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sae_match.errors import UserError
+from sae_match.evaluation.arm_names import FITTED_ARMS, LINEAR_MAP, LINEAR_MAP_SAE, checked_arms
+from sae_match.evaluation.fitting import refuse_too_few
+from sae_match.evaluation.plan import Pair, pairs_at, refuse_broken_chains, twins_among
+from sae_match.evaluation.settings import EvaluationSettings, refuse_impossible
+from sae_match.evaluation.survey import Observer
+from sae_match.matching.cache import MatchingCache
+from sae_match.matching.layers import PairWatch, unwatched
+from sae_match.matching.settings import MatcherSettings
+from sae_match.model.fit import refuse_layers_beyond
+from sae_match.model.residual_stream import ResidualStream
+from sae_match.saes.collection import SAECollection
+from sae_match.saes.sites import Site, checked_site
+from sae_match.text.batches import TextData
+
+Watch = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done, and of how much."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a validation finds around it: where it keeps things, and who looks on.
+
+    Attributes:
+        cache: Where matchings are kept between runs; beside it, what a run that was killed goes on from.
+        folder: Run folder; the matchings are written to `matchings/` in it.
+        watch_pair: Told where the solution of each pair stands.
+        watch: Told what is being done while text is read.
+        observers: Shown every layer's features of the evaluated text before anything is measured.
+    """
+
+    cache: MatchingCache
+    folder: Path
+    watch_pair: PairWatch = unwatched
+    watch: Watch = lambda *_: None
+    observers: tuple[Observer, ...] = ()
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a validation is of.
+
+    Attributes:
+        site: Where the SAEs read.
+        arms: In the order of tables.
+        twins: Arms whose results are those of another one, with that one.
+        pairs: Pairs of layers, in ascending order.
+        layers: Layers that are in a pair.
+    """
+
+    site: Site
+    arms: list[str]
+    twins: dict[str, str]
+    pairs: list[Pair]
+    layers: list[int] = field(default_factory=list)
+
+    @classmethod
+    def of(
+        cls, stream: ResidualStream, collection: SAECollection, matcher: MatcherSettings, settings: EvaluationSettings
+    ) -> "Scope":
+        """What settings ask for.
+
+        Raises:
+            UserError: If there is no such thing.
+        """
+        refuse_impossible(settings)
+        arms, pairs = checked_arms(settings.arms), pairs_at(collection, settings.spans)
+        refuse_broken_chains(collection, pairs, arms)
+        layers = sorted({layer for pair in pairs for layer in pair})
+        refuse_layers_beyond(stream, layers)
+        twins = twins_among(arms, matcher.fold, settings.carry)
+        return cls(checked_site(collection.site), arms, twins, pairs, layers)
+
+    @property
+    def measured(self) -> list[str]:
+        """Arms that are measured: those that are not another one by another name."""
+        return [arm for arm in self.arms if arm not in self.twins]
+
+    @property
+    def fitted(self) -> list[str]:
+        """Arms that are fitted on text."""
+        return [arm for arm in self.arms if arm in FITTED_ARMS]
+
+    def refuse_unfit(self, fitting: TextData | None, width: int) -> None:
+        """Check, before anything is matched, that the fitting text will do.
+
+        Args:
+            fitting: The fitting text, drawn.
+            width: Of the SAEs' place in the model.
+
+        Raises:
+            UserError: If it will not.
+        """
+        if self.fitted and fitting is None:
+            raise UserError(f"arms {', '.join(self.fitted)} are fitted on text, and no fitting text is given")
+        if fitting is not None and {LINEAR_MAP, LINEAR_MAP_SAE} & set(self.arms):
+            refuse_too_few(sum(fitting.tokens().values()), width)
