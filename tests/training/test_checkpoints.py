@@ -26,7 +26,7 @@ def test_settings_that_change_nothing_are_no_part_of_what_a_training_is(tmp_path
 
 
 def test_what_a_killed_writer_left_is_removed(tmp_path):
-    for name in (".training.ckpt.a3d9e0f1.ckpt", ".other.ckpt.k3d9x0.ckpt", "notes.ckpt"):
+    for name in (".training.ckpt.a3d9e0f1.ckpt", ".other.ckpt.a3d9e0f1.ckpt", "notes.ckpt"):
         (tmp_path / name).touch()
     assert Checkpoints(tmp_path / "training.ckpt", {}, every=1).found() is None
     assert sorted(file.name for file in tmp_path.iterdir()) == [".other.ckpt.a3d9e0f1.ckpt", "notes.ckpt"]

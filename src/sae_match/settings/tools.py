@@ -22,7 +22,7 @@ class BenchmarkSettings:
 
     cases: list[str] = field(default_factory=list)
     seed: int = 0
-    seeds: int = 50
+    seeds: int = 5
     kept: str | None = None
     output_dir: str = MISSING
 
