@@ -108,3 +108,40 @@ def ran(tmp_path, body, before="pass"):
     """
     program.write_text(f"{dedent(head).rstrip()}\n    {body}\n\n{dedent(interrupt)}\n{before}\nmain()\n")
     return programs.run(program, folder=tmp_path)
+
+
+DROPPED = """
+import signal, time, weakref
+from sae_match.settings.entry import exit_statuses, heeding_sigterm, interrupted_again
+class Thing: pass
+def callback(_):
+    signal.raise_signal(signal.{name})
+    callback.__name__
+with interrupted_again(), exit_statuses(), heeding_sigterm():
+    thing = Thing()
+    watched = weakref.ref(thing, callback)
+    del thing
+    time.sleep(20)
+print("not heard")
+"""
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_is_heard_although_it_meets_a_callback_that_drops_it(name, status):
+    done = programs.run("-c", DROPPED.format(name=name))
+    assert done.returncode == status
+    assert "not heard" not in done.stdout
+    assert "Exception ignored" not in done.stderr
+
+
+def test_without_that_it_is_dropped():
+    text = DROPPED.format(name="SIGINT").replace("interrupted_again(), exit", "exit").replace("sleep(20)", "sleep(0.1)")
+    done = programs.run("-c", text)
+    assert done.returncode == 0
+    assert "not heard" in done.stdout
+
+
+def test_what_else_python_drops_is_told_as_before():
+    text = "from sae_match.settings.entry import interrupted_again\nclass Thing:\n    def __del__(self): 1 / 0\n"
+    done = programs.run("-c", f"{text}with interrupted_again():\n    Thing()\n")
+    assert "ZeroDivisionError" in done.stderr

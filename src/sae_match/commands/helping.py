@@ -6,7 +6,7 @@ import sys
 from importlib import import_module
 
 from sae_match.homes import have_a_home
-from sae_match.settings.entry import exit_statuses, heeding_sigterm, quieten, without_bars
+from sae_match.settings.entry import exit_statuses, heeding_sigterm, interrupted_again, quieten, without_bars
 from sae_match.settings.processes import one_job
 
 # As Hydra's.
@@ -20,7 +20,7 @@ def main() -> None:
     logging.basicConfig(format=_LINE, stream=sys.stdout)
     have_a_home()
     quieten()
-    with exit_statuses(), heeding_sigterm(), one_job():
+    with interrupted_again(), exit_statuses(), heeding_sigterm(), one_job():
         body = import_module(f"sae_match.commands.{program}")
         without_bars()
         body.main(settings)

@@ -1,6 +1,7 @@
 """Turn an entry point that takes typed settings into a Hydra program."""
 
 import logging
+import os
 import signal
 import sys
 import threading
@@ -30,6 +31,9 @@ from sae_match.strings import visible
 from sae_match.terminal import survive_any_encoding
 
 log = logging.getLogger(__name__)
+
+# Seconds after which a signal that was dropped is sent again.
+_LATER = 0.02
 
 Settings = TypeVar("Settings")
 
@@ -114,7 +118,7 @@ def entry_point(
 
         def started() -> None:
             survive_any_encoding()
-            with _interrupted_in_one_line(), refused_in_one_line(config):
+            with interrupted_again(), _interrupted_in_one_line(), refused_in_one_line(config):
                 cast(Callable[[], None], program)()
 
         return started
@@ -147,6 +151,35 @@ def _interrupted_in_one_line() -> Iterator[None]:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None
+
+
+@contextmanager
+def interrupted_again() -> Iterator[None]:
+    """Send a signal once more whose exception Python has dropped, as it does where a signal meets a callback.
+
+    Loops that are loaded from numba's cache, and weak references that end, call back from C, where no exception gets
+    through: without this, one Ctrl-C in a hundred at a program's start is not heard.
+    """
+    before = sys.unraisablehook
+
+    def again(dropped: "sys.UnraisableHookArgs") -> None:
+        if issubclass(dropped.exc_type, KeyboardInterrupt):
+            number = signal.SIGINT
+        elif isinstance(dropped.exc_value, SystemExit) and dropped.exc_value.code == TERMINATED:
+            number = signal.SIGTERM
+        else:
+            before(dropped)
+            return
+        # Not from here, where it would be dropped as well.
+        later = threading.Timer(_LATER, os.kill, (os.getpid(), number))
+        later.daemon = True
+        later.start()
+
+    sys.unraisablehook = again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 @contextmanager
