@@ -51,6 +51,10 @@ OBJECT = '{"reason": "Both are months.", "label": 3}'
     "content",
     [
         f"<think>\nThe first is law. Label: 1\n</think>\n\n{OBJECT}",
+        f"[THINK]Label: 1[/THINK]{OBJECT}",
+        f"◁think▷Label: 1◁/think▷{OBJECT}",
+        f"<|channel|>analysis<|message|>Label: 1<|end|><|start|>assistant<|channel|>final<|message|>{OBJECT}",
+        f"\ufeff{OBJECT}",
         f"<think>ok</think>\n```json\n{OBJECT}\n```",
         f"Okay, months, so 1.\n</think>\n\n{OBJECT}",
         "<Thinking>Label: 1</Thinking>Both are months.\nLabel: 3",
@@ -91,6 +95,10 @@ def test_a_thought_is_no_answer(thought):
     "content",
     [
         "<think>\nBoth are months.\nLabel: 3",
+        "<think kind='long'>\nLabel: 3",
+        "[THINK]Both are months.\nLabel: 3",
+        "◁think▷\nLabel: 3",
+        "<|channel|>analysis<|message|>Label: 3",
         f"<think>{OBJECT}",
         f"<think>\n```json\n{OBJECT}\n```",
         f"<think>a</think>\nLabel: 1\n<think>{OBJECT}",

@@ -7,8 +7,10 @@ from typing import Any
 from sae_match.semantics.judge.verdicts import LABELS
 
 _THOUGHT = r"(?:think|thinking|thought|reasoning)"
-_OPENED = re.compile(rf"<{_THOUGHT}>", re.IGNORECASE)
-_CLOSED = re.compile(rf"</{_THOUGHT}>", re.IGNORECASE)
+# As models of several families mark it; those with channels say what they think in one and answer in another.
+_CHANNEL = r"<\|channel\|>\s*"
+_OPENED = re.compile(rf"<{_THOUGHT}(?:\s[^<>]*)?>|\[{_THOUGHT}\]|◁{_THOUGHT}▷|{_CHANNEL}(?!final)", re.IGNORECASE)
+_CLOSED = re.compile(rf"</{_THOUGHT}>|\[/{_THOUGHT}\]|◁/{_THOUGHT}▷|{_CHANNEL}final\s*<\|message\|>", re.IGNORECASE)
 # A mark of a turn's end that a server should have kept for itself, and how long one can be, and how many there are.
 _END_OF_TURN = re.compile(r"(?:<\|[\w-]+\|>|</?s>|<(?:end_of_turn|eos)>)\Z")
 _LONGEST_MARK, _MOST_MARKS = 40, 5
@@ -23,7 +25,7 @@ def answer_in(content: str) -> str | None:
 
     What a model thinks may hold any number, which is not its answer.
     """
-    text = content.strip()
+    text = content.strip().removeprefix("\ufeff").lstrip()
     for _ in range(_MOST_MARKS):
         if not (mark := _END_OF_TURN.search(text[-_LONGEST_MARK:])):
             break
