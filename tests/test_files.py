@@ -109,6 +109,8 @@ def test_hidden_files_of_a_user_that_are_called_alike_are_no_leftovers(tmp_path)
     ]
     for name in theirs:
         (tmp_path / name).write_text("mine")
+    theirs.append(".a.txt.0123abcd")
+    (tmp_path / theirs[-1]).write_text("mine")
     (tmp_path / ".a.txt.0123abcd.txt").write_text("half")
     remove_leftovers(tmp_path / "a.txt")
     assert sorted(file.name for file in tmp_path.iterdir()) == sorted(theirs)
