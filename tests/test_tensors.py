@@ -13,6 +13,28 @@ from sae_match.tensors import exact_product, plain_torch, refuse_coarse_products
 from sae_match.training.input_scaling import InputScaling
 from tests.evaluation.validating import collection_of, fitting_text, text_of, validated
 
+LEVELS = {
+    "everything": torch.backends,
+    "cudnn": torch.backends.cudnn,
+    "cuda.matmul": torch.backends.cuda.matmul,
+    "mkldnn.matmul": torch.backends.mkldnn.matmul,
+}
+
+
+def precisions():
+    return {name: level.fp32_precision for name, level in LEVELS.items()}
+
+
+@pytest.fixture(autouse=True)
+def untouched():
+    """Every test begins with precisions that nobody has set, and whatever it sets and takes back is gone after it."""
+    torch.set_float32_matmul_precision("highest")
+    for level in LEVELS.values():
+        level.fp32_precision = "none"
+    yield
+    assert set(precisions().values()) <= {"none", "ieee"}
+    assert torch.get_float32_matmul_precision() == "highest"
+
 
 @contextmanager
 def default_dtype(dtype):
@@ -153,6 +175,27 @@ def test_two_threads_that_match_at_once_leave_the_setting_as_it_was(make_sae):
         for thread in threads:
             thread.join()
     assert found == [work().permutation.tolist()] * 4
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_what_a_product_leaves_is_what_its_caller_said_and_no_more(level):
+    x = torch.ones(4, 4)
+    LEVELS[level].fp32_precision = "tf32"
+    before = precisions()
+    exact_product(x, x)
+    assert precisions() == before
+    LEVELS[level].fp32_precision = "none"
+    assert set(precisions().values()) == {"none"}
+
+
+def test_a_precision_of_its_own_outlives_the_one_above_it():
+    x = torch.ones(4, 4)
+    for level in LEVELS.values():
+        level.fp32_precision = "tf32"
+    exact_product(x, x)
+    torch.backends.fp32_precision = torch.backends.cudnn.fp32_precision = "none"
+    assert precisions() == {"everything": "none", "cudnn": "none", "cuda.matmul": "tf32", "mkldnn.matmul": "tf32"}
+    torch.backends.cuda.matmul.fp32_precision = torch.backends.mkldnn.matmul.fp32_precision = "none"
 
 
 def test_a_product_during_which_another_thread_changed_the_setting_is_made_anew(monkeypatch):

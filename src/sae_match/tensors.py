@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -77,7 +77,7 @@ class _FullPrecision:
     def held(self) -> Iterator[None]:
         with self._lock:
             if not self._users:
-                self._before = [read() for read, _, _ in self._settings]
+                self._before = [setting.own() for setting in self._settings]
             self._users += 1
             self._set()
         try:
@@ -86,38 +86,75 @@ class _FullPrecision:
             with self._lock:
                 self._users -= 1
                 if not self._users and self.is_set():
-                    for (_, write, _), value in zip(self._settings, self._before, strict=True):
-                        write(value)
+                    for setting, value in zip(self._settings, self._before, strict=True):
+                        setting.write(value)
 
     def is_set(self) -> bool:
-        return all(read() == wanted for read, _, wanted in self._settings)
+        return all(setting.read() == setting.wanted for setting in self._settings)
 
     def present(self) -> str:
         """What is set now, in one line."""
-        return " ".join(str(read()) for read, _, _ in self._settings)
+        return " ".join(str(setting.read()) for setting in self._settings)
 
     def _set(self) -> None:
-        for read, write, wanted in self._settings:
-            if read() != wanted:
-                write(wanted)
+        for setting in self._settings:
+            if setting.read() != setting.wanted:
+                setting.write(setting.wanted)
 
 
-_Setting = tuple[Callable[[], Any], Callable[[Any], None], Any]
+class _Setting(NamedTuple):
+    """One setting that makes products coarser."""
+
+    read: Callable[[], Any]
+    write: Callable[[Any], None]
+    wanted: Any
+    own: Callable[[], Any]
+    """What has to be written to have everything as it was."""
 
 
 def _settings() -> list[_Setting]:
-    """How to read, how to write, and what is wanted, for each setting that makes products coarser."""
-    backends = torch.backends
+    """Each setting that makes products coarser."""
+    backends: Any = torch.backends
     settings = [_attribute(backends.cuda.matmul, "allow_bf16_reduced_precision_reduction", False)]
     # Versions before 2.9 have one setting for all; later ones raise where it and these are mixed.
-    matmuls = [backends.cuda.matmul, getattr(getattr(backends, "mkldnn", None), "matmul", None)]
-    if any(hasattr(matmul, "fp32_precision") for matmul in matmuls):
-        return settings + [_attribute(matmul, "fp32_precision", "ieee") for matmul in matmuls if matmul is not None]
-    return [*settings, (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "highest")]
+    if not hasattr(backends.cuda.matmul, "fp32_precision"):
+        whole = torch.get_float32_matmul_precision
+        return [*settings, _Setting(whole, torch.set_float32_matmul_precision, "highest", whole)]
+    # What oneDNN is set to as a whole cannot be said: in these versions it sets everything.
+    return [
+        *settings,
+        _precision(backends.cuda.matmul, (backends, backends.cudnn)),
+        _precision(backends.mkldnn.matmul, (backends,)),
+    ]
 
 
 def _attribute(owner: Any, name: str, wanted: Any) -> _Setting:
-    return partial(getattr, owner, name), partial(setattr, owner, name), wanted
+    read = partial(getattr, owner, name)
+    return _Setting(read, partial(setattr, owner, name), wanted, read)
+
+
+def _precision(matmul: Any, levels: tuple[Any, ...]) -> _Setting:
+    return _attribute(matmul, "fp32_precision", "ieee")._replace(own=partial(_own_precision, matmul, levels))
+
+
+def _own_precision(matmul: Any, levels: tuple[Any, ...]) -> Any:
+    """What a backend's products are set to themselves: "none" if what is read comes from a level above them.
+
+    Written back as if it were their own, it would stay after the caller has set the level above anew. Torch does not
+    tell the two apart; that what is read follows a level does.
+    """
+    found = matmul.fp32_precision
+    for level in levels:
+        if found in ("none", "ieee"):  # Comes from nowhere; is never written over.
+            break
+        # From the top, so that what a level says is its own when its turn comes, or nothing below follows it.
+        before = level.fp32_precision
+        level.fp32_precision = "ieee"
+        follows = matmul.fp32_precision != found
+        level.fp32_precision = before
+        if follows:
+            return "none"
+    return found
 
 
 _FULL = _FullPrecision()
