@@ -38,9 +38,9 @@ def refuse_inexact(stream: ResidualStream, name: str) -> None:
         UserError: If it does not.
     """
     with _narrowed(stream):
-        batch, row = (_probe(stream, rows) for rows in (_ROWS, _ROWS[:1]))
+        batch, row = (probe(stream, rows) for rows in (_ROWS, _ROWS[:1]))
         named = f"{name} ({type(stream.model).__name__})"
-        expected = _logits(stream, *batch)
+        expected = logits_of(stream, *batch)
         if not torch.isfinite(expected[batch[1]]).all():
             raise UserError(f"{name} gives logits that are not finite; are its weights sound?")
         passes = [stream.capture(*of) for of in (batch, row)]
@@ -69,7 +69,7 @@ def _refuse_inexact_resuming(
                     lambda _module, _inputs, output, other=other: with_hidden(output, other)
                 )
             )
-            hooked = _logits(stream, tokens, mask)
+            hooked = logits_of(stream, tokens, mask)
         resumed, hooked = resumed.to(hooked.device)[mask], hooked[mask]
         if not torch.equal(resumed, hooked):
             off = float((resumed - hooked).abs().max())
@@ -83,8 +83,8 @@ def _refuse_rows_that_depend_on_others(
     stream: ResidualStream, named: str, together: Float[Tensor, "batch seq vocab"]
 ) -> None:
     for number, row in enumerate(_ROWS):
-        alone = _logits(stream, *_probe(stream, (row,)))[0]
-        if (off := _distance(together[number, : len(row)], alone)) > _tolerance(alone):
+        alone = logits_of(stream, *probe(stream, (row,)))[0]
+        if (off := distance(together[number, : len(row)], alone)) > tolerance(alone):
             raise UserError(
                 f"{named} gives a text other logits in a padded batch than alone, by {off:.2g} of their size: what it "
                 "computes depends on other texts or on padding; this architecture is not supported"
@@ -104,11 +104,11 @@ def _agree_side_by_side(stream: ResidualStream, clean: CleanPass, mask: Bool[Ten
     values = [_other(clean.residuals[0]), clean.residuals[0]]
     together = stream.resume(clean, 0, torch.cat(values)).split(len(mask))
     alone = [stream.resume(clean, 0, value) for value in values]
-    return all(_distance(some[mask], one[mask]) <= _tolerance(one) for some, one in zip(together, alone, strict=True))
+    return all(distance(some[mask], one[mask]) <= tolerance(one) for some, one in zip(together, alone, strict=True))
 
 
-def _probe(
-    stream: ResidualStream, rows: tuple[tuple[int, ...], ...]
+def probe(
+    stream: ResidualStream, rows: tuple[tuple[int, ...], ...] = _ROWS
 ) -> tuple[Int[Tensor, "batch seq"], Bool[Tensor, "batch seq"]]:
     """Token ids, padded on the right, where the model reads them, and which are no padding."""
     longest = max(map(len, rows))
@@ -118,9 +118,10 @@ def _probe(
     return tokens, mask
 
 
-def _logits(
+def logits_of(
     stream: ResidualStream, tokens: Int[Tensor, "batch seq"], mask: Bool[Tensor, "batch seq"]
 ) -> Float[Tensor, "batch seq vocab"]:
+    """What the model says by itself."""
     logits: Tensor = stream.model(input_ids=tokens, attention_mask=mask.long(), use_cache=False).logits
     return logits
 
@@ -130,13 +131,13 @@ def _other(residual: Float[Tensor, "batch seq d"]) -> Float[Tensor, "batch seq d
     return residual.flip(1)
 
 
-def _distance(some: Tensor, other: Tensor) -> float:
+def distance(some: Tensor, other: Tensor) -> float:
     """How far one is from the other, as a share of its size."""
     some, other = some.float(), other.to(some.device).float()
     return float((some - other).norm() / other.norm().clamp_min(torch.finfo(torch.float32).tiny))
 
 
-def _tolerance(values: Tensor) -> float:
+def tolerance(values: Tensor) -> float:
     """What products of other shapes change in the last digits of the model's dtype, many layers one after another."""
     return float(torch.finfo(values.dtype).eps ** 0.5)
 

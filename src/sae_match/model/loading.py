@@ -20,6 +20,7 @@ from sae_match.model.gguf.file import GGUFFile, is_gguf, reading_once
 from sae_match.model.residual_stream import ResidualStream
 from sae_match.model.settings import DTYPE_NAMES, ModelSettings, refuse_unknown_dtype
 from sae_match.model.sizes import refuse_large_files
+from sae_match.model.speed.hastening import hasten
 from sae_match.network import environment_trouble
 
 DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in DTYPE_NAMES}
@@ -47,6 +48,7 @@ def load_model(settings: ModelSettings) -> tuple[ResidualStream, PreTrainedToken
             "fetch the model again"
         )
     stream = ResidualStream(model)
+    hasten(stream, settings.source, attention=settings.attention is None)
     refuse_inexact(stream, settings.source)
     return stream, tokenizer
 

@@ -231,7 +231,7 @@ class ResidualStream(nn.Module):
         targets = input_ids[:, 1:][wanted]
         block = _LOGIT_BLOCK.get(states.device.type, _LOGIT_BLOCK_ELSEWHERE)
         losses = [
-            nn.functional.cross_entropy(self.logits(some).to(following.device).float(), following, reduction="none")
+            nn.functional.cross_entropy(self._shifted_logits(some).to(following.device), following, reduction="none")
             for some, following in zip(states.split(block), targets.split(block), strict=True)
         ]
         spread = torch.zeros(wanted.shape, dtype=torch.float32, device=wanted.device)
@@ -243,6 +243,16 @@ class ResidualStream(nn.Module):
         logits: Tensor = self.head(self.final_norm(last_residual))
         if self.softcap is not None:
             logits = logits.div_(self.softcap).tanh_().mul_(self.softcap)
+        return logits
+
+    def _shifted_logits(self, last_residual: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch vocab"]:
+        """Logits in float32, up to a constant, which no probability sees.
+
+        `cap * tanh(z / cap) + cap = 2 cap * sigmoid(2 z / cap)`, which takes a tenth of the time on the CPU.
+        """
+        logits: Tensor = self.head(self.final_norm(last_residual)).float()
+        if self.softcap is not None:
+            logits = logits.mul_(2 / self.softcap).sigmoid_().mul_(2 * self.softcap)
         return logits
 
     def _run(self, arguments: Arguments, layer: int, x: Float[Tensor, "rows seq d"]) -> Float[Tensor, "rows seq d"]:

@@ -20,8 +20,8 @@ class ModelSettings:
             package:NAME/FILE.gguf, one that an installed package brings along.
         revision: Commit, tag or branch of the repository.
         dtype: `float32` or `bfloat16`; float16 overflows in the residual streams of today's models.
-        attention: Attention implementation, such as `eager` or `sdpa`; the model's own choice if none is
-            given. Gemma 2's soft cap asks for `eager`.
+        attention: Attention implementation, such as `eager` or `sdpa`. By default the model's own choice, or, where it
+            caps its scores as Gemma 2 does, `capped` (`speed.capped_attention`) instead of `eager`.
         device_map: `auto` spreads a model that does not fit one device over all there are, and over main
             memory; by default it goes where the trainer is.
     """

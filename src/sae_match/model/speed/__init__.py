@@ -1,0 +1,1 @@
+"""What makes a frozen model faster and changes nothing that it says."""

@@ -1,0 +1,69 @@
+"""Attention whose scores are capped, as Gemma 2's are: `cap * tanh(score / cap)`.
+
+Libraries have it fused for some GPUs, or else in the plainest way, which computes what the causal mask then throws
+away and takes a slow `tanh` of it. Here blocks of queries see the keys that they may see and no others, and the cap is
+a sigmoid: `cap * tanh(x / cap) = 2 cap * sigmoid(2 x / cap) - cap`, of which softmax does not see the constant.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import eager_mask
+
+#: Name of this attention as an implementation of `transformers`, and in `model.attention`.
+CAPPED = "capped"
+
+# Queries that are taken at one time: few, so that little is computed beyond the diagonal; more on a GPU, which would
+# spend its time on launching.
+_QUERIES = {"cpu": 64}
+_QUERIES_ELSEWHERE = 256
+
+
+def capped_attention(
+    module: nn.Module,
+    query: Float[Tensor, "batch heads queries width"],
+    key: Float[Tensor, "batch groups keys width"],
+    value: Float[Tensor, "batch groups keys width"],
+    attention_mask: Float[Tensor, "batch one queries keys"],
+    *,
+    softcap: float,
+    scaling: float,
+    sliding_window: int | None = None,
+    **_: Any,
+) -> tuple[Float[Tensor, "batch queries heads width"], None]:
+    """Causal attention of a frozen model, as `transformers` calls it; without dropout, weights, or gradients.
+
+    Args:
+        module: The attention's module, for what the library tells of it.
+        query: Queries, of several heads for each group of keys and values.
+        key: Keys, as many as queries.
+        value: Values.
+        attention_mask: Zero where a query sees a key, hugely negative elsewhere.
+        softcap: What scores are capped at.
+        scaling: What scores are multiplied by before.
+        sliding_window: How many keys a query sees at most, itself among them; all before it by default.
+    """
+    batch, heads, length, width = query.shape
+    groups = key.shape[1]
+    query = (query * (2 * scaling / softcap)).view(batch, groups, heads // groups, length, width)
+    key = key.transpose(2, 3)
+    is_causal = getattr(module, "is_causal", True) and key.shape[3] == length
+    seen = query.new_empty(batch, length, groups, heads // groups, width)
+    step = _QUERIES.get(query.device.type, _QUERIES_ELSEWHERE)
+    for start in range(0, length, step):
+        rows = slice(start, min(start + step, length))
+        first = 0 if sliding_window is None else max(0, start - sliding_window + 1)
+        columns = slice(first, rows.stop) if is_causal else slice(None)
+        some = query[:, :, :, rows].flatten(2, 3)
+        mask = attention_mask[:, :, None, rows, columns]
+        scores = (some @ key[..., columns]).float().sigmoid_().unflatten(2, (heads // groups, -1))
+        weights = torch.softmax(scores.mul_(2 * softcap).add_(mask), -1).to(value.dtype).flatten(2, 3)
+        seen[:, rows] = (weights @ value[:, :, columns]).unflatten(2, (heads // groups, -1)).permute(0, 3, 1, 2, 4)
+    return seen.flatten(2, 3), None
+
+
+AttentionInterface.register(CAPPED, capped_attention)
+AttentionMaskInterface.register(CAPPED, eager_mask)
