@@ -10,10 +10,10 @@ import torch
 from rich.console import Console
 
 from sae_match.errors import UserError
-from sae_match.evaluation.arm_names import checked_arms
+from sae_match.evaluation.arm_names import MATCHED
 from sae_match.evaluation.cautions import cautions_before, named_l0s
 from sae_match.evaluation.plan import Pair, PassPlan, pairs_at, residual_bytes, twins_among
-from sae_match.evaluation.settings import EvaluationSettings
+from sae_match.evaluation.settings import EvaluationSettings, measurable_arms
 from sae_match.hub import UnansweredError
 from sae_match.matching.settings import MatcherSettings
 from sae_match.matching.solver.planning import GIGABYTE, Solver, free_memory, planned
@@ -99,11 +99,11 @@ def check(
     if described is not None and found:
         _judge_fit(findings, described, saes, found)
         with findings.about("plan"):
-            arms = checked_arms(evaluation.arms)
+            arms = measurable_arms(evaluation)
             twins = twins_among(arms, matcher.fold, evaluation.carry)
             measured = [arm for arm in arms if arm not in twins]
             plan = PassPlan(described.n_layers, pairs, measured, reruns_target=saes.site != "residual")
-            findings.rows += _costs(described, found, saes, matcher, text, plan)
+            findings.rows += _costs(described, found, saes, matcher, text, plan, evaluation.rotations)
     return findings
 
 
@@ -187,6 +187,7 @@ def _costs(
     matcher: MatcherSettings,
     text: TextSettings,
     plan: PassPlan,
+    rotations: int,
 ) -> Iterator[tuple[str, str]]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     site = checked_site(saes.site)
@@ -224,6 +225,9 @@ def _costs(
         )
         matching = len(pairs) * _PASSES * 2.0 * widest**2 * (2 * d_in) / _speed(device, torch.bfloat16)
         yield "matching", f"{_duration(matching)} for each kind that is not in the cache ({solver.solver} solver)"
+        if rotations and MATCHED in plan.arms:
+            more = f"{_duration(rotations * matching)} for {_several(rotations, 'random target')} of each pair"
+            yield "significance", f"{more}; evaluation.rotations=0 does without"
     dtype = torch.bfloat16 if model.bytes_per_parameter == 2 else torch.float32
     seconds = operations / _speed(device, dtype)
     yield "validation", f"{_duration(seconds)} at the speed of bare matrix products on {device}"

@@ -1,12 +1,16 @@
 """What a validation can be told to measure."""
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sae_match.errors import UserError
-from sae_match.evaluation.arm_names import ARMS, FITTED_ARMS, checked_arms
+from sae_match.evaluation.arm_names import ARMS, FITTED_ARMS, JUDGED_ARMS, checked_arms
+from sae_match.matching.significance.settings import refuse_impossible_alpha
 from sae_match.saes.settings import refuse_unknown_fold
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -21,6 +25,9 @@ class EvaluationSettings:
         carry: What values are rescaled by on their way from source to target: `threshold` (the ratio of thresholds),
             `decoder_norm` (the inverse ratio of decoder rows' norms) or `none`; by default what the matcher folds by.
             `matched_unfolded` never rescales.
+        rotations: Random targets that each matching of `matched` is judged against: which pairs are significant? Each
+            costs one matching. Zero: nothing is judged, and the arms that need it are left out.
+        alpha: Pairs with `q <= alpha` are significant to the arms that treat these otherwise.
         seed: Of the arm `random` and of the bootstrap.
         memory: Gigabytes for open SAEs and residuals; by default what is free. What does not fit is
             read, or computed, again.
@@ -30,6 +37,8 @@ class EvaluationSettings:
     spans: list[int] = field(default_factory=lambda: [1])
     fitting_documents: int = 64
     carry: str | None = None
+    rotations: int = 8
+    alpha: float = 0.05
     seed: int = 0
     memory: float | None = None
 
@@ -44,6 +53,16 @@ def refuse_impossible(settings: EvaluationSettings) -> None:
         UserError: If one cannot be.
     """
     arms = checked_arms(settings.arms)
+    if settings.rotations < 0:
+        raise UserError(f"evaluation.rotations must be at least 0, got {settings.rotations}")
+    try:
+        refuse_impossible_alpha(settings.alpha)
+    except UserError as error:
+        raise UserError(f"evaluation.{error}") from error
+    if not settings.rotations and set(arms) <= set(JUDGED_ARMS):
+        raise UserError(
+            f"arms {', '.join(arms)} need to know which pairs are significant: set evaluation.rotations to at least 1"
+        )
     refuse_impossible_spans(settings.spans)
     if set(arms) & set(FITTED_ARMS) and settings.fitting_documents < 1:
         raise UserError(f"evaluation.fitting_documents must be at least 1, got {settings.fitting_documents}")
@@ -53,6 +72,17 @@ def refuse_impossible(settings: EvaluationSettings) -> None:
         raise UserError(f"evaluation.memory must be a positive number of gigabytes, got {settings.memory}")
     if not 0 <= settings.seed < 2**62:
         raise UserError(f"evaluation.seed must lie in 0 … 2^62 - 1, got {settings.seed}")
+
+
+def measurable_arms(settings: EvaluationSettings) -> list[str]:
+    """The asked-for arms in table order; without judged pairs, those that need none, which is said."""
+    arms = checked_arms(settings.arms)
+    if settings.rotations:
+        return arms
+    if left_out := [arm for arm in arms if arm in JUDGED_ARMS]:
+        verb = "is" if len(left_out) == 1 else "are"
+        log.warning("evaluation.rotations=0: no pair is judged, and %s %s left out", " and ".join(left_out), verb)
+    return [arm for arm in arms if arm not in JUDGED_ARMS]
 
 
 def refuse_impossible_spans(spans: Sequence[int]) -> None:

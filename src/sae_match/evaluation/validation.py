@@ -153,6 +153,8 @@ class MatchValidation(L.LightningModule):
             self.around.watch_pair,
             self.trainer.strategy.root_device,
             self.settings.carry,
+            self.settings.rotations,
+            self.settings.alpha,
         )
         for pair, found in matcher.all_of(self.scope.pairs, self.global_rank, self.trainer.world_size):
             self._look_at(pair, matcher)
