@@ -29,10 +29,11 @@ from sae_match.matching import baselines
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.composition import compose, priced
 from sae_match.matching.cost import Metric
-from sae_match.matching.layers import PairWatch, by_target, match_layers
+from sae_match.matching.layers import PairWatch, by_target, judge_layers, match_layers
 from sae_match.matching.matching import masks_of
 from sae_match.matching.result import Matching
 from sae_match.matching.settings import MatcherSettings
+from sae_match.matching.significance.judging import Judged
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.folding import Fold, natural_fold
 from sae_match.saes.sae import SAE
@@ -50,6 +51,7 @@ class PairMatchings:
         cheap: For each arm `quantile_q`, the features whose pairs cost little enough.
         encoder_cosine: Of each pair of `matched`: cosine of the columns of `W_enc`; empty without.
         decoder_cosine: Of each pair of `matched`: cosine of the rows of `W_dec`; empty without.
+        judged: Which pairs of `matched` are matches; none without, or where that was not asked or cannot be told.
     """
 
     matchings: dict[str, Matching]
@@ -57,6 +59,7 @@ class PairMatchings:
     cheap: dict[str, Bool[Tensor, " n_source"]] = field(default_factory=dict)
     encoder_cosine: Float[Tensor, " n_source"] = field(default_factory=lambda: torch.empty(0, dtype=torch.float32))
     decoder_cosine: Float[Tensor, " n_source"] = field(default_factory=lambda: torch.empty(0, dtype=torch.float32))
+    judged: Judged | None = None
 
     def to(self, device: torch.device) -> "PairMatchings":
         """The same with everything that a batch needs on another device."""
@@ -93,6 +96,7 @@ class PairMatcher:
         watch: Told where solutions stand.
         device: Where nearest features are looked for; a solution has its own setting.
         carry: What values are rescaled by on their way, if not by what they are matched by.
+        rotations: Random targets that `matched` is judged against; none is where there are none.
     """
 
     def __init__(
@@ -105,9 +109,11 @@ class PairMatcher:
         watch: PairWatch,
         device: torch.device | str = "cpu",
         carry: str | None = None,
+        rotations: int = 0,
     ) -> None:
         self.collection, self.settings, self.cache = collection, settings, cache
         self.arms, self.seed, self.watch, self.device, self.carry = arms, seed, watch, device, carry
+        self.rotations = rotations
         self._open: dict[int, SAE] = {}
         self._neighbours: dict[int, Matching] = {}
 
@@ -122,6 +128,8 @@ class PairMatcher:
             for pair in ordered[rank::processes]:
                 for arm in self._solved_arms():
                     self._solve(pair, arm)
+                if MATCHED in self.arms:
+                    self._judged(pair, self._solve(pair, MATCHED))
         for pair in ordered:
             yield pair, self._of(pair)
 
@@ -164,6 +172,7 @@ class PairMatcher:
             cheap={arm: cheapest(matched, q) for arm, q in quantiles.items()},
             encoder_cosine=_cosines(source.W_enc.T, target.W_enc.T, matched),
             decoder_cosine=_cosines(source.W_dec, target.W_dec, matched),
+            judged=self._judged(pair, matched),
         )
 
     def _matching(self, pair: Pair, arm: str) -> Matching:
@@ -193,6 +202,11 @@ class PairMatcher:
         return match_layers(
             pair, source, target, settings, collection=self.collection, cache=self.cache, watch=self.watch
         )
+
+    def _judged(self, pair: Pair, matched: Matching) -> Judged | None:
+        """Which pairs of two layers are matches."""
+        opened = self.opened(pair)
+        return judge_layers(pair, *opened, matched, self.rotations, self.settings, cache=self.cache, watch=self.watch)
 
     def _composed(self, pair: Pair) -> Matching:
         chain = self._neighbour(pair[0])

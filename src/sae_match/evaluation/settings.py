@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from sae_match.errors import UserError
 from sae_match.evaluation.arm_names import ARMS, FITTED_ARMS, checked_arms
+from sae_match.matching.significance.settings import refuse_impossible_judging
 from sae_match.saes.settings import refuse_unknown_fold
 
 
@@ -22,6 +23,9 @@ class EvaluationSettings:
             `decoder_norm` (the inverse ratio of decoder rows' norms) or `none`; by default what the matcher folds by.
             `matched_unfolded` never rescales.
         seed: Of the arm `random` and of the bootstrap.
+        rotations: Random targets that the matching of two layers is judged against, which says which of its pairs are
+            matches; each takes as long as a matching. Zero: none is judged.
+        alpha: Level at which a pair counts as significant: of the significant pairs, at most this share is wrong.
         memory: Gigabytes for open SAEs and residuals; by default what is free. What does not fit is
             read, or computed, again.
     """
@@ -31,6 +35,8 @@ class EvaluationSettings:
     fitting_documents: int = 64
     carry: str | None = None
     seed: int = 0
+    rotations: int = 8
+    alpha: float = 0.05
     memory: float | None = None
 
     def __post_init__(self) -> None:
@@ -49,6 +55,7 @@ def refuse_impossible(settings: EvaluationSettings) -> None:
         raise UserError(f"evaluation.fitting_documents must be at least 1, got {settings.fitting_documents}")
     if settings.carry is not None:
         refuse_unknown_fold(settings.carry, "evaluation.carry")
+    refuse_impossible_judging(settings.rotations, settings.alpha, "evaluation.")
     if settings.memory is not None and not 0 < settings.memory < math.inf:
         raise UserError(f"evaluation.memory must be a positive number of gigabytes, got {settings.memory}")
     if not 0 <= settings.seed < 2**62:
