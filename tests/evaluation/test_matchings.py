@@ -112,7 +112,7 @@ def test_judged_pairs_are_those_of_the_matching_by_itself(collection, tmp_path):
     one = matcher(collection, tmp_path, rotations=2, alpha=0.4)
     for pair, found in one.all_of(PAIRS):
         expected = significance(*(collection.open(layer) for layer in pair), found.matchings[MATCHED], rotations=2)
-        assert torch.equal(found.judged.q, expected.q)
+        assert torch.equal(found.judged.significance.q, expected.q)
         assert found.significant.tolist() == [q <= 0.4 for q in expected.q.tolist()]
 
 
@@ -122,11 +122,13 @@ def test_nothing_is_judged_without_random_targets_or_without_matched(collection,
             assert (found.judged, found.significant) == (None, None)
 
 
-def test_what_cannot_be_judged_is_refused_with_the_layers_and_the_way_out(make_sae, tmp_path):
+def test_where_pairs_cannot_be_judged_none_counts_as_significant_and_it_is_said(make_sae, tmp_path, caplog):
     sae = make_sae(0, d_sae=1)
     kept = saved(dict.fromkeys((0, 1), sae), tmp_path / "saes")
-    with pytest.raises(UserError, match=r"layers 0 and 1: .*; evaluation\.rotations=0 does without significance"):
-        list(matcher(kept, tmp_path, arms=["matched"], rotations=2).all_of([(0, 1)]))
+    ((_, found),) = matcher(kept, tmp_path, arms=["matched", "swapped_significant"], rotations=2).all_of([(0, 1)])
+    assert found.judged is None
+    assert found.significant.tolist() == [False]
+    assert caplog.messages[-1] == "layers 0 and 1: no pair counts as significant for swapped_significant"
 
 
 def test_two_ranks_solve_each_pair_once_and_find_the_same(collection, tmp_path):

@@ -142,7 +142,7 @@ def test_every_metric_of_every_arm_equals_the_naive_computation(
         chosen[np.argsort(of_pairs)[: QUANTILES[arm]]] = True
     if arm in JUDGED_ARMS:
         # Some pairs are significant and some are not, so that either is seen; which ones, matchings are tested for.
-        chosen = run.matchings[pair].judged.q.numpy() <= 0.05
+        chosen = run.matchings[pair].judged.significance.q.numpy() <= 0.05
         assert 0.5 < chosen.mean() < 0.95
     linear = affine_map(*(fitted.x(layer) for layer in pair)) if arm.startswith("linear") else None
     mean = fitted.x(pair[1]).mean(0)

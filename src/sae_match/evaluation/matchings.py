@@ -30,12 +30,12 @@ from sae_match.matching import baselines
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.composition import compose, priced
 from sae_match.matching.cost import Metric
-from sae_match.matching.layers import PairWatch, by_target, match_layers
+from sae_match.matching.layers import PairWatch, by_target, judge_layers, match_layers
 from sae_match.matching.matching import masks_of
 from sae_match.matching.result import Matching
 from sae_match.matching.settings import MatcherSettings
-from sae_match.matching.significance.result import ALPHA, Significance
-from sae_match.matching.significance.significance import significance
+from sae_match.matching.significance.judging import Judged
+from sae_match.matching.significance.result import ALPHA
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.folding import Fold, natural_fold
 from sae_match.saes.sae import SAE
@@ -53,8 +53,8 @@ class PairMatchings:
         cheap: For each arm `quantile_q`, the features whose pairs cost little enough.
         encoder_cosine: Of each pair of `matched`: cosine of the columns of `W_enc`; empty without.
         decoder_cosine: Of each pair of `matched`: cosine of the rows of `W_dec`; empty without.
-        judged: Which pairs of `matched` are matches; none where that was not asked.
-        significant: Source features whose pair is one at the level of the settings; none as well.
+        judged: Which pairs of `matched` are matches; none without, or where that was not asked or cannot be told.
+        significant: Source features whose pair is one at the level of the settings; none where that was not asked.
     """
 
     matchings: dict[str, Matching]
@@ -62,7 +62,7 @@ class PairMatchings:
     cheap: dict[str, Bool[Tensor, " n_source"]] = field(default_factory=dict)
     encoder_cosine: Float[Tensor, " n_source"] = field(default_factory=lambda: torch.empty(0, dtype=torch.float32))
     decoder_cosine: Float[Tensor, " n_source"] = field(default_factory=lambda: torch.empty(0, dtype=torch.float32))
-    judged: Significance | None = None
+    judged: Judged | None = None
     significant: Bool[Tensor, " n_source"] | None = None
 
     def to(self, device: torch.device) -> "PairMatchings":
@@ -101,7 +101,7 @@ class PairMatcher:
         watch: Told where solutions stand.
         device: Where nearest features are looked for; a solution has its own setting.
         carry: What values are rescaled by on their way, if not by what they are matched by.
-        rotations: Random targets that the matchings of `matched` are judged against; zero for none.
+        rotations: Random targets that `matched` is judged against; none is where there are none.
         alpha: Pairs with `q <= alpha` are significant.
     """
 
@@ -134,10 +134,9 @@ class PairMatcher:
         if processes > 1:
             for pair in ordered[rank::processes]:
                 for arm in self._solved_arms():
-                    found = self._solve(pair, arm)
-                    if arm == MATCHED and self.rotations:
-                        # What it takes is the random targets' matchings, which are then in the cache.
-                        self._judged(pair, found)
+                    self._solve(pair, arm)
+                if MATCHED in self.arms:
+                    self._judged(pair, self._solve(pair, MATCHED))
         for pair in ordered:
             yield pair, self._of(pair)
 
@@ -175,14 +174,14 @@ class PairMatcher:
         if MATCHED not in matchings:
             return found
         matched = matchings[MATCHED]
-        judged = self._judged(pair, matched) if self.rotations else None
+        judged = self._judged(pair, matched)
         return replace(
             found,
             cheap={arm: cheapest(matched, q) for arm, q in quantiles.items()},
             encoder_cosine=_cosines(source.W_enc.T, target.W_enc.T, matched),
             decoder_cosine=_cosines(source.W_dec, target.W_dec, matched),
             judged=judged,
-            significant=None if judged is None else judged.significant(self.alpha).permutation >= 0,
+            significant=self._significant(pair, matched, judged) if self.rotations else None,
         )
 
     def _matching(self, pair: Pair, arm: str) -> Matching:
@@ -213,14 +212,18 @@ class PairMatcher:
             pair, source, target, settings, collection=self.collection, cache=self.cache, watch=self.watch
         )
 
-    def _judged(self, pair: Pair, matched: Matching) -> Significance:
-        settings, opened = self.settings, self.opened(pair)
-        try:
-            return significance(*opened, matched, rotations=self.rotations, settings=settings, cache=self.cache)
-        except UserError as error:
-            raise UserError(
-                f"layers {pair[0]} and {pair[1]}: {error}; evaluation.rotations=0 does without significance"
-            ) from error
+    def _judged(self, pair: Pair, matched: Matching) -> Judged | None:
+        """Which pairs of two layers are matches."""
+        opened = self.opened(pair)
+        return judge_layers(pair, *opened, matched, self.rotations, self.settings, cache=self.cache, watch=self.watch)
+
+    def _significant(self, pair: Pair, matched: Matching, judged: Judged | None) -> Bool[Tensor, " n_source"]:
+        """Source features whose pair is a match; none of them where that cannot be told."""
+        if judged is not None:
+            return judged.significance.q <= self.alpha
+        if arms := [arm for arm in self.arms if arm in JUDGED_ARMS]:
+            log.warning("layers %d and %d: no pair counts as significant for %s", *pair, " and ".join(arms))
+        return torch.zeros_like(matched.permutation, dtype=torch.bool)
 
     def _composed(self, pair: Pair) -> Matching:
         chain = self._neighbour(pair[0])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from sae_match.errors import UserError
 from sae_match.evaluation.arm_names import ARMS, FITTED_ARMS, JUDGED_ARMS, checked_arms
-from sae_match.matching.significance.settings import refuse_impossible_alpha
+from sae_match.matching.significance.settings import refuse_impossible_judging
 from sae_match.saes.settings import refuse_unknown_fold
 
 log = logging.getLogger(__name__)
@@ -25,10 +25,10 @@ class EvaluationSettings:
         carry: What values are rescaled by on their way from source to target: `threshold` (the ratio of thresholds),
             `decoder_norm` (the inverse ratio of decoder rows' norms) or `none`; by default what the matcher folds by.
             `matched_unfolded` never rescales.
-        rotations: Random targets that each matching of `matched` is judged against: which pairs are significant? Each
-            costs one matching. Zero: nothing is judged, and the arms that need it are left out.
-        alpha: Pairs with `q <= alpha` are significant to the arms that treat these otherwise.
         seed: Of the arm `random` and of the bootstrap.
+        rotations: Random targets that the matching of two layers is judged against, which says which of its pairs are
+            matches; each takes as long as a matching. Zero: none is judged, and the arms that need it are left out.
+        alpha: Level at which a pair counts as significant: of the significant pairs, at most this share is wrong.
         memory: Gigabytes for open SAEs and residuals; by default what is free. What does not fit is
             read, or computed, again.
     """
@@ -37,9 +37,9 @@ class EvaluationSettings:
     spans: list[int] = field(default_factory=lambda: [1])
     fitting_documents: int = 64
     carry: str | None = None
+    seed: int = 0
     rotations: int = 8
     alpha: float = 0.05
-    seed: int = 0
     memory: float | None = None
 
     def __post_init__(self) -> None:
@@ -53,12 +53,7 @@ def refuse_impossible(settings: EvaluationSettings) -> None:
         UserError: If one cannot be.
     """
     arms = checked_arms(settings.arms)
-    if settings.rotations < 0:
-        raise UserError(f"evaluation.rotations must be at least 0, got {settings.rotations}")
-    try:
-        refuse_impossible_alpha(settings.alpha)
-    except UserError as error:
-        raise UserError(f"evaluation.{error}") from error
+    refuse_impossible_judging(settings.rotations, settings.alpha, "evaluation.")
     if not settings.rotations and set(arms) <= set(JUDGED_ARMS):
         raise UserError(
             f"arms {', '.join(arms)} need to know which pairs are significant: set evaluation.rotations to at least 1"

@@ -28,7 +28,7 @@ from sae_match.evaluation.statistics.measures import objective_of, results_of, s
 from sae_match.evaluation.statistics.results import Results, SpanResult
 from sae_match.evaluation.statistics.tally import Layout, Tally
 from sae_match.evaluation.survey import Survey
-from sae_match.matching.layers import save_matching
+from sae_match.matching.layers import save_matching, save_significance
 from sae_match.matching.result import Matching
 from sae_match.matching.settings import MatcherSettings
 from sae_match.matching.solver.planning import GIGABYTE, free_memory
@@ -162,6 +162,8 @@ class MatchValidation(L.LightningModule):
             log.info("layers %d and %d matched%s", *pair, evidence(found.matchings.get(MATCHED)))
             if MATCHED in found.matchings and self.trainer.is_global_zero:
                 save_matching(found.matchings[MATCHED], self.around.folder, pair, self.collection)
+            if found.judged is not None and self.trainer.is_global_zero:
+                save_significance(found.judged.significance, self.around.folder, pair)
 
     @cpu_by_default()
     @torch.no_grad()
