@@ -25,6 +25,7 @@ from sae_match.evaluation.scope import Scope, Surroundings
 from sae_match.evaluation.settings import EvaluationSettings
 from sae_match.evaluation.statistics.forms import forms_of
 from sae_match.evaluation.statistics.measures import objective_of, results_of, so_far, spans_of
+from sae_match.evaluation.statistics.replicates import Replicates
 from sae_match.evaluation.statistics.results import Results, SpanResult
 from sae_match.evaluation.statistics.tally import Layout, Tally
 from sae_match.evaluation.survey import Survey
@@ -128,6 +129,12 @@ class MatchValidation(L.LightningModule):
     def spans(self) -> list[SpanResult]:
         """Results as means over the pairs of layers at the same distance."""
         return list(spans_of(self.tally))
+
+    @property
+    def replicates(self) -> Replicates:
+        """All numbers with their replicates, and which documents these are drawn from."""
+        batches = text_of(self.trainer).measured(self.session.batches[-1])
+        return Replicates.of(self.tally, batches, self.settings.seed)
 
     @property
     def objective(self) -> float | None:

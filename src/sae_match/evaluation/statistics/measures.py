@@ -77,6 +77,13 @@ def spans_of(tally: Tally) -> Iterator[SpanResult]:
             yield SpanResult(span, arm, dataset, metric, float(mean[0]), low, high, len(several))
 
 
+def numbers_of(tally: Tally) -> Iterator[tuple[ArmKey, str, Float64[Tensor, " rows"]]]:
+    """Every number of an arm that rests on a sample of documents, with its replicates."""
+    for key in _runs(tally):
+        for metric, values, _ in _measures(tally, key):
+            yield key, metric, values
+
+
 def so_far(tally: Tally, dataset: str) -> dict[str, float]:
     """Of each arm on a dataset, without intervals, as means over pairs of layers: what a run can be followed by."""
     found: dict[str, list[Tensor]] = {}

@@ -7,6 +7,9 @@ from rich.console import Console
 
 from sae_match.evaluation.cautions import save_cautions
 from sae_match.evaluation.passes.text import ValidationText
+from sae_match.evaluation.statistics.differences import Difference, differences_of, save_differences
+from sae_match.evaluation.statistics.replicates import FILE as REPLICATES
+from sae_match.evaluation.statistics.replicates import Replicates
 from sae_match.evaluation.statistics.results import save_spans
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.report.attempts import Attempts
@@ -66,17 +69,27 @@ class ValidationReport(L.Callback):
             results.save(self.folder / "results.csv")
         with attempts.of("spans.csv"):
             save_spans(spans, self.folder / "spans.csv")
+        differences: list[Difference] = []
+        with attempts.of("differences of arms"):
+            differences = self._compared(module.replicates)
         outcome = None
         with attempts.of("what follows from the weights"):
             outcome = Outcome.of(module, self._passages(), results, spans)
         with attempts.of("tables in the terminal"):
-            print_results(self.console, results, spans)
+            print_results(self.console, results, spans, differences)
         if outcome is not None:
             self._save_rest(outcome, attempts)
             print_cautions(self.console, outcome.cautions)
             self._draw_and_log(outcome, module, trainer.logger, attempts)
         print_files(self.console, self.folder, trainer.logger)
         attempts.refuse_failed(self.folder)
+
+    def _compared(self, replicates: Replicates) -> list[Difference]:
+        """Differences of every two arms; written, as are the replicates that later comparisons are made of."""
+        replicates.save(self.folder / REPLICATES)
+        differences = list(differences_of(replicates))
+        save_differences(differences, self.folder / "differences.csv")
+        return differences
 
     def _save_rest(self, outcome: Outcome, attempts: Attempts) -> None:
         """The other tables."""

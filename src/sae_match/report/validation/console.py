@@ -9,14 +9,15 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from sae_match.evaluation.arm_names import CLEAN, COACTIVATION
+from sae_match.evaluation.arm_names import CLEAN, COACTIVATION, MATCHED
 from sae_match.evaluation.cautions import Caution, cautions_before, named_l0s
 from sae_match.evaluation.passes.text import ValidationText
+from sae_match.evaluation.statistics.differences import Difference
 from sae_match.evaluation.statistics.results import Results, SpanResult
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.solver.planning import GIGABYTE
 from sae_match.report.console import matcher_line, print_rows, short_name
-from sae_match.report.tables import FORMS, by_pair, clean_loss, ladder
+from sae_match.report.tables import FORMS, by_pair, changes, clean_loss, ladder
 from sae_match.report.tracking.logger import where_to_look
 from sae_match.terminal import say
 
@@ -26,10 +27,16 @@ _FILES = (
     "report/",
     "results.csv",
     "spans.csv",
+    "differences.csv",
+    "replicates.safetensors",
     "warnings.csv",
     "figures/*",
     "pairs/*.parquet",
     "matchings/*.safetensors",
+)
+_CHANGES = (
+    "\nOf what the layers change, the share that is explained (layer_drop: 0, better than nothing: above), and what "
+    "is more than in matched on the same documents; ~: not told apart"
 )
 # Width of a table's first column, and of the others.
 _ARM, _PAIR = 20, 8
@@ -74,8 +81,10 @@ def facts(module: MatchValidation, text: ValidationText, model_source: str) -> d
     }
 
 
-def print_results(console: Console, results: Results, spans: Sequence[SpanResult]) -> None:
-    """The ladders of each dataset, and explained variance by pair of layers."""
+def print_results(
+    console: Console, results: Results, spans: Sequence[SpanResult], differences: Sequence[Difference] = ()
+) -> None:
+    """The ladders of each dataset, how arms differ from `matched`, and explained variance by pair of layers."""
     for dataset in results.distinct("dataset"):
         clean = f": clean loss {clean_loss(results, dataset):.3f} nats per token"
         say(console, (f"\n{dataset}", "bold"), clean)
@@ -94,6 +103,11 @@ def print_results(console: Console, results: Results, spans: Sequence[SpanResult
                     highlight=False,
                 )
                 console.print(ladder(chosen, further))
+            apart = [row for row in differences if row.source_layer is None]
+            apart = [row for row in apart if (row.dataset, row.span, row.than) == (dataset, span, MATCHED)]
+            if (table := changes(chosen, apart)) is not None:
+                console.print(_CHANGES, style="italic", highlight=False)
+                console.print(table)
         say(console, (f"\nexplained_variance on {dataset} by pair of layers", "italic"))
         for table in by_pair(results, "explained_variance", dataset, max(1, (console.width - _ARM) // _PAIR)):
             console.print(table)
