@@ -143,25 +143,19 @@ def test_every_two_arms_are_compared_once_and_matched_is_what_others_are_compare
 def test_an_arm_and_its_twin_do_not_differ():
     tally, _ = filled(20, arms=("matched", "random"))
     same = of(tally)
-    rows = {
-        **same.values,
-        Number(0, 1, "random", "prose", "delta_loss"): same.values[0, 1, "matched", "prose", "delta_loss"],
-    }
-    row = only(differences_of(replace(same, values=rows)), source_layer=0, arm="random", metric="delta_loss")
+    one, other = (Number(0, 1, arm, "prose", "delta_loss") for arm in ("matched", "random"))
+    values = {**same.values, other: same.values[one]}
+    row = only(differences_of(replace(same, values=values)), source_layer=0, arm="random", metric="delta_loss")
     assert (row.value, row.low, row.high, row.differs) == (0, None, None, False)
 
 
 def test_one_document_and_no_number_give_no_interval_and_no_difference():
     assert {(row.low, row.high, row.differs) for row in differences_of(of(filled(1)[0]))} == {(None, None, False)}
     tally, _ = filled(10, PAIRS)
-    tally.error(((0, 1), "matched", "prose")).columns.fill_(torch.nan)
+    tally.error(((0, 1), "matched", "prose")).columns[:, 1:].fill_(torch.nan)
     found = [row for row in differences_of(of(tally)) if row.metric == "explained_variance"]
-    assert [(row.span, row.source_layer, row.pairs) for row in found] == [
-        (1, None, 1),
-        (2, None, 1),
-        (1, 1, 1),
-        (2, 0, 1),
-    ]
+    of_what = [(row.span, row.source_layer, row.pairs) for row in found]
+    assert of_what == [(1, None, 1), (2, None, 1), (1, 1, 1), (2, 0, 1)]
 
 
 @pytest.mark.parametrize(
@@ -209,21 +203,7 @@ def test_what_is_written_says_all(tmp_path):
     with (tmp_path / "differences.csv").open(newline="", encoding="utf-8") as file:
         read = list(csv.DictReader(file))
     assert len(read) == len(rows)
-    assert list(read[0]) == (
-        [
-            "span",
-            "source_layer",
-            "target_layer",
-            "arm",
-            "than",
-            "dataset",
-            "metric",
-            "value",
-            "low",
-            "high",
-            "pairs",
-            "differs",
-        ]
-    )
+    columns = "span,source_layer,target_layer,arm,than,dataset,metric,value,low,high,pairs,differs"
+    assert ",".join(read[0]) == columns
     assert (read[0]["source_layer"], read[0]["arm"], read[0]["than"]) == ("", "layer_drop", "matched")
     assert [float(row["value"]) for row in read] == [row.value for row in rows]

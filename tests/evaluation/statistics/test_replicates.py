@@ -6,9 +6,10 @@ import torch
 
 from sae_match.bootstrap import interval
 from sae_match.errors import UserError
+from sae_match.evaluation.statistics import replicates
 from sae_match.evaluation.statistics.measures import results_of
 from sae_match.evaluation.statistics.replicates import Number, Replicates, hashes_of
-from sae_match.text.batches import TokenBatch
+from sae_match.text.batches import TokenBatch, nothing_of
 from tests.evaluation.statistics.test_measures import filled
 
 
@@ -69,7 +70,7 @@ def test_a_damaged_file_is_refused(found, tmp_path):
     spoilt = bytearray(file.read_bytes())
     spoilt[-5] ^= 1
     file.write_bytes(spoilt)
-    with pytest.raises(UserError, match="replicates.safetensors is damaged: it is not what its checksum says"):
+    with pytest.raises(UserError, match=r"replicates\.safetensors is damaged: it is not what its checksum says"):
         Replicates.load(file)
     file.write_bytes(spoilt[:100])
     with pytest.raises(UserError, match="is not a sound replicates file"):
@@ -82,14 +83,14 @@ def test_a_damaged_file_is_refused(found, tmp_path):
 def test_a_file_of_something_else_is_refused(found, tmp_path, monkeypatch, what):
     file = tmp_path / "replicates.safetensors"
     told = {"kind": '"k"', "numbers": json.dumps([[0, 1, "matched", "prose", "jaccard"]]), "seed": '"x"'}
-    from sae_match.evaluation.statistics import replicates
-
     written = replicates.save_tensors
-    monkeypatch.setattr(
-        replicates, "save_tensors", lambda path, of, notes: written(path, of, {**notes, what: told[what]})
-    )
+
+    def otherwise(path, tensors, notes):
+        written(path, tensors, {**notes, what: told[what]})
+
+    monkeypatch.setattr(replicates, "save_tensors", otherwise)
     found.save(file)
-    with pytest.raises(UserError, match="was not written by Replicates.save"):
+    with pytest.raises(UserError, match=r"was not written by Replicates\.save"):
         Replicates.load(file)
 
 
@@ -98,7 +99,7 @@ def test_documents_are_known_by_their_tokens_however_they_are_batched():
     assert hashes_of([batch(ROWS[:1]), batch(ROWS[1:], 1, fill=3)]) == alone
     assert hashes_of([batch(ROWS[2:], 2), batch(ROWS[:2])]) == alone
     assert hashes_of([batch(ROWS, dataset="code")]) == {"code": alone["prose"]}
-    assert hashes_of([batch(ROWS)._replace(input_ids=torch.zeros(0, 4).long(), documents=())]) == {}
+    assert hashes_of([nothing_of(batch(ROWS))]) == {}
     others = [ROWS[:2], [*ROWS[:2], [1, 8, 9]], [*ROWS[:2], [1, 8, 9, 5]], [ROWS[1], ROWS[0], ROWS[2]]]
     assert len({alone["prose"], *(hashes_of([batch(rows)])["prose"] for rows in others)}) == 5
 
