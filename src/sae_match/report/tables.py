@@ -23,12 +23,12 @@ FORMS = {
     "explained_variance_normed": "behind the norm",
     "loss_recovered": "loss recovered",
 }
-# A share that is negative for some arms: with three digits behind the point the second ladder would not fit a terminal.
-_DIGITS = {"loss_recovered": 2}
+# Shares that are negative for some arms: with three digits behind the point their ladders would not fit a terminal.
+_DIGITS = {"loss_recovered": 2, "explained_change": 2}
 #: What arms explain of what the layers change.
 CHANGE = {"explained_change": "explained change"}
 # Of which metrics a ladder says how much more an arm has than `matched`, and what its columns call that.
-_APART = {"explained_variance": "variance more", "delta_loss": "loss more"}
+_APART = {"explained_variance": "variance vs matched", "delta_loss": "loss vs matched"}
 #: What people call a metric.
 TITLES = {
     **LADDER,

@@ -35,8 +35,8 @@ _FILES = (
     "matchings/*.safetensors",
 )
 _CHANGES = (
-    "\nOf what the layers change, the share that is explained (layer_drop: 0, better than nothing: above), and what "
-    "is more than in matched on the same documents; ~: not told apart"
+    "\nExplained share of what the layers change (0: as leaving them out), and what is more\nor less than in matched, on "
+    "the same documents; ~ stands where that may be nothing"
 )
 # Width of a table's first column, and of the others.
 _ARM, _PAIR = 20, 8
