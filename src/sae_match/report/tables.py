@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sae_match.evaluation.arm_names import CLEAN, MATCHED, order_of
-from sae_match.evaluation.statistics.results import Results, SpanResult
+from sae_match.evaluation.statistics.results import Result, Results, SpanResult
 
 #: Metrics of the ladder, and what its columns call them.
 LADDER = {
@@ -108,13 +108,13 @@ def clean_loss(results: Results, dataset: str) -> float:
     return results.select(arm=CLEAN, metric="loss", dataset=dataset).rows[0].value
 
 
-def with_interval(row: SpanResult) -> Text:
+def with_interval(row: Result | SpanResult) -> Text:
     """A mean and its interval, the latter dim."""
     value, interval = mean_and_interval(row)
     return Text.assemble(value, (f" {interval}" if interval else "", "dim"))
 
 
-def mean_and_interval(row: SpanResult) -> tuple[str, str]:
+def mean_and_interval(row: Result | SpanResult) -> tuple[str, str]:
     """A mean, and its interval, empty where there is none."""
     digits = _DIGITS.get(row.metric, 3)
     ends = "" if row.low is None or row.high is None else f"{_short(row.low, digits)}…{_short(row.high, digits)}"

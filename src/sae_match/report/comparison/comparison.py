@@ -46,8 +46,9 @@ class Comparison:
 
     @property
     def datasets(self) -> list[str]:
-        """In the order of the runs."""
-        return list(dict.fromkeys(row.dataset for run in self.joined.runs for row in run.spans))
+        """Those that what is shown was measured on, in the order of the runs."""
+        every = (row for run in self.joined.runs for row in run.spans)
+        return list(dict.fromkeys(row.dataset for row in every if row.metric in self.metrics))
 
     def means(self, **wanted: object) -> Iterator[tuple[int, SpanResult]]:
         """Number of the run and mean over pairs of layers, for every mean whose columns have the wanted values."""
