@@ -25,8 +25,8 @@ def doubts(findings: Findings) -> Iterator[Caution]:
                 where,
                 f"On {row.dataset} significant pairs are active together only {row.value:.2g} times as often as the "
                 f"others{_interval(row)}.",
-                "A ratio below 2 is a reason to doubt the significance itself: look at the pairs, and at the fifths of q "
-                "in figures/coactivation_by_q.",
+                "A ratio below 2 is a reason to doubt the significance itself: look at the pairs, and at the fifths of "
+                "q in figures/coactivation_by_q.",
             )
     for row in near:
         if (row.metric, row.dataset) == (SIGNIFICANT, WEIGHTS) and row.value < LEAST_SHARE:

@@ -30,6 +30,7 @@ _FILES = (
     "figures/*",
     "pairs/*.parquet",
     "matchings/*.safetensors",
+    "significance/*.safetensors",
 )
 # Width of a table's first column, and of the others.
 _ARM, _PAIR = 20, 8

@@ -102,7 +102,7 @@ class Outcome:
         return _neighbours(self.matchings)
 
     def everything(self) -> Results:
-        """The results, what significance says, and the numbers of weights alone, as results of the dataset `WEIGHTS`."""
+        """The results, what significance says, and numbers of weights alone, as results of the dataset `WEIGHTS`."""
         judged = [] if self.findings is None else self.findings.results
         return Results([*self.results, *judged, *self._of_weights()])
 

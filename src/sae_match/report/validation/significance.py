@@ -51,27 +51,26 @@ def answers(findings: Findings) -> Iterator[str]:
 def layers_table(findings: Findings) -> Table:
     """One line a pair of layers: shares, the cut, and what stands beside them."""
     level = f"significant\nat {findings.alpha:.0%}"
-    table = plain_table(
-        "layers", level, "Storey's\nshare", "cosine\nfrom", "median\ncosine", "mutual\nnearest", "parts\nagree"
-    )
+    plain = ("cosine\nfrom", "median\ncosine", "mutual\nnearest", "parts\nagree")
+    table = plain_table("layers", level, "Storey's\nshare", *plain)
     rows = [row for row in findings.results if (row.arm, row.dataset) == (MATCHED, WEIGHTS)]
     for pair, several in groupby(rows, key=lambda row: (row.source_layer, row.target_layer)):
         by_metric = {row.metric: row for row in several}
         names = (CUT, MEDIAN, "mutual_nearest", "terms_agreement")
-        plain = (f"{by_metric[name].value:.3f}" if name in by_metric else "-" for name in names)
+        others = (f"{by_metric[name].value:.3f}" if name in by_metric else "-" for name in names)
         shares = (_told(by_metric.get(name)) for name in (SIGNIFICANT, STOREY))
-        table.add_row(f"{pair[0]} → {pair[1]}", *shares, *plain)
+        table.add_row(f"{pair[0]} → {pair[1]}", *shares, *others)
     return table
 
 
 def distance_table(findings: Findings) -> Table:
-    """One line a distance: share significant and Storey's share, matched directly and composed of neighbours."""
+    """One line a distance: share significant, matched directly and composed of neighbours."""
     level = f"significant at {findings.alpha:.0%}"
-    table = plain_table("distance", f"direct,\n{level}", "Storey's\nshare", f"composed,\n{level}", "Storey's\nshare")
+    table = plain_table("distance", f"direct,\n{level}", "direct,\nStorey's share", f"composed,\n{level}")
     for span in sorted({row.span for row in findings.spans}):
         rows = {(row.arm, row.metric): row for row in findings.spans if row.span == span and row.dataset == WEIGHTS}
-        cells = (_told(rows.get((arm, name))) for arm in (MATCHED, COMPOSED) for name in (SIGNIFICANT, STOREY))
-        table.add_row(str(span), *cells)
+        cells = ((MATCHED, SIGNIFICANT), (MATCHED, STOREY), (COMPOSED, SIGNIFICANT))
+        table.add_row(str(span), *(_told(rows.get(cell)) for cell in cells))
     return table
 
 

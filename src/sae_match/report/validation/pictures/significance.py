@@ -51,13 +51,11 @@ def significance(outcome: Outcome) -> Iterator[Picture]:
     against.set_xticks(range(len(pairs)), [f"{source}→{target}" for source, target in pairs])
     if len(pairs) > 10:
         against.tick_params(axis="x", labelrotation=90)
-    against.set(
-        xlabel="layers",
-        ylabel="mean of encoder and decoder cosine",
-        title="middle half, and from 5 to 95 %, of all pairs",
-    )
+    against.set(xlabel="layers", ylabel="mean of encoder and decoder cosine")
+    # Room for the legend above the boxes.
+    against.set_ylim(top=against.get_ylim()[1] + 0.12 * (against.get_ylim()[1] - against.get_ylim()[0]))
     _draw_distances(by_distance, found)
-    against.legend(frameon=False, loc="best")
+    against.legend(frameon=False, loc="upper left", ncols=3, title="middle half of the pairs, and from 5 to 95 %")
     add_legend(figure, by_distance)
     shares = [row for arm in (MATCHED, COMPOSED) for row in _shares(found.spans, arm)]
     yield Picture("significance", figure, rows, {"by_distance": [vars(row) for row in shares]})
@@ -122,7 +120,7 @@ def _draw_box(panel: Axes, at: float, row: dict[str, object], which: str, colour
         found = row[f"{which}_{quantile:g}"]
         return found if isinstance(found, float) else math.nan
 
-    panel.vlines(at, value(_OUTER[0]), value(_OUTER[1]), color=colour, linewidth=1.4, label=label or None)
+    panel.vlines(at, value(_OUTER[0]), value(_OUTER[1]), color=colour, linewidth=1.4, label=label)
     panel.vlines(at, value(_INNER[0]), value(_INNER[1]), color=colour, linewidth=6, alpha=0.75)
     panel.plot([at], [value(_MIDDLE)], marker="o", markersize=4, color="white", markeredgecolor=colour)
 
