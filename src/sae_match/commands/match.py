@@ -41,6 +41,8 @@ def main(settings: MatchSettings) -> None:
     matcher = LayerMatcher(collection, settings.matcher, cache, progress.watch if settings.progress else unwatched)
     if settings.matcher.memory is not None:
         log.info("memory budget of a matching: %.3g GB", settings.matcher.memory)
+    if settings.rotations:
+        log.info("each matching is judged against %d random targets; rotations=0 judges none", settings.rotations)
     rows: list[MatchingRow] = []
     compared: list[CompositionRow] = []
     chains, links = Chains(), dict[Pair, Significance]()
