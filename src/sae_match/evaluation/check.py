@@ -31,6 +31,8 @@ from sae_match.text.settings import TextSettings
 
 # Passes over all pairs that a matching usually takes.
 _PASSES = 4
+# What a matching takes however small it is.
+_LEAST_SECONDS = 0.1
 # Added tokens that are named.
 _NAMED = 3
 # Of a matrix product whose speed is measured: large enough to be fast (of 512 rows, waiting for threads shows), small
@@ -224,7 +226,8 @@ def _costs(
             memory=matcher.memory,
             device=device,
         )
-        matching = len(pairs) * _PASSES * 2.0 * widest**2 * (2 * d_in) / _speed(device, torch.bfloat16)
+        products = _PASSES * 2.0 * widest**2 * (2 * d_in) / _speed(device, torch.bfloat16)
+        matching = len(pairs) * max(_LEAST_SECONDS, products)
         yield "matching", f"{_duration(matching)} for each kind that is not in the cache ({solver.solver} solver)"
         if rotations and MATCHED in plan.arms:
             yield "judging", _judging(rotations, widest, matching)
