@@ -16,6 +16,7 @@ from sae_match.evaluation.plan import Pair, PassPlan, pairs_at, residual_bytes, 
 from sae_match.evaluation.settings import EvaluationSettings, measurable_arms
 from sae_match.hub import UnansweredError
 from sae_match.matching.settings import MatcherSettings
+from sae_match.matching.significance.judging import BY_PARTS, rows_of
 from sae_match.matching.solver.planning import GIGABYTE, Solver, free_memory, planned
 from sae_match.model.description import ModelDescription, added_tokens, describe_model, first_token, refuse_beyond
 from sae_match.model.gguf.description import describe_gguf
@@ -30,6 +31,8 @@ from sae_match.text.settings import TextSettings
 
 # Passes over all pairs that a matching usually takes.
 _PASSES = 4
+# What a matching takes however small it is.
+_LEAST_SECONDS = 0.1
 # Added tokens that are named.
 _NAMED = 3
 # Of a matrix product whose speed is measured: large enough to be fast (of 512 rows, waiting for threads shows), small
@@ -223,14 +226,26 @@ def _costs(
             memory=matcher.memory,
             device=device,
         )
-        matching = len(pairs) * _PASSES * 2.0 * widest**2 * (2 * d_in) / _speed(device, torch.bfloat16)
+        products = _PASSES * 2.0 * widest**2 * (2 * d_in) / _speed(device, torch.bfloat16)
+        matching = len(pairs) * max(_LEAST_SECONDS, products)
         yield "matching", f"{_duration(matching)} for each kind that is not in the cache ({solver.solver} solver)"
         if rotations and MATCHED in plan.arms:
-            more = f"{_duration(rotations * matching)} for {_several(rotations, 'random target')} of each pair"
-            yield "significance", f"{more}; evaluation.rotations=0 does without"
+            yield "judging", _judging(rotations, widest, matching)
     dtype = torch.bfloat16 if model.bytes_per_parameter == 2 else torch.float32
     seconds = operations / _speed(device, dtype)
     yield "validation", f"{_duration(seconds)} at the speed of bare matrix products on {device}"
+
+
+def _judging(rotations: int, features: int, matching: float) -> str:
+    """What it takes to tell which pairs are matches, if a matching of every pair of layers takes so many seconds."""
+    rows = rows_of(features)
+    share = 1.0 if rows is None else rows / features
+    sampled = "" if rows is None else f", {rows:,} of {features:,} features for each"
+    took = _duration((rotations * share + BY_PARTS) * matching)
+    return (
+        f"{took} more for what is not in the cache: {_several(rotations, 'random target')} for each pair of layers"
+        f"{sampled}, and {BY_PARTS} matchings by parts"
+    )
 
 
 def _speed(device: torch.device, dtype: torch.dtype) -> float:

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from sae_match.evaluation.arm_names import CLEAN, MATCHED, order_of
 from sae_match.evaluation.statistics.differences import Difference, excludes_zero
-from sae_match.evaluation.statistics.results import Results, SpanResult
+from sae_match.evaluation.statistics.results import Result, Results, SpanResult
 
 #: Metrics of the ladder, and what its columns call them.
 LADDER = {
@@ -134,13 +134,13 @@ def clean_loss(results: Results, dataset: str) -> float:
     return results.select(arm=CLEAN, metric="loss", dataset=dataset).rows[0].value
 
 
-def with_interval(row: SpanResult | Difference, *, apart: bool = False) -> Text:
+def with_interval(row: Result | SpanResult | Difference, *, apart: bool = False) -> Text:
     """A mean and its interval, the latter dim; as a difference if it is `apart`, or by itself is one."""
     value, interval = mean_and_interval(row, apart=apart)
     return Text.assemble(value, (f" {interval}" if interval else "", "dim"))
 
 
-def mean_and_interval(row: SpanResult | Difference, *, apart: bool = False) -> tuple[str, str]:
+def mean_and_interval(row: Result | SpanResult | Difference, *, apart: bool = False) -> tuple[str, str]:
     """A mean, and its interval, empty where there is none; a difference with its sign, and `~` where it may be none."""
     digits = _DIGITS.get(row.metric, 3)
     ends = "" if row.low is None or row.high is None else f"{_short(row.low, digits)}…{_short(row.high, digits)}"

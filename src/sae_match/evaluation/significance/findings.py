@@ -3,11 +3,11 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import pairwise
+from operator import add
 
 import torch
-from jaxtyping import Float64
-from torch import Tensor
 
 from sae_match.evaluation.arm_names import COMPOSED, MATCHED
 from sae_match.evaluation.plan import Pair
@@ -17,18 +17,14 @@ from sae_match.evaluation.significance.measured import (
     MATCHING_SCORE,
     OTHERS,
     RATIO,
+    SIGNIFICANT,
     STOREY,
     TRUE,
     beside_significance,
     of_classes,
     of_significance,
 )
-from sae_match.evaluation.significance.over_features import (
-    Estimate,
-    mean_of,
-    means_over_features,
-    median_over_features,
-)
+from sae_match.evaluation.significance.over_features import Estimate, Sums, median_over_features, sums_over_features
 from sae_match.evaluation.statistics.results import WEIGHTS, Result, SpanResult
 from sae_match.evaluation.statistics.tally import Tally
 from sae_match.matching.significance.composed import path_significance
@@ -38,7 +34,6 @@ from sae_match.matching.significance.result import Significance
 #: Smallest significant statistic of two layers; median statistic of their pairs.
 CUT, MEDIAN = "significant_from", "median_cosine"
 
-Rows = Float64[Tensor, " rows"]
 _Key = tuple[Pair, str, str]
 """Pair of layers, arm, dataset."""
 
@@ -52,7 +47,7 @@ class Findings:
         judged: Of each pair of layers, what is known about the pairs of `matched`.
         chains: Of each pair of layers that judged neighbours lead from and to, their composition, judged by its links.
         results: Numbers of each pair of layers.
-        spans: Their means over pairs of layers at the same distance.
+        spans: The same over the features of all pairs of layers at the same distance together.
     """
 
     alpha: float
@@ -72,21 +67,23 @@ class Findings:
             seed: Of the bootstrap.
         """
         chains = chains_of({pair: found.significance for pair, found in judged.items()})
-        rows: dict[_Key, dict[str, Rows]] = {}
+        sums: dict[_Key, dict[str, Sums]] = {}
         for pair, found in judged.items():
-            population = "L{:02d}-L{:02d}".format(*pair)
+            population = _population(pair)
             measured = {**of_significance(found.significance, alpha), **beside_significance(found)}
-            rows[pair, MATCHED, WEIGHTS] = _bounded(means_over_features(measured, population, seed))
-            for dataset in () if tally is None else _measured(tally):
+            sums[pair, MATCHED, WEIGHTS] = sums_over_features(measured, population, seed)
+            if tally is None:
+                continue
+            for dataset in (dataset for dataset in tally.layout.datasets if tally.documents(dataset)):
                 together = Coactivation.of(tally, pair, dataset, found.significance.matching)
-                means = means_over_features(of_classes(found, alpha, together), population, seed)
-                rows[pair, MATCHED, dataset] = _with_ratios(means)
+                measured = of_classes(found, alpha, together)
+                sums[pair, MATCHED, dataset] = sums_over_features(measured, population, seed)
         for pair, chain in chains.items():
-            population = "L{:02d}-L{:02d}".format(*pair)
-            means = means_over_features(of_significance(chain, alpha), population, seed)
-            rows[pair, COMPOSED, WEIGHTS] = _bounded(means)
+            # Of a chain the worst link's p-value counts: no estimate of how many are uniform can be made of it.
+            measured = {SIGNIFICANT: of_significance(chain, alpha)[SIGNIFICANT]}
+            sums[pair, COMPOSED, WEIGHTS] = sums_over_features(measured, _population(pair), seed)
         singles = {pair: _singles(found.significance, alpha) for pair, found in judged.items()}
-        return cls(alpha, judged, chains, list(_results(rows, singles, tally)), list(_spans(rows)))
+        return cls(alpha, judged, chains, list(_results(sums, singles, tally)), list(_spans(sums)))
 
 
 def chains_of(judged: Mapping[Pair, Significance]) -> dict[Pair, Significance]:
@@ -107,25 +104,20 @@ def chains_of(judged: Mapping[Pair, Significance]) -> dict[Pair, Significance]:
     return found
 
 
-def _measured(tally: Tally) -> list[str]:
-    """Datasets of which something was measured."""
-    return [dataset for dataset in tally.layout.datasets if tally.documents(dataset)]
+def _population(pair: Pair) -> str:
+    return "L{:02d}-L{:02d}".format(*pair)
 
 
-def _bounded(rows: dict[str, Rows]) -> dict[str, Rows]:
-    """The same, Storey's estimate never below zero."""
-    return {name: values.clamp_min(0) if name == STOREY else values for name, values in rows.items()}
-
-
-def _with_ratios(rows: dict[str, Rows]) -> dict[str, Rows]:
-    """The same, and how many times as much significant pairs do together as the others."""
-    return {**rows, **{f"{measure}_{RATIO}": _ratio(rows, measure) for measure in (JACCARD, MATCHING_SCORE)}}
-
-
-def _ratio(rows: Mapping[str, Rows], measure: str) -> Rows:
-    over, under = rows[f"{measure}_{TRUE}"], rows[f"{measure}_{OTHERS}"]
-    # Where the others do nothing together, there is no number.
-    return torch.where(under > 0, over / under, torch.nan)
+def _estimates(sums: Mapping[str, Sums]) -> dict[str, Estimate]:
+    """Means, Storey's never below zero; and how many times as much significant pairs do together as the others."""
+    means = {name: one.mean.clamp_min(0) if name == STOREY else one.mean for name, one in sums.items()}
+    for measure in (JACCARD, MATCHING_SCORE):
+        if f"{measure}_{TRUE}" in means:
+            over, under = means[f"{measure}_{TRUE}"], means[f"{measure}_{OTHERS}"]
+            # Where the others do nothing together, there is no number.
+            means[f"{measure}_{RATIO}"] = torch.where(under > 0, over / under, torch.nan)
+    found = {name: Estimate.of(rows) for name, rows in means.items()}
+    return {name: one for name, one in found.items() if math.isfinite(one.value)}
 
 
 def _singles(found: Significance, alpha: float) -> dict[str, Estimate]:
@@ -135,15 +127,13 @@ def _singles(found: Significance, alpha: float) -> dict[str, Estimate]:
 
 
 def _results(
-    rows: Mapping[_Key, Mapping[str, Rows]], singles: Mapping[Pair, Mapping[str, Estimate]], tally: Tally | None
+    sums: Mapping[_Key, Mapping[str, Sums]], singles: Mapping[Pair, Mapping[str, Estimate]], tally: Tally | None
 ) -> Iterator[Result]:
-    for (pair, arm, dataset), found in rows.items():
+    for (pair, arm, dataset), found in sums.items():
         tokens, documents = _text_of(tally, pair, dataset)
-        estimates = {name: Estimate.of(values) for name, values in found.items()}
-        estimates |= singles[pair] if (arm, dataset) == (MATCHED, WEIGHTS) else {}
-        for name, one in estimates.items():
-            if math.isfinite(one.value):
-                yield Result(*pair, arm, dataset, name, one.value, one.low, one.high, tokens, documents)
+        more = singles[pair] if (arm, dataset) == (MATCHED, WEIGHTS) else {}
+        for name, one in {**_estimates(found), **more}.items():
+            yield Result(*pair, arm, dataset, name, one.value, one.low, one.high, tokens, documents)
 
 
 def _text_of(tally: Tally | None, pair: Pair, dataset: str) -> tuple[int, int]:
@@ -153,16 +143,12 @@ def _text_of(tally: Tally | None, pair: Pair, dataset: str) -> tuple[int, int]:
     return int(tally.l0((pair[0], dataset))[0, 1]), tally.documents(dataset)
 
 
-def _spans(rows: Mapping[_Key, Mapping[str, Rows]]) -> Iterator[SpanResult]:
-    groups: dict[tuple[int, str, str], list[Mapping[str, Rows]]] = {}
-    for (pair, arm, dataset), found in rows.items():
+def _spans(sums: Mapping[_Key, Mapping[str, Sums]]) -> Iterator[SpanResult]:
+    """Means over the features of all pairs of layers at the same distance together."""
+    groups: dict[tuple[int, str, str], list[Mapping[str, Sums]]] = {}
+    for (pair, arm, dataset), found in sums.items():
         groups.setdefault((pair[1] - pair[0], arm, dataset), []).append(found)
     for (span, arm, dataset), several in sorted(groups.items(), key=lambda group: group[0]):
-        means = {name: mean_of([found[name] for found in several]) for name in several[0]}
-        if dataset != WEIGHTS:
-            # A ratio of means, not the mean of ratios, which one pair of layers could make as large as it likes.
-            means = _with_ratios({name: rows for name, rows in means.items() if not name.endswith(RATIO)})
-        for name, values in means.items():
-            one, pairs = Estimate.of(values), sum(bool(found[name][0].isfinite()) for found in several)
-            if math.isfinite(one.value):
-                yield SpanResult(span, arm, dataset, name, one.value, one.low, one.high, pairs)
+        together = {name: reduce(add, (found[name] for found in several)) for name in several[0]}
+        for name, one in _estimates(together).items():
+            yield SpanResult(span, arm, dataset, name, one.value, one.low, one.high, len(several))

@@ -6,7 +6,7 @@ often as a Poisson variable of mean one says.
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,10 +46,30 @@ Measured = tuple[Float64[Tensor, " n"], Bool[Tensor, " n"]]
 """A value of each feature, and the features that a mean is taken over."""
 
 
-def means_over_features(
-    measured: Mapping[str, Measured], population: str, seed: int
-) -> dict[str, Float64[Tensor, " rows"]]:
-    """Mean of each over its features, for the sample and for each replicate; nan over no feature.
+@dataclass(frozen=True)
+class Sums:
+    """Sums over features, for the sample and for each replicate.
+
+    Attributes:
+        total: Of values.
+        count: Of features.
+    """
+
+    total: Float64[Tensor, " rows"]
+    count: Float64[Tensor, " rows"]
+
+    @property
+    def mean(self) -> Float64[Tensor, " rows"]:
+        """Mean value; nan over no feature."""
+        return self.total / self.count
+
+    def __add__(self, other: "Sums") -> "Sums":
+        """Over the features of both."""
+        return Sums(self.total + other.total, self.count + other.count)
+
+
+def sums_over_features(measured: Mapping[str, Measured], population: str, seed: int) -> dict[str, Sums]:
+    """Sums of each over its features.
 
     Args:
         measured: By name, all of the same features; a value may be nan where it plays no part.
@@ -68,8 +88,7 @@ def means_over_features(
     for block in columns.split(_BLOCK):
         sums[1:] += torch.from_numpy(generator.poisson(1.0, (REPLICATES, len(block)))).double() @ block
     totals, counts = sums.split(len(measured), dim=1)
-    # Nothing over nothing is nan: no mean.
-    return dict(zip(measured, (totals / counts).T, strict=True))
+    return {name: Sums(totals[:, at], counts[:, at]) for at, name in enumerate(measured)}
 
 
 def median_over_features(values: Float64[Tensor, " n"]) -> Estimate:
@@ -83,8 +102,3 @@ def median_over_features(values: Float64[Tensor, " n"]) -> Estimate:
     if low < 0 or high > len(known) - 1:
         return Estimate(middle)
     return Estimate(middle, float(known[low]), float(known[high]))
-
-
-def mean_of(several: Sequence[Float64[Tensor, " rows"]]) -> Float64[Tensor, " rows"]:
-    """Mean over pairs of layers, those left out that have no number."""
-    return torch.stack([rows for rows in several if rows[0].isfinite()] or [torch.full((ROWS,), math.nan)]).nanmean(0)

@@ -56,8 +56,9 @@ class Comparison:
 
     @property
     def datasets(self) -> list[str]:
-        """In the order of the runs."""
-        return list(dict.fromkeys(row.dataset for run in self.joined.runs for row in run.spans))
+        """Those that what is shown was measured on, in the order of the runs."""
+        every = (row for run in self.joined.runs for row in run.spans)
+        return list(dict.fromkeys(row.dataset for row in every if row.metric in self.metrics))
 
     def means(self, **wanted: object) -> Iterator[tuple[int, SpanResult]]:
         """Number of the run and mean over pairs of layers, for every mean whose columns have the wanted values."""
@@ -142,8 +143,8 @@ def tables(comparison: Comparison, naming: Naming) -> Iterator[tuple[str, Table]
         yield title, table
     for title, means in _of_seeds(comparison):
         table = plain_table("runs", "settings", "arm", *map(title_of, comparison.metrics))
-        for first, cells in means:
-            table.add_row(*first, *("" if row is None else with_interval(row.mean) for row in cells))
+        for kind, found in means:
+            table.add_row(*kind, *("" if one is None else with_interval(one.mean) for one in found))
         yield title, table
 
 
@@ -164,9 +165,8 @@ def markdown(comparison: Comparison) -> str:
         lines += [f"## {markdown_text(title)}", ""]
         lines += [_line(["runs", "settings", "arm", *map(title_of, comparison.metrics)])]
         lines.append("|---|---|---|" + "---:|" * len(comparison.metrics))
-        lines += [
-            _line([*first, *("" if row is None else _plain(row.mean) for row in cells)]) for first, cells in means
-        ]
+        for kind, found in means:
+            lines.append(_line([*kind, *("" if one is None else _plain(one.mean) for one in found)]))
         lines.append("")
     return "\n".join(lines)
 

@@ -25,7 +25,7 @@ _Measured = Result | SpanResult
 
 
 def comparison_drawings(comparison: Comparison) -> Drawings:
-    """For each metric: means by run, how they differ from the first, course over layers, and a map over two settings."""
+    """For each metric what draws means by run, how they differ, their course over layers, and a map over settings."""
     for metric in comparison.metrics:
         for draw in (by_run, by_run_difference, by_run_and_layer, grid):
             yield f"{metric}_{draw.__name__}", partial(_drawn, draw, comparison, metric)

@@ -23,6 +23,7 @@ from sae_match.report.validation.outcome import Outcome
 from sae_match.report.validation.pairs import save_tables
 from sae_match.report.validation.pictures import drawings
 from sae_match.report.validation.recording import record_of
+from sae_match.report.validation.significance import print_significance
 from sae_match.semantics.contexts import Contexts
 from sae_match.semantics.descriptions import Descriptions
 from sae_match.semantics.passages import Passages
@@ -78,6 +79,8 @@ class ValidationReport(L.Callback):
         with attempts.of("tables in the terminal"):
             print_results(self.console, results, spans, differences)
         if outcome is not None:
+            with attempts.of("what is truly matched, in the terminal"):
+                print_significance(self.console, outcome.findings)
             self._save_rest(outcome, attempts)
             print_cautions(self.console, outcome.cautions)
             self._draw_and_log(outcome, module, trainer.logger, attempts)
@@ -95,6 +98,8 @@ class ValidationReport(L.Callback):
         """The other tables."""
         with attempts.of("results.csv with the numbers of weights"):
             outcome.everything().save(self.folder / "results.csv")
+        with attempts.of("spans.csv with what significance says"):
+            save_spans(outcome.all_spans(), self.folder / "spans.csv")
         with attempts.of("warnings.csv"):
             save_cautions(outcome.cautions, self.folder / "warnings.csv")
         with attempts.of("tables of pairs"):
@@ -109,7 +114,7 @@ class ValidationReport(L.Callback):
             title = f"{short_name(self.model_source)}, {short_name(module.collection.source)}"
             write_page(outcome, self.folder, title, facts(module, self.text, self.model_source), self.described)
         with attempts.of("logging numbers and pictures"):
-            record = record_of(outcome.results, outcome.spans, outcome.tables, outcome.cautions)
+            record = record_of(outcome.logged(), outcome.all_spans(), outcome.tables, outcome.cautions)
             log_validation(logger, record, saved, self.folder / "figures")
         with attempts.of("logging files"):
             log_files(logger, self.folder)

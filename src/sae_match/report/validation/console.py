@@ -15,6 +15,7 @@ from sae_match.evaluation.passes.text import ValidationText
 from sae_match.evaluation.statistics.differences import Difference
 from sae_match.evaluation.statistics.results import Results, SpanResult
 from sae_match.evaluation.validation import MatchValidation
+from sae_match.matching.significance.judging import rows_of
 from sae_match.matching.solver.planning import GIGABYTE
 from sae_match.report.console import matcher_line, print_rows, short_name
 from sae_match.report.tables import FORMS, by_pair, changes, clean_loss, ladder
@@ -33,6 +34,7 @@ _FILES = (
     "figures/*",
     "pairs/*.parquet",
     "matchings/*.safetensors",
+    "significance/*.safetensors",
 )
 _CHANGES = (
     "\nExplained share of what the layers change (0: as leaving them out), and what is more\nor less than in matched, on "
@@ -59,6 +61,11 @@ def print_plan(
         "tokens": f"{tokens} ({text.evaluated.settings.documents} documents each)",
         "passes": f"{plan.layer_forwards:,} layer-forwards and {plan.heads:,} heads for each token",
     }
+    if (rotations := module.settings.rotations) and MATCHED in scope.arms:
+        rows["judged"] = (
+            f"{MATCHED}, against {rotations} random targets for each pair of layers{_sampled(sae.d_sae)}, and by "
+            "encoders and decoders alone"
+        )
     if alone := sorted(set(module.collection.layers) - set(scope.layers)):
         rows["left out"] = f"layers {', '.join(map(str, alone))}: no other layer at these distances has an SAE"
     if text.fitting is not None and module.needs_fitting:
@@ -135,6 +142,11 @@ def _held(module: MatchValidation, features: int) -> str:
     if COACTIVATION not in module.scope.arms:
         return ""
     return f"; co-activations of a pair, kept sparse, take {8 * features**2 / GIGABYTE:.2g} GB at most"
+
+
+def _sampled(features: int) -> str:
+    """How many features look for a partner in each random target, where not all do."""
+    return "" if (rows := rows_of(features)) is None else f" ({rows:,} of {features:,} features each)"
 
 
 def _twins(module: MatchValidation) -> str:
