@@ -43,3 +43,18 @@ def interval(values: Float64[Tensor, " rows"]) -> tuple[float, float] | None:
         return None
     low, high = np.percentile(replicates, _PERCENTILES)
     return float(low), float(high)
+
+
+def intervals(values: Float64[Tensor, "numbers rows"]) -> list[tuple[float, float] | None]:
+    """The interval of each of several numbers; much faster than one by one where all replicates are finite."""
+    whole = torch.isfinite(values[:, 1:]).all(1)
+    found: list[tuple[float, float] | None] = [None] * len(values)
+    if bool(whole.any()):
+        replicates = values[whole, 1:].numpy()
+        lows, highs = np.percentile(replicates, _PERCENTILES, axis=1)
+        of = whole.nonzero()[:, 0].tolist()
+        for number, low, high, reach in zip(of, lows, highs, np.ptp(replicates, 1), strict=True):
+            found[number] = (float(low), float(high)) if reach > 0 else None
+    for number in (~whole).nonzero()[:, 0].tolist():
+        found[number] = interval(values[number])
+    return found

@@ -14,11 +14,14 @@ _MADE_BY = "package_version"
 _HEADS = {
     "results.csv": "source_layer,target_layer,",
     "spans.csv": "span,",
+    "differences.csv": "span,",
     "warnings.csv": "kind,where,",
     "matchings.csv": "source_layer,target_layer,",
     "composition.csv": "source_layer,target_layer,",
     "comparison.csv": "run,",
     "comparison_by_layer.csv": "run,",
+    "comparison_differences.csv": "run,",
+    "comparison_over_seeds.csv": "seeds,",
     "agreement.csv": "agreement_of,",
     "benchmark.csv": "case,",
 }

@@ -127,6 +127,7 @@ class Naive:
         return {
             "explained_variance": 1 - (x_hat - x).var(axis=0).sum() / x.var(axis=0).sum(),
             "explained_variance_mse": 1 - np.square(x_hat - x).sum(1).mean() / x.var(axis=0).sum(),
+            "explained_change": 1 - (x_hat - x).var(axis=0).sum() / (x - self.x(pair[0])).var(axis=0).sum(),
             "delta_loss": (np.concatenate(altered) - self.clean).mean(),
             **self.forms(pair[1], x_hat),
         }
@@ -151,8 +152,8 @@ def affine_map(x, y):
     return lambda x: x @ solution[:-1] + solution[-1]
 
 
-def stand_in(arm, source, target, partner=None, linear=None, cheap=None, mean=None):
-    """An arm as a function of the residuals of both layers."""
+def stand_in(arm, source, target, partner=None, linear=None, chosen=None, mean=None):
+    """An arm as a function of the residuals of both layers; `chosen` are features that it sends to their partner."""
     if arm != "matched_unfolded":
         source, target = source.folded, target.folded
 
@@ -162,12 +163,12 @@ def stand_in(arm, source, target, partner=None, linear=None, cheap=None, mean=No
             values[:, j] += f[:, i]
         return values
 
-    def by_quantile(x, _):
+    def partly_matched(x, _):
         f = source.encode(x)
-        return target.decode(sent(f * cheap)) + (f * ~cheap) @ source.W_dec
+        return target.decode(sent(f * chosen)) + (f * ~chosen) @ source.W_dec
 
     def swapped(x, _):
-        f = source.encode(x)
+        f = source.encode(x) if arm == "swapped" else source.encode(x) * chosen
         return x + sent(f) @ target.W_dec - f @ source.W_dec
 
     plain = {
@@ -182,6 +183,7 @@ def stand_in(arm, source, target, partner=None, linear=None, cheap=None, mean=No
         return plain[arm]
     if partner is None:
         raise KeyError(f"no definition of arm {arm!r}; add it here")
-    if arm == "swapped":
+    if arm.startswith("swapped"):
         return swapped
-    return by_quantile if arm.startswith("quantile") else lambda x, _: target.decode(sent(source.encode(x)))
+    partly = arm.startswith("quantile") or arm == "matched_significant"
+    return partly_matched if partly else lambda x, _: target.decode(sent(source.encode(x)))

@@ -1,9 +1,20 @@
+import dataclasses
+
 import pytest
 import torch
 
 from sae_match import fold_threshold, match
 from sae_match.errors import UserError
-from sae_match.evaluation.arm_names import ARMS, CLEAN, FITTED_ARMS, MATCHING_ARMS, checked_arms, order_of, quantile_of
+from sae_match.evaluation.arm_names import (
+    ARMS,
+    CLEAN,
+    FITTED_ARMS,
+    JUDGED_ARMS,
+    MATCHING_ARMS,
+    checked_arms,
+    order_of,
+    quantile_of,
+)
 from sae_match.evaluation.arms import Stage, stand_in
 from sae_match.evaluation.fitting import LinearMap
 from sae_match.evaluation.transport import Transport, cheapest
@@ -52,7 +63,8 @@ def stage(make_sae, matchings, x):
     cheap = {f"quantile_{q}": cheapest(matchings["matched"], q) for q in (0.0, 0.3, 0.75, 1.0)}
     linear = LinearMap(x[0, :6] / 2, x[0, 6])
     mean = x[1].mean(0)
-    return Stage(source, target, x[0], source.encode(x[0]), target.encode(x[1]), transports, linear, cheap, mean)
+    of_both = source.encode(x[0]), target.encode(x[1])
+    return Stage(source, target, x[0], *of_both, transports, linear, cheap, mean, torch.arange(10) % 3 == 0)
 
 
 @pytest.mark.parametrize("arm", FOLDED)
@@ -71,15 +83,26 @@ def mapped(stage, x):
     return torch.stack([row @ stage.linear.weight + stage.linear.bias for row in x[0]])
 
 
-def swapped(stage, x):
-    """Every active feature's row is taken out, and its partner's put in, scaled by the ratio of thresholds."""
+def swapped(stage, x, chosen=range(10)):
+    """Active features' rows are taken out, and their partners' put in, scaled by the ratio of thresholds."""
     partner = match(stage.source, stage.target).permutation.tolist()
     source, target = stage.source, stage.target
     out = x[0].clone()
     for token, f in enumerate(source.encode(x[0])):
-        for i, j in enumerate(partner):
+        for i, j in ((i, partner[i]) for i in chosen):
             ratio = target.threshold[j] / source.threshold[i]
             out[token] += f[i] * (ratio * target.W_dec[j] - source.W_dec[i])
+    return out
+
+
+def matched_significant(stage, x):
+    """Significant features, every third, as the target's, the others as the source's, with the bias of the target."""
+    partner = match(stage.source, stage.target).permutation.tolist()
+    out = stage.target.b_dec.repeat(50, 1)
+    for token, f in enumerate(stage.source.encode(x[0])):
+        for i, j in enumerate(partner):
+            ratio = stage.target.threshold[j] / stage.source.threshold[i]
+            out[token] += f[i] * (ratio * stage.target.W_dec[j] if i % 3 == 0 else stage.source.W_dec[i])
     return out
 
 
@@ -91,6 +114,8 @@ DEFINITIONS = {
     "mean": lambda _, x: torch.stack([sum(x[1]) / len(x[1])] * len(x[0])),
     "linear_map": mapped,
     "swapped": swapped,
+    "swapped_significant": lambda stage, x: swapped(stage, x, range(0, 10, 3)),
+    "matched_significant": matched_significant,
     "linear_map_sae": lambda stage, x: stage.target(mapped(stage, x)),
 }
 
@@ -140,6 +165,36 @@ def test_an_sae_matched_to_itself_reconstructs(make_sae, x):
     transports = {"matched": Transport.between(sae, sae, match(sae, sae), "threshold")}
     f = sae.encode(x[0])
     assert torch.allclose(stand_in("matched", Stage(sae, sae, x[0], f, f, transports)), sae(x[0]))
+
+
+@pytest.mark.parametrize("all_or_none", [True, False])
+def test_where_all_pairs_or_none_are_significant_the_judged_arms_are_other_ones(stage, x, all_or_none):
+    at = dataclasses.replace(stage, significant=torch.full((10,), all_or_none))
+    if all_or_none:
+        expected = {
+            "swapped_significant": stand_in("swapped", stage),
+            "matched_significant": stand_in("matched", stage),
+        }
+    else:
+        expected = {"swapped_significant": x[0], "matched_significant": stand_in("quantile_0.0", stage)}
+    for arm, value in expected.items():
+        assert torch.allclose(stand_in(arm, at), value, rtol=1e-12, atol=1e-12)
+
+
+def test_a_feature_without_a_partner_is_not_exchanged(make_sae, x):
+    source, target = make_sae(0, dtype=torch.float64), make_sae(1, dtype=torch.float64)
+    matched = match(source, target, rejection_cost=0.0)
+    assert (matched.permutation == -1).all()
+    transports = {"matched": Transport.between(source, target, matched, "threshold")}
+    f = source.encode(x[0])
+    at = Stage(source, target, x[0], f, f, transports, significant=torch.ones(10, dtype=torch.bool))
+    assert torch.allclose(stand_in("swapped_significant", at), x[0])
+
+
+@pytest.mark.parametrize("arm", JUDGED_ARMS)
+def test_no_pair_is_exchanged_before_pairs_are_judged(stage, arm):
+    with pytest.raises(ValueError, match="no pair was judged"):
+        stand_in(arm, dataclasses.replace(stage, significant=None))
 
 
 @pytest.mark.parametrize("arm", ["linear_map", "linear_map_sae"])

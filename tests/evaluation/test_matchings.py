@@ -16,6 +16,7 @@ from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.layers import unwatched
 from sae_match.matching.settings import MatcherSettings
+from sae_match.matching.significance.significance import significance
 from sae_match.saes.collection import SAECollection
 from tests.evaluation.naive import Parameters, costs
 from tests.evaluation.validating import saved, text_of, trainer
@@ -40,9 +41,9 @@ def collection(make_sae, tmp_path):
     return WatchedCollection(kept.format, kept.source, layers=kept.layers)
 
 
-def matcher(collection, folder, arms=(*ARMS, *QUANTILES), seed=0, **changes):
-    cache = MatchingCache(folder / "cache")
-    return PairMatcher(collection, MatcherSettings(**changes), cache, arms, seed, unwatched)
+def matcher(collection, folder, arms=(*ARMS, *QUANTILES), seed=0, rotations=0, alpha=0.05, **changes):
+    cache, told = MatchingCache(folder / "cache"), {"rotations": rotations, "alpha": alpha}
+    return PairMatcher(collection, MatcherSettings(**changes), cache, arms, seed, unwatched, **told)
 
 
 def cosine(one, other):
@@ -105,6 +106,29 @@ def test_the_cheap_features_are_the_quantile_of_all_pairs(collection, tmp_path):
         "quantile_0.25": set(order[:2]),
         "quantile_1": set(order),
     }
+
+
+def test_judged_pairs_are_those_of_the_matching_by_itself(collection, tmp_path):
+    one = matcher(collection, tmp_path, rotations=2, alpha=0.4)
+    for pair, found in one.all_of(PAIRS):
+        expected = significance(*(collection.open(layer) for layer in pair), found.matchings[MATCHED], rotations=2)
+        assert torch.equal(found.judged.significance.q, expected.q)
+        assert found.significant.tolist() == [q <= 0.4 for q in expected.q.tolist()]
+
+
+def test_nothing_is_judged_without_random_targets_or_without_matched(collection, tmp_path):
+    for one in (matcher(collection, tmp_path), matcher(collection, tmp_path, arms=["nearest"], rotations=2)):
+        for _, found in one.all_of(PAIRS[:1]):
+            assert (found.judged, found.significant) == (None, None)
+
+
+def test_where_pairs_cannot_be_judged_none_counts_as_significant_and_it_is_said(make_sae, tmp_path, caplog):
+    sae = make_sae(0, d_sae=1)
+    kept = saved(dict.fromkeys((0, 1), sae), tmp_path / "saes")
+    ((_, found),) = matcher(kept, tmp_path, arms=["matched", "swapped_significant"], rotations=2).all_of([(0, 1)])
+    assert found.judged is None
+    assert found.significant.tolist() == [False]
+    assert caplog.messages[-1] == "layers 0 and 1: no pair counts as significant for swapped_significant"
 
 
 def test_two_ranks_solve_each_pair_once_and_find_the_same(collection, tmp_path):

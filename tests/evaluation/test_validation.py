@@ -10,7 +10,7 @@ from scipy.optimize import linear_sum_assignment
 
 from sae_match import bundled
 from sae_match.evaluation import resuming, survey
-from sae_match.evaluation.arm_names import ARMS, CLEAN, MATCHING_ARMS
+from sae_match.evaluation.arm_names import ARMS, CLEAN, JUDGED_ARMS, MATCHING_ARMS
 from sae_match.evaluation.passes.text import ValidationText
 from sae_match.matching.result import Matching
 from sae_match.matching.settings import MatcherSettings
@@ -135,14 +135,18 @@ def test_every_metric_of_every_arm_equals_the_naive_computation(
         assert found == {}
         return
     plain, (source, target) = naive[dataset], (naive[dataset].saes[layer] for layer in pair)
-    partner = partners[pair].get("matched" if arm in (*QUANTILES, "swapped") else arm)
-    cheap = np.zeros(1024, bool)
+    partner = partners[pair].get("matched" if arm in (*QUANTILES, *JUDGED_ARMS, "swapped") else arm)
+    chosen = np.zeros(1024, bool)
     if arm in QUANTILES:
         of_pairs = folded_costs[pair][np.arange(1024), partner]
-        cheap[np.argsort(of_pairs)[: QUANTILES[arm]]] = True
+        chosen[np.argsort(of_pairs)[: QUANTILES[arm]]] = True
+    if arm in JUDGED_ARMS:
+        # Some pairs are significant and some are not, so that either is seen; which ones, matchings are tested for.
+        chosen = run.matchings[pair].judged.significance.q.numpy() <= 0.05
+        assert 0.5 < chosen.mean() < 0.95
     linear = affine_map(*(fitted.x(layer) for layer in pair)) if arm.startswith("linear") else None
     mean = fitted.x(pair[1]).mean(0)
-    expected = plain.of_arm(pair, stand_in(arm, source, target, partner, linear, cheap, mean))
+    expected = plain.of_arm(pair, stand_in(arm, source, target, partner, linear, chosen, mean))
     of_mean = plain.of_arm(pair, stand_in("mean", source, target, mean=mean))["delta_loss"]
     expected["loss_recovered"] = 1 - expected["delta_loss"] / of_mean
     if arm in MATCHING_ARMS:
@@ -150,6 +154,16 @@ def test_every_metric_of_every_arm_equals_the_naive_computation(
     if arm.startswith("reconstruct"):
         expected |= plain.of_layer(pair[0] if arm == "reconstruct_source" else pair[1])
     assert found == pytest.approx(expected, rel=1e-5, abs=2e-6)
+
+
+def test_what_a_layer_changes_is_known_also_where_no_arm_leaves_it_out(run, few):
+    found = few.results.select(metric="explained_change")
+    arms = set(FEW) - {"composed"}
+    assert len(found) == len(SOURCES) * (len(PAIRS) * len(arms) + 1)
+    for row in found:
+        at = {"source_layer": row.source_layer, "target_layer": row.target_layer, "dataset": row.dataset}
+        expected = run.results.value(**at, arm=row.arm, metric="explained_change")
+        assert row.value == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("dataset", SOURCES)
@@ -191,7 +205,7 @@ def test_spans_are_means_over_pairs(run):
         chosen = [one for one in results.select(**wanted) if one.target_layer - one.source_layer == row.span]
         assert len(chosen) == row.pairs
         assert row.value == pytest.approx(sum(one.value for one in chosen) / row.pairs)
-        if (row.arm, row.metric) == ("mean", "loss_recovered"):
+        if (row.arm, row.metric) in (("mean", "loss_recovered"), ("layer_drop", "explained_change")):
             assert (row.value, row.low, row.high) == (0, None, None)
             continue
         assert row.low < row.high

@@ -1,6 +1,8 @@
 """Match the SAEs of pairs of layers, from the weights alone: no language model, no text."""
 
 import logging
+from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +11,16 @@ from rich.console import Console
 from sae_match.errors import UserError
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.composition import Chains, compare
-from sae_match.matching.layers import LayerMatcher, Pair, by_target, save_matching, significance_file, unwatched
+from sae_match.matching.layers import LayerMatcher, Pair, by_target, save_matching, save_significance, unwatched
 from sae_match.matching.result import Matching
+from sae_match.matching.significance.composed import path_significance
+from sae_match.matching.significance.result import Significance
 from sae_match.report.matching_progress import MatchingProgress
 from sae_match.report.matchings import (
     CompositionRow,
     MatchingRow,
     agreement_table,
+    distance_table,
     matching_table,
     save_rows,
     significance_table,
@@ -36,25 +41,30 @@ def main(settings: MatchSettings) -> None:
     matcher = LayerMatcher(collection, settings.matcher, cache, progress.watch if settings.progress else unwatched)
     if settings.matcher.memory is not None:
         log.info("memory budget of a matching: %.3g GB", settings.matcher.memory)
+    if settings.rotations:
+        log.info("each matching is judged against %d random targets; rotations=0 judges none", settings.rotations)
     rows: list[MatchingRow] = []
     compared: list[CompositionRow] = []
-    chains = Chains()
+    chains, links = Chains(), dict[Pair, Significance]()
+    neighbours = set(pairwise(sorted(collection.layers)))
     with progress.shown():
         for pair in pairs:
             matching = matcher.match(pair)
             save_matching(matching, folder, pair, collection)
-            judged = matcher.judged(pair, matching, settings.rotations) if settings.rotations else None
+            judged = matcher.judged(pair, matching, settings.rotations)
             if judged is not None:
-                judged.save(significance_file(folder, pair))
-            rows.append(MatchingRow.of(pair, matching, judged))
+                save_significance(judged.significance, folder, pair)
+                if pair in neighbours:
+                    links[pair] = judged.significance
+            rows.append(MatchingRow.of(pair, matching, judged, settings.alpha))
             # After each, so that an interrupted run leaves what it has found.
             save_rows(rows, folder / "matchings.csv")
             progress.done()
             log.info("layers %d and %d matched: cost %.6g, gap %.0e", *pair, matching.cost, matching.gap)
             if settings.compares:
-                compared.append(_compared(pair, matching, chains, matcher))
+                compared.append(_compared(pair, matching, chains, matcher, _of_chain(pair, links, settings.alpha)))
                 save_rows(compared, folder / "composition.csv")
-    _report(console, rows, compared, folder)
+    _report(console, rows, compared, folder, settings.alpha)
 
 
 def chosen_pairs(settings: MatchSettings, collection: SAECollection) -> list[Pair]:
@@ -102,21 +112,46 @@ def _pair(source: int, target: int, collection: SAECollection) -> Pair:
     return source, target
 
 
-def _compared(pair: Pair, direct: Matching, chains: Chains, matcher: LayerMatcher) -> CompositionRow:
+def _of_chain(pair: Pair, judged: Mapping[Pair, Significance], alpha: float) -> float | None:
+    """Share of the features that are significantly matched in every link between two layers; none if it is not known.
+
+    Args:
+        pair: The two.
+        judged: Matchings of neighbours.
+        alpha: Level.
+    """
+    links = sorted(link for link in judged if pair[0] <= link[0] and link[1] <= pair[1])
+    if not links or (links[0][0], links[-1][1]) != pair or any(a[1] != b[0] for a, b in pairwise(links)):
+        return None
+    return path_significance([judged[link] for link in links]).share_at(alpha)
+
+
+def _compared(
+    pair: Pair, direct: Matching, chains: Chains, matcher: LayerMatcher, significant: float | None
+) -> CompositionRow:
     """The chain of neighbours between two layers against their direct matching."""
     if pair not in chains:
         chains.extend(pair, direct)
-    return CompositionRow.of(pair, compare(matcher.priced(pair, chains[pair]), direct))
+    return CompositionRow.of(pair, compare(matcher.priced(pair, chains[pair]), direct), significant)
 
 
-def _report(console: Console, rows: list[MatchingRow], compared: list[CompositionRow], folder: Path) -> None:
+def _report(
+    console: Console, rows: list[MatchingRow], compared: list[CompositionRow], folder: Path, alpha: float
+) -> None:
     console.print()
     ordered = sorted(rows, key=lambda row: (row.source_layer, row.target_layer))
     console.print(matching_table(ordered))
     judged = any(row.significant is not None for row in rows)
     if judged:
-        console.print("\nFeatures that are truly matched, by random targets", style="italic", highlight=False)
-        console.print(significance_table(ordered))
+        console.print(
+            "\nFeatures that are truly matched, by random targets, with 95 % intervals over features",
+            style="italic",
+            highlight=False,
+        )
+        console.print(significance_table(ordered, alpha))
+        if compared:
+            console.print("\nBy distance, as means; composed: every link significant", style="italic", highlight=False)
+            console.print(distance_table(ordered, compared))
     if compared:
         console.print("\nChains of neighbours against direct matchings", style="italic", highlight=False)
         console.print(agreement_table(compared))

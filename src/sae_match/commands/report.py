@@ -16,4 +16,5 @@ def main(settings: ReportSettings) -> None:
         settings.logger,
         arms=settings.arms,
         metrics=settings.metrics,
+        seeds=settings.over,
     )

@@ -13,8 +13,10 @@ RECONSTRUCT_SOURCE = "reconstruct_source"
 LINEAR_MAP = "linear_map"
 LINEAR_MAP_SAE = "linear_map_sae"
 MATCHED = "matched"
+MATCHED_SIGNIFICANT = "matched_significant"
 MATCHED_UNFOLDED = "matched_unfolded"
 SWAPPED = "swapped"
+SWAPPED_SIGNIFICANT = "swapped_significant"
 COMPOSED = "composed"
 COACTIVATION = "coactivation"
 NEAREST = "nearest"
@@ -25,6 +27,8 @@ RANDOM = "random"
 MATCHING_ARMS = (MATCHED, MATCHED_UNFOLDED, COMPOSED, COACTIVATION, NEAREST, IDENTITY, RANDOM)
 #: Arms that are fitted on text that is never evaluated.
 FITTED_ARMS = (MEAN, LINEAR_MAP, LINEAR_MAP_SAE, COACTIVATION)
+#: Arms that treat significant pairs otherwise than the others.
+JUDGED_ARMS = (MATCHED_SIGNIFICANT, SWAPPED_SIGNIFICANT)
 #: Arms that do not depend on the source layer: measured once a target.
 OF_TARGET_ALONE = (RECONSTRUCT_TARGET, MEAN)
 #: Every arm with a name of its own, in the order in which tables show them.
@@ -36,8 +40,10 @@ ARMS = (
     LINEAR_MAP,
     LINEAR_MAP_SAE,
     MATCHED,
+    MATCHED_SIGNIFICANT,
     MATCHED_UNFOLDED,
     SWAPPED,
+    SWAPPED_SIGNIFICANT,
     COMPOSED,
     COACTIVATION,
     NEAREST,

@@ -11,10 +11,12 @@ from sae_match.evaluation.arm_names import (
     LINEAR_MAP,
     LINEAR_MAP_SAE,
     MATCHED,
+    MATCHED_SIGNIFICANT,
     MEAN,
     RECONSTRUCT_SOURCE,
     RECONSTRUCT_TARGET,
     SWAPPED,
+    SWAPPED_SIGNIFICANT,
 )
 from sae_match.evaluation.fitting import LinearMap
 from sae_match.evaluation.transport import Transport
@@ -35,6 +37,7 @@ class Stage:
         linear: The affine map from `x_s` to `x_t`, where an arm needs it.
         cheap: For each arm `quantile_q`, the source features that it decodes as target features.
         mean: Mean residual of the target layer, where an arm needs it.
+        significant: Source features whose pair in `matched` is significant, where an arm needs them.
     """
 
     source: SAE
@@ -46,6 +49,7 @@ class Stage:
     linear: LinearMap | None = None
     cheap: Mapping[str, Bool[Tensor, " n_source"]] = field(default_factory=dict)
     mean: Float[Tensor, " d_in"] | None = None
+    significant: Bool[Tensor, " n_source"] | None = None
 
 
 def stand_in(arm: str, at: Stage) -> Float[Tensor, "tokens d_in"]:
@@ -53,19 +57,26 @@ def stand_in(arm: str, at: Stage) -> Float[Tensor, "tokens d_in"]:
     if arm in _MADE:
         return _MADE[arm](at)
     if arm in at.cheap:
-        return _by_quantile(at, at.cheap[arm])
+        return _partly_matched(at, at.cheap[arm])
     return at.target.decode(at.transports[arm](at.f_source, at.target.d_sae))
 
 
-def _by_quantile(at: Stage, cheap: Bool[Tensor, " n_source"]) -> Float[Tensor, "tokens d_in"]:
-    matched = at.transports[MATCHED].only(cheap)(at.f_source, at.target.d_sae)
-    return at.target.decode(matched) + (at.f_source * ~cheap) @ at.source.W_dec
+def _partly_matched(at: Stage, chosen: Bool[Tensor, " n_source"]) -> Float[Tensor, "tokens d_in"]:
+    """Chosen features decoded as target features, the others as source features; the bias is the target's."""
+    matched = at.transports[MATCHED].only(chosen)(at.f_source, at.target.d_sae)
+    return at.target.decode(matched) + (at.f_source * ~chosen) @ at.source.W_dec
 
 
-def _swapped(at: Stage) -> Float[Tensor, "tokens d_in"]:
-    transport = at.transports[MATCHED]
+def _swapped(at: Stage, transport: Transport) -> Float[Tensor, "tokens d_in"]:
+    """The source residual with the directions of features exchanged for those of the partners that they have."""
     taken = at.f_source * (transport.permutation >= 0)
     return at.x_source + transport(at.f_source, at.target.d_sae) @ at.target.W_dec - taken @ at.source.W_dec
+
+
+def _significant(at: Stage) -> Bool[Tensor, " n_source"]:
+    if at.significant is None:
+        raise ValueError("no pair was judged")
+    return at.significant
 
 
 def _mapped(at: Stage) -> Float[Tensor, "tokens d_in"]:
@@ -85,7 +96,9 @@ _MADE: dict[str, Callable[[Stage], Tensor]] = {
     RECONSTRUCT_TARGET: lambda at: at.target.decode(at.f_target),
     RECONSTRUCT_SOURCE: lambda at: at.source.decode(at.f_source),
     MEAN: _mean,
-    SWAPPED: _swapped,
+    SWAPPED: lambda at: _swapped(at, at.transports[MATCHED]),
+    SWAPPED_SIGNIFICANT: lambda at: _swapped(at, at.transports[MATCHED].among(_significant(at))),
+    MATCHED_SIGNIFICANT: lambda at: _partly_matched(at, _significant(at)),
     LINEAR_MAP: _mapped,
     LINEAR_MAP_SAE: lambda at: at.target(_mapped(at)),
 }

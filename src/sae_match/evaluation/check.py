@@ -10,12 +10,13 @@ import torch
 from rich.console import Console
 
 from sae_match.errors import UserError
-from sae_match.evaluation.arm_names import checked_arms
+from sae_match.evaluation.arm_names import MATCHED
 from sae_match.evaluation.cautions import cautions_before, named_l0s
 from sae_match.evaluation.plan import Pair, PassPlan, pairs_at, residual_bytes, twins_among
-from sae_match.evaluation.settings import EvaluationSettings
+from sae_match.evaluation.settings import EvaluationSettings, measurable_arms
 from sae_match.hub import UnansweredError
 from sae_match.matching.settings import MatcherSettings
+from sae_match.matching.significance.judging import BY_PARTS, rows_of
 from sae_match.matching.solver.planning import GIGABYTE, Solver, free_memory, planned
 from sae_match.model.description import ModelDescription, added_tokens, describe_model, first_token, refuse_beyond
 from sae_match.model.gguf.description import describe_gguf
@@ -30,6 +31,8 @@ from sae_match.text.settings import TextSettings
 
 # Passes over all pairs that a matching usually takes.
 _PASSES = 4
+# What a matching takes however small it is.
+_LEAST_SECONDS = 0.1
 # Added tokens that are named.
 _NAMED = 3
 # Of a matrix product whose speed is measured: large enough to be fast (of 512 rows, waiting for threads shows), small
@@ -99,11 +102,11 @@ def check(
     if described is not None and found:
         _judge_fit(findings, described, saes, found)
         with findings.about("plan"):
-            arms = checked_arms(evaluation.arms)
+            arms = measurable_arms(evaluation)
             twins = twins_among(arms, matcher.fold, evaluation.carry)
             measured = [arm for arm in arms if arm not in twins]
             plan = PassPlan(described.n_layers, pairs, measured, reruns_target=saes.site != "residual")
-            findings.rows += _costs(described, found, saes, matcher, text, plan)
+            findings.rows += _costs(described, found, saes, matcher, text, plan, evaluation.rotations)
     return findings
 
 
@@ -187,6 +190,7 @@ def _costs(
     matcher: MatcherSettings,
     text: TextSettings,
     plan: PassPlan,
+    rotations: int,
 ) -> Iterator[tuple[str, str]]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     site = checked_site(saes.site)
@@ -222,11 +226,26 @@ def _costs(
             memory=matcher.memory,
             device=device,
         )
-        matching = len(pairs) * _PASSES * 2.0 * widest**2 * (2 * d_in) / _speed(device, torch.bfloat16)
+        products = _PASSES * 2.0 * widest**2 * (2 * d_in) / _speed(device, torch.bfloat16)
+        matching = len(pairs) * max(_LEAST_SECONDS, products)
         yield "matching", f"{_duration(matching)} for each kind that is not in the cache ({solver.solver} solver)"
+        if rotations and MATCHED in plan.arms:
+            yield "judging", _judging(rotations, widest, matching)
     dtype = torch.bfloat16 if model.bytes_per_parameter == 2 else torch.float32
     seconds = operations / _speed(device, dtype)
     yield "validation", f"{_duration(seconds)} at the speed of bare matrix products on {device}"
+
+
+def _judging(rotations: int, features: int, matching: float) -> str:
+    """What it takes to tell which pairs are matches, if a matching of every pair of layers takes so many seconds."""
+    rows = rows_of(features)
+    share = 1.0 if rows is None else rows / features
+    sampled = "" if rows is None else f", {rows:,} of {features:,} features for each"
+    took = _duration((rotations * share + BY_PARTS) * matching)
+    return (
+        f"{took} more for what is not in the cache: {_several(rotations, 'random target')} for each pair of layers"
+        f"{sampled}, and {BY_PARTS} matchings by parts"
+    )
 
 
 def _speed(device: torch.device, dtype: torch.dtype) -> float:

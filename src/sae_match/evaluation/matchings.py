@@ -15,6 +15,7 @@ from sae_match.evaluation.arm_names import (
     COACTIVATION,
     COMPOSED,
     IDENTITY,
+    JUDGED_ARMS,
     MATCHED,
     MATCHED_UNFOLDED,
     MATCHING_ARMS,
@@ -29,10 +30,12 @@ from sae_match.matching import baselines
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.composition import compose, priced
 from sae_match.matching.cost import Metric
-from sae_match.matching.layers import PairWatch, by_target, match_layers
+from sae_match.matching.layers import PairWatch, by_target, judge_layers, match_layers
 from sae_match.matching.matching import masks_of
 from sae_match.matching.result import Matching
 from sae_match.matching.settings import MatcherSettings
+from sae_match.matching.significance.judging import Judged
+from sae_match.matching.significance.result import ALPHA
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.folding import Fold, natural_fold
 from sae_match.saes.sae import SAE
@@ -50,6 +53,8 @@ class PairMatchings:
         cheap: For each arm `quantile_q`, the features whose pairs cost little enough.
         encoder_cosine: Of each pair of `matched`: cosine of the columns of `W_enc`; empty without.
         decoder_cosine: Of each pair of `matched`: cosine of the rows of `W_dec`; empty without.
+        judged: Which pairs of `matched` are matches; none without, or where that was not asked or cannot be told.
+        significant: Source features whose pair is one at the level of the settings; none where that was not asked.
     """
 
     matchings: dict[str, Matching]
@@ -57,6 +62,8 @@ class PairMatchings:
     cheap: dict[str, Bool[Tensor, " n_source"]] = field(default_factory=dict)
     encoder_cosine: Float[Tensor, " n_source"] = field(default_factory=lambda: torch.empty(0, dtype=torch.float32))
     decoder_cosine: Float[Tensor, " n_source"] = field(default_factory=lambda: torch.empty(0, dtype=torch.float32))
+    judged: Judged | None = None
+    significant: Bool[Tensor, " n_source"] | None = None
 
     def to(self, device: torch.device) -> "PairMatchings":
         """The same with everything that a batch needs on another device."""
@@ -64,6 +71,7 @@ class PairMatchings:
             self,
             transports={arm: transport.to(device) for arm, transport in self.transports.items()},
             cheap={arm: mask.to(device) for arm, mask in self.cheap.items()},
+            significant=None if self.significant is None else self.significant.to(device),
         )
 
     def with_coactivation(
@@ -93,6 +101,8 @@ class PairMatcher:
         watch: Told where solutions stand.
         device: Where nearest features are looked for; a solution has its own setting.
         carry: What values are rescaled by on their way, if not by what they are matched by.
+        rotations: Random targets that `matched` is judged against; none is where there are none.
+        alpha: Pairs with `q <= alpha` are significant.
     """
 
     def __init__(
@@ -105,9 +115,12 @@ class PairMatcher:
         watch: PairWatch,
         device: torch.device | str = "cpu",
         carry: str | None = None,
+        rotations: int = 0,
+        alpha: float = ALPHA,
     ) -> None:
         self.collection, self.settings, self.cache = collection, settings, cache
         self.arms, self.seed, self.watch, self.device, self.carry = arms, seed, watch, device, carry
+        self.rotations, self.alpha = rotations, alpha
         self._open: dict[int, SAE] = {}
         self._neighbours: dict[int, Matching] = {}
 
@@ -122,6 +135,8 @@ class PairMatcher:
             for pair in ordered[rank::processes]:
                 for arm in self._solved_arms():
                     self._solve(pair, arm)
+                if MATCHED in self.arms:
+                    self._judged(pair, self._solve(pair, MATCHED))
         for pair in ordered:
             yield pair, self._of(pair)
 
@@ -147,7 +162,7 @@ class PairMatcher:
     def _of(self, pair: Pair) -> PairMatchings:
         wanted = [arm for arm in arms_of(pair, self.arms) if arm in MATCHING_ARMS and arm != COACTIVATION]
         quantiles = {arm: q for arm in self.arms if (q := quantile_of(arm)) is not None}
-        if (quantiles or SWAPPED in self.arms) and MATCHED not in wanted:
+        if (quantiles or {SWAPPED, *JUDGED_ARMS} & set(self.arms)) and MATCHED not in wanted:
             wanted.append(MATCHED)
         matchings = {arm: self._matching(pair, arm) for arm in wanted}
         source, target = self.opened(pair)
@@ -159,11 +174,14 @@ class PairMatcher:
         if MATCHED not in matchings:
             return found
         matched = matchings[MATCHED]
+        judged = self._judged(pair, matched)
         return replace(
             found,
             cheap={arm: cheapest(matched, q) for arm, q in quantiles.items()},
             encoder_cosine=_cosines(source.W_enc.T, target.W_enc.T, matched),
             decoder_cosine=_cosines(source.W_dec, target.W_dec, matched),
+            judged=judged,
+            significant=self._significant(pair, matched, judged) if self.rotations else None,
         )
 
     def _matching(self, pair: Pair, arm: str) -> Matching:
@@ -193,6 +211,19 @@ class PairMatcher:
         return match_layers(
             pair, source, target, settings, collection=self.collection, cache=self.cache, watch=self.watch
         )
+
+    def _judged(self, pair: Pair, matched: Matching) -> Judged | None:
+        """Which pairs of two layers are matches."""
+        opened = self.opened(pair)
+        return judge_layers(pair, *opened, matched, self.rotations, self.settings, cache=self.cache, watch=self.watch)
+
+    def _significant(self, pair: Pair, matched: Matching, judged: Judged | None) -> Bool[Tensor, " n_source"]:
+        """Source features whose pair is a match; none of them where that cannot be told."""
+        if judged is not None:
+            return judged.significance.q <= self.alpha
+        if arms := [arm for arm in self.arms if arm in JUDGED_ARMS]:
+            log.warning("layers %d and %d: no pair counts as significant for %s", *pair, " and ".join(arms))
+        return torch.zeros_like(matched.permutation, dtype=torch.bool)
 
     def _composed(self, pair: Pair) -> Matching:
         chain = self._neighbour(pair[0])

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
-from sae_match.evaluation.arm_names import MEAN, OF_TARGET_ALONE
+from sae_match.evaluation.arm_names import LAYER_DROP, MEAN, OF_TARGET_ALONE
 from sae_match.evaluation.arms import Stage, stand_in
 from sae_match.evaluation.fitting import LinearMap
 from sae_match.evaluation.matchings import PairMatchings
@@ -85,6 +85,7 @@ class Subject:
             linear=self.linear.get(pair),
             cheap=matched.cheap,
             mean=self.means.get(pair[1]),
+            significant=matched.significant,
         )
 
 
@@ -180,13 +181,14 @@ class BatchMeasurement:
         Raises:
             UserError: If a loss is not finite.
         """
+        # What the layers change is the scale of `explained_change`, also where no arm leaves them out.
+        for arm, change in self.errors(pair, [] if LAYER_DROP in self.subject.arms else [LAYER_DROP]):
+            self._add_error((pair, arm, self.batch.dataset), change, tally, weights)
         for together in self._side_by_side(arms):
             values = []
             for arm, error in self.errors(pair, together):
                 key = (pair, arm, self.batch.dataset)
-                tally.add_error(
-                    key, DocumentVectors.of(error, self.document, len(weights[0]), tally.reference(key)), weights
-                )
+                self._add_error(key, error, tally, weights)
                 self._add_forms(key, pair[1], error, tally, weights)
                 values.append(self._placed(pair[1], self.features(pair[1]).x + error))
             last = self.subject.stream.resume(self.clean, pair[1], torch.cat(values), self.subject.site)
@@ -201,6 +203,11 @@ class BatchMeasurement:
                     before.active, after.active, after.f, transport.permutation, self.document, len(weights[0])
                 )
                 tally.add_pairs((pair, arm, self.batch.dataset), counted, weights)
+
+    def _add_error(
+        self, key: ArmKey, error: Float[Tensor, "tokens d_in"], tally: Tally, weights: Float64[Tensor, "rows documents"]
+    ) -> None:
+        tally.add_error(key, DocumentVectors.of(error, self.document, len(weights[0]), tally.reference(key)), weights)
 
     def _usual(self, layer: int, tally: Tally) -> Bool[Tensor, " tokens"]:
         """Tokens whose residual in a layer is not of extreme norm."""
@@ -217,11 +224,8 @@ class BatchMeasurement:
         """Add residuals of a layer (by its key), or errors in them (by an arm's), under further forms."""
         if not tally.layout.forms:
             return
-        usual, documents, scale = (
-            self._usual(layer, tally),
-            len(weights[0]),
-            tally.landmarks[layer, self.batch.dataset].scale,
-        )
+        usual, documents = self._usual(layer, tally), len(weights[0])
+        scale = tally.landmarks[layer, self.batch.dataset].scale
         as_they_are = [form for form in tally.layout.forms if is_by_dimension(form)]
         reference = tally.reference(key)
         sums = sums_under(as_they_are, vectors, usual, self.document, documents, reference, scale)
@@ -250,8 +254,7 @@ class BatchMeasurement:
 
     def _side_by_side(self, arms: Sequence[str]) -> Iterator[Sequence[str]]:
         ids = self.batch.input_ids
-        # What runs side by side shares products, whose last digits depend on how many arms there are: the mean, there
-        # there for scale, is not to change the numbers of others.
+        # Products that arms share have last digits by how many arms there are: the mean, for scale only, goes alone.
         alone, arms = [arm for arm in arms if arm == MEAN], [arm for arm in arms if arm != MEAN]
         most = _TOKENS_TOGETHER.get(ids.device.type, _TOKENS_TOGETHER_ELSEWHERE)
         step = max(1, most // ids.numel())

@@ -22,7 +22,7 @@ from sae_match.tensors import checksum
 log = logging.getLogger(__name__)
 
 # Of the sums; those of another one are not gone on from.
-_FORMAT = 5
+_FORMAT = 6
 _SUMS, _FINISHED, _CHECKSUM = "sums", "finished", "checksum"
 _TIMES_WRITING = 10.0
 

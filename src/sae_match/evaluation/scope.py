@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sae_match.errors import UserError
-from sae_match.evaluation.arm_names import FITTED_ARMS, LINEAR_MAP, LINEAR_MAP_SAE, checked_arms
+from sae_match.evaluation.arm_names import FITTED_ARMS, LINEAR_MAP, LINEAR_MAP_SAE
 from sae_match.evaluation.fitting import refuse_too_few
 from sae_match.evaluation.plan import Pair, pairs_at, refuse_broken_chains, twins_among
-from sae_match.evaluation.settings import EvaluationSettings, refuse_impossible
+from sae_match.evaluation.settings import EvaluationSettings, measurable_arms, refuse_impossible
 from sae_match.evaluation.survey import Observer
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.layers import PairWatch, unwatched
@@ -70,7 +70,7 @@ class Scope:
             UserError: If there is no such thing.
         """
         refuse_impossible(settings)
-        arms, pairs = checked_arms(settings.arms), pairs_at(collection, settings.spans)
+        arms, pairs = measurable_arms(settings), pairs_at(collection, settings.spans)
         refuse_broken_chains(collection, pairs, arms)
         layers = sorted({layer for pair in pairs for layer in pair})
         refuse_layers_beyond(stream, layers)

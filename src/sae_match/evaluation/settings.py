@@ -1,12 +1,16 @@
 """What a validation can be told to measure."""
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sae_match.errors import UserError
-from sae_match.evaluation.arm_names import ARMS, FITTED_ARMS, checked_arms
+from sae_match.evaluation.arm_names import ARMS, FITTED_ARMS, JUDGED_ARMS, checked_arms
+from sae_match.matching.significance.settings import refuse_impossible_judging
 from sae_match.saes.settings import refuse_unknown_fold
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -22,6 +26,9 @@ class EvaluationSettings:
             `decoder_norm` (the inverse ratio of decoder rows' norms) or `none`; by default what the matcher folds by.
             `matched_unfolded` never rescales.
         seed: Of the arm `random` and of the bootstrap.
+        rotations: Random targets that the matching of two layers is judged against, which says which of its pairs are
+            matches; each takes as long as a matching. Zero: none is judged, and the arms that need it are left out.
+        alpha: Level at which a pair counts as significant: of the significant pairs, at most this share is wrong.
         memory: Gigabytes for open SAEs and residuals; by default what is free. What does not fit is
             read, or computed, again.
     """
@@ -31,6 +38,8 @@ class EvaluationSettings:
     fitting_documents: int = 64
     carry: str | None = None
     seed: int = 0
+    rotations: int = 8
+    alpha: float = 0.05
     memory: float | None = None
 
     def __post_init__(self) -> None:
@@ -44,6 +53,11 @@ def refuse_impossible(settings: EvaluationSettings) -> None:
         UserError: If one cannot be.
     """
     arms = checked_arms(settings.arms)
+    refuse_impossible_judging(settings.rotations, settings.alpha, "evaluation.")
+    if not settings.rotations and set(arms) <= set(JUDGED_ARMS):
+        raise UserError(
+            f"arms {', '.join(arms)} need to know which pairs are significant: set evaluation.rotations to at least 1"
+        )
     refuse_impossible_spans(settings.spans)
     if set(arms) & set(FITTED_ARMS) and settings.fitting_documents < 1:
         raise UserError(f"evaluation.fitting_documents must be at least 1, got {settings.fitting_documents}")
@@ -53,6 +67,17 @@ def refuse_impossible(settings: EvaluationSettings) -> None:
         raise UserError(f"evaluation.memory must be a positive number of gigabytes, got {settings.memory}")
     if not 0 <= settings.seed < 2**62:
         raise UserError(f"evaluation.seed must lie in 0 … 2^62 - 1, got {settings.seed}")
+
+
+def measurable_arms(settings: EvaluationSettings) -> list[str]:
+    """The asked-for arms in table order; without judged pairs, those that need none, which is said."""
+    arms = checked_arms(settings.arms)
+    if settings.rotations:
+        return arms
+    if left_out := [arm for arm in arms if arm in JUDGED_ARMS]:
+        verb = "is" if len(left_out) == 1 else "are"
+        log.warning("evaluation.rotations=0: no pair is judged, and %s %s left out", " and ".join(left_out), verb)
+    return [arm for arm in arms if arm not in JUDGED_ARMS]
 
 
 def refuse_impossible_spans(spans: Sequence[int]) -> None:

@@ -102,7 +102,7 @@ class Survey:
         """The mean residual of each layer and the mean error of each arm; the origin where there is no token."""
         for key in layout.layers():
             yield key, self._mean("x", *key)
-        for run in layout.runs():
+        for run in (*layout.runs(), *layout.unmeasured_changes()):
             yield run, self._mean_error(subject, run)
 
     def normed_references(self, subject: Subject, layout: Layout) -> Iterator[tuple[LayerKey | ArmKey, Tensor]]:

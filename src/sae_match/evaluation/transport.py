@@ -62,6 +62,10 @@ class Transport:
         """The transport that carries some of the features and drops the others."""
         return replace(self, factor=self.factor * chosen)
 
+    def among(self, chosen: Bool[Tensor, " n_source"]) -> "Transport":
+        """The transport in which the other features have no partner."""
+        return replace(self.only(chosen), permutation=torch.where(chosen, self.permutation, -1))
+
     def to(self, device: torch.device) -> "Transport":
         """The same on another device."""
         return Transport(self.permutation.to(device), self.factor.to(device))

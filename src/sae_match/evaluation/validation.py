@@ -25,10 +25,11 @@ from sae_match.evaluation.scope import Scope, Surroundings
 from sae_match.evaluation.settings import EvaluationSettings
 from sae_match.evaluation.statistics.forms import forms_of
 from sae_match.evaluation.statistics.measures import objective_of, results_of, so_far, spans_of
+from sae_match.evaluation.statistics.replicates import Replicates
 from sae_match.evaluation.statistics.results import Results, SpanResult
 from sae_match.evaluation.statistics.tally import Layout, Tally
 from sae_match.evaluation.survey import Survey
-from sae_match.matching.layers import save_matching
+from sae_match.matching.layers import save_matching, save_significance
 from sae_match.matching.result import Matching
 from sae_match.matching.settings import MatcherSettings
 from sae_match.matching.solver.planning import GIGABYTE, free_memory
@@ -130,6 +131,12 @@ class MatchValidation(L.LightningModule):
         return list(spans_of(self.tally))
 
     @property
+    def replicates(self) -> Replicates:
+        """All numbers with their replicates, and which documents these are drawn from."""
+        batches = text_of(self.trainer).measured(self.session.batches[-1])
+        return Replicates.of(self.tally, batches, self.settings.seed)
+
+    @property
     def objective(self) -> float | None:
         """What a sweep can make small: see `objective_of`."""
         return objective_of(self.tally)
@@ -153,6 +160,8 @@ class MatchValidation(L.LightningModule):
             self.around.watch_pair,
             self.trainer.strategy.root_device,
             self.settings.carry,
+            self.settings.rotations,
+            self.settings.alpha,
         )
         for pair, found in matcher.all_of(self.scope.pairs, self.global_rank, self.trainer.world_size):
             self._look_at(pair, matcher)
@@ -160,6 +169,8 @@ class MatchValidation(L.LightningModule):
             log.info("layers %d and %d matched%s", *pair, evidence(found.matchings.get(MATCHED)))
             if MATCHED in found.matchings and self.trainer.is_global_zero:
                 save_matching(found.matchings[MATCHED], self.around.folder, pair, self.collection)
+            if found.judged is not None and self.trainer.is_global_zero:
+                save_significance(found.judged.significance, self.around.folder, pair)
 
     @cpu_by_default()
     @torch.no_grad()

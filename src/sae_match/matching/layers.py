@@ -1,5 +1,6 @@
 """Matchings between the layers of a collection, with two SAEs in memory at most."""
 
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -9,11 +10,13 @@ from sae_match.matching.cache import MatchingCache
 from sae_match.matching.composition import priced
 from sae_match.matching.result import Matching
 from sae_match.matching.settings import MatcherSettings
+from sae_match.matching.significance.judging import Judged, judge
 from sae_match.matching.significance.result import Significance
-from sae_match.matching.significance.significance import significance
 from sae_match.matching.solver.solving import Status
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.sae import SAE
+
+log = logging.getLogger(__name__)
 
 Pair = tuple[int, int]
 """Source layer and target layer."""
@@ -66,6 +69,51 @@ def match_layers(
         raise UserError(f"layers {pair[0]} and {pair[1]}: {error} ({files})") from error
 
 
+def judge_layers(
+    pair: Pair,
+    source: SAE,
+    target: SAE,
+    matching: Matching,
+    rotations: int,
+    settings: MatcherSettings,
+    *,
+    cache: MatchingCache,
+    watch: PairWatch = unwatched,
+) -> Judged | None:
+    """Judge the matching of two layers; none, and a warning, where there is nothing to judge it by.
+
+    Args:
+        pair: The layers.
+        source: SAE of the first.
+        target: SAE of the second.
+        matching: Of these.
+        rotations: Random targets; with none, nothing is judged.
+        settings: How the layers were matched.
+        cache: Where matchings are kept.
+        watch: Told where solutions stand.
+    """
+    if rotations == 0:
+        return None
+    try:
+        found = judge(
+            source,
+            target,
+            matching,
+            rotations,
+            settings=settings,
+            cache=cache,
+            watch=lambda status: watch(pair, status),
+        )
+    except UserError as error:
+        # What was matched is right all the same, and nothing else rests on this.
+        log.warning("layers %d and %d: which pairs are matches cannot be told: %s", *pair, error)
+        return None
+    shares = found.significance
+    told = "layers %d and %d judged: %.3f of the features are significantly matched at 5 %%, Storey's share %.3f"
+    log.info(told, *pair, shares.share, shares.storey)
+    return found
+
+
 def matching_file(folder: Path, pair: Pair) -> Path:
     """Where the matching of two layers stands in a run's folder."""
     return folder / "matchings" / f"L{pair[0]:02d}-L{pair[1]:02d}.safetensors"
@@ -74,6 +122,11 @@ def matching_file(folder: Path, pair: Pair) -> Path:
 def significance_file(folder: Path, pair: Pair) -> Path:
     """Where the significance of two layers' matching stands in a run's folder."""
     return folder / "significance" / matching_file(folder, pair).name
+
+
+def save_significance(found: Significance, folder: Path, pair: Pair) -> None:
+    """Write which pairs of two layers are matches to `significance/` in a run's folder."""
+    found.save(significance_file(folder, pair))
 
 
 def save_matching(matching: Matching, folder: Path, pair: Pair, collection: SAECollection) -> Path:
@@ -119,17 +172,15 @@ class LayerMatcher:
         """A matching of two layers with the costs that its pairs have under the settings."""
         return priced(matching, *self.opened(pair), self.settings)
 
-    def judged(self, pair: Pair, matching: Matching, rotations: int) -> Significance:
-        """Which pairs of a matching of two layers are matches.
+    def judged(self, pair: Pair, matching: Matching, rotations: int) -> Judged | None:
+        """Which pairs of a matching of two layers are matches; none where that cannot be told, or nobody asks.
 
         Raises:
-            UserError: If an SAE cannot be opened or the matching cannot be judged; names the layers.
+            UserError: If an SAE cannot be opened.
         """
-        source, target = self.opened(pair)
-        try:
-            return significance(source, target, matching, rotations=rotations, settings=self.settings, cache=self.cache)
-        except UserError as error:
-            raise UserError(f"layers {pair[0]} and {pair[1]}: {error}; rotations=0 judges none") from error
+        return judge_layers(
+            pair, *self.opened(pair), matching, rotations, self.settings, cache=self.cache, watch=self.watch
+        )
 
     def opened(self, pair: Pair) -> tuple[SAE, SAE]:
         """The SAEs of two layers.

@@ -191,7 +191,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
 
 
 def load_tensors(
-    path: Path, names: tuple[str, ...], *, sealed: bool = False
+    path: Path, names: tuple[str, ...], *, sealed: bool = False, kind: str = "matching"
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors of the given names, and the metadata without the format version.
 
@@ -199,6 +199,7 @@ def load_tensors(
         path: The file.
         names: Tensors that it must hold.
         sealed: Whether a file without a checksum is refused.
+        kind: What it is a file of, for messages.
 
     Raises:
         UserError: If the file is missing, damaged, lacks a tensor or is of another format version.
@@ -213,9 +214,9 @@ def load_tensors(
             "__metadata__", {}
         )
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is not a sound matching file: {error}") from error
+        raise UserError(f"{path} is not a sound {kind} file: {error}") from error
     if missing := [name for name in names if name not in tensors]:
-        raise UserError(f"{path} is not a sound matching file: it has no tensor {missing[0]}")
+        raise UserError(f"{path} is not a sound {kind} file: it has no tensor {missing[0]}")
     said = metadata.pop(_CHECKSUM, None)
     stamped = dict(metadata)
     found = metadata.pop("format_version", "none")

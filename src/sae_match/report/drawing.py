@@ -29,8 +29,10 @@ ARM_STYLES: dict[str, tuple[str, str, str]] = {
     "linear_map": (BLACK, "P", "--"),
     "linear_map_sae": (SKY, "P", "--"),
     "matched": (BLUE, "o", "-"),
+    "matched_significant": (BLUE, "p", ":"),
     "matched_unfolded": (PURPLE, "^", "-"),
     "swapped": (ORANGE, "h", "--"),
+    "swapped_significant": (VERMILION, "H", "-."),
     "composed": (BLUE, "*", "--"),
     "coactivation": (GREEN, "d", "-"),
     "nearest": (PURPLE, "<", "--"),
@@ -45,6 +47,7 @@ METRIC_LABELS = {
     "explained_variance_by_dimension": "explained variance by dimension (higher is better)",
     "explained_variance_normed": "explained variance behind the norm (higher is better)",
     "loss_recovered": "loss recovered (higher is better)",
+    "explained_change": "explained change (0: as leaving the layer out)",
 }
 
 

@@ -53,15 +53,16 @@ class MatchingProgress:
         standing = f"round {status.round}, {what}{share:.0%}"
         if math.isfinite(status.gap):
             standing += f", gap {status.gap:.0e}"
+        against = f", {status.against}" if status.against else ""
         if self.progress.console.is_terminal:
-            description = f"layers {pair[0]} → {pair[1]}{self._count()}"
+            description = f"layers {pair[0]} → {pair[1]}{against}{self._count()}"
             self.progress.update(self.task, description=description, completed=share, standing=standing)
             return
         if pair != self._pair:
             self._pair = pair
             self._lines.restart()
         elif self._lines.is_due():
-            log.info("layers %d and %d%s: %s", *pair, self._count(), standing)
+            log.info("layers %d and %d%s%s: %s", *pair, against, self._count(), standing)
 
     def done(self) -> None:
         """Count a pair as done."""

@@ -1,18 +1,24 @@
 """Matchings of pairs of layers as CSV files and as tables for the terminal."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
+from sae_match.evaluation.significance.findings import CUT, MEDIAN, Findings
+from sae_match.evaluation.significance.measured import SIGNIFICANT, STOREY
 from sae_match.files import write_rows
 from sae_match.matching.composition import Agreement
 from sae_match.matching.layers import Pair
 from sae_match.matching.result import Matching
-from sae_match.matching.significance.result import ALPHA, Significance
+from sae_match.matching.significance.judging import Judged
+from sae_match.matching.significance.result import ALPHA
 from sae_match.report.tables import plain_table
+
+# Of the intervals' draws.
+_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -29,9 +35,16 @@ class MatchingRow:
         mean_pair_cost: Cost of a pair; none where there are no pairs.
         solver, rounds, pairs_priced, seconds, peak_memory: What finding it took, in this run or, where
             it comes from the cache, in the one that found it; `peak_memory` in bytes.
-        significant: Share of the features that took part whose pair has `q <= 0.05`; none where nothing was judged.
+        significant: Share of the features that took part whose pair is significant; none, as all that follows, where
+            nothing was judged.
+        significant_low, significant_high: Its 95 % interval over features.
         storey: Storey's estimate of the share that is truly matched.
+        storey_low, storey_high: Its interval.
         cut: The smallest significant statistic, the mean of both cosines; none where no pair is.
+        median_cosine: Median of the statistic.
+        mutual_nearest: Share of the pairs that are each other's nearest.
+        encoder_agreement, decoder_agreement, terms_agreement: Share of the pairs that encoders alone, decoders alone,
+            or both find as well.
     """
 
     source_layer: int
@@ -48,13 +61,21 @@ class MatchingRow:
     seconds: float | None
     peak_memory: int | None
     significant: float | None = None
+    significant_low: float | None = None
+    significant_high: float | None = None
     storey: float | None = None
+    storey_low: float | None = None
+    storey_high: float | None = None
     cut: float | None = None
+    median_cosine: float | None = None
+    mutual_nearest: float | None = None
+    encoder_agreement: float | None = None
+    decoder_agreement: float | None = None
+    terms_agreement: float | None = None
 
     @classmethod
-    def of(cls, pair: Pair, matching: Matching, judged: Significance | None = None) -> "MatchingRow":
+    def of(cls, pair: Pair, matching: Matching, judged: Judged | None = None, alpha: float = ALPHA) -> "MatchingRow":
         """The row of a matching, and of what is known about its pairs."""
-        cut = math.inf if judged is None else judged.cut(ALPHA)
         pairs = int((matching.permutation >= 0).sum())
         took = {} if matching.evidence is None else asdict(matching.evidence)
         return cls(
@@ -70,10 +91,20 @@ class MatchingRow:
             pairs_priced=took.get("pairs_priced"),
             seconds=took.get("seconds"),
             peak_memory=took.get("peak_memory"),
-            significant=None if judged is None else judged.share,
-            storey=None if judged is None else judged.storey,
-            cut=cut if math.isfinite(cut) else None,
+            **({} if judged is None else _known(pair, judged, alpha)),
         )
+
+
+def _known(pair: Pair, judged: Judged, alpha: float) -> dict[str, Any]:
+    """What is known about the pairs of a judged matching, by column."""
+    found = {row.metric: row for row in Findings.of({pair: judged}, None, alpha, _SEED).results}
+    plain = (MEDIAN, "mutual_nearest", "encoder_agreement", "decoder_agreement", "terms_agreement")
+    known: dict[str, Any] = {name: found[name].value for name in plain if name in found}
+    known["cut"] = found[CUT].value if CUT in found else None
+    for name, metric in (("significant", SIGNIFICANT), ("storey", STOREY)):
+        row = found[metric]
+        known |= {name: row.value, f"{name}_low": row.low, f"{name}_high": row.high}
+    return known
 
 
 @dataclass(frozen=True)
@@ -86,6 +117,7 @@ class CompositionRow:
         agreement: Fraction of source features with the same partner in both.
         cost_ratio: Cost of the chain's pairs over cost of the direct ones.
         features: Source features with a partner in both.
+        significant: Share of the features whose chain is significant in every link; none where nothing was judged.
     """
 
     source_layer: int
@@ -94,11 +126,12 @@ class CompositionRow:
     agreement: float
     cost_ratio: float
     features: int
+    significant: float | None = None
 
     @classmethod
-    def of(cls, pair: Pair, found: Agreement) -> "CompositionRow":
+    def of(cls, pair: Pair, found: Agreement, significant: float | None = None) -> "CompositionRow":
         """The row of a comparison."""
-        return cls(*pair, pair[1] - pair[0], found.agreement, found.cost_ratio, found.features)
+        return cls(*pair, pair[1] - pair[0], found.agreement, found.cost_ratio, found.features, significant)
 
 
 def save_rows(rows: Sequence[MatchingRow] | Sequence[CompositionRow], path: Path) -> None:
@@ -124,18 +157,34 @@ def matching_table(rows: Sequence[MatchingRow]) -> Table:
     return table
 
 
-def significance_table(rows: Sequence[MatchingRow]) -> Table:
+def significance_table(rows: Sequence[MatchingRow], alpha: float = ALPHA) -> Table:
     """One line a pair of layers that was judged: what share of the features is truly matched."""
-    table = plain_table("layers", "features", "significant\nat 5 %", "Storey's\nshare", "mean cosine\nfrom")
+    level = f"significant\nat {alpha:.0%}"
+    beside = ("cosine\nfrom", "median\ncosine", "mutual\nnearest", "parts\nagree")
+    table = plain_table("layers", level, "Storey's\nshare", *beside)
     for row in rows:
         if row.significant is not None:
             table.add_row(
                 f"{row.source_layer} → {row.target_layer}",
-                f"{row.features:,}",
-                f"{row.significant:.3f}",
-                _or_dash(row.storey, ".3f"),
+                _with_ends(row.significant, row.significant_low, row.significant_high),
+                _with_ends(row.storey, row.storey_low, row.storey_high),
                 _or_dash(row.cut, ".3f"),
+                _or_dash(row.median_cosine, ".3f"),
+                _or_dash(row.mutual_nearest, ".3f"),
+                _or_dash(row.terms_agreement, ".3f"),
             )
+    return table
+
+
+def distance_table(rows: Sequence[MatchingRow], compared: Sequence[CompositionRow]) -> Table:
+    """One line a distance: mean shares of significant pairs, matched directly and in every link of a chain."""
+    table = plain_table("distance", "significant,\ndirect", "Storey's\nshare", "significant,\ncomposed")
+    spans = {row.target_layer - row.source_layer for row in rows if row.significant is not None}
+    for span in sorted(spans):
+        at = [row for row in rows if row.target_layer - row.source_layer == span]
+        chains = [row.significant for row in compared if row.distance == span]
+        means = (_mean([row.significant for row in at]), _mean([row.storey for row in at]), _mean(chains))
+        table.add_row(str(span), *(_or_dash(mean, ".3f") for mean in means))
     return table
 
 
@@ -160,6 +209,17 @@ def agreement_table(rows: Sequence[CompositionRow]) -> Table:
             f"{sum(row.cost_ratio for row in at) / len(at):.3f}",
         )
     return table
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _with_ends(value: float | None, low: float | None, high: float | None) -> str:
+    """A number with its interval, as far as there is one."""
+    ends = "" if low is None or high is None else f" {low:.3f}…{high:.3f}"
+    return f"{_or_dash(value, '.3f')}{ends}"
 
 
 def _or_dash(value: float | int | None, form: str) -> str:

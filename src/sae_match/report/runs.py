@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sae_match.errors import UserError
+from sae_match.evaluation.statistics.replicates import FILE as REPLICATES
 from sae_match.evaluation.statistics.results import Results, SpanResult, load_spans
 from sae_match.report.foreign import at, refuse_no_names, settings_in, table_in
 from sae_match.report.sweeps import ERROR_FILE, group_name, sweep_folder
@@ -35,6 +36,7 @@ class Run:
         results: Every number, of at least one pair of layers.
         spans: Means over pairs of layers at the same distance.
         group: W&B group of its sweep, none where it is no part of one.
+        replicates: Files with the replicates of its numbers; of a study in parts, those of the parts.
     """
 
     folder: Path
@@ -44,6 +46,7 @@ class Run:
     results: Results
     spans: Sequence[SpanResult]
     group: str | None
+    replicates: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,8 @@ def _read(folder: Path) -> Run:
     except (AttributeError, KeyError, TypeError, IndexError) as error:
         raise UserError(f"{folder / _HYDRA} is cut short: {reason_of(error)}") from error
     given = frozenset(name for name in overrides if name not in choices)
-    return Run(folder, settings, choices, given, results, spans, group)
+    replicates = (folder / REPLICATES,) if (folder / REPLICATES).is_file() else ()
+    return Run(folder, settings, choices, given, results, spans, group, replicates)
 
 
 def _flat(value: Any, name: str) -> Iterator[tuple[str, Setting]]:

@@ -7,7 +7,16 @@ ERROR_FILE = "error.txt"
 #: Folder in that of a sweep that holds the comparison of its jobs.
 COMPARISON = "comparison"
 #: Names of all that a comparison may write into its folder, as patterns.
-COMPARED = ("comparison.csv", "comparison_by_layer.csv", "comparison.md", "figures", "kind_*", "csv")
+COMPARED = (
+    "comparison.csv",
+    "comparison_by_layer.csv",
+    "comparison_differences.csv",
+    "comparison_over_seeds.csv",
+    "comparison.md",
+    "figures",
+    "kind_*",
+    "csv",
+)
 
 
 def sweep_folder(job: Path, subdir: str) -> Path:

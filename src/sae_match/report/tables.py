@@ -6,7 +6,8 @@ from rich.table import Table
 from rich.text import Text
 
 from sae_match.evaluation.arm_names import CLEAN, MATCHED, order_of
-from sae_match.evaluation.statistics.results import Results, SpanResult
+from sae_match.evaluation.statistics.differences import Difference, excludes_zero
+from sae_match.evaluation.statistics.results import Result, Results, SpanResult
 
 #: Metrics of the ladder, and what its columns call them.
 LADDER = {
@@ -22,11 +23,16 @@ FORMS = {
     "explained_variance_normed": "behind the norm",
     "loss_recovered": "loss recovered",
 }
-# A share that is negative for some arms: with three digits behind the point the second ladder would not fit a terminal.
-_DIGITS = {"loss_recovered": 2}
+# Shares that are negative for some arms: with three digits behind the point their ladders would not fit a terminal.
+_DIGITS = {"loss_recovered": 2, "explained_change": 2}
+#: What arms explain of what the layers change.
+CHANGE = {"explained_change": "explained change"}
+# Of which metrics a ladder says how much more an arm has than `matched`, and what its columns call that.
+_APART = {"explained_variance": "variance vs matched", "delta_loss": "loss vs matched"}
 #: What people call a metric.
 TITLES = {
     **LADDER,
+    **CHANGE,
     "explained_variance_by_dimension": "explained variance by dimension",
     "explained_variance_normed": "explained variance behind the norm",
     "loss_recovered": "loss recovered",
@@ -87,6 +93,26 @@ def ladder(spans: Sequence[SpanResult], metrics: Mapping[str, str] = LADDER) -> 
     return table
 
 
+def changes(spans: Sequence[SpanResult], differences: Sequence[Difference]) -> Table | None:
+    """Arms down: explained change, and the differences from `matched`; of one span and dataset. None without both.
+
+    Args:
+        spans: The means.
+        differences: Of means, from those of `matched`.
+    """
+    metrics = {metric: title for metric, title in CHANGE.items() if any(row.metric == metric for row in spans)}
+    apart = {metric: title for metric, title in _APART.items() if any(row.metric == metric for row in differences)}
+    if not metrics and not apart:
+        return None
+    table = plain_table("arm", *metrics.values(), *apart.values())
+    cells = {(row.arm, row.metric): with_interval(row) for row in spans if row.metric in metrics}
+    cells |= {(row.arm, row.metric): with_interval(row) for row in differences if row.metric in apart}
+    for arm in dict.fromkeys(row.arm for row in spans):
+        style = "bold" if arm == MATCHED else None
+        table.add_row(arm, *(cells.get((arm, metric), "") for metric in (*metrics, *apart)), style=style)
+    return table
+
+
 def by_pair(results: Results, metric: str, dataset: str, most: int) -> Iterator[Table]:
     """Arms down, pairs of layers across, in tables of at most so many pairs."""
     chosen = results.select(metric=metric, dataset=dataset)
@@ -108,17 +134,21 @@ def clean_loss(results: Results, dataset: str) -> float:
     return results.select(arm=CLEAN, metric="loss", dataset=dataset).rows[0].value
 
 
-def with_interval(row: SpanResult) -> Text:
-    """A mean and its interval, the latter dim."""
-    value, interval = mean_and_interval(row)
+def with_interval(row: Result | SpanResult | Difference, *, apart: bool = False) -> Text:
+    """A mean and its interval, the latter dim; as a difference if it is `apart`, or by itself is one."""
+    value, interval = mean_and_interval(row, apart=apart)
     return Text.assemble(value, (f" {interval}" if interval else "", "dim"))
 
 
-def mean_and_interval(row: SpanResult) -> tuple[str, str]:
-    """A mean, and its interval, empty where there is none."""
+def mean_and_interval(row: Result | SpanResult | Difference, *, apart: bool = False) -> tuple[str, str]:
+    """A mean, and its interval, empty where there is none; a difference with its sign, and `~` where it may be none."""
     digits = _DIGITS.get(row.metric, 3)
     ends = "" if row.low is None or row.high is None else f"{_short(row.low, digits)}…{_short(row.high, digits)}"
-    return _short(row.value, digits), ends
+    value = _short(row.value, digits)
+    if apart or isinstance(row, Difference):
+        sign = "" if value.startswith("-") else "+"
+        value = f"{'' if excludes_zero(row.low, row.high) else '~'}{sign}{value}"
+    return value, ends
 
 
 def _short(value: float, digits: int) -> str:

@@ -7,6 +7,7 @@ from omegaconf import MISSING
 
 from sae_match.errors import UserError
 from sae_match.matching.settings import MatcherSettings
+from sae_match.matching.significance.settings import refuse_impossible_judging
 from sae_match.saes.settings import SAESettings
 
 ADJACENT, ALL = "adjacent", "all"
@@ -22,6 +23,7 @@ class MatchSettings:
         shards: Number of parts that the pairs are dealt out to.
         rotations: Random targets that each matching is judged against, which says what share of the features is truly
             matched; each takes as long as a matching. Zero: none is judged.
+        alpha: Level at which a pair counts as significant: of the significant pairs, at most this share is wrong.
         progress: Whether progress is shown.
         output_dir: Where the run leaves its files.
         cache_dir: Folder in which matchings are kept between runs; `matchings` in the user's cache folder if none
@@ -33,7 +35,8 @@ class MatchSettings:
     pairs: Any = ADJACENT
     shard: int = 0
     shards: int = 1
-    rotations: int = 0
+    rotations: int = 8
+    alpha: float = 0.05
     progress: bool = True
     output_dir: str = MISSING
     cache_dir: str | None = None
@@ -41,8 +44,7 @@ class MatchSettings:
     def __post_init__(self) -> None:
         if not 0 <= self.shard < self.shards:
             raise UserError(f"shard must lie in 0 … shards - 1, got shard={self.shard} and shards={self.shards}")
-        if self.rotations < 0:
-            raise UserError(f"rotations must be at least 0, got {self.rotations}")
+        refuse_impossible_judging(self.rotations, self.alpha)
         if self.pairs not in (ADJACENT, ALL):
             _refuse_other_than_pairs(self.pairs)
 

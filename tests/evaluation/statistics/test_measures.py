@@ -21,7 +21,8 @@ def doubles(values):
 def empty(pairs=(PAIR,), arms=("layer_drop", "matched"), datasets=("prose",), d_in=2):
     layout = Layout(list(pairs), list(arms), list(datasets), d_in, dict.fromkeys(range(4), 2))
     tally = Tally(layout)
-    tally.refer((key, torch.zeros(d_in)) for key in [*layout.layers(), *layout.runs()])
+    every = [*layout.layers(), *layout.runs(), *layout.unmeasured_changes()]
+    tally.refer((key, torch.zeros(d_in)) for key in every)
     return tally
 
 
@@ -62,9 +63,11 @@ def test_results_by_hand(by_hand):
         ("layer_drop", "delta_loss"): (14 - 8) / 4,
         ("layer_drop", "explained_variance"): 1 - 0.5 / 2.5,
         ("layer_drop", "explained_variance_mse"): 1 - 0.5 / 2.5,
+        ("layer_drop", "explained_change"): 0,
         ("matched", "delta_loss"): (10 - 8) / 4,
         ("matched", "explained_variance"): 1,
         ("matched", "explained_variance_mse"): 1 - 2 / 2.5,
+        ("matched", "explained_change"): 1,
         ("matched", "matching_score"): 3 / 4,
         ("matched", "necessity"): 3 / 5,
         ("matched", "jaccard"): 3 / (4 + 5 - 3),
@@ -104,11 +107,25 @@ def filled(documents, pairs=(PAIR,), arms=("layer_drop", "matched"), datasets=("
 
 
 def test_intervals_contain_the_value():
-    with_intervals = [
-        row for row in results_of(filled(40)[0]) if row.metric not in ("matching_score_macro", "dead_features")
-    ]
-    assert len(with_intervals) == 14
+    rows = [row for row in results_of(filled(40)[0]) if row.metric not in ("matching_score_macro", "dead_features")]
+    with_intervals = [row for row in rows if (row.arm, row.metric) != ("layer_drop", "explained_change")]
+    assert len(with_intervals) == 15
     assert all(row.low < row.value < row.high for row in with_intervals)
+
+
+def test_leaving_the_layer_out_explains_no_change_exactly():
+    (row,) = Results(results_of(filled(40)[0])).select(arm="layer_drop", metric="explained_change")
+    assert (row.value, row.low, row.high) == (0, None, None)
+
+
+def test_where_a_layer_changes_nothing_no_arm_has_a_share_of_it(by_hand):
+    tally = empty()
+    tally.fill(by_hand.flat())
+    tally.error((PAIR, "layer_drop", "prose")).columns.zero_()
+    for arm in ("layer_drop", "matched"):
+        (row,) = Results(results_of(tally)).select(arm=arm, metric="explained_change")
+        assert math.isnan(row.value)
+        assert (row.low, row.high) == (None, None)
 
 
 def test_one_document_gives_no_interval():

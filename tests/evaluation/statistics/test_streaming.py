@@ -8,6 +8,7 @@ from sae_match.evaluation.statistics.streaming import (
     DocumentVectors,
     PairActivity,
     Spread,
+    explained_change,
     explained_variance,
     explained_variance_mse,
     jaccard,
@@ -104,6 +105,22 @@ def test_explained_variance_follows_its_definition(x, document):
     assert explained_variance(*parts).item() == pytest.approx(1 - error.var(0).sum() / x.var(0).sum(), rel=1e-8)
     expected = 1 - np.square(error).sum(1).mean() / x.var(0).sum()
     assert explained_variance_mse(*parts).item() == pytest.approx(expected, rel=1e-8)
+
+
+def test_explained_change_is_taken_of_what_the_layer_changes(document):
+    generator = np.random.default_rng(3)
+    change = generator.standard_normal((500, 7)) * np.arange(7, 0, -1) + 5
+    error = 0.3 * change + generator.standard_normal((500, 7)) - 2
+    parts = spread(change, document, change[:20].mean(0)), spread(error, document, np.zeros(7), division=[5, 3, 4])
+    assert explained_change(*parts).item() == pytest.approx(1 - error.var(0).sum() / change.var(0).sum(), rel=1e-8)
+    assert explained_change(parts[0], parts[0]).item() == 0
+    worse = spread(2 * change, document, np.zeros(7))
+    assert explained_change(parts[0], worse).item() == pytest.approx(-3)
+
+
+def test_where_nothing_changes_there_is_no_explained_change(x, document):
+    nothing, error = spread(np.zeros((500, 7)), document, np.zeros(7)), spread(x, document, x[:20].mean(0))
+    assert explained_change(nothing, error).isnan().all()
 
 
 def test_a_constant_shift_is_forgiven_by_the_one_and_not_by_the_other(x, document):

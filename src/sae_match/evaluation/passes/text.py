@@ -51,6 +51,12 @@ class ValidationText(L.LightningDataModule):
         else:
             self.prepare_data()
 
+    def measured(self, batches: int) -> list[TokenBatch]:
+        """What all processes together measure, each so many batches of the evaluated text."""
+        processes = 1 if self.trainer is None else self.trainer.world_size
+        shares = (own_share(self.evaluated.batches, rank, processes) for rank in range(processes))
+        return [batch for share in shares for batch in share[:batches]]
+
     def val_dataloader(self) -> list[DataLoader[TokenBatch]]:
         """The loaders of the passes.
 

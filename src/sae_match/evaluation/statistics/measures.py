@@ -23,6 +23,7 @@ from sae_match.evaluation.plan import Pair
 from sae_match.evaluation.statistics.forms import explained_variance_in
 from sae_match.evaluation.statistics.results import Result, SpanResult
 from sae_match.evaluation.statistics.streaming import (
+    explained_change,
     explained_variance,
     explained_variance_mse,
     jaccard,
@@ -74,6 +75,13 @@ def spans_of(tally: Tally) -> Iterator[SpanResult]:
             mean = torch.stack(several).nanmean(0)
             low, high = _ends(tally, dataset, mean)
             yield SpanResult(span, arm, dataset, metric, float(mean[0]), low, high, len(several))
+
+
+def numbers_of(tally: Tally) -> Iterator[tuple[ArmKey, str, Float64[Tensor, " rows"]]]:
+    """Every number of an arm that rests on a sample of documents, with its replicates."""
+    for key in _runs(tally):
+        for metric, values, _ in _measures(tally, key):
+            yield key, metric, values
 
 
 def so_far(tally: Tally, dataset: str) -> dict[str, float]:
@@ -134,6 +142,7 @@ def _measures(tally: Tally, key: ArmKey) -> Iterator[_Measure]:
     residual, error = tally.residual((pair[1], dataset)), tally.error(key)
     for name, measure in _OF_ERRORS.items():
         yield name, measure(residual, error), error.count
+    yield "explained_change", explained_change(tally.change(key), error), error.count
     for form in tally.layout.forms:
         x, apart = tally.form(form, (pair[1], dataset)), tally.form(form, key)
         yield f"explained_variance_{form}", explained_variance_in(form, x, apart), int(x.count[0])

@@ -125,6 +125,12 @@ def explained_variance_mse(x: Spread, error: Spread) -> Rows:
     return 1 - unexplained
 
 
+def explained_change(change: Spread, error: Spread) -> Rows:
+    """`1 - Var(x_hat - x_t) / Var(x_t - x_s)`; `change` is the spread of `x_s - x_t`. nan where nothing changes."""
+    unexplained: Rows = error.variance / change.variance
+    return torch.where(change.variance > 0, 1 - unexplained, torch.nan)
+
+
 @dataclass(frozen=True)
 class Active:
     """Which features were active on which tokens, as a list: few are.

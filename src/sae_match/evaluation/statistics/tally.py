@@ -8,7 +8,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from sae_match.bootstrap import ROWS
-from sae_match.evaluation.arm_names import CLEAN, MATCHING_ARMS, OF_TARGET_ALONE
+from sae_match.evaluation.arm_names import CLEAN, LAYER_DROP, MATCHING_ARMS, OF_TARGET_ALONE
 from sae_match.evaluation.plan import Pair, arms_of
 from sae_match.evaluation.statistics.forms import (
     FORM_COLUMNS,
@@ -64,6 +64,14 @@ class Layout:
         return [
             (pair, arm, dataset) for pair in self.pairs for arm in arms_of(pair, self.arms) for dataset in self.datasets
         ]
+
+    def changes(self) -> list[ArmKey]:
+        """What the layers of each pair change, on every dataset: the error of leaving them out, measured or not."""
+        return [(pair, LAYER_DROP, dataset) for pair in self.pairs for dataset in self.datasets]
+
+    def unmeasured_changes(self) -> list[ArmKey]:
+        """Of these, those that no arm measures."""
+        return [] if LAYER_DROP in self.arms else self.changes()
 
 
 class Tally:
@@ -150,6 +158,10 @@ class Tally:
         """Spread of an arm's reconstruction error."""
         return self._spread(("error", *self._arm(key)))
 
+    def change(self, key: ArmKey) -> Spread:
+        """Spread of what the layers of a pair change, on the dataset of an arm's key: the error of leaving them out."""
+        return self.error((key[0], LAYER_DROP, key[2]))
+
     def l0(self, key: LayerKey) -> Float64[Tensor, "rows two"]:
         """Active features and tokens of a layer."""
         return self._sums["l0", *_layer(key)]
@@ -234,6 +246,8 @@ class Tally:
                 yield ("together", *self._arm(run)), _zeros((ROWS, 3))
                 yield ("joint", *self._arm(run)), _zeros((layout.features[run[0][0]],))
             yield from self._empty_forms(self._arm(run))
+        for change in layout.unmeasured_changes():
+            yield ("error", *self._arm(change)), _zeros((ROWS * SPREAD_COLUMNS + layout.d_in,))
 
     def _empty_forms(self, place: tuple[int, int, str, str]) -> Iterator[tuple[_Name, Tensor]]:
         for form in self.layout.forms:

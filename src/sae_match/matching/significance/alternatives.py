@@ -15,6 +15,7 @@ from sae_match.matching.significance.nulls import written_and_read
 from sae_match.matching.significance.rematching import rematch
 from sae_match.matching.significance.settings import Statistic, refuse_unknown
 from sae_match.matching.significance.statistic import directions
+from sae_match.matching.solver.solving import Watch
 from sae_match.saes.sae import SAE
 from sae_match.tensors import exact_product, plain_torch
 
@@ -56,6 +57,7 @@ def alternatives(
     source_mask: Bool[Tensor, " n_source"] | None = None,
     target_mask: Bool[Tensor, " n_target"] | None = None,
     cache: MatchingCache | None = None,
+    watch_solver: Watch = lambda _: None,
 ) -> Alternatives:
     """Margin to the second best, mutual nearest, and agreement with matchings by encoders and by decoders alone.
 
@@ -70,13 +72,21 @@ def alternatives(
         source_mask: As for `significance`.
         target_mask: As for `significance`.
         cache: Where the two matchings are kept.
+        watch_solver: Told where their solutions stand.
 
     Raises:
         UserError: As `significance`.
     """
     refuse_unknown("second_moment", statistic)
     again = rematch(
-        source, target, matching, settings=settings, source_mask=source_mask, target_mask=target_mask, cache=cache
+        source,
+        target,
+        matching,
+        settings=settings,
+        source_mask=source_mask,
+        target_mask=target_mask,
+        cache=cache,
+        watch=watch_solver,
     )
     rows, columns = again.source_part & written_and_read(source), again.target_part & written_and_read(target)
     nearest = _Nearest.of(directions(source, statistic), directions(target, statistic), rows, columns)
@@ -85,10 +95,10 @@ def alternatives(
     margin, mutual = nearest.judge(permutation, paired)
     # By parts there is always something to look for, also where the matching itself has not looked at weights.
     again = replace(again, kind="one to one" if again.kind == "blind" else again.kind)
-    same = [
-        (permutation >= 0) & (replace(again, settings=alone).partners(source, target, again.source_part) == permutation)
-        for alone in (replace(again.settings, terms={term: 1.0}) for term in ("W_enc", "W_dec"))
-    ]
+    same = []
+    for term, against in (("W_enc", "encoders alone"), ("W_dec", "decoders alone")):
+        alone = replace(again, settings=replace(again.settings, terms={term: 1.0})).told(against)
+        same.append((permutation >= 0) & (alone.partners(source, target, again.source_part) == permutation))
     return Alternatives(margin, mutual, same[0], same[1])
 
 

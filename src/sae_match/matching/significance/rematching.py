@@ -14,6 +14,7 @@ from sae_match.matching.cost import Metric
 from sae_match.matching.matching import arguments_of, match
 from sae_match.matching.result import Matching, among_all, mask_hash
 from sae_match.matching.settings import MatcherSettings
+from sae_match.matching.solver.solving import Watch
 from sae_match.saes.folding import Fold, live_features
 from sae_match.saes.sae import SAE
 
@@ -33,6 +34,7 @@ class Rematch:
         source_part: Source features that take part.
         target_part: Target features that take part.
         cache: Where matchings are kept; none if they are not.
+        watch: Told where solutions stand.
     """
 
     settings: MatcherSettings
@@ -41,6 +43,11 @@ class Rematch:
     source_part: Bool[Tensor, " n_source"]
     target_part: Bool[Tensor, " n_target"]
     cache: MatchingCache | None = None
+    watch: Watch = lambda _: None
+
+    def told(self, against: str) -> "Rematch":
+        """The same, with what is matched said to whoever watches."""
+        return replace(self, watch=lambda status: self.watch(replace(status, against=against)))
 
     def partners(self, source: SAE, target: SAE, part: Bool[Tensor, " n_source"]) -> Int64[Tensor, " n_source"]:
         """Partner of each source feature of a part in another target of the same features; -1 for the others.
@@ -61,8 +68,8 @@ class Rematch:
             fold, metric = cast(Fold, settings.fold), cast(Metric, settings.metric)
             return nearest(source, target, fold=fold, terms=settings.terms, metric=metric)
         if self.cache is not None:
-            return self.cache.match(source, target, self.settings)
-        return match(source, target, **arguments_of(self.settings, source, target))
+            return self.cache.match(source, target, self.settings, watch=self.watch)
+        return match(source, target, **arguments_of(self.settings, source, target), watch=self.watch)
 
 
 def rematch(
@@ -74,6 +81,7 @@ def rematch(
     source_mask: Bool[Tensor, " n_source"] | None = None,
     target_mask: Bool[Tensor, " n_target"] | None = None,
     cache: MatchingCache | None = None,
+    watch: Watch = lambda _: None,
 ) -> Rematch:
     """How a matching was found: by its provenance, or by what is given instead.
 
@@ -86,6 +94,7 @@ def rematch(
             partner.
         target_mask: The same of the target.
         cache: Where matchings are kept.
+        watch: Told where solutions stand.
 
     Raises:
         UserError: If the matching is not of these SAEs, or it is not known how it was found.
@@ -102,7 +111,7 @@ def rematch(
             ("target", target, paired, target_mask),
         )
     ]
-    return Rematch(replace(given, mask="none"), _kind(matching), matching, parts[0], parts[1], cache)
+    return Rematch(replace(given, mask="none"), _kind(matching), matching, parts[0], parts[1], cache, watch)
 
 
 def settings_of(matching: Matching) -> MatcherSettings:

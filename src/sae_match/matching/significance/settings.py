@@ -35,11 +35,27 @@ def refuse_impossible_counts(rotations: int, seed: int, rows: int | None = None)
             raise UserError(f"{name} must be a whole number, at least {least}, got {shown(value)}")
 
 
-def refuse_impossible_alpha(alpha: float) -> None:
+def refuse_impossible_judging(rotations: int, alpha: float, where: str = "") -> None:
+    """Refuse what a program cannot be told of significance.
+
+    Args:
+        rotations: Random targets; zero for none, which judges nothing.
+        alpha: Level.
+        where: What the settings' names begin with.
+
+    Raises:
+        UserError: If there are fewer than none, or the level is none.
+    """
+    if rotations < 0:
+        raise UserError(f"{where}rotations must be at least 0, got {rotations}")
+    refuse_impossible_alpha(alpha, f"{where}alpha")
+
+
+def refuse_impossible_alpha(alpha: float, name: str = "alpha") -> None:
     """Refuse a level that is none.
 
     Raises:
         UserError: If it is not between 0 and 1.
     """
     if not isinstance(alpha, int | float) or not 0 < alpha < 1:
-        raise UserError(f"alpha must lie between 0 and 1, without either, got {shown(alpha)}")
+        raise UserError(f"{name} must lie between 0 and 1, without either, got {shown(alpha)}")

@@ -15,6 +15,7 @@ from sae_match.matching.significance.rematching import Rematch, rematch
 from sae_match.matching.significance.result import NullEvidence, Significance, judged
 from sae_match.matching.significance.settings import Null, Statistic, refuse_impossible_counts, refuse_unknown
 from sae_match.matching.significance.statistic import pair_statistic
+from sae_match.matching.solver.solving import Watch
 from sae_match.saes.sae import SAE
 from sae_match.tensors import plain_torch
 
@@ -38,6 +39,7 @@ def significance(
     target_mask: Bool[Tensor, " n_target"] | None = None,
     cache: MatchingCache | None = None,
     watch: Rotated = lambda _: None,
+    watch_solver: Watch = lambda _: None,
 ) -> Significance:
     """Which pairs of a matching are matches, and not just the nearest that there was.
 
@@ -63,6 +65,7 @@ def significance(
         target_mask: The same of the target.
         cache: Where the matchings against random targets are kept; they are not by default.
         watch: Told after each random target.
+        watch_solver: Told where the solution against each stands.
 
     Raises:
         UserError: If the matching is not of these SAEs, it is not known how it was found, an argument is impossible, or
@@ -71,7 +74,14 @@ def significance(
     refuse_unknown(null, statistic)
     refuse_impossible_counts(rotations, seed, rows)
     again = rematch(
-        source, target, matching, settings=settings, source_mask=source_mask, target_mask=target_mask, cache=cache
+        source,
+        target,
+        matching,
+        settings=settings,
+        source_mask=source_mask,
+        target_mask=target_mask,
+        cache=cache,
+        watch=watch_solver,
     )
     tested = again.source_part & written_and_read(source)
     if not bool(tested.any()):
@@ -82,7 +92,8 @@ def significance(
     seeds = rotation_seeds(seed, rotations)
     by_chance = []
     for number, each in enumerate(seeds, 1):
-        by_chance.append(_by_chance(source, targets.draw(each)[0], again, tested, statistic, rows, each))
+        told = again.told(f"random target {number} of {rotations}")
+        by_chance.append(_by_chance(source, targets.draw(each)[0], told, tested, statistic, rows, each))
         watch(number)
     about = NullEvidence(null, statistic, rotations, seed, seeds, 0, 0.0, (), rows)
     observed = pair_statistic(source, target, matching.permutation, statistic)

@@ -41,12 +41,14 @@ class Status:
         done: Fraction of it.
         gap: Relative gap proven so far; infinite before the second pass.
         assigned: Share of the features that have found a partner among what the pass brought; none during a pass.
+        against: What is matched in place of the target, such as `random target 2 of 8`; empty for the target itself.
     """
 
     round: int
     done: float
     gap: float
     assigned: float | None = None
+    against: str = ""
 
 
 Watch = Callable[[Status], None]

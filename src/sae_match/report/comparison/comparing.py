@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.measure import Measurement
 
 from sae_match.report.attempts import Attempts
-from sae_match.report.comparison.comparison import Comparison, chosen, save_tables, tables
+from sae_match.report.comparison.comparison import Comparison, chosen, compared_with_first, over, save_tables, tables
 from sae_match.report.comparison.joining import join
 from sae_match.report.comparison.naming import Naming, by_number, namings
 from sae_match.report.comparison.pictures import comparison_drawings
@@ -22,7 +22,7 @@ from sae_match.version import provenance
 
 # Columns of a terminal in which every table fits.
 _UNBOUNDED = 10_000
-_TABLES = ("comparison.csv", "comparison_by_layer.csv", "comparison.md")
+_TABLES = ("comparison.csv", "comparison_by_layer.csv", "comparison_differences.csv", "comparison.md")
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ def compare(
     *,
     arms: Sequence[str] = (),
     metrics: Sequence[str] = (),
+    seeds: Sequence[str] = (),
 ) -> list[Kept]:
     """Join the finished runs below folders, write, print and log their comparison.
 
@@ -58,6 +59,7 @@ def compare(
         logger: Where the comparison is logged, in the group of the runs if they share one.
         arms: Arms that are shown; `matched` if none is asked for, all of a single run.
         metrics: Metrics that are shown; the ladder's if none is asked for.
+        seeds: Settings over which means are taken as well, such as the source of SAEs that differ in a seed.
 
     Raises:
         UserError: If there are no finished runs, or none has an arm or metric that is asked for; at the end, if a
@@ -65,7 +67,7 @@ def compare(
     """
     runs, unfinished = find_runs(folders)
     joined = join(runs)
-    compared = [chosen(one, arms, metrics) for one in joined]
+    compared = [over(compared_with_first(chosen(one, arms, metrics)), seeds) for one in joined]
     places = [destination] if len(compared) == 1 else [destination / f"kind_{n}" for n in range(1, len(compared) + 1)]
     _say(console, runs, unfinished, len(joined))
     attempts = Attempts()

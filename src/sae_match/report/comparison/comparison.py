@@ -1,7 +1,7 @@
 """Runs side by side as tables: long ones for other programs, short ones for people."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -9,15 +9,20 @@ from rich.table import Table
 
 from sae_match.errors import UserError
 from sae_match.evaluation.arm_names import CLEAN, MATCHED, order_of
+from sae_match.evaluation.statistics.differences import excludes_zero
 from sae_match.evaluation.statistics.results import Result, SpanResult
 from sae_match.files import write_rows, written_whole
+from sae_match.report.comparison.differences import from_first
 from sae_match.report.comparison.joining import Joined
 from sae_match.report.comparison.naming import Naming, in_full
+from sae_match.report.comparison.seeds import SeedMean, over_seeds
 from sae_match.report.runs import Run
-from sae_match.report.tables import LADDER, TITLES, mean_and_interval, with_interval
+from sae_match.report.tables import LADDER, TITLES, mean_and_interval, plain_table, with_interval
 from sae_match.strings import markdown_text
 
 Row = Mapping[str, object]
+_Lines = list[tuple[int, str, list[SpanResult | None]]]
+"""Number of a run, arm, and a number a metric."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +33,16 @@ class Comparison:
         joined: The runs.
         arms: Arms that tables and pictures show, in table order, at least one.
         metrics: Metrics that they show, at least one.
+        differences: Of every run but the first, its number and how much larger a mean is than that of the first, as far
+            as both are of the same documents.
+        over_seeds: Means over runs that differ in seeds alone, where that was asked.
     """
 
     joined: Joined
     arms: Sequence[str]
     metrics: Sequence[str]
+    differences: Sequence[tuple[int, SpanResult]] = ()
+    over_seeds: Sequence[SeedMean] = ()
 
     @property
     def span(self) -> int:
@@ -46,8 +56,9 @@ class Comparison:
 
     @property
     def datasets(self) -> list[str]:
-        """In the order of the runs."""
-        return list(dict.fromkeys(row.dataset for run in self.joined.runs for row in run.spans))
+        """Those that what is shown was measured on, in the order of the runs."""
+        every = (row for run in self.joined.runs for row in run.spans)
+        return list(dict.fromkeys(row.dataset for row in every if row.metric in self.metrics))
 
     def means(self, **wanted: object) -> Iterator[tuple[int, SpanResult]]:
         """Number of the run and mean over pairs of layers, for every mean whose columns have the wanted values."""
@@ -55,6 +66,24 @@ class Comparison:
             for row in run.spans:
                 if all(getattr(row, key) == value for key, value in wanted.items()):
                     yield number, row
+
+
+def compared_with_first(comparison: Comparison) -> Comparison:
+    """The same with every run's paired differences from the first, and what has to be said about those without."""
+    differences, notes = from_first(comparison.joined)
+    joined = replace(comparison.joined, notes=[*comparison.joined.notes, *notes])
+    return replace(comparison, joined=joined, differences=differences)
+
+
+def over(comparison: Comparison, seeds: Sequence[str]) -> Comparison:
+    """The same with means over runs that differ in nothing but some settings, such as the seeds of SAEs.
+
+    Raises:
+        UserError: If the runs differ in none of them.
+    """
+    means, notes = over_seeds(comparison.joined, seeds)
+    joined = replace(comparison.joined, notes=[*comparison.joined.notes, *notes])
+    return replace(comparison, joined=joined, over_seeds=means)
 
 
 def chosen(joined: Joined, arms: Sequence[str], metrics: Sequence[str]) -> Comparison:
@@ -92,13 +121,17 @@ def save_tables(comparison: Comparison, folder: Path) -> None:
     write_rows(
         folder / "comparison_by_layer.csv", [told(joined, number, row) for number, run in runs for row in run.results]
     )
+    columns = ["run", *joined.differing, "less", *(field.name for field in fields(SpanResult)), "differs"]
+    write_rows(folder / "comparison_differences.csv", _apart(comparison), columns)
+    if comparison.over_seeds:
+        write_rows(folder / "comparison_over_seeds.csv", [one.row() for one in comparison.over_seeds])
     with written_whole(folder / "comparison.md") as temporary:
         temporary.write_text(markdown(comparison), encoding="utf-8")
 
 
 def tables(comparison: Comparison, naming: Naming) -> Iterator[tuple[str, Table]]:
-    """For each dataset and distance a title and a table: runs and arms down, metrics across."""
-    for title, rows in _short(comparison):
+    """For each dataset and distance titles and tables: runs and arms down, metrics across; means, then differences."""
+    for title, rows, apart in _every(comparison):
         table = Table(box=None, padding=(0, 1, 0, 0))
         for name in [*naming.called[0], "arm"]:
             table.add_column(name, overflow="fold")
@@ -106,7 +139,12 @@ def tables(comparison: Comparison, naming: Naming) -> Iterator[tuple[str, Table]
             table.add_column(title_of(metric), justify="right")
         for number, arm, cells in rows:
             called = naming.called[number].values()
-            table.add_row(*called, arm, *("" if row is None else with_interval(row) for row in cells))
+            table.add_row(*called, arm, *("" if row is None else with_interval(row, apart=apart) for row in cells))
+        yield title, table
+    for title, means in _of_seeds(comparison):
+        table = plain_table("runs", "settings", "arm", *map(title_of, comparison.metrics))
+        for kind, found in means:
+            table.add_row(*kind, *("" if one is None else with_interval(one.mean) for one in found))
         yield title, table
 
 
@@ -115,13 +153,20 @@ def markdown(comparison: Comparison) -> str:
     joined, naming = comparison.joined, in_full(comparison.joined)
     lines = [f"# {len(joined.runs)} run{'s' * (len(joined.runs) > 1)} of {markdown_text(joined.about)}", ""]
     lines += [f"- {markdown_text(note, None)}" for note in joined.notes] + ([""] if joined.notes else [])
-    for title, rows in _short(comparison):
+    for title, rows, apart in _every(comparison):
         metrics = [title_of(metric) for metric in comparison.metrics]
         lines += [f"## {markdown_text(title)}", "", _line([*naming.called[0], "arm", *metrics])]
         lines.append("|" + "---|" * (len(naming.called[0]) + 1) + "---:|" * len(metrics))
         for number, arm, cells in rows:
             called = naming.called[number].values()
-            lines.append(_line([*called, arm, *("" if row is None else _plain(row) for row in cells)]))
+            lines.append(_line([*called, arm, *("" if row is None else _plain(row, apart) for row in cells)]))
+        lines.append("")
+    for title, means in _of_seeds(comparison):
+        lines += [f"## {markdown_text(title)}", ""]
+        lines += [_line(["runs", "settings", "arm", *map(title_of, comparison.metrics)])]
+        lines.append("|---|---|---|" + "---:|" * len(comparison.metrics))
+        for kind, found in means:
+            lines.append(_line([*kind, *("" if one is None else _plain(one.mean) for one in found)]))
         lines.append("")
     return "\n".join(lines)
 
@@ -131,11 +176,27 @@ def title_of(metric: str) -> str:
     return TITLES.get(metric, metric.replace("_", " "))
 
 
-def _short(comparison: Comparison) -> Iterator[tuple[str, list[tuple[int, str, list[SpanResult | None]]]]]:
+def _apart(comparison: Comparison) -> Iterator[Row]:
+    """Every difference from the first run, with what tells the run apart."""
+    for number, row in comparison.differences:
+        found = told(comparison.joined, number, row)
+        yield {**found, "less": comparison.joined.names[0], "differs": excludes_zero(row.low, row.high)}
+
+
+def _every(comparison: Comparison) -> Iterator[tuple[str, _Lines, bool]]:
+    """Means, then differences, and whether they are such."""
+    means = list(comparison.means())
+    yield from ((title, rows, False) for title, rows in _short(comparison, means))
+    for title, rows in _short(comparison, comparison.differences):
+        yield f"{title}: difference from the first run, on the same documents (~: may be none)", rows, True
+
+
+def _short(comparison: Comparison, numbers: Sequence[tuple[int, SpanResult]]) -> Iterator[tuple[str, _Lines]]:
     """Per dataset and distance: a title, and for each number of a run and arm a mean a metric."""
     for dataset in comparison.datasets:
-        for span in sorted({row.span for _, row in comparison.means(dataset=dataset)}):
-            of = {(n, row.arm, row.metric): row for n, row in comparison.means(dataset=dataset, span=span)}
+        of_dataset = [(number, row) for number, row in numbers if row.dataset == dataset]
+        for span in sorted({row.span for _, row in of_dataset}):
+            of = {(number, row.arm, row.metric): row for number, row in of_dataset if row.span == span}
             rows = []
             for number in range(len(comparison.joined.runs)):
                 for arm in comparison.arms:
@@ -144,6 +205,25 @@ def _short(comparison: Comparison) -> Iterator[tuple[str, list[tuple[int, str, l
                         rows.append((number, arm, cells))
             if rows:
                 yield f"{dataset}, {'neighbours' if span == 1 else f'layers {span} apart'}", rows
+
+
+def _of_seeds(comparison: Comparison) -> Iterator[tuple[str, list[tuple[tuple[str, str, str], list[SeedMean | None]]]]]:
+    """Per dataset and distance: a title, and for each kind of runs and arm a mean over seeds a metric."""
+    shown = [one for one in comparison.over_seeds if one.mean.arm in comparison.arms]
+    for dataset, span in dict.fromkeys((one.mean.dataset, one.mean.span) for one in shown):
+        of = {
+            (one.about, one.mean.arm, one.mean.metric): one
+            for one in shown
+            if (one.mean.dataset, one.mean.span) == (dataset, span)
+        }
+        rows = []
+        for about, arm in dict.fromkeys((about, arm) for about, arm, _ in of):
+            cells = [of.get((about, arm, metric)) for metric in comparison.metrics]
+            if known := [one for one in cells if one is not None]:
+                rows.append(((str(known[0].runs), about, arm), cells))
+        if rows:
+            far = "neighbours" if span == 1 else f"layers {span} apart"
+            yield f"{dataset}, {far}: means and 95 % intervals over seeds", rows
 
 
 def _arms(run: Run) -> set[str]:
@@ -167,8 +247,8 @@ def _known(option: str, asked: Sequence[str], there: Sequence[str]) -> list[str]
     return list(dict.fromkeys(asked))
 
 
-def _plain(row: SpanResult) -> str:
-    value, interval = mean_and_interval(row)
+def _plain(row: SpanResult, apart: bool = False) -> str:
+    value, interval = mean_and_interval(row, apart=apart)
     return f"{value} ({interval})" if interval else value
 
 

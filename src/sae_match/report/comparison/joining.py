@@ -85,7 +85,7 @@ def join(runs: Sequence[Run]) -> list[Joined]:
 
 
 def _joined(runs: Sequence[Run], names: Sequence[str], about: str) -> Joined:
-    tells = (name for name in _every_name(runs) if not _makes_kind(name) and not _is_below(name, _ASIDE))
+    tells = (name for name in _every_name(runs) if not _makes_kind(name) and not is_below(name, _ASIDE))
     differing = _differing(runs, tells)
     told = [words({name: values[number] for name, values in differing.items()}) for number in range(len(runs))]
     parts = studies(runs, told)
@@ -119,10 +119,11 @@ def _kind(run: Run) -> tuple[object, ...]:
 
 
 def _makes_kind(name: str) -> bool:
-    return name in _MODEL or _is_below(name, (_TEXT,))
+    return name in _MODEL or is_below(name, (_TEXT,))
 
 
-def _is_below(name: str, above: Iterable[str]) -> bool:
+def is_below(name: str, above: Iterable[str]) -> bool:
+    """Whether a setting is one of some, or a part of one."""
     return any(name == one or name.startswith(f"{one}.") for one in above)
 
 
@@ -138,7 +139,7 @@ def _differing(runs: Sequence[Run], names: Iterable[str]) -> dict[str, Sequence[
         if len(set(map(shown, values))) > 1:
             group = name.split(".")[0]
             choices = [run.choices.get(group) for run in runs]
-            explained = _follows(values, choices) and not any(_is_below(name, run.given) for run in runs)
+            explained = _follows(values, choices) and not any(is_below(name, run.given) for run in runs)
             found |= {group: choices} if explained else {name: values}
     return found
 

@@ -1,38 +1,33 @@
 """Pictures of runs side by side: means by run, lines by layer, and maps where two settings form a grid."""
 
 import math
-import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Literal, TypeGuard
+from typing import TypeGuard
 
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sae_match.evaluation.statistics.differences import excludes_zero
 from sae_match.evaluation.statistics.results import Result, SpanResult
-from sae_match.report.comparison.comparison import Comparison, Row, title_of, told
+from sae_match.report.comparison.comparison import Comparison, Row, told
+from sae_match.report.comparison.panels import axis_label, draw_along, draw_beside, side_by_side, style, wrapped
 from sae_match.report.comparison.wording import shown
-from sae_match.report.drawing import CYCLE, METRIC_LABELS, PALE, Point, draw_line, set_ticks, titled
+from sae_match.report.drawing import GREY, Point, draw_line, set_ticks
 from sae_match.report.picture import Drawings, Picture
 from sae_match.report.runs import Setting
-from sae_match.strings import LONGEST, in_a_line
 
-_DASHES = ("-", "--", "-.", ":")
-# Letters of a label before it goes on in the next line.
-_WIDTH = 34
 # Beyond this an axis cannot be drawn.
 _FAR = 1e300
 _Measured = Result | SpanResult
-_Draw = Callable[[Axes, str], None]
 
 
 def comparison_drawings(comparison: Comparison) -> Drawings:
-    """For each metric what draws the means by run, its course over layers, and a map where two settings form a grid."""
+    """For each metric what draws means by run, how they differ, their course over layers, and a map over settings."""
     for metric in comparison.metrics:
-        for draw in (by_run, by_run_and_layer, grid):
+        for draw in (by_run, by_run_difference, by_run_and_layer, grid):
             yield f"{metric}_{draw.__name__}", partial(_drawn, draw, comparison, metric)
 
 
@@ -54,7 +49,7 @@ def by_run(comparison: Comparison, metric: str) -> Picture | None:
         for dataset in comparison.datasets
         for arm in comparison.arms
     }
-    label = _label(metric, comparison.arm if len(comparison.arms) == 1 else None)
+    label = axis_label(metric, comparison.arm if len(comparison.arms) == 1 else None)
     along = _numbers_along(comparison)
     height = 4.2 if along else 1.7 + 0.34 * len(comparison.joined.runs) * max(1, len(comparison.arms) / 2)
 
@@ -62,22 +57,46 @@ def by_run(comparison: Comparison, metric: str) -> Picture | None:
         for place, arm in enumerate(comparison.arms):
             rows = found[dataset, arm]
             if rows and along:
-                _draw_along(panel, place, arm, [(along[1][number], row) for number, row in rows])
+                draw_along(panel, place, arm, [(along[1][number], row) for number, row in rows])
             elif rows:
-                _draw_beside(panel, (place, len(comparison.arms)), arm, rows)
+                draw_beside(panel, (place, len(comparison.arms)), arm, rows)
         if along:
-            panel.set_xlabel(_wrapped(along[0]))
+            panel.set_xlabel(wrapped(along[0]))
         else:
-            panel.set_yticks(
-                range(len(comparison.joined.runs)), [_wrapped(label) for label in comparison.joined.labels]
-            )
+            panel.set_yticks(range(len(comparison.joined.runs)), [wrapped(label) for label in comparison.joined.labels])
             panel.set_ylim(len(comparison.joined.runs) - 0.5, -0.5)
             panel.set_xlabel(label)
 
-    figure = _panels(comparison, draw, height, legend=len(comparison.arms) > 1, lines="y" if along else "x")
+    figure = side_by_side(comparison, draw, height, legend=len(comparison.arms) > 1, lines="y" if along else "x")
     if along:
         figure.axes[0].set_ylabel(label)
     return _picture(f"{metric}_by_run", figure, comparison, [one for rows in found.values() for one in rows])
+
+
+def by_run_difference(comparison: Comparison, metric: str) -> Picture | None:
+    """How means of runs differ from those of the first on the same documents, a line a run; pale where they may not."""
+    found = [(number, row) for number, row in comparison.differences if row.metric == metric]
+    found = [(number, row) for number, row in found if row.span == comparison.span and row.arm in comparison.arms]
+    numbers = sorted({number for number, _ in found})
+    if not numbers:
+        return None
+    count = len(comparison.arms)
+
+    def draw(panel: Axes, dataset: str) -> None:
+        for place, arm in enumerate(comparison.arms):
+            rows = [(numbers.index(of), row) for of, row in found if (row.dataset, row.arm) == (dataset, arm)]
+            for differs, pale in ((True, 1.0), (False, 0.35)):
+                some = [one for one in rows if excludes_zero(one[1].low, one[1].high) is differs]
+                if some:
+                    draw_beside(panel, (place, count), arm if differs else f"{arm}, may be equal", some, pale)
+        panel.axvline(0, color=GREY, linewidth=0.8)
+        panel.set_yticks(range(len(numbers)), [wrapped(comparison.joined.labels[number]) for number in numbers])
+        panel.set_ylim(len(numbers) - 0.5, -0.5)
+        panel.set_xlabel(f"{axis_label(metric)}\nmore than {wrapped(comparison.joined.labels[0], 40)}")
+
+    height = 1.9 + 0.34 * len(numbers) * max(1, count / 2)
+    figure = side_by_side(comparison, draw, height, legend=True, lines="x")
+    return _picture(f"{metric}_by_run_difference", figure, comparison, found)
 
 
 def by_run_and_layer(comparison: Comparison, metric: str) -> Picture | None:
@@ -97,12 +116,12 @@ def by_run_and_layer(comparison: Comparison, metric: str) -> Picture | None:
             by_layer = {row.target_layer: row for of, row in found if of == number and row.dataset == dataset}
             if by_layer:
                 points = [_at(layer, by_layer.get(layer)) for layer in layers]
-                draw_line(panel, points, _wrapped(label), _style(number), 1.4)
+                draw_line(panel, points, wrapped(label), style(number), 1.4)
         set_ticks(panel, layers)
         panel.set_xlabel("target layer")
 
-    figure = _panels(comparison, draw, 4.2, legend=True, lines="y")
-    figure.axes[0].set_ylabel(_label(metric, comparison.arm))
+    figure = side_by_side(comparison, draw, 4.2, legend=True, lines="y")
+    figure.axes[0].set_ylabel(axis_label(metric, comparison.arm))
     return _picture(f"{metric}_by_run_and_layer", figure, comparison, found)
 
 
@@ -133,14 +152,14 @@ def grid(comparison: Comparison, metric: str) -> Picture | None:
                 va="center",
                 color="w" if dark else "k",
             )
-        panel.set_xticks(range(len(overs)), [_wrapped(shown(value), 14) for value in overs])
-        panel.set_yticks(range(len(ups)), [_wrapped(shown(value), 24) for value in ups])
-        panel.set_xlabel(_wrapped(across))
+        panel.set_xticks(range(len(overs)), [wrapped(shown(value), 14) for value in overs])
+        panel.set_yticks(range(len(ups)), [wrapped(shown(value), 24) for value in ups])
+        panel.set_xlabel(wrapped(across))
         if dataset == comparison.datasets[-1]:
-            panel.figure.colorbar(image, ax=panel, label=_label(metric, comparison.arm))
+            panel.figure.colorbar(image, ax=panel, label=axis_label(metric, comparison.arm))
 
-    figure = _panels(comparison, draw, 1.8 + 0.6 * len(ups), legend=False, lines=None)
-    figure.axes[0].set_ylabel(_wrapped(down))
+    figure = side_by_side(comparison, draw, 1.8 + 0.6 * len(ups), legend=False, lines=None)
+    figure.axes[0].set_ylabel(wrapped(down))
     return _picture(f"{metric}_grid", figure, comparison, found)
 
 
@@ -179,88 +198,6 @@ def _is_number(value: Setting) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _FAR
 
 
-def _panels(
-    comparison: Comparison, draw: _Draw, height: float, *, legend: bool, lines: Literal["x", "y"] | None
-) -> Figure:
-    """A panel a dataset, drawn on; fine lines across one axis, a legend beside the panels if there is one."""
-    datasets = comparison.datasets
-    figure = Figure(figsize=(4.6 * len(datasets) + 2.2, max(2.6, height)), layout="constrained")
-    panels = figure.subplots(1, len(datasets), sharex=True, sharey=True, squeeze=False)[0]
-    for panel, dataset in zip(panels, datasets, strict=True):
-        draw(panel, dataset)
-        titled(panel, dataset)
-        if lines is not None:
-            panel.spines[["right", "top"]].set_visible(False)
-            panel.grid(axis=lines, color=PALE, linewidth=0.7)
-            panel.set_axisbelow(True)
-    if legend:
-        named: dict[str, Artist] = {}
-        for panel in panels:
-            handles, labels = panel.get_legend_handles_labels()
-            named |= {label: handle for label, handle in zip(labels, handles, strict=True) if label not in named}
-        figure.legend(list(named.values()), list(named), loc="outside right upper", frameon=False)
-    return figure
-
-
-def _draw_along(panel: Axes, place: int, label: str, points: Sequence[tuple[float, SpanResult]]) -> None:
-    points = sorted(points, key=lambda point: point[0])
-    where, rows = [at for at, _ in points], [row for _, row in points]
-    colour, marker, dashes = _style(place)
-    panel.errorbar(
-        where,
-        [row.value for row in rows],
-        yerr=_reach(rows),
-        color=colour,
-        marker=marker,
-        linestyle=dashes,
-        linewidth=1.4,
-        markersize=6,
-        capsize=3,
-        label=label,
-    )
-    panel.set_xticks(sorted(set(where)), [f"{at:g}" for at in sorted(set(where))])
-
-
-def _draw_beside(panel: Axes, place: tuple[int, int], label: str, rows: Sequence[tuple[int, SpanResult]]) -> None:
-    """A point and its interval in the line of each run, arms a little below each other."""
-    number, count = place
-    colour, marker, _ = _style(number)
-    shift = 0.6 * ((number + 0.5) / count - 0.5)
-    panel.errorbar(
-        [row.value for _, row in rows],
-        [run + shift for run, _ in rows],
-        xerr=_reach([row for _, row in rows]),
-        color=colour,
-        marker=marker,
-        linestyle="none",
-        markersize=6,
-        capsize=3,
-        label=label,
-    )
-
-
 def _at(layer: int, row: Result | None) -> Point:
     """A layer's point, which no line goes through where there is no result."""
     return Point(layer, *((math.nan,) * 3 if row is None else (row.value, row.low, row.high)))
-
-
-def _reach(rows: Sequence[SpanResult]) -> list[list[float]]:
-    """How far intervals reach below and above the values; nowhere where there are none."""
-    below = [0.0 if row.low is None else max(0.0, row.value - row.low) for row in rows]
-    above = [0.0 if row.high is None else max(0.0, row.high - row.value) for row in rows]
-    return [below, above]
-
-
-def _style(place: int) -> tuple[str, str, str]:
-    """Colour, marker and dashes, unlike those of 27 others."""
-    turn, number = divmod(place, len(CYCLE))
-    return *CYCLE[number], _DASHES[(number + turn) % len(_DASHES)]
-
-
-def _label(metric: str, arm: str | None = None) -> str:
-    of = "" if arm is None else f"{arm}: "
-    return _wrapped(f"{of}{METRIC_LABELS.get(metric, title_of(metric))}", 46)
-
-
-def _wrapped(text: str, width: int = _WIDTH) -> str:
-    return textwrap.fill(in_a_line(text, LONGEST), width, break_on_hyphens=False) or text

@@ -43,7 +43,8 @@ def whole(parts: Sequence[Run]) -> Run:
     """A study as one run, with every number once; folder and settings are those of its first part."""
     results = _once(row for part in parts for row in part.results)
     spans = _once(row for part in parts for row in part.spans)
-    return replace(parts[0], results=Results(results), spans=spans)
+    replicates = tuple(file for part in parts for file in part.replicates)
+    return replace(parts[0], results=Results(results), spans=spans, replicates=replicates)
 
 
 def _once(rows: Iterable[_Row]) -> list[_Row]:

@@ -1,6 +1,7 @@
 """Refusals of what the explorer cannot show."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from itertools import pairwise
 
 import torch
@@ -44,6 +45,10 @@ def _refuse_step(step: StepData, layers: Mapping[int, LayerData]) -> None:
     source, target = layers[step.source_layer].d_sae, layers[step.target_layer].d_sae
     for what in ("permutation", "cost", "encoder_cosine", "decoder_cosine", "both"):
         found = len(getattr(step, what))
+        if found != source:
+            raise UserError(f"{name}: {found} values of {what} for {source} source features")
+    for what in () if step.evidence is None else [part.name for part in fields(step.evidence)]:
+        found = len(getattr(step.evidence, what))
         if found != source:
             raise UserError(f"{name}: {found} values of {what} for {source} source features")
     partners = step.permutation[step.permutation >= 0]

@@ -41,14 +41,15 @@ def packed_json(value: object) -> bytes:
 def packed_layer(layer: LayerData, step: StepData | None) -> bytes:
     """What the page needs of every feature at once, little-endian, one array after another.
 
-    `active` (uint32) and, where there is a step to the next layer, `cost` (float32), `permutation` (int32) and
-    `decoder_cosine` (int16, see `COSINE_SCALE`).
+    `active` (uint32) and, where there is a step to the next layer, `cost` (float32), `permutation` (int32), where its
+    pairs were judged `q` (float32), and `decoder_cosine` (int16, see `COSINE_SCALE`).
     """
     arrays = [layer.active.numpy(force=True).astype("<u4")]
     if step is not None:
         arrays += [
             step.cost.numpy(force=True).astype("<f4"),
             step.permutation.numpy(force=True).astype("<i4"),
+            *([] if step.evidence is None else [step.evidence.q.numpy(force=True).astype("<f4")]),
             _stored_cosine(step.decoder_cosine.numpy(force=True)).astype("<i2"),
         ]
     return b"".join(array.tobytes() for array in arrays)

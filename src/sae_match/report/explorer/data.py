@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 
@@ -55,6 +55,29 @@ class LayerData:
 
 
 @dataclass(frozen=True)
+class StepEvidence:
+    """What is known about the pairs of two layers by weights alone; nan or false where there is no pair.
+
+    Attributes:
+        q: Of all pairs that are as good or better, the share that chance accounts for.
+        p: Probability that chance gives a feature a pair that is as good.
+        statistic: Mean of the encoder's and the decoder's cosine.
+        margin: How much more alike the pair is than the source feature and the best other target feature.
+        mutual_nearest: Whether both are each other's nearest.
+        encoder_agrees: Whether encoders alone give the same partner.
+        decoder_agrees: Whether decoders alone do.
+    """
+
+    q: Float64[Tensor, " n_source"]
+    p: Float64[Tensor, " n_source"]
+    statistic: Float64[Tensor, " n_source"]
+    margin: Float64[Tensor, " n_source"]
+    mutual_nearest: Bool[Tensor, " n_source"]
+    encoder_agrees: Bool[Tensor, " n_source"]
+    decoder_agrees: Bool[Tensor, " n_source"]
+
+
+@dataclass(frozen=True)
 class StepData:
     """The matching of two layers that follow each other among those shown.
 
@@ -65,6 +88,7 @@ class StepData:
         encoder_cosine: Of each pair's columns of `W_enc`; nan where there is none.
         decoder_cosine: Of each pair's rows of `W_dec`; nan where there is none.
         both: Tokens on which both features of the pair were active.
+        evidence: Which pairs are matches; none where that was not asked.
     """
 
     source_layer: int
@@ -74,6 +98,7 @@ class StepData:
     encoder_cosine: Float[Tensor, " n_source"]
     decoder_cosine: Float[Tensor, " n_source"]
     both: Int64[Tensor, " n_source"]
+    evidence: StepEvidence | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +111,9 @@ class ExplorerData:
         steps: Between layers that follow each other in `layers`. Paths end where one is missing.
         facts: Shown at the top, by name: model, SAEs, text, matcher and so on.
         warnings: What should make the reader wary, and what to do about it; the gravest first.
+        alpha: Level at which pairs count as significant unless the reader chooses another one.
+        fewest_activations: Tokens on which either feature of a pair must have been active for its co-activation to say
+            something.
     """
 
     title: str
@@ -93,6 +121,8 @@ class ExplorerData:
     steps: Sequence[StepData]
     facts: Mapping[str, str]
     warnings: Sequence[tuple[str, str]] = ()
+    alpha: float = 0.05
+    fewest_activations: int = 0
 
     def steps_between(self) -> list[StepData | None]:
         """The step from each layer to the next of `layers`; none where it is missing, so for the last."""

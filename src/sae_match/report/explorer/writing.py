@@ -11,7 +11,7 @@ from sae_match.errors import UserError
 from sae_match.files import remove_leftovers, written_whole
 from sae_match.report.explorer.checking import refuse_context, refuse_inconsistent, refuse_link
 from sae_match.report.explorer.chunks import packed_json, packed_layer, rounded, write_json, write_packed
-from sae_match.report.explorer.data import Context, ExplorerData
+from sae_match.report.explorer.data import Context, ExplorerData, StepEvidence
 from sae_match.report.explorer.judged import Judgements, chunk_of_judgements, write_judgements
 from sae_match.report.explorer.paths import in_chunks, paths
 from sae_match.report.explorer.replacing import (
@@ -102,15 +102,24 @@ def _write_beside(data: ExplorerData, folder: Path) -> None:
 def _index(data: ExplorerData, starts: Sequence[int]) -> dict[str, object]:
     """What the page reads first.
 
-    `warnings`: what was found and what to do, of each; `layers`: number, tokens, features, and whether there is a
-    step to the next; `chunks`: the first path of each chunk of paths.
+    `warnings`: what was found and what to do, of each; `alpha` and `fewest`, as `ExplorerData` says; `layers`: number,
+    tokens, features, whether there is a step to the next, and whether its pairs were judged; `chunks`: the first path
+    of each chunk of paths.
     """
     return {
         "title": data.title,
         "facts": list(data.facts.items()),
         "warnings": [list(warning) for warning in data.warnings],
+        "alpha": data.alpha,
+        "fewest": data.fewest_activations,
         "layers": [
-            {"layer": layer.layer, "tokens": layer.tokens, "features": layer.d_sae, "step": step is not None}
+            {
+                "layer": layer.layer,
+                "tokens": layer.tokens,
+                "features": layer.d_sae,
+                "step": step is not None,
+                "judged": step is not None and step.evidence is not None,
+            }
             for layer, step in zip(data.layers, data.steps_between(), strict=True)
         ],
         "chunks": list(starts),
@@ -132,6 +141,16 @@ def _write_paths(data: ExplorerData, chunks: Path) -> list[int]:
     return starts
 
 
+def _columns(evidence: StepEvidence) -> list[list[float | int | None]]:
+    """Of each pair, what the page shows besides q; no numbers that JSON does not know, and 1 and 0 for yes and no."""
+    numbers = (evidence.statistic, evidence.p, evidence.margin)
+    words = (evidence.mutual_nearest, evidence.encoder_agrees, evidence.decoder_agrees)
+    columns: list[list[float | int | None]] = [[rounded(value) for value in column.tolist()] for column in numbers]
+    for column in words:
+        columns.append([int(value) for value in column.tolist()])
+    return columns
+
+
 class _Details:
     """Details of single features, and on the way the tokens that each fires on.
 
@@ -149,17 +168,26 @@ class _Details:
             None if step is None else (step.permutation.tolist(), step.encoder_cosine.tolist(), step.both.tolist())
             for step in data.steps_between()
         ]
+        self.evidence = [
+            None if step is None or step.evidence is None else _columns(step.evidence) for step in data.steps_between()
+        ]
         self.fires_on = [[""] * layer.d_sae for layer in data.layers]
 
     def of(self, index: int, feature: int) -> list[object]:
-        """Label, link, mean activation, encoder cosine and co-activation with the next layer's partner, contexts."""
+        """What is known of a feature and its pair with the next layer's partner.
+
+        Label, link, mean activation, encoder cosine, co-activation, contexts; and, of a judged pair, statistic, p,
+        margin, whether both are nearest, and whether encoders and decoders alone agree.
+        """
         layer, step = self.layers[index], self.steps[index]
         link = layer.links(feature)
         if link is not None:
             refuse_link(link, layer.layer, feature)
-        encoder_cosine, both = None, None
+        encoder_cosine, both, evidence = None, None, None
         if step is not None and step[0][feature] >= 0:
             encoder_cosine, both = rounded(step[1][feature]), step[2][feature]
+            if (known := self.evidence[index]) is not None:
+                evidence = [column[feature] for column in known]
         return [
             layer.labels[feature],
             link,
@@ -167,6 +195,7 @@ class _Details:
             encoder_cosine,
             both,
             self._contexts(index, feature),
+            evidence,
         ]
 
     def _contexts(self, index: int, feature: int) -> list[list[object]]:

@@ -78,7 +78,7 @@ class Logged:
         results = [row for run in runs for row in run.results if row.dataset != WEIGHTS]
         return cls(
             metrics=[metric for metric in TITLES if metric in measured],
-            datasets=list(dict.fromkeys(row.dataset for row in spans)),
+            datasets=list(dict.fromkeys(row.dataset for row in spans if row.dataset != WEIGHTS)),
             arms=sorted({row.arm for row in spans if row.arm != CLEAN}, key=order_of),
             spans=sorted({row.span for row in spans}),
             layers=frozenset(

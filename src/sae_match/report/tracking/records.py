@@ -22,7 +22,7 @@ Rows = Sequence[Mapping[str, object]]
 #: Most rows of a table that a dashboard is sent; larger tables are sampled.
 MOST_PAIRS = 10_000
 _LAYER = "layer"
-_TABLES = ("results.csv", "spans.csv", "warnings.csv")
+_TABLES = ("results.csv", "spans.csv", "differences.csv", "warnings.csv")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,9 @@ from rich.console import Console
 
 from sae_match.evaluation.cautions import save_cautions
 from sae_match.evaluation.passes.text import ValidationText
+from sae_match.evaluation.statistics.differences import Difference, differences_of, save_differences
+from sae_match.evaluation.statistics.replicates import FILE as REPLICATES
+from sae_match.evaluation.statistics.replicates import Replicates
 from sae_match.evaluation.statistics.results import save_spans
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.report.attempts import Attempts
@@ -20,6 +23,7 @@ from sae_match.report.validation.outcome import Outcome
 from sae_match.report.validation.pairs import save_tables
 from sae_match.report.validation.pictures import drawings
 from sae_match.report.validation.recording import record_of
+from sae_match.report.validation.significance import print_significance
 from sae_match.semantics.contexts import Contexts
 from sae_match.semantics.descriptions import Descriptions
 from sae_match.semantics.passages import Passages
@@ -66,22 +70,36 @@ class ValidationReport(L.Callback):
             results.save(self.folder / "results.csv")
         with attempts.of("spans.csv"):
             save_spans(spans, self.folder / "spans.csv")
+        differences: list[Difference] = []
+        with attempts.of("differences of arms"):
+            differences = self._compared(module.replicates)
         outcome = None
         with attempts.of("what follows from the weights"):
             outcome = Outcome.of(module, self._passages(), results, spans)
         with attempts.of("tables in the terminal"):
-            print_results(self.console, results, spans)
+            print_results(self.console, results, spans, differences)
         if outcome is not None:
+            with attempts.of("what is truly matched, in the terminal"):
+                print_significance(self.console, outcome.findings)
             self._save_rest(outcome, attempts)
             print_cautions(self.console, outcome.cautions)
             self._draw_and_log(outcome, module, trainer.logger, attempts)
         print_files(self.console, self.folder, trainer.logger)
         attempts.refuse_failed(self.folder)
 
+    def _compared(self, replicates: Replicates) -> list[Difference]:
+        """Differences of every two arms; written, as are the replicates that later comparisons are made of."""
+        replicates.save(self.folder / REPLICATES)
+        differences = list(differences_of(replicates))
+        save_differences(differences, self.folder / "differences.csv")
+        return differences
+
     def _save_rest(self, outcome: Outcome, attempts: Attempts) -> None:
         """The other tables."""
         with attempts.of("results.csv with the numbers of weights"):
             outcome.everything().save(self.folder / "results.csv")
+        with attempts.of("spans.csv with what significance says"):
+            save_spans(outcome.all_spans(), self.folder / "spans.csv")
         with attempts.of("warnings.csv"):
             save_cautions(outcome.cautions, self.folder / "warnings.csv")
         with attempts.of("tables of pairs"):
@@ -96,7 +114,7 @@ class ValidationReport(L.Callback):
             title = f"{short_name(self.model_source)}, {short_name(module.collection.source)}"
             write_page(outcome, self.folder, title, facts(module, self.text, self.model_source), self.described)
         with attempts.of("logging numbers and pictures"):
-            record = record_of(outcome.results, outcome.spans, outcome.tables, outcome.cautions)
+            record = record_of(outcome.logged(), outcome.all_spans(), outcome.tables, outcome.cautions)
             log_validation(logger, record, saved, self.folder / "figures")
         with attempts.of("logging files"):
             log_files(logger, self.folder)

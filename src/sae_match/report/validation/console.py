@@ -9,14 +9,16 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from sae_match.evaluation.arm_names import CLEAN, COACTIVATION
+from sae_match.evaluation.arm_names import CLEAN, COACTIVATION, MATCHED
 from sae_match.evaluation.cautions import Caution, cautions_before, named_l0s
 from sae_match.evaluation.passes.text import ValidationText
+from sae_match.evaluation.statistics.differences import Difference
 from sae_match.evaluation.statistics.results import Results, SpanResult
 from sae_match.evaluation.validation import MatchValidation
+from sae_match.matching.significance.judging import rows_of
 from sae_match.matching.solver.planning import GIGABYTE
 from sae_match.report.console import matcher_line, print_rows, short_name
-from sae_match.report.tables import FORMS, by_pair, clean_loss, ladder
+from sae_match.report.tables import FORMS, by_pair, changes, clean_loss, ladder
 from sae_match.report.tracking.logger import where_to_look
 from sae_match.terminal import say
 
@@ -26,10 +28,17 @@ _FILES = (
     "report/",
     "results.csv",
     "spans.csv",
+    "differences.csv",
+    "replicates.safetensors",
     "warnings.csv",
     "figures/*",
     "pairs/*.parquet",
     "matchings/*.safetensors",
+    "significance/*.safetensors",
+)
+_CHANGES = (
+    "\nExplained share of what the layers change (0: as leaving them out), and what is more\nor less than in matched, on "
+    "the same documents; ~ stands where that may be nothing"
 )
 # Width of a table's first column, and of the others.
 _ARM, _PAIR = 20, 8
@@ -52,6 +61,11 @@ def print_plan(
         "tokens": f"{tokens} ({text.evaluated.settings.documents} documents each)",
         "passes": f"{plan.layer_forwards:,} layer-forwards and {plan.heads:,} heads for each token",
     }
+    if (rotations := module.settings.rotations) and MATCHED in scope.arms:
+        rows["judged"] = (
+            f"{MATCHED}, against {rotations} random targets for each pair of layers{_sampled(sae.d_sae)}, and by "
+            "encoders and decoders alone"
+        )
     if alone := sorted(set(module.collection.layers) - set(scope.layers)):
         rows["left out"] = f"layers {', '.join(map(str, alone))}: no other layer at these distances has an SAE"
     if text.fitting is not None and module.needs_fitting:
@@ -74,8 +88,10 @@ def facts(module: MatchValidation, text: ValidationText, model_source: str) -> d
     }
 
 
-def print_results(console: Console, results: Results, spans: Sequence[SpanResult]) -> None:
-    """The ladders of each dataset, and explained variance by pair of layers."""
+def print_results(
+    console: Console, results: Results, spans: Sequence[SpanResult], differences: Sequence[Difference] = ()
+) -> None:
+    """The ladders of each dataset, how arms differ from `matched`, and explained variance by pair of layers."""
     for dataset in results.distinct("dataset"):
         clean = f": clean loss {clean_loss(results, dataset):.3f} nats per token"
         say(console, (f"\n{dataset}", "bold"), clean)
@@ -94,6 +110,11 @@ def print_results(console: Console, results: Results, spans: Sequence[SpanResult
                     highlight=False,
                 )
                 console.print(ladder(chosen, further))
+            apart = [row for row in differences if row.source_layer is None]
+            apart = [row for row in apart if (row.dataset, row.span, row.than) == (dataset, span, MATCHED)]
+            if (table := changes(chosen, apart)) is not None:
+                console.print(_CHANGES, style="italic", highlight=False)
+                console.print(table)
         say(console, (f"\nexplained_variance on {dataset} by pair of layers", "italic"))
         for table in by_pair(results, "explained_variance", dataset, max(1, (console.width - _ARM) // _PAIR)):
             console.print(table)
@@ -121,6 +142,11 @@ def _held(module: MatchValidation, features: int) -> str:
     if COACTIVATION not in module.scope.arms:
         return ""
     return f"; co-activations of a pair, kept sparse, take {8 * features**2 / GIGABYTE:.2g} GB at most"
+
+
+def _sampled(features: int) -> str:
+    """How many features look for a partner in each random target, where not all do."""
+    return "" if (rows := rows_of(features)) is None else f" ({rows:,} of {features:,} features each)"
 
 
 def _twins(module: MatchValidation) -> str:

@@ -11,7 +11,10 @@ from torch import Tensor
 
 from sae_match.evaluation.arm_names import MATCHED
 from sae_match.evaluation.plan import Pair
-from sae_match.report.explorer.data import Context, ExplorerData, LayerData, StepData
+from sae_match.evaluation.significance.coactivation import FEWEST_ACTIVATIONS
+from sae_match.matching.significance.judging import Judged
+from sae_match.matching.significance.result import ALPHA
+from sae_match.report.explorer.data import Context, ExplorerData, LayerData, StepData, StepEvidence
 from sae_match.report.explorer.writing import write_explorer
 from sae_match.report.validation.outcome import LayerFacts, Outcome
 from sae_match.semantics.descriptions import Descriptions
@@ -38,7 +41,8 @@ def write_page(
     pairs = zip(sorted(outcome.layers), sorted(outcome.layers)[1:], strict=False)
     steps = [_step(pair, outcome) for pair in pairs if pair in outcome.tables]
     warnings = [(one.says, one.do) for one in outcome.cautions]
-    return write_explorer(ExplorerData(title, layers, steps, facts, warnings), folder)
+    alpha = ALPHA if outcome.findings is None else outcome.findings.alpha
+    return write_explorer(ExplorerData(title, layers, steps, facts, warnings, alpha, FEWEST_ACTIVATIONS), folder)
 
 
 def _layer(layer: int, facts: LayerFacts, passages: Passages | None, described: Descriptions | None) -> LayerData:
@@ -83,7 +87,14 @@ def _step(pair: Pair, outcome: Outcome) -> StepData:
         encoder_cosine=found.encoder_cosine,
         decoder_cosine=found.decoder_cosine,
         both=_together(outcome.tables[pair], len(matching.permutation)),
+        evidence=None if found.judged is None else _evidence(found.judged),
     )
+
+
+def _evidence(judged: Judged) -> StepEvidence:
+    about, beside = judged.significance, judged.beside
+    words = (beside.mutual_nearest, beside.encoder_agrees, beside.decoder_agrees)
+    return StepEvidence(about.q, about.p, about.statistic, beside.margin, *words)
 
 
 def _together(table: pa.Table, features: int) -> Int64[Tensor, " n_source"]:

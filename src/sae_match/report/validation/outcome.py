@@ -13,6 +13,8 @@ from sae_match.evaluation.cautions import Caution, cautions_after, named_l0s
 from sae_match.evaluation.matching_error import folded, matching_errors
 from sae_match.evaluation.matchings import PairMatchings
 from sae_match.evaluation.plan import Pair
+from sae_match.evaluation.significance.doubts import doubts
+from sae_match.evaluation.significance.findings import Findings
 from sae_match.evaluation.statistics.results import WEIGHTS, Result, Results, SpanResult
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.cost import Term
@@ -52,6 +54,7 @@ class Outcome:
         errors: Matching error of each pair of neighbours and arm, by term.
         passages: Where features fire; none where that was not collected.
         cautions: What should make one wary, the gravest first.
+        findings: Which pairs are matches, and what that means; none where nothing was judged.
     """
 
     results: Results
@@ -62,6 +65,7 @@ class Outcome:
     errors: Mapping[tuple[Pair, str], Mapping[Term, float]]
     passages: Passages | None = None
     cautions: Sequence[Caution] = ()
+    findings: Findings | None = None
 
     @classmethod
     def of(
@@ -80,7 +84,7 @@ class Outcome:
             spans: As well.
         """
         tables = {
-            pair: pair_table(pair, found, module.tally)
+            pair: pair_table(pair, found, module.tally, module.settings.alpha)
             for pair, found in module.matchings.items()
             if MATCHED in module.scope.arms
         }
@@ -89,16 +93,28 @@ class Outcome:
         results, named = module.results if results is None else results, named_l0s(module.collection)
         spans = module.spans if spans is None else spans
         dead = {layer: float((facts.active == 0).double().mean()) for layer, facts in layers.items()}
-        cautions = cautions_after(results, dead, named)
-        return cls(results, spans, module.matchings, tables, layers, errors, passages, cautions)
+        findings = _findings(module)
+        cautions = [*cautions_after(results, dead, named), *(doubts(findings) if findings else ())]
+        return cls(results, spans, module.matchings, tables, layers, errors, passages, cautions, findings)
 
     def neighbours(self) -> list[Pair]:
         """Pairs of layers at the shortest distance that was measured."""
         return _neighbours(self.matchings)
 
     def everything(self) -> Results:
-        """The results, and the numbers that follow from weights alone, as results of the dataset `WEIGHTS`."""
-        return Results([*self.results, *self._of_weights()])
+        """The results, what significance says, and numbers of weights alone, as results of the dataset `WEIGHTS`."""
+        judged = [] if self.findings is None else self.findings.results
+        return Results([*self.results, *judged, *self._of_weights()])
+
+    def logged(self) -> Results:
+        """The results and what significance says: what charts are made of."""
+        return Results([*self.results, *(() if self.findings is None else self.findings.results)])
+
+    def all_spans(self) -> list[SpanResult]:
+        """The means over pairs of layers, with those of what significance says at the distances that were measured."""
+        measured = {(row.span, row.arm) for row in self.spans}
+        judged = [] if self.findings is None else self.findings.spans
+        return [*self.spans, *(row for row in judged if (row.span, row.arm) in measured)]
 
     def _of_weights(self) -> Iterator[Result]:
         for (pair, arm), terms in self.errors.items():
@@ -119,6 +135,13 @@ def _facts(module: MatchValidation, layer: int) -> LayerFacts:
         mean_activation=torch.where(active > 0, total.sum(0) / active, torch.nan),
         tokens=int(sum(tokens)),
     )
+
+
+def _findings(module: MatchValidation) -> Findings | None:
+    judged = {pair: found.judged for pair, found in module.matchings.items() if found.judged is not None}
+    if not judged or MATCHED not in module.scope.arms:
+        return None
+    return Findings.of(judged, module.tally, module.settings.alpha, module.settings.seed)
 
 
 def _errors(module: MatchValidation, pairs: Sequence[Pair]) -> Iterator[tuple[tuple[Pair, str], Mapping[Term, float]]]:

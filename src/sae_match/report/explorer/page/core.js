@@ -31,6 +31,11 @@ Explorer.format = (() => {
   return {
     count: (value) => (known(value) ? counts.format(value) : DASH),
     number,
+    /** A q-value; below what three digits tell, that it is. */
+    q: (value) => {
+      if (!known(value)) return DASH;
+      return value < 0.001 ? "<\u00a00.001" : value.toFixed(3);
+    },
     cosine: (value) => (known(value) ? value.toFixed(3) : DASH),
     share: (value) => (known(value) ? `${number(100 * value)} %` : DASH),
     score: (value) => (known(value) ? value.toFixed(2) : DASH),

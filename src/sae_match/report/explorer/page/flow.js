@@ -20,12 +20,22 @@ Explorer.flow = (() => {
   }
 
   function say() {
-    const { cosine, cut } = Explorer.state.get();
-    const cost = cut === "" ? "" : ` and the pair costs at most ${format.number(Number(cut))}`;
     byId("flow-rule").textContent =
-      `A one-to-one matching gives nearly every feature a partner, however poor, so a cut decides. A feature carries on if its `
-      + `partner's decoder direction has a cosine of at least ${Number(cosine).toFixed(2)} with its own${cost}, and both were active `
-      + `on the evaluated text; else it ends, and a feature that none carries on to appears. Those never active are counted apart.`;
+      `A one-to-one matching gives nearly every feature a partner, however poor, so a cut decides. A feature carries on if `
+      + `${conditions().join(", ")}, and both were active on the evaluated text; else it ends, and a feature that none `
+      + `carries on to appears. Those never active are counted apart.`;
+  }
+
+  /** What is asked of a pair, in words. */
+  function conditions() {
+    const { level, cosine, cut } = Explorer.state.get();
+    const asked = [];
+    if (model.judged && Number(level) < 1) {
+      asked.push(`its pair is better than what random dictionaries give (q at most ${format.share(Number(level))}: of all such pairs, so many are chance)`);
+    }
+    if (Number(cosine) > 0) asked.push(`its partner's decoder direction has a cosine of at least ${Number(cosine).toFixed(2)} with its own`);
+    if (cut !== "") asked.push(`the pair costs at most ${format.number(Number(cut))}`);
+    return asked.length ? asked : ["it has a partner"];
   }
 
   /** The height of a bar; where there is no layer before, what is live can be neither carried nor new. */

@@ -3,22 +3,23 @@
 /* Reads what is needed for the first view, and connects what is chosen with what is shown. */
 (() => {
   // What any script of the page is missing for; report.html says so as long as nothing has started.
-  const PARTS = ["byId", "loading", "model", "judged", "search", "state", "charts", "flow", "results", "path"];
+  const PARTS = ["byId", "loading", "model", "judged", "search", "state", "charts", "flow", "results", "strip", "path"];
   if (!window.echarts || typeof Explorer === "undefined" || PARTS.some((part) => !Explorer[part])) return;
   document.documentElement.dataset.started = "yes";
 
   const { byId, element, format, model, state, flow, results, path, judged } = Explorer;
   const CONTROLS = {
     query: "q", from: "from", to: "to", "max-cost": "cost", "min-active": "active", kind: "kind", sort: "sort",
-    "cosine-cut": "cosine", "cost-cut": "cut",
+    "level-cut": "level", "cosine-cut": "cosine", "cost-cut": "cut",
   };
-  const LISTED = ["q", "from", "to", "cost", "active", "kind", "sort", "cosine", "cut"];
+  const LISTED = ["q", "from", "to", "cost", "active", "kind", "sort", "level", "cosine", "cut"];
   const TYPING_PAUSE = 120;
 
   async function start() {
     if (!window.DecompressionStream) throw new Error("this browser is too old for this page: it cannot unpack its data");
     await Promise.all([model.load(), judged.load()]);
     judged.join();
+    offerCuts();
     introduce();
     judged.showScores();
     if (matchMedia("(max-width: 900px)").matches) byId("filters").open = false;
@@ -33,6 +34,20 @@
     performance.mark("explorer-first-view");
     document.documentElement.dataset.ready = "yes";
     readAhead();
+  }
+
+  /** The level of the run is among the choices; where nothing was judged, the cosine decides, as it does everywhere. */
+  function offerCuts() {
+    const select = byId("level-cut");
+    const own = String(model.alpha);
+    if (![...select.options].some((option) => option.value === own)) {
+      select.prepend(element("option", { value: own }, format.share(model.alpha)));
+    }
+    state.DEFAULTS.level = model.judged ? own : "1";
+    state.DEFAULTS.cosine = model.judged ? "0" : "0.7";
+    for (const place of document.querySelectorAll("[data-significance]")) {
+      if (!model.judged) place.remove();
+    }
   }
 
   function introduce() {
@@ -69,38 +84,39 @@
 
   function cut() {
     const chosen = state.get();
-    model.cut(Number(chosen.cosine), chosen.cut === "" ? Infinity : Number(chosen.cut));
+    model.cut(Number(chosen.level), Number(chosen.cosine), chosen.cut === "" ? Infinity : Number(chosen.cut));
   }
 
   function fillControls() {
     const chosen = state.get();
     for (const [id, key] of Object.entries(CONTROLS)) {
       const control = byId(id);
+      if (!control) continue;
       // Setting a value moves the cursor of who is typing.
       if (control.value !== chosen[key]) control.value = chosen[key];
       // What another copy of the page offers, and this one does not, is no choice here.
       if (control.tagName === "SELECT" && control.selectedIndex < 0) control.value = state.DEFAULTS[key];
     }
-    byId("cosine-shown").textContent = Number(chosen.cosine).toFixed(2);
+    byId("cosine-shown").textContent = Number(chosen.cosine) > 0 ? Number(chosen.cosine).toFixed(2) : "any";
   }
 
   function onChange(changed) {
     const has = (...keys) => keys.some((key) => changed.has(key));
     fillControls();
     const redrawn = [];
-    if (has("cosine", "cut")) {
+    if (has("level", "cosine", "cut")) {
       cut();
       flow.show();
     }
     if (has(...LISTED)) redrawn.push(results.show());
     else results.mark();
-    if (has("f", "cosine", "cut")) redrawn.push(path.show());
+    if (has("f", "level", "cosine", "cut")) redrawn.push(path.show());
     Promise.all(redrawn).catch(fail);
   }
 
   function connect() {
     let typing;
-    for (const id of Object.keys(CONTROLS)) {
+    for (const id of Object.keys(CONTROLS).filter(byId)) {
       byId(id).addEventListener("input", () => {
         clearTimeout(typing);
         typing = setTimeout(readControls, id === "query" ? TYPING_PAUSE : 0);
@@ -122,7 +138,7 @@
 
   /** Take up what the controls say, but for numbers that are none. */
   function readControls() {
-    const valid = Object.entries(CONTROLS).filter(([id]) => byId(id).validity.valid);
+    const valid = Object.entries(CONTROLS).filter(([id]) => byId(id)?.validity.valid);
     state.set(Object.fromEntries(valid.map(([id, key]) => {
       const { value } = byId(id);
       return [key, value.trim() === "" ? state.DEFAULTS[key] : value];

@@ -7,7 +7,11 @@ Explorer.model = (() => {
   const NO_COSINE = -32768;
   const CHUNKS_KEPT = 12;
 
-  const model = { layers: [], title: "", facts: [], warnings: [], chunks: [], features: 0, costs: { least: NaN, most: NaN } };
+  const model = {
+    layers: [], title: "", facts: [], warnings: [], chunks: [], features: 0, costs: { least: NaN, most: NaN },
+    /** Whether any pairs were judged; the level that the run says, the one that is chosen; tokens that say something. */
+    judged: false, alpha: 0.05, level: 0.05, fewest: 0,
+  };
   const kept = new Map();
 
   model.load = async () => {
@@ -15,6 +19,7 @@ Explorer.model = (() => {
     const buffers = await Promise.all(index.layers.map((of) => Explorer.loading.packed(`layer-${of.layer}`)));
     Object.assign(model, { title: index.title, facts: index.facts, warnings: index.warnings ?? [], chunks: index.chunks });
     model.layers = index.layers.map((of, at) => unpacked(of, buffers[at]));
+    Object.assign(model, { judged: model.layers.some((layer) => layer.q), alpha: index.alpha ?? 0.05, fewest: index.fewest ?? 0 });
     model.features = model.layers.reduce((sum, layer) => sum + layer.features, 0);
     joinLayers();
   };
@@ -24,18 +29,20 @@ Explorer.model = (() => {
     const layer = {
       ...of,
       active: new Uint32Array(buffer, 0, n),
-      cost: null, next: null, storedCosine: null,
+      cost: null, next: null, storedCosine: null, q: null,
       previous: null,
       path: new Int32Array(n),
       carries: new Uint8Array(n),
       carried: new Uint8Array(n),
       length: new Uint16Array(n),
       pairCost: new Float32Array(n).fill(NaN),
+      pairQ: new Float32Array(n).fill(NaN),
     };
     if (of.step) {
       layer.cost = new Float32Array(buffer, 4 * n, n);
       layer.next = new Int32Array(buffer, 8 * n, n);
-      layer.storedCosine = new Int16Array(buffer, 12 * n, n);
+      if (of.judged) layer.q = new Float32Array(buffer, 12 * n, n);
+      layer.storedCosine = new Int16Array(buffer, (of.judged ? 16 : 12) * n, n);
     }
     return layer;
   }
@@ -52,11 +59,23 @@ Explorer.model = (() => {
       for (let feature = 0; feature < layer.features; feature++) {
         const source = layer.previous ? layer.previous[feature] : -1;
         layer.path[feature] = source >= 0 ? before.path[source] : known++;
-        if (layer.next?.[feature] >= 0) layer.pairCost[feature] = layer.cost[feature];
-        else if (source >= 0) layer.pairCost[feature] = before.cost[source];
+        if (layer.next?.[feature] >= 0) takePair(layer, feature, layer, feature);
+        else if (source >= 0) takePair(layer, feature, before, source);
       }
     });
   }
+
+  /** The pair that filters and orders look at: with the next layer, else with the one before. */
+  function takePair(layer, feature, of, source) {
+    layer.pairCost[feature] = of.cost[source];
+    if (of.q) layer.pairQ[feature] = of.q[source];
+  }
+
+  /** q of a feature's pair with the next layer; NaN where there is none. */
+  model.q = (layer, feature) => (layer.q ? layer.q[feature] : NaN);
+
+  /** Whether a q-value is significant at the chosen level. */
+  model.isSignificant = (q) => q <= Math.fround(model.level);
 
   /** Decoder cosine of a feature's pair with the next layer; NaN where there is none. */
   model.cosine = (layer, feature) => {
@@ -64,9 +83,13 @@ Explorer.model = (() => {
     return stored === NO_COSINE ? NaN : stored / COSINE_SCALE;
   };
 
-  /** Decide which pairs carry on: both live, cosine at least and cost at most what is given. */
-  model.cut = (cosine, cost) => {
-    const least = Math.round(cosine * COSINE_SCALE);
+  /**
+   * Decide which pairs carry on: both live, significant at the level where they were judged, cosine at least and cost
+   * at most what is given. A level of 1, and a cosine of 0, are no cuts.
+   */
+  model.cut = (level, cosine, cost) => {
+    const least = cosine > 0 ? Math.round(cosine * COSINE_SCALE) : NO_COSINE;
+    model.level = level;
     model.layers.forEach((layer, at) => {
       layer.carries.fill(0);
       layer.carried.fill(0);
@@ -75,6 +98,7 @@ Explorer.model = (() => {
         const target = layer.next[feature];
         const carries = target >= 0 && layer.active[feature] > 0 && after.active[target] > 0
           && layer.storedCosine[feature] !== NO_COSINE && layer.storedCosine[feature] >= least
+          && (!layer.q || level >= 1 || model.isSignificant(layer.q[feature]))
           && !(layer.cost[feature] > cost);
         layer.carries[feature] = carries ? 1 : 0;
       }
@@ -147,8 +171,10 @@ Explorer.model = (() => {
       else high = middle - 1;
     }
     const paths = await chunkOf(low);
-    return paths[path - model.chunks[low]].map(([label, link, mean, encoderCosine, both, contexts]) =>
-      ({ label, link, mean, encoderCosine, both, contexts }));
+    return paths[path - model.chunks[low]].map(([label, link, mean, encoderCosine, both, contexts, evidence]) => {
+      const [statistic, p, margin, mutual, encoderAgrees, decoderAgrees] = evidence ?? [];
+      return { label, link, mean, encoderCosine, both, contexts, statistic, p, margin, mutual, encoderAgrees, decoderAgrees };
+    });
   };
 
   /** A chunk of paths; the last few are kept. */

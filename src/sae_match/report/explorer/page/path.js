@@ -61,7 +61,15 @@ Explorer.path = (() => {
     const layer = model.layers[index];
     const either = layer.active[feature] + activeAfter - detail.both;
     const ratio = (part, whole) => (whole > 0 ? part / whole : NaN);
+    const q = model.q(layer, feature);
     return {
+      q,
+      // Where nothing was judged, the cuts decide.
+      solid: model.judged ? model.isSignificant(q) : layer.carries[feature] === 1,
+      p: detail.p, margin: detail.margin,
+      nearest: detail.mutual === undefined ? format.dash : detail.mutual ? "yes" : "no",
+      parts: partsOf(detail),
+      tooFew: either < model.fewest,
       cost: layer.cost[feature],
       encoderCosine: detail.encoderCosine,
       decoderCosine: model.cosine(layer, feature),
@@ -71,6 +79,13 @@ Explorer.path = (() => {
       carries: layer.carries[feature] === 1,
       verdicts: judged.step(format.feature(layer.layer, feature), name) ?? [],
     };
+  }
+
+  /** Which parts of the parameters give the same partner by themselves. */
+  function partsOf({ encoderAgrees, decoderAgrees }) {
+    if (encoderAgrees === undefined) return format.dash;
+    if (encoderAgrees && decoderAgrees) return "both";
+    return encoderAgrees ? "encoder" : decoderAgrees ? "decoder" : "neither";
   }
 
   function fill(rows, at) {
@@ -105,9 +120,17 @@ Explorer.path = (() => {
     while (last < rows.length - 1 && rows[last + 1].step.carries) last++;
     const stretch = first === last
       ? (rows.length === 1 ? "" : " At the cuts above it is carried no further.")
-      : ` At the cuts above it is carried through ${format.layers(last - first + 1)}, ${rows[first].layer} to ${rows[last].layer}.`;
+      : ` At the cuts above it is carried through ${format.layers(last - first + 1)}, ${rows[first].layer} to ${rows[last].layer}${confidence(rows.slice(first + 1, last + 1))}.`;
     return `Active on ${format.count(row.active)} of ${format.count(layer.tokens)} tokens (${format.share(row.share)}), `
       + `on average at ${format.number(row.mean)}. ${whole}${stretch}`;
+  }
+
+  /** How sure a stretch of steps is: as sure as its weakest step. */
+  function confidence(rows) {
+    const weakest = Math.max(...rows.map((row) => row.step.q));
+    if (Number.isNaN(weakest)) return "";
+    const sure = weakest < 0.001 ? "less than 0.1 %" : format.share(weakest);
+    return `; its weakest step has q ${format.q(weakest)}: of the pairs that are at least as good, ${sure} are chance`;
   }
 
   function linkTo(row) {
@@ -146,13 +169,15 @@ Explorer.path = (() => {
   }
 
   const OWN = ["layer", "feature", "description, or what it fires on", "active on", "mean value"];
+  const JUDGED = ["q", "margin", "mutual nearest", "parts agree"];
   const STEP = ["cost", "encoder cosine", "decoder cosine", "both active", "of source", "Jaccard", "carries on"];
+  const stepColumns = () => (model.judged ? [...JUDGED, ...STEP] : STEP);
 
   function tabulate(rows, at) {
     const table = byId("path-table");
     table.caption.textContent = `The path of feature ${rows[at].name}, layer by layer`;
     const column = (name) => element("th", { scope: "col" }, name);
-    const steps = [...judged.names().map((name) => element("th", { scope: "col", class: "judge" }, name)), ...STEP.map(column)];
+    const steps = [...judged.names().map((name) => element("th", { scope: "col", class: "judge" }, name)), ...stepColumns().map(column)];
     const head = element("thead", {},
       element("tr", {},
         element("th", { colspan: OWN.length, scope: "colgroup" }, "the feature"),
@@ -166,10 +191,11 @@ Explorer.path = (() => {
     const { step } = row;
     const cell = (text) => element("td", {}, text);
     const steps = step === null
-      ? [...judged.names(), ...STEP].map(() => cell(format.dash))
+      ? [...judged.names(), ...stepColumns()].map(() => cell(format.dash))
       : [...judged.names().map((_, judge) => judged.word(step.verdicts[judge])),
+        ...(model.judged ? [format.q(step.q), format.cosine(step.margin), step.nearest, step.parts] : []),
         format.number(step.cost), format.cosine(step.encoderCosine), format.cosine(step.decoderCosine),
-        format.count(step.both), format.share(step.sufficiency), format.cosine(step.jaccard), step.carries ? "yes" : "no"].map(cell);
+        format.count(step.both), format.share(step.sufficiency), `${format.cosine(step.jaccard)}${step.tooFew ? " (too few)" : ""}`, step.carries ? "yes" : "no"].map(cell);
     return element("tr", { "aria-current": isChosen ? "true" : undefined },
       element("th", { scope: "row" }, String(row.layer)),
       element("td", {}, Explorer.opener(row.name, String(row.feature))),
@@ -178,6 +204,7 @@ Explorer.path = (() => {
   }
 
   function draw(rows, at) {
+    const top = window.innerWidth < 700 ? 128 : 76;
     const shown = (value) => (Number.isFinite(value) ? value : null);
     const line = (name, colour, symbol, value, more = {}) => ({
       name, type: "line", xAxisIndex: 1, yAxisIndex: 1, symbol, symbolSize: 7, connectNulls: false,
@@ -190,17 +217,24 @@ Explorer.path = (() => {
       legend: charts.legend(),
       tooltip: charts.tooltip((place) => lines(rows[place])),
       axisPointer: { link: [{ xAxisIndex: "all" }] },
-      grid: [{ left: 48, right: 48, top: window.innerWidth < 700 ? 104 : 56, height: 70 }, { left: 48, right: 48, top: window.innerWidth < 700 ? 216 : 168, bottom: 40 }],
+      grid: [
+        { left: 48, right: 48, top: top + 62, height: 70 },
+        { left: 48, right: 48, top: top + 174, bottom: 40 },
+        { left: 48, right: 48, top, height: 16 },
+      ],
       xAxis: [
         charts.axis({ type: "category", data: layers, axisLabel: { show: false } }),
         charts.axis({ type: "category", data: layers, gridIndex: 1, name: "layer", nameLocation: "middle", nameGap: 24 }),
+        charts.axis({ type: "category", data: layers, gridIndex: 2, show: false }),
       ],
       yAxis: [
         charts.axis({ type: "value", name: "tokens, %", splitNumber: 2 }),
         charts.axis({ type: "value", gridIndex: 1, name: "cosine, Jaccard", max: 1, min: (of) => (of.min < 0 ? -1 : 0) }),
         charts.axis({ type: "value", gridIndex: 1, name: "cost", position: "right", splitLine: { show: false }, min: 0 }),
+        charts.axis({ type: "value", gridIndex: 2, min: -1, max: 1, show: false }),
       ],
       series: [
+        ...Explorer.strip(rows),
         {
           name: "active on", type: "bar", barMaxWidth: 26, cursor: "pointer",
           itemStyle: { color: charts.colour("start") },
@@ -219,9 +253,10 @@ Explorer.path = (() => {
   function lines(row) {
     const own = [`Layer ${row.layer}, feature ${row.feature}`, `active on ${format.share(row.share)}`];
     if (!row.step) return own;
-    return [...own, "step from the layer before:", `cost ${format.number(row.step.cost)}`,
+    const sure = model.judged ? [`q ${format.q(row.step.q)}: ${row.step.solid ? "significant" : "may be chance"}; p ${format.number(row.step.p)}`] : [];
+    return [...own, "step from the layer before:", ...sure, `cost ${format.number(row.step.cost)}`,
       `decoder cosine ${format.cosine(row.step.decoderCosine)}`, `encoder cosine ${format.cosine(row.step.encoderCosine)}`,
-      `both active on ${format.count(row.step.both)} tokens (Jaccard ${format.cosine(row.step.jaccard)})`,
+      `both active on ${format.count(row.step.both)} tokens (Jaccard ${format.cosine(row.step.jaccard)})${row.step.tooFew ? ": too few to say something" : ""}`,
       ...judged.names().flatMap((name, judge) => (row.step.verdicts[judge] ? [`${name}: ${judged.word(row.step.verdicts[judge])}`] : []))];
   }
 

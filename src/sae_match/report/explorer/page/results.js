@@ -47,10 +47,13 @@ Explorer.results = (() => {
       to: place(state.to, model.layers.length - 1),
       mostCost: state.cost === "" ? null : Number(state.cost),
       leastActive: Number(state.active) / 100,
-      kind: state.kind.startsWith("judged") && !judged.names().length ? Explorer.state.DEFAULTS.kind : state.kind,
-      sort: state.sort,
+      kind: isOffered("kind", state.kind) ? state.kind : Explorer.state.DEFAULTS.kind,
+      sort: isOffered("sort", state.sort) ? state.sort : Explorer.state.DEFAULTS.sort,
     };
   }
+
+  /** Whether a page with these data has a choice that another copy may have. */
+  const isOffered = (control, value) => [...byId(control).options].some((option) => option.value === value);
 
   function told({ count, hidden, missing }) {
     if (missing) return `There is no feature ${missing} here.`;
@@ -64,7 +67,7 @@ Explorer.results = (() => {
     const live = layer.active[feature] > 0;
     const said = judged.LABELS[judged.label(index, feature)];
     const numbers = live
-      ? `active ${format.share(layer.active[feature] / layer.tokens)} · ${costOf(index, feature)} · `
+      ? `active ${format.share(layer.active[feature] / layer.tokens)} · ${costOf(index, feature)} · ${qOf(index, feature)}`
         + format.layers(layer.length[feature]) + (said ? ` · judged ${said}` : "")
       : "never active";
     const row = element("li", { id: `result-${at}`, role: "option", "aria-selected": "false", class: live ? undefined : "dead" },
@@ -73,6 +76,12 @@ Explorer.results = (() => {
       element("span", { class: "numbers" }, numbers));
     row.addEventListener("click", () => { activate(at); open(at); });
     return row;
+  }
+
+  /** q of the same pair, where it was judged. */
+  function qOf(index, feature) {
+    const q = model.layers[index].pairQ[feature];
+    return Number.isNaN(q) ? "" : `q\u00a0${format.q(q)} · `;
   }
 
   /** What the pair costs that filters and orders look at. */

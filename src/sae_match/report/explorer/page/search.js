@@ -80,6 +80,8 @@ Explorer.search = (() => {
     if (filters.mostCost !== null && !(layer.pairCost[feature] <= filters.mostCost)) return false;
     switch (filters.kind) {
       case "live": return active > 0;
+      case "significant": return model.isSignificant(layer.pairQ[feature]);
+      case "chance": return layer.pairQ[feature] > Math.fround(model.level);
       case "dead": return active === 0;
       case "carries": return layer.carries[feature] === 1;
       case "appears": return active > 0 && layer.previous !== null && layer.carried[feature] === 0;
@@ -93,6 +95,7 @@ Explorer.search = (() => {
 
   const KEYS = {
     activity: (layer, feature) => -layer.active[feature] / (layer.tokens || 1),
+    significance: (layer, feature) => (Number.isNaN(layer.pairQ[feature]) ? Infinity : layer.pairQ[feature]),
     cost: (layer, feature) => (Number.isNaN(layer.pairCost[feature]) ? Infinity : layer.pairCost[feature]),
     length: (layer, feature) => (layer.active[feature] > 0 ? -layer.length[feature] : 0),
     feature: () => 0,

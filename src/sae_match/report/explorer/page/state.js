@@ -3,7 +3,7 @@
 /* All that is chosen stands in the address after #, so that a link brings it back. */
 Explorer.state = (() => {
   const DEFAULTS = {
-    f: "", q: "", from: "", to: "", cost: "", active: "", kind: "all", sort: "match", cosine: "0.7", cut: "",
+    f: "", q: "", from: "", to: "", cost: "", active: "", kind: "all", sort: "match", level: "0.05", cosine: "0.7", cut: "",
   };
   const number = /^\d*\.?\d+(e[-+]?\d+)?$/i;
   const VALID = {
@@ -13,8 +13,9 @@ Explorer.state = (() => {
     to: /^\d{1,9}$/,
     cost: number,
     active: number,
-    kind: /^(all|live|carries|appears|ends|dead|judged-[123])$/,
-    sort: /^(match|activity|cost|length|feature)$/,
+    kind: /^(all|live|carries|appears|ends|significant|chance|dead|judged-[123])$/,
+    sort: /^(match|activity|significance|cost|length|feature)$/,
+    level: /^(0?\.\d+|1)$/,
     cosine: /^(0(\.\d+)?|1(\.0+)?)$/,
     cut: number,
   };

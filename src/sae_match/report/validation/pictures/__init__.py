@@ -14,6 +14,7 @@ from sae_match.report.validation.pictures.paths import paths
 from sae_match.report.validation.pictures.persistence import persistence
 from sae_match.report.validation.pictures.quantiles import quantiles
 from sae_match.report.validation.pictures.scales import threshold_scale
+from sae_match.report.validation.pictures.significance import coactivation_by_q, significance
 
 #: Each gives its picture of a run that has the numbers for it, else nothing.
 PICTURES: tuple[Callable[[Outcome], Iterator[Picture]], ...] = (
@@ -24,6 +25,8 @@ PICTURES: tuple[Callable[[Outcome], Iterator[Picture]], ...] = (
     persistence,
     paths,
     metric_agreement,
+    significance,
+    coactivation_by_q,
 )
 
 

@@ -19,6 +19,7 @@ _FIRST, _SCORE, _LOSS = "explained_variance", "matching_score", "delta_loss"
 _METRICS = (
     _FIRST,
     "explained_variance_mse",
+    "explained_change",
     "explained_variance_by_dimension",
     "explained_variance_by_dimension_usual",
     "explained_variance_normed",
