@@ -1,6 +1,6 @@
 import pytest
 from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
-from lightning.pytorch.accelerators import CUDAAccelerator
+from lightning.pytorch.accelerators import CPUAccelerator, CUDAAccelerator, MPSAccelerator
 
 from sae_match.commands.trainer import JobLauncher, open_trainer
 from sae_match.errors import UserError
@@ -73,6 +73,48 @@ def test_more_gpus_than_there_are_is_one_line(monkeypatch):
     monkeypatch.setattr("lightning.fabric.utilities.device_parser._get_all_available_gpus", lambda **_: [0])
     with pytest.raises(UserError, match=r"^trainer settings: .*[Rr]equested gpu: \[0, 1, 2\].* only has: \[0\]"):
         open_trainer(TrainerSettings(accelerator="cuda", devices=3), **QUIET)
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Be one on which Lightning says that there are these accelerators."""
+
+    def there_is(*, cuda, mps):
+        for accelerator, there in ((CUDAAccelerator, cuda), (MPSAccelerator, mps)):
+            monkeypatch.setattr(accelerator, "is_available", lambda there=there: there)
+            monkeypatch.setattr(accelerator, "auto_device_count", lambda there=there: int(there))
+        # What finds the devices' numbers asks torch.
+        monkeypatch.setattr("lightning.fabric.utilities.device_parser._get_all_available_gpus", lambda **_: [0])
+
+    return there_is
+
+
+def said(caplog):
+    return [one.message for one in caplog.records if one.name.startswith("sae_match")]
+
+
+# Lightning recommends it.
+@pytest.mark.filterwarnings("ignore:GPU available but not used")
+def test_a_gpu_without_float64_is_not_taken_by_itself_which_is_said(machine, caplog):
+    machine(cuda=False, mps=True)
+    trainer = open_trainer(TrainerSettings(), **QUIET)
+    assert isinstance(trainer.accelerator, CPUAccelerator)
+    assert said(caplog) == [
+        "trainer.accelerator=auto takes the CPU: Apple's GPUs (mps) have no float64, which sums need"
+    ]
+
+
+@pytest.mark.parametrize("name", ["gpu", "mps"])
+def test_a_gpu_without_float64_that_is_asked_for_is_one_line(machine, name):
+    machine(cuda=False, mps=True)
+    with pytest.raises(UserError, match=f"^trainer.accelerator={name}: .* have no float64.*; take cpu, or auto$"):
+        open_trainer(TrainerSettings(accelerator=name), **QUIET)
+
+
+def test_a_gpu_with_float64_is_taken_and_nothing_said(machine, caplog):
+    machine(cuda=True, mps=False)
+    assert isinstance(open_trainer(TrainerSettings(accelerator="gpu"), **QUIET).accelerator, CUDAAccelerator)
+    assert said(caplog) == []
 
 
 def test_a_profiler_writes_into_the_folder_of_the_run(tmp_path):

@@ -17,7 +17,7 @@ from sae_match.evaluation.arm_names import (
 )
 from sae_match.evaluation.arms import Stage, stand_in
 from sae_match.evaluation.fitting import LinearMap
-from sae_match.evaluation.transport import Transport, cheapest
+from sae_match.evaluation.transport import ActiveValues, Transport, cheapest
 from sae_match.matching import baselines
 
 FOLDED = [arm for arm in MATCHING_ARMS if arm != "matched_unfolded"]
@@ -63,7 +63,7 @@ def stage(make_sae, matchings, x):
     cheap = {f"quantile_{q}": cheapest(matchings["matched"], q) for q in (0.0, 0.3, 0.75, 1.0)}
     linear = LinearMap(x[0, :6] / 2, x[0, 6])
     mean = x[1].mean(0)
-    of_both = source.encode(x[0]), target.encode(x[1])
+    of_both = ActiveValues.of(source.encode(x[0])), ActiveValues.of(target.encode(x[1]))
     return Stage(source, target, x[0], *of_both, transports, linear, cheap, mean, torch.arange(10) % 3 == 0)
 
 
@@ -73,10 +73,11 @@ def test_a_matching_arm_is_encode_permute_decode_of_folded_saes(stage, matchings
     assert torch.allclose(stand_in(arm, stage), expected, rtol=1e-10, atol=1e-10)
 
 
-def test_the_unfolded_arm_carries_values_as_they_are(stage, matchings):
-    sent = torch.zeros_like(stage.f_target)
-    sent[:, matchings["matched_unfolded"].permutation] = stage.f_source
-    assert torch.equal(stand_in("matched_unfolded", stage), stage.target.decode(sent))
+def test_the_unfolded_arm_carries_values_as_they_are(stage, matchings, x):
+    f = stage.source.encode(x[0])
+    sent = torch.zeros_like(f)
+    sent[:, matchings["matched_unfolded"].permutation] = f
+    assert torch.allclose(stand_in("matched_unfolded", stage), stage.target.decode(sent), rtol=1e-12, atol=1e-12)
 
 
 def mapped(stage, x):
@@ -137,15 +138,15 @@ def test_every_arm_with_a_name_stands_in(stage, x):
 
 @pytest.mark.parametrize("quantile", [0.0, 0.3, 0.75, 1.0])
 def test_a_quantile_arm_decodes_cheap_pairs_as_target_features_and_the_others_as_source_features(
-    stage, matchings, quantile
+    stage, matchings, x, quantile
 ):
     matched = matchings["matched"]
     ranked = matched.pair_cost.argsort().tolist()
     cheap = set(ranked[: round(10 * quantile)])
-    expected = stage.target.b_dec.repeat(50, 1)
+    expected, f = stage.target.b_dec.repeat(50, 1), stage.source.encode(x[0])
     for token in range(50):
         for i, j in enumerate(matched.permutation.tolist()):
-            value = stage.f_source[token, i]
+            value = f[token, i]
             if i in cheap:
                 rescaled = value * stage.target.threshold[j] / stage.source.threshold[i]
                 expected[token] += rescaled * stage.target.W_dec[j]
@@ -163,7 +164,7 @@ def test_quantile_one_is_matched_and_quantile_zero_is_the_source_with_the_target
 def test_an_sae_matched_to_itself_reconstructs(make_sae, x):
     sae = make_sae(0, dtype=torch.float64)
     transports = {"matched": Transport.between(sae, sae, match(sae, sae), "threshold")}
-    f = sae.encode(x[0])
+    f = ActiveValues.of(sae.encode(x[0]))
     assert torch.allclose(stand_in("matched", Stage(sae, sae, x[0], f, f, transports)), sae(x[0]))
 
 
@@ -186,7 +187,7 @@ def test_a_feature_without_a_partner_is_not_exchanged(make_sae, x):
     matched = match(source, target, rejection_cost=0.0)
     assert (matched.permutation == -1).all()
     transports = {"matched": Transport.between(source, target, matched, "threshold")}
-    f = source.encode(x[0])
+    f = ActiveValues.of(source.encode(x[0]))
     at = Stage(source, target, x[0], f, f, transports, significant=torch.ones(10, dtype=torch.bool))
     assert torch.allclose(stand_in("swapped_significant", at), x[0])
 
@@ -200,14 +201,14 @@ def test_no_pair_is_exchanged_before_pairs_are_judged(stage, arm):
 @pytest.mark.parametrize("arm", ["linear_map", "linear_map_sae"])
 def test_no_map_stands_in_before_it_is_fitted(make_sae, x, arm):
     sae = make_sae(0, dtype=torch.float64)
-    f = sae.encode(x[0])
+    f = ActiveValues.of(sae.encode(x[0]))
     with pytest.raises(ValueError, match="no linear map was fitted"):
         stand_in(arm, Stage(sae, sae, x[0], f, f))
 
 
 def test_no_mean_stands_in_before_it_is_fitted(make_sae, x):
     sae = make_sae(0, dtype=torch.float64)
-    f = sae.encode(x[0])
+    f = ActiveValues.of(sae.encode(x[0]))
     with pytest.raises(ValueError, match="no mean was fitted"):
         stand_in("mean", Stage(sae, sae, x[0], f, f))
 

@@ -3,7 +3,16 @@ import pytest
 import torch
 
 from sae_match.errors import UserError
-from sae_match.evaluation.fitting import ActivityRecord, LeastSquares, LinearMap, refuse_common_documents
+from sae_match.evaluation import fitting
+from sae_match.evaluation.fitting import (
+    ActivityRecord,
+    LeastSquares,
+    LinearMap,
+    by_products,
+    refuse_common_documents,
+    together,
+)
+from sae_match.evaluation.statistics.streaming import Active
 
 
 def fitted(x, y, sizes=None):
@@ -110,15 +119,34 @@ def test_the_record_of_activity_is_the_matrix_of_all_batches():
     active[:, 3] = False
     record = ActivityRecord(12)
     for part in active.split([20, 0, 1, 29]):
-        record.add(part)
+        record.add(Active.of(part.float()))
     assert record.matrix().shape == (50, 12)
     assert np.array_equal(record.matrix().toarray(), active.int().numpy())
 
 
 def test_features_that_are_never_active_still_have_columns():
     record = ActivityRecord(5)
-    record.add(torch.zeros(3, 5).bool())
+    record.add(Active.of(torch.zeros(3, 5)))
     assert np.array_equal(record.matrix().toarray(), np.zeros((3, 5)))
+
+
+@pytest.mark.parametrize("budget", [1, 8 * 7 * 5, 10**9])
+def test_products_of_ones_and_zeros_count_what_lists_count(budget, monkeypatch):
+    monkeypatch.setattr(fitting, "_TOKENS_AT_ONCE", 16)
+    generator = torch.Generator().manual_seed(0)
+    source, target = (torch.rand(50, size, generator=generator) < 0.3 for size in (12, 7))
+    source[:, 3] = False
+    records = []
+    for active in (source, target):
+        records.append(ActivityRecord(active.shape[1]))
+        for part in active.split([20, 0, 1, 29]):
+            records[-1].add(Active.of(part.float()))
+    expected = source.double().T @ target.double()
+    for found in (together(*records), by_products(*records, budget)):
+        assert found.dtype == np.int32
+        assert found.has_sorted_indices
+        assert found.nnz == int((expected > 0).sum())
+        assert np.array_equal(found.toarray(), expected.numpy())
 
 
 def test_a_document_in_both_texts_is_named():

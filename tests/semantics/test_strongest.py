@@ -1,3 +1,5 @@
+import math
+
 import torch
 
 from sae_match.semantics.strongest import Entries, Strongest
@@ -52,4 +54,5 @@ def test_any_order_and_division_of_the_stream_keeps_the_same():
 
 def test_the_first_of_each_group_has_its_highest_key():
     chosen = entries((0, 1.0, 1, 0), (0, 4.0, 4, 1), (1, 2.0, 2, 2)).first_of(torch.tensor([5, 5, 3]))
-    assert sorted(zip(chosen.feature.tolist(), chosen.place.tolist(), strict=True)) == [(0, 1), (1, 2)]
+    found = zip(chosen.key.tolist(), chosen.feature.tolist(), chosen.place.tolist(), strict=True)
+    assert sorted(found) == [(-math.inf, 0, 0), (2.0, 1, 2), (4.0, 0, 1)]

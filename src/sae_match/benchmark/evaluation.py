@@ -171,12 +171,13 @@ def validated(
 def _measured_again(module: MatchValidation, data: TextData) -> float:
     """Seconds that survey and measurement of all batches take."""
     start, groups = time.perf_counter(), [module.scope.pairs]
-    survey = Survey(module.tally.layout)
+    device = module.state.device
+    survey = Survey(module.tally.layout, device)
     for batch in data.batches:
         survey.add(module.subject, batch, groups)
-    tally = tally_about(survey, module.subject, module.tally.layout)
+    tally = tally_about(survey, module.subject, module.tally.layout, device)
     for batch in data.batches:
-        weights = bootstrap_weights(batch.dataset, batch.documents, 0)
+        weights = bootstrap_weights(batch.dataset, batch.documents, 0).to(device)
         measure_batch(module.subject, batch, groups, tally, weights)
     return time.perf_counter() - start
 

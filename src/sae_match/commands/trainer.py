@@ -1,5 +1,6 @@
 """Lightning's trainer, from settings."""
 
+import logging
 import os
 from collections.abc import Callable
 from datetime import timedelta
@@ -11,6 +12,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 from lightning.pytorch.profilers import AdvancedProfiler, Profiler, PyTorchProfiler, SimpleProfiler
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
@@ -18,6 +20,8 @@ from lightning.pytorch.strategies.launchers.subprocess_script import _Subprocess
 from sae_match.errors import UserError
 from sae_match.settings.processes import Helpers
 from sae_match.settings.schema import TrainerSettings
+
+log = logging.getLogger(__name__)
 
 # A process that waits for a slower one at the end of a pass waits this long. That one of them is gone is known at once.
 _PATIENCE = timedelta(days=7)
@@ -75,14 +79,14 @@ def open_trainer(
     Raises:
         UserError: If Lightning cannot run that way on this machine.
     """
-    environment = _environment(settings)
+    environment, accelerator = _environment(settings), _accelerator(settings.accelerator)
     given = {**arguments, **settings.given()}
     if settings.profiler is not None:
         given["profiler"] = _profiler(settings.profiler, folder)
     strategy = DDPStrategy(timeout=_PATIENCE) if settings.strategy == "ddp" else settings.strategy
     try:
         trainer = L.Trainer(
-            accelerator=settings.accelerator,
+            accelerator=accelerator,
             devices=settings.devices,
             strategy=strategy,
             precision=cast(Any, settings.precision),
@@ -100,6 +104,22 @@ def open_trainer(
     if job is not None and isinstance(launcher, _SubprocessScriptLauncher):
         trainer.strategy._launcher = JobLauncher(launcher, *job)
     return trainer
+
+
+def _accelerator(name: str) -> str:
+    """The accelerator to take by a name; none that has no float64, in which sums are made.
+
+    Raises:
+        UserError: If that is the one that is asked for.
+    """
+    if not MPSAccelerator.is_available() or CUDAAccelerator.is_available() or name not in ("auto", "gpu", "mps"):
+        return name
+    if name == "auto":
+        log.warning("trainer.accelerator=auto takes the CPU: Apple's GPUs (mps) have no float64, which sums need")
+        return "cpu"
+    raise UserError(
+        f"trainer.accelerator={name}: Apple's GPUs (mps) have no float64, which sums need; take cpu, or auto"
+    )
 
 
 def _profiler(name: str, folder: str | Path) -> Profiler:

@@ -19,7 +19,7 @@ from sae_match.evaluation.arm_names import (
     SWAPPED_SIGNIFICANT,
 )
 from sae_match.evaluation.fitting import LinearMap
-from sae_match.evaluation.transport import Transport
+from sae_match.evaluation.transport import ActiveValues, Transport, reconstructed
 from sae_match.saes.sae import SAE
 
 
@@ -31,8 +31,8 @@ class Stage:
         source: SAE of the source layer.
         target: SAE of the target layer.
         x_source: True residuals of the source layer.
-        f_source: Source features of them.
-        f_target: Target features of the true `x_t`.
+        f_source: Source features of them, those that are active.
+        f_target: Target features of the true `x_t`, likewise.
         transports: For each matching arm, its transport.
         linear: The affine map from `x_s` to `x_t`, where an arm needs it.
         cheap: For each arm `quantile_q`, the source features that it decodes as target features.
@@ -43,8 +43,8 @@ class Stage:
     source: SAE
     target: SAE
     x_source: Float[Tensor, "tokens d_in"]
-    f_source: Float[Tensor, "tokens n_source"]
-    f_target: Float[Tensor, "tokens n_target"]
+    f_source: ActiveValues
+    f_target: ActiveValues
     transports: Mapping[str, Transport] = field(default_factory=dict)
     linear: LinearMap | None = None
     cheap: Mapping[str, Bool[Tensor, " n_source"]] = field(default_factory=dict)
@@ -58,19 +58,23 @@ def stand_in(arm: str, at: Stage) -> Float[Tensor, "tokens d_in"]:
         return _MADE[arm](at)
     if arm in at.cheap:
         return _partly_matched(at, at.cheap[arm])
-    return at.target.decode(at.transports[arm](at.f_source, at.target.d_sae))
+    return _decoded(at.target, at.transports[arm](at.f_source))
+
+
+def _decoded(sae: SAE, f: ActiveValues) -> Float[Tensor, "tokens d_in"]:
+    return f.through(sae.W_dec) + sae.b_dec
 
 
 def _partly_matched(at: Stage, chosen: Bool[Tensor, " n_source"]) -> Float[Tensor, "tokens d_in"]:
     """Chosen features decoded as target features, the others as source features; the bias is the target's."""
-    matched = at.transports[MATCHED].only(chosen)(at.f_source, at.target.d_sae)
-    return at.target.decode(matched) + (at.f_source * ~chosen) @ at.source.W_dec
+    matched = at.transports[MATCHED].only(chosen)(at.f_source)
+    return _decoded(at.target, matched) + at.f_source.times(~chosen).through(at.source.W_dec)
 
 
 def _swapped(at: Stage, transport: Transport) -> Float[Tensor, "tokens d_in"]:
     """The source residual with the directions of features exchanged for those of the partners that they have."""
-    taken = at.f_source * (transport.permutation >= 0)
-    return at.x_source + transport(at.f_source, at.target.d_sae) @ at.target.W_dec - taken @ at.source.W_dec
+    taken = at.f_source.times(transport.permutation >= 0)
+    return at.x_source + transport(at.f_source).through(at.target.W_dec) - taken.through(at.source.W_dec)
 
 
 def _significant(at: Stage) -> Bool[Tensor, " n_source"]:
@@ -93,12 +97,12 @@ def _mean(at: Stage) -> Float[Tensor, "tokens d_in"]:
 
 _MADE: dict[str, Callable[[Stage], Tensor]] = {
     LAYER_DROP: lambda at: at.x_source,
-    RECONSTRUCT_TARGET: lambda at: at.target.decode(at.f_target),
-    RECONSTRUCT_SOURCE: lambda at: at.source.decode(at.f_source),
+    RECONSTRUCT_TARGET: lambda at: _decoded(at.target, at.f_target),
+    RECONSTRUCT_SOURCE: lambda at: _decoded(at.source, at.f_source),
     MEAN: _mean,
     SWAPPED: lambda at: _swapped(at, at.transports[MATCHED]),
     SWAPPED_SIGNIFICANT: lambda at: _swapped(at, at.transports[MATCHED].among(_significant(at))),
     MATCHED_SIGNIFICANT: lambda at: _partly_matched(at, _significant(at)),
     LINEAR_MAP: _mapped,
-    LINEAR_MAP_SAE: lambda at: at.target(_mapped(at)),
+    LINEAR_MAP_SAE: lambda at: reconstructed(at.target, _mapped(at)),
 }

@@ -5,16 +5,24 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float64
-from scipy.sparse import csr_array
+from jaxtyping import Float, Float64, Int32, Int64
+from scipy.sparse import csr_array, vstack
 from torch import Tensor
 
 from sae_match.errors import UserError
+from sae_match.evaluation.statistics.streaming import CPU, Active, counted
+from sae_match.matching.baselines import coactivations
+from sae_match.matching.solver.planning import free_memory
 
 Pair = tuple[int, int]
 
 # Share of the largest variance below which a direction counts as one without variance.
 _NO_VARIANCE = 1e-10
+
+# Of co-activations on a GPU: tokens of a product, the share of free memory for their counts, and what a count takes
+# beside itself while a block is made sparse.
+_TOKENS_AT_ONCE = 8192
+_SHARE_OF_COUNTS, _COUNT_BYTES = 0.25, 4 + 4
 
 
 @dataclass(frozen=True)
@@ -157,28 +165,38 @@ def refuse_too_few(tokens: int, d_in: int) -> None:
 
 
 class ActivityRecord:
-    """Which features of a layer were active on which tokens: 4 bytes for each time that one was."""
+    """Which features of a layer were active on which tokens: 4 bytes for each time that one was, on their device."""
 
     def __init__(self, n_features: int) -> None:
         self.n_features = n_features
-        self._features: list[np.ndarray] = []
-        self._counts: list[np.ndarray] = []
+        self._features: list[Int32[Tensor, " entries"]] = []
+        self._counts: list[Int64[Tensor, " tokens"]] = []
 
-    def add(self, active: Bool[Tensor, "tokens n_features"]) -> None:
+    def add(self, active: Active) -> None:
         """Add the tokens of a batch."""
-        self._features.append(active.nonzero()[:, 1].to("cpu", torch.int32).numpy())
-        self._counts.append(active.sum(1).cpu().numpy())
+        self._features.append(active.feature.int())
+        self._counts.append(counted(active.token, active.tokens).long())
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that there are."""
+        return sum(map(len, self._counts))
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return self._counts[0].device if self._counts else CPU
 
     def flat(self) -> Float64[Tensor, " entries"]:
-        """All that was added, in one vector: how many tokens and entries, then these."""
-        parts = [np.array([sum(map(len, kept))]) for kept in (self._counts, self._features)]
-        return torch.cat([torch.from_numpy(part).double() for part in (*parts, *self._counts, *self._features)])
+        """All that was added, in one vector on the CPU: how many tokens and entries, then these."""
+        sizes = torch.tensor([self.tokens, sum(map(len, self._features))], dtype=torch.float64)
+        return torch.cat([sizes, *(part.double().cpu() for part in (*self._counts, *self._features))])
 
     @classmethod
     def filled(
-        cls, flat: Float64[Tensor, " entries"], n_features: int
+        cls, flat: Float64[Tensor, " entries"], n_features: int, device: torch.device
     ) -> tuple["ActivityRecord", Float64[Tensor, " rest"]]:
-        """The record that `flat` gave, and what stands behind it.
+        """The record that `flat` gave, on a device, and what stands behind it.
 
         Raises:
             ValueError: If `flat` cannot have given it.
@@ -189,14 +207,67 @@ class ActivityRecord:
         counts, features, rest = flat[2:].split([*sizes, len(flat) - 2 - sum(sizes)])
         if counts.sum() != len(features) or not ((features >= 0) & (features < n_features)).all():
             raise ValueError(f"its active features must lie in 0 … {n_features - 1}")
-        record._counts, record._features = [counts.long().numpy()], [features.int().numpy()]
+        record._counts, record._features = [counts.long().to(device)], [features.int().to(device)]
         return record, rest
 
     def matrix(self) -> csr_array:
         """`[tokens, n_features]`, one where a feature was active."""
-        counts, features = np.concatenate(self._counts), np.concatenate(self._features)
+        counts, features = torch.cat(self._counts).cpu().numpy(), torch.cat(self._features).cpu().numpy()
         starts = np.concatenate([[0], np.cumsum(counts)])
         return csr_array((np.ones(len(features), np.int32), features, starts), shape=(len(counts), self.n_features))
+
+    def rows(self, start: int, stop: int) -> Float[Tensor, "tokens n_features"]:
+        """Some of the same as ones and zeros, on their device."""
+        counts = torch.cat(self._counts)
+        before = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        first, last = before[[start, stop]].tolist()
+        token = torch.repeat_interleave(counts[start:stop], output_size=last - first)
+        ones = torch.zeros(stop - start, self.n_features, dtype=torch.float32, device=counts.device)
+        ones[token, torch.cat(self._features)[first:last].long()] = 1
+        return ones
+
+
+def together(source: ActivityRecord, target: ActivityRecord) -> csr_array:
+    """Tokens on which a source feature and a target feature were both active, for all pairs that ever were.
+
+    A GPU multiplies matrices of ones and zeros faster than a CPU goes through lists; a CPU does not.
+
+    Args:
+        source: Activity of the source layer.
+        target: Of the target layer, on the same tokens and the same device.
+
+    Returns:
+        `[n_source, n_target]`, int32, sparse, on the host, where it is matched by.
+    """
+    device = source.device
+    if device.type == "cpu":
+        return coactivations(source.matrix(), target.matrix())
+    return by_products(source, target, int(_SHARE_OF_COUNTS * free_memory(device)))
+
+
+def by_products(source: ActivityRecord, target: ActivityRecord, budget: int) -> csr_array:
+    """The same by products of ones and zeros, in blocks of source features and of tokens.
+
+    Sums of ones are exact in float32, however coarse products are, up to 2^24 tokens.
+
+    Args:
+        source: As in `together`.
+        target: As there.
+        budget: Bytes that counts may take.
+    """
+    height = max(1, min(source.n_features, budget // (_COUNT_BYTES * target.n_features)))
+    blocks = []
+    for top in range(0, source.n_features, height):
+        features = slice(top, min(top + height, source.n_features))
+        counts = torch.zeros(features.stop - top, target.n_features, dtype=torch.float32, device=source.device)
+        for start in range(0, source.tokens, _TOKENS_AT_ONCE):
+            stop = min(start + _TOKENS_AT_ONCE, source.tokens)
+            counts.addmm_(source.rows(start, stop)[:, features].T, target.rows(start, stop))
+        row, column = counts.nonzero(as_tuple=True)
+        starts = torch.cat([row.new_zeros(1), counted(row, len(counts)).long().cumsum(0)])
+        parts = (counts[row, column].int(), column, starts)
+        blocks.append(csr_array(tuple(part.cpu().numpy() for part in parts), shape=tuple(counts.shape)))
+    return csr_array(vstack(blocks, format="csr"))
 
 
 def refuse_common_documents(fitting: Iterable[str], evaluation: Iterable[str]) -> None:

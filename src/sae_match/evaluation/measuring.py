@@ -13,11 +13,12 @@ from sae_match.evaluation.arms import Stage, stand_in
 from sae_match.evaluation.fitting import LinearMap
 from sae_match.evaluation.matchings import PairMatchings
 from sae_match.evaluation.plan import Pair, arms_of
-from sae_match.evaluation.statistics.forms import is_by_dimension, sums_under, usual_tokens
+from sae_match.evaluation.statistics.forms import UsualTokens, is_by_dimension, sums_under
 from sae_match.evaluation.statistics.measures import refuse_not_finite
 from sae_match.evaluation.statistics.norms import norms_of
-from sae_match.evaluation.statistics.streaming import Active, DocumentVectors, PairActivity
+from sae_match.evaluation.statistics.streaming import Active, DocumentVectors, PairActivity, counted
 from sae_match.evaluation.statistics.tally import ArmKey, LayerKey, Tally
+from sae_match.evaluation.transport import ActiveValues
 from sae_match.model.residual_stream import CleanPass, ResidualStream
 from sae_match.saes.sae import SAE
 from sae_match.saes.sites import Site
@@ -31,11 +32,12 @@ _TOKENS_TOGETHER_ELSEWHERE = 32_768
 
 @dataclass(frozen=True)
 class Features:
-    """True residuals of a layer on a batch's scored tokens, its SAE's features of them, and which are active."""
+    """True residuals of a layer on a batch's scored tokens, its SAE's features of them, and lists of the active ones."""
 
     x: Float[Tensor, "tokens d_in"]
     f: Float[Tensor, "tokens d_sae"]
     active: Active
+    values: ActiveValues
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,8 @@ class Subject:
         self,
         pair: Pair,
         x_source: Float[Tensor, "tokens d_in"],
-        f_source: Float[Tensor, "tokens n_source"],
-        f_target: Float[Tensor, "tokens n_target"],
+        f_source: ActiveValues,
+        f_target: ActiveValues,
     ) -> Stage:
         """What the arms of a pair are made of, on these tokens."""
         matched = self.matchings[pair]
@@ -96,13 +98,22 @@ class BatchMeasurement:
         subject: What is measured.
         batch: On which text.
         clean: Its clean pass, with the residuals of all layers that the pairs have.
+
+    Attributes:
+        places: Of the scored tokens among all of the batch, row by row. The host waits for how many there are: it is
+            found out once, and everything about arms goes by it.
+        document: Which document of the batch each of them belongs to.
     """
 
     def __init__(self, subject: Subject, batch: TokenBatch, clean: CleanPass) -> None:
         self.subject, self.batch, self.clean = subject, batch, clean
-        self.document = batch.scored.nonzero()[:, 0]
-        self.predictions = batch.scored[:, :-1] & batch.scored[:, 1:]
+        self.places = batch.scored.flatten().nonzero()[:, 0]
+        self.document = self.places // batch.scored.shape[1]
+        predicted = batch.scored[:, :-1] & batch.scored[:, 1:]
+        self._predictions, self._predicted = predicted.flatten().nonzero()[:, 0], predicted.sum(1).double()
         self._features: dict[int, Features] = {}
+        self._usual_of: dict[int, UsualTokens] = {}
+        self._finite: dict[str, Bool[Tensor, ""]] = {}
         self._as_read: dict[int, Tensor] = {}
 
     @classmethod
@@ -115,27 +126,37 @@ class BatchMeasurement:
         return cls(subject, batch, clean)
 
     def clean_losses(self) -> Float64[Tensor, "documents two"]:
-        """Total loss and number of predictions of each document, without any stand-in.
+        """Total loss and number of predictions of each document, without any stand-in."""
+        losses = self._losses(self.clean.last)[0]
+        self._look_at(losses, "the model without any stand-in")
+        return losses
+
+    def scored(self, value: Float[Tensor, "batch seq d"]) -> Float[Tensor, "tokens d"]:
+        """What a value is on the scored tokens."""
+        return value.flatten(0, 1)[self.places]
+
+    def refuse_not_finite(self) -> None:
+        """Check that all losses so far are numbers.
 
         Raises:
             UserError: If one is not finite.
         """
-        losses = self._losses(self.clean.last)[0]
-        refuse_not_finite(losses, f"the model without any stand-in, {self.batch.dataset}")
-        return losses
+        refuse_not_finite(self._finite, self.batch.dataset)
 
     def features(self, layer: int) -> Features:
         """Residuals and features of a layer; made once while they are needed."""
         if layer not in self._features:
-            x = self.clean.values[layer][self.batch.scored].float()
+            x = self.scored(self.clean.values[layer]).float()
             f = self.subject.open_sae(layer).encode(x)
-            self._features[layer] = Features(x, f, Active.of(f))
+            active = Active.of(f)
+            self._features[layer] = Features(x, f, active, ActiveValues.listed(f, active.token, active.feature))
         return self._features[layer]
 
     def forget(self, layer: int) -> None:
         """Drop the features of a layer."""
         self._features.pop(layer, None)
         self._as_read.pop(layer, None)
+        self._usual_of.pop(layer, None)
 
     def forget_all_but(self, pairs: Iterable[Pair]) -> None:
         """Drop the features of layers that no further pair has."""
@@ -152,7 +173,7 @@ class BatchMeasurement:
     def stage(self, pair: Pair) -> Stage:
         """What the arms of a pair are made of."""
         before, after = self.features(pair[0]), self.features(pair[1])
-        return self.subject.stage(pair, before.x, before.f, after.f)
+        return self.subject.stage(pair, before.x, before.values, after.values)
 
     def errors(self, pair: Pair, arms: Sequence[str]) -> Iterator[tuple[str, Float[Tensor, "tokens d_in"]]]:
         """Reconstruction error of each arm of a pair."""
@@ -168,19 +189,14 @@ class BatchMeasurement:
         columns = torch.stack([active, residual.columns[:, 0]], 1)
         tally.add_layer(key, residual, columns, found.active.by_feature(), weights)
         if tally.layout.forms:
-            usual = self._usual(layer, tally)
-            extreme = torch.bincount(self.document[~usual], minlength=len(weights[0])).double().cpu()
+            extreme = counted(self.document, len(weights[0]), ~self._usual(layer, tally).are)
             tally.add_extreme(key, extreme, weights)
             self._add_forms(key, layer, found.x, tally, weights)
 
     def add_pair(
         self, pair: Pair, arms: Sequence[str], tally: Tally, weights: Float64[Tensor, "rows documents"]
     ) -> None:
-        """Add everything about a pair under some of its arms.
-
-        Raises:
-            UserError: If a loss is not finite.
-        """
+        """Add everything about a pair under some of its arms."""
         # What the layers change is the scale of `explained_change`, also where no arm leaves them out.
         for arm, change in self.errors(pair, [] if LAYER_DROP in self.subject.arms else [LAYER_DROP]):
             self._add_error((pair, arm, self.batch.dataset), change, tally, weights)
@@ -194,7 +210,7 @@ class BatchMeasurement:
             last = self.subject.stream.resume(self.clean, pair[1], torch.cat(values), self.subject.site)
             del values
             for arm, losses in zip(together, self._losses(last), strict=True):
-                refuse_not_finite(losses, f"layers {pair[0]} to {pair[1]}, arm {arm}, {self.batch.dataset}")
+                self._look_at(losses, f"layers {pair[0]} to {pair[1]}, arm {arm}")
                 tally.add_loss((pair, arm, self.batch.dataset), losses, weights)
         before, after = (self.features(layer) for layer in pair)
         for arm, transport in self.subject.matchings[pair].transports.items():
@@ -209,9 +225,12 @@ class BatchMeasurement:
     ) -> None:
         tally.add_error(key, DocumentVectors.of(error, self.document, len(weights[0]), tally.reference(key)), weights)
 
-    def _usual(self, layer: int, tally: Tally) -> Bool[Tensor, " tokens"]:
-        """Tokens whose residual in a layer is not of extreme norm."""
-        return usual_tokens(norms_of(self.features(layer).x), tally.landmarks[layer, self.batch.dataset])
+    def _usual(self, layer: int, tally: Tally) -> UsualTokens:
+        """Tokens whose residual in a layer is not of extreme norm; found once while they are needed."""
+        if layer not in self._usual_of:
+            landmarks = tally.landmarks[layer, self.batch.dataset]
+            self._usual_of[layer] = UsualTokens.of(norms_of(self.features(layer).x), landmarks)
+        return self._usual_of[layer]
 
     def _add_forms(
         self,
@@ -240,17 +259,23 @@ class BatchMeasurement:
 
     def _placed(self, layer: int, x_hat: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "batch seq d_in"]:
         """What stands in for a layer's value: BOS and padding keep their own."""
-        value = self.clean.values[layer].clone()
-        value[self.batch.scored] = x_hat.to(value.dtype)
+        value = self.clean.values[layer].clone(memory_format=torch.contiguous_format)
+        value.flatten(0, 1).index_copy_(0, self.places, x_hat.to(value.dtype))
         return value
 
     def _losses(self, last: Float[Tensor, "rows seq d"]) -> Float64[Tensor, "arms documents two"]:
         """Total loss and number of predictions of each document, for each arm that the rows are of."""
-        times = len(last) // len(self.batch.input_ids)
-        ids, wanted = self.batch.input_ids.repeat(times, 1), self.predictions.repeat(times, 1)
-        losses = self.subject.stream.next_token_losses(last, ids, wanted).cpu().double().sum(1)
-        counts = wanted.sum(1).cpu().double()
-        return torch.stack([losses, counts], 1).view(times, -1, 2)
+        rows, seq = self.batch.input_ids.shape
+        times = len(last) // rows
+        apart = torch.arange(times, device=last.device)[:, None] * (rows * (seq - 1))
+        places = (apart + self._predictions).flatten()
+        ids = self.batch.input_ids.repeat(times, 1)
+        losses = self.subject.stream.next_token_losses(last, ids, places).double().sum(1)
+        return torch.stack([losses, self._predicted.repeat(times)], 1).view(times, -1, 2)
+
+    def _look_at(self, losses: Float64[Tensor, "documents two"], where: str) -> None:
+        """Note whether losses are numbers, to be asked for when all are there."""
+        self._finite[where] = losses.isfinite().all()
 
     def _side_by_side(self, arms: Sequence[str]) -> Iterator[Sequence[str]]:
         ids = self.batch.input_ids
@@ -279,6 +304,9 @@ def measure_batch(
         tally: Added to.
         weights: How often each replicate counts each document of the batch.
         watch: Told how many pairs are done.
+
+    Raises:
+        UserError: If a loss is not finite.
     """
     seen: set[int] = set()
     reached: set[int] = set()
@@ -298,3 +326,4 @@ def measure_batch(
             at.forget_all_but(pairs[position + 1 :])
             done += 1
             watch(done)
+        at.refuse_not_finite()

@@ -1,6 +1,7 @@
 """The first pass over the evaluated text: means of residuals and features, and whatever else looks at features."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -13,7 +14,9 @@ from sae_match.evaluation.measuring import BatchMeasurement, Subject
 from sae_match.evaluation.plan import Pair, arms_of
 from sae_match.evaluation.statistics.forms import Landmarks, is_by_dimension, scale_of
 from sae_match.evaluation.statistics.norms import EXTREME, SKETCH_BINS, median_of, norms_of, sketch
+from sae_match.evaluation.statistics.streaming import CPU
 from sae_match.evaluation.statistics.tally import ArmKey, LayerKey, Layout
+from sae_match.evaluation.transport import ActiveValues
 from sae_match.text.batches import TokenBatch
 
 # What this arm puts in place is no affine function of the source layer's features and residuals: the mean of what
@@ -48,9 +51,11 @@ class Survey:
 
     Args:
         layout: What there is to have means of.
+        device: Where sums are; those of the batches, to which they are added without a copy to the host.
     """
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, device: torch.device = CPU) -> None:
+        self._device, _zeros = device, partial(torch.zeros, dtype=torch.float64, device=device)
         self._sums: dict[_Name, Tensor] = {("tokens", dataset): _zeros(1) for dataset in layout.datasets}
         for key in layout.layers():
             self._sums["x", *key], self._sums["f", *key] = _zeros(layout.d_in), _zeros(layout.features[key[0]])
@@ -74,7 +79,7 @@ class Survey:
     ) -> None:
         """Add a batch: one clean pass a group of pairs."""
         seen: set[int] = set()
-        self._sums["tokens", batch.dataset] += float(batch.scored.sum())
+        self._sums["tokens", batch.dataset] += batch.scored.sum()
         some = _sample(batch)
         if self._reads:
             self._sums["sampled", batch.dataset] += len(some)
@@ -113,7 +118,7 @@ class Survey:
             yield key, self._mean("read", *key)
         for pair, arm, dataset in layout.runs():
             if arm in subject.arms:
-                sampled = max(1.0, float(self._sums["sampled", dataset]))
+                sampled = self._sums["sampled", dataset].clamp_min(1.0)
                 yield (pair, arm, dataset), self._sums["read", pair, arm, dataset] / sampled
 
     def landmarks(self, layout: Layout) -> dict[LayerKey, Landmarks]:
@@ -121,18 +126,18 @@ class Survey:
         return {
             key: Landmarks(
                 scale_of(self._mean("x", *key), self._mean("squares", *key)),
-                EXTREME * median_of(self._sums["norms", *key]),
+                EXTREME * median_of(self._sums["norms", *key].cpu()),
             )
             for key in (layout.layers() if self._sees_norms else ())
         }
 
     def flat(self) -> Float64[Tensor, " entries"]:
-        """All sums in one vector, in an order that follows from the layout."""
-        return torch.cat(list(self._sums.values()))
+        """All sums in one vector on the CPU, in an order that follows from the layout."""
+        return torch.cat(list(self._sums.values())).cpu()
 
     def fill(self, flat: Float64[Tensor, " entries"]) -> None:
         """Replace all sums by those that `flat` gave, added up over processes."""
-        parts = flat.split([len(total) for total in self._sums.values()])
+        parts = flat.to(self._device).split([len(total) for total in self._sums.values()])
         self._sums = dict(zip(self._sums, parts, strict=True))
 
     def _add_layer(self, layer: int, at: BatchMeasurement) -> None:
@@ -148,14 +153,14 @@ class Survey:
     def _add_read(self, at: BatchMeasurement, pair: Pair, some: Int64[Tensor, " sampled"]) -> None:
         """Add what arms give for some tokens, as the next block reads it, less what it reads in truth."""
         before, after = (at.features(layer) for layer in pair)
-        stage = at.subject.stage(pair, before.x[some], before.f[some], after.f[some])
+        stage = at.subject.stage(pair, before.x[some], ActiveValues.of(before.f[some]), ActiveValues.of(after.f[some]))
         truth = at.as_read(pair[1])[some]
         for arm in arms_of(pair, at.subject.arms):
             error = at.subject.as_read(pair[1], stand_in(arm, stage)) - truth
             self._sums["read", pair, arm, at.batch.dataset] += _sum(error)
 
     def _mean(self, *name: Any) -> Tensor:
-        return self._sums[name] / max(1.0, float(self._sums["tokens", name[-1]]))
+        return self._sums[name] / self._sums["tokens", name[-1]].clamp_min(1.0)
 
     def _mean_error(self, subject: Subject, run: ArmKey) -> Tensor:
         """An affine arm gives for the means what it gives in the mean."""
@@ -167,7 +172,10 @@ class Survey:
         (x_source, x_target), (f_source, f_target) = (
             [self._mean(kind, layer, dataset).to(like)[None] for layer in pair] for kind in ("x", "f")
         )
-        return (stand_in(arm, subject.stage(pair, x_source, f_source, f_target)) - x_target)[0]
+        return (
+            stand_in(arm, subject.stage(pair, x_source, ActiveValues.of(f_source), ActiveValues.of(f_target)))
+            - x_target
+        )[0]
 
 
 def _sample(batch: TokenBatch) -> Int64[Tensor, " sampled"]:
@@ -184,9 +192,5 @@ def _sample(batch: TokenBatch) -> Int64[Tensor, " sampled"]:
     return torch.tensor(chosen, dtype=torch.int64, device=batch.input_ids.device)
 
 
-def _zeros(size: int) -> Float64[Tensor, " size"]:
-    return torch.zeros(size, dtype=torch.float64)
-
-
 def _sum(vectors: Float[Tensor, "tokens d"]) -> Float64[Tensor, " d"]:
-    return vectors.sum(0, dtype=torch.float64).cpu()
+    return vectors.sum(0, dtype=torch.float64)

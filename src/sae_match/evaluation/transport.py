@@ -1,15 +1,68 @@
-"""Feature values carried from a source SAE to a target SAE (Eq. 5)."""
+"""Feature values carried from a source SAE to a target SAE (Eq. 5), and decoded.
+
+Of thousands of features some dozens are active on a token: values are lists of those, and a token is decoded by adding
+up their rows, in a hundredth of the time of a product with the whole decoder.
+"""
 
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float, Int64
-from torch import Tensor
+from jaxtyping import Bool, Float, Int64, Shaped
+from torch import Tensor, nn
 
 from sae_match.errors import UserError
 from sae_match.matching.result import Matching
 from sae_match.saes.folding import Fold, folding_scale
 from sae_match.saes.sae import SAE
+
+
+@dataclass(frozen=True)
+class ActiveValues:
+    """Values of the features that are active, token by token.
+
+    Attributes:
+        feature: Feature of each entry.
+        value: What it is.
+        starts: Where the entries of each token begin, and where the last one's end.
+    """
+
+    feature: Int64[Tensor, " entries"]
+    value: Float[Tensor, " entries"]
+    starts: Int64[Tensor, " tokens_and_one"]
+
+    @classmethod
+    def listed(
+        cls,
+        f: Float[Tensor, "tokens features"],
+        token: Int64[Tensor, " entries"],
+        feature: Int64[Tensor, " entries"],
+    ) -> "ActiveValues":
+        """Values by the places of those that are not zero, in the order of tokens."""
+        tokens = torch.arange(len(f) + 1, device=f.device)
+        return cls(feature, f[token, feature], torch.searchsorted(token, tokens))
+
+    @classmethod
+    def of(cls, f: Float[Tensor, "tokens features"]) -> "ActiveValues":
+        """Values that are not zero, found here; the host waits for how many there are."""
+        return cls.listed(f, *f.nonzero(as_tuple=True))
+
+    def times(self, factor: Shaped[Tensor, " features"]) -> "ActiveValues":
+        """Each value times its feature's factor, a number or whether it counts."""
+        return replace(self, value=self.value * factor[self.feature])
+
+    def through(self, rows: Float[Tensor, "features d"]) -> Float[Tensor, "tokens d"]:
+        """Each token's values times the rows of their features, added up."""
+        return nn.functional.embedding_bag(
+            self.feature, rows, self.starts, mode="sum", per_sample_weights=self.value, include_last_offset=True
+        )
+
+
+def reconstructed(sae: SAE, x: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "tokens d_in"]:
+    """What an SAE makes of activations."""
+    if x.device.type != "cpu":
+        # To wait for how many features are active would take longer.
+        return sae(x)
+    return ActiveValues.of(sae.encode(x)).through(sae.W_dec) + sae.b_dec
 
 
 @dataclass(frozen=True)
@@ -53,10 +106,10 @@ class Transport:
             )
         return cls(permutation, carried)
 
-    def __call__(self, f: Float[Tensor, "*batch n_source"], n_target: int) -> Float[Tensor, "*batch n_target"]:
-        """Source values as target values; those that meet in one target feature add up."""
-        sent = f.new_zeros(*f.shape[:-1], n_target)
-        return sent.index_add_(-1, self.permutation.clamp_min(0), f * self.factor)
+    def __call__(self, f: ActiveValues) -> ActiveValues:
+        """Source values as target values; a target feature may have several, which add up."""
+        # The factor of a feature without a partner is zero.
+        return replace(f.times(self.factor), feature=self.permutation.clamp_min(0)[f.feature])
 
     def only(self, chosen: Bool[Tensor, " n_source"]) -> "Transport":
         """The transport that carries some of the features and drops the others."""

@@ -27,6 +27,7 @@ from sae_match.evaluation.statistics.forms import forms_of
 from sae_match.evaluation.statistics.measures import objective_of, results_of, so_far, spans_of
 from sae_match.evaluation.statistics.replicates import Replicates
 from sae_match.evaluation.statistics.results import Results, SpanResult
+from sae_match.evaluation.statistics.streaming import CPU
 from sae_match.evaluation.statistics.tally import Layout, Tally
 from sae_match.evaluation.survey import Survey
 from sae_match.matching.layers import save_matching, save_significance
@@ -123,12 +124,12 @@ class MatchValidation(L.LightningModule):
     @property
     def results(self) -> Results:
         """Results of the documents validated so far."""
-        return Results(results_of(self.tally))
+        return Results(results_of(self.tally.on(CPU)))
 
     @property
     def spans(self) -> list[SpanResult]:
         """Results as means over the pairs of layers at the same distance."""
-        return list(spans_of(self.tally))
+        return list(spans_of(self.tally.on(CPU)))
 
     @property
     def replicates(self) -> Replicates:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -214,7 +214,7 @@ class ResidualStream(nn.Module):
         self,
         last_residual: Float[Tensor, "batch seq d"],
         input_ids: Int[Tensor, "batch seq"],
-        wanted: Bool[Tensor, "batch seq-1"] | None = None,
+        places: Int64[Tensor, " wanted"] | None = None,
     ) -> Float[Tensor, "batch seq-1"]:
         """Cross-entropy of each next token in nats, float32.
 
@@ -223,20 +223,21 @@ class ResidualStream(nn.Module):
         Args:
             last_residual: Residual stream after the last layer.
             input_ids: Token ids.
-            wanted: Predictions that are made; the loss of all others is zero. All by default.
+            places: Predictions that are made, as numbers in `input_ids[:, 1:]` read row by row; the loss of all
+                others is zero. All by default.
         """
-        if wanted is None:
-            wanted = torch.ones_like(input_ids[:, 1:], dtype=torch.bool)
-        states = last_residual[:, :-1][wanted]
-        targets = input_ids[:, 1:][wanted]
+        rows, seq = input_ids.shape
+        if places is None:
+            places = torch.arange(rows * (seq - 1), device=input_ids.device)
+        row, position = places // (seq - 1), places % (seq - 1)
+        states, targets = last_residual[row, position], input_ids[row, position + 1]
         block = _LOGIT_BLOCK.get(states.device.type, _LOGIT_BLOCK_ELSEWHERE)
         losses = [
             nn.functional.cross_entropy(self._shifted_logits(some).to(following.device), following, reduction="none")
             for some, following in zip(states.split(block), targets.split(block), strict=True)
         ]
-        spread = torch.zeros(wanted.shape, dtype=torch.float32, device=wanted.device)
-        spread[wanted] = torch.cat(losses)
-        return spread
+        spread = torch.zeros(rows * (seq - 1), dtype=torch.float32, device=places.device)
+        return spread.index_copy_(0, places, torch.cat(losses)).view(rows, seq - 1)
 
     def logits(self, last_residual: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch vocab"]:
         """Final norm, head and, where the model has one, the soft cap."""

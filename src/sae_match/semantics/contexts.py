@@ -54,31 +54,30 @@ class Contexts:
         self.datasets: list[str] = []
         self._strongest: dict[int, Strongest] = {}
         self._sample: dict[int, Strongest] = {}
+        self._places_of: tuple[TokenBatch, Tensor, Tensor] | None = None
 
     def start(self, features: Mapping[int, int], datasets: Sequence[str]) -> None:
         """Begin anew: with so many features in each layer, and these datasets."""
-        self.datasets = list(datasets)
+        self.datasets, self._places_of = list(datasets), None
         self._strongest = {layer: Strongest(size, self.strongest_kept) for layer, size in sorted(features.items())}
         self._sample = {layer: Strongest(size, self.sample_kept) for layer, size in sorted(features.items())}
 
     def add(self, layer: int, batch: TokenBatch, f: Float[Tensor, "tokens d_sae"]) -> None:
-        """Look at a layer's features on the scored tokens of a batch."""
+        """Look at a layer's features on the scored tokens of a batch; what is kept stays on their device."""
         token, feature = (f > 0).nonzero(as_tuple=True)
         value = f[token, feature].float()
-        row, position = (part[token] for part in batch.scored.nonzero(as_tuple=True))
-        document = torch.tensor(batch.documents, device=row.device)[row]
-        place = (self.datasets.index(batch.dataset) * _DOCUMENTS + document) * _POSITIONS + position
+        row, place = (part[token] for part in self._of_tokens(batch))
         entries = Entries(feature, value, value, place)
         self._strongest[layer].add(entries.first_of(feature * len(batch.documents) + row))
         drawn = _uniform(place, feature + (layer << 32) + self.seed).log() / value.double()
         self._sample[layer].add(Entries(feature, drawn, value, place))
 
     def flat(self) -> Float[Tensor, " entries"]:
-        """All that was kept, in one vector whose length follows from what `start` was told."""
-        return torch.cat([kept.kept.flatten() for kept in self._all()])
+        """All that was kept, in one vector on the CPU whose length follows from what `start` was told."""
+        return torch.cat([kept.kept.flatten().cpu() for kept in self._all()])
 
     def fill(self, flats: Sequence[Float[Tensor, " entries"]]) -> None:
-        """Replace what was kept by what all processes kept."""
+        """Replace what was kept by what all processes kept, on the CPU."""
         sizes = [kept.kept.numel() for kept in self._all()]
         self.start({layer: len(kept.kept) for layer, kept in self._strongest.items()}, self.datasets)
         for flat in flats:
@@ -92,6 +91,15 @@ class Contexts:
     def sample(self, layer: int, feature: int) -> list[Place]:
         """Tokens on which a feature is active, drawn in proportion to its value."""
         return list(self._places(self._sample[layer].of(feature)))
+
+    def _of_tokens(self, batch: TokenBatch) -> tuple[Int64[Tensor, " tokens"], Int64[Tensor, " tokens"]]:
+        """Row and place of each scored token; found once a batch, as the host waits for how many there are."""
+        if self._places_of is None or self._places_of[0] is not batch:
+            row, position = batch.scored.nonzero(as_tuple=True)
+            document = torch.tensor(batch.documents, device=row.device)[row]
+            place = (self.datasets.index(batch.dataset) * _DOCUMENTS + document) * _POSITIONS + position
+            self._places_of = batch, row, place
+        return self._places_of[1:]
 
     def _all(self) -> list[Strongest]:
         return [*self._strongest.values(), *self._sample.values()]

@@ -1,6 +1,6 @@
 """The entries of highest key of each feature, kept while entries stream by, in memory that does not grow."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int64
@@ -26,13 +26,16 @@ class Entries:
     place: Int64[Tensor, " entries"]
 
     def first_of(self, group: Int64[Tensor, " entries"]) -> "Entries":
-        """The entry of highest key of each group."""
+        """The same, of each group all but the entry of highest key with a key below all others.
+
+        They are not dropped: how many are left would have to be waited for.
+        """
         order = self.key.argsort(descending=True, stable=True)
         order = order[group[order].argsort(stable=True)]
-        ordered = group[order]
+        ordered, entries = group[order], self._at(order)
         first = torch.ones_like(ordered, dtype=torch.bool)
         first[1:] = ordered[1:] != ordered[:-1]
-        return self._at(order[first])
+        return replace(entries, key=torch.where(first, entries.key, _NOTHING))
 
     def ranked(self) -> tuple["Entries", Int64[Tensor, " entries"]]:
         """Entries by feature, highest key first, and the rank of each within its feature."""
@@ -54,7 +57,7 @@ class Strongest:
 
     Attributes:
         kept: Key, value and place of each kept entry, highest key first; a key of minus infinity where
-            there are fewer. On the CPU.
+            there are fewer. Where the entries were that were added last.
     """
 
     def __init__(self, features: int, most: int) -> None:
@@ -62,15 +65,17 @@ class Strongest:
         self.kept[..., 0] = _NOTHING
 
     def add(self, entries: Entries) -> None:
-        """Look at further entries."""
+        """Look at further entries, on their device; a key of minus infinity is none."""
+        self.kept = self.kept.to(entries.key.device)
         features, most = self.kept.shape[:2]
         ordered, rank = entries.ranked()
-        within = rank < most
-        new = self.kept.new_zeros(features, most, 3)
+        # What is not kept goes into a column more: nobody waits for how many there are.
+        column = torch.where(ordered.key > _NOTHING, rank.clamp_max(most), most)
+        new = self.kept.new_zeros(features, most + 1, 3)
         new[..., 0] = _NOTHING
-        columns = [ordered.key.double(), ordered.value.double(), ordered.place.double()]
-        new[ordered.feature[within].cpu(), rank[within].cpu()] = torch.stack(columns, 1)[within].cpu()
-        self.join(new)
+        columns = (ordered.key, ordered.value, ordered.place)
+        new[ordered.feature, column] = torch.stack([one.double() for one in columns], 1)
+        self.join(new[:, :most])
 
     def join(self, other: Float[Tensor, "features most three"]) -> None:
         """Look at what was kept elsewhere."""
@@ -82,6 +87,8 @@ class Strongest:
 
     def of(self, feature: int) -> Float[Tensor, "entries two"]:
         """Value and place of each kept entry of a feature, highest key first."""
+        # Features are read one by one: from the first on all of them are on the CPU.
+        self.kept = self.kept.cpu()
         entries = self.kept[feature]
         found: Float[Tensor, "entries two"] = entries[entries[:, 0] > _NOTHING][:, 1:]
         return found

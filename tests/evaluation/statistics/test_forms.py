@@ -9,12 +9,12 @@ from sae_match.evaluation.statistics.forms import (
     FormSpread,
     FormSums,
     Landmarks,
+    UsualTokens,
     explained_variance_in,
     forms_of,
     is_by_dimension,
     scale_of,
     sums_under,
-    usual_tokens,
 )
 
 N_DOCUMENTS, TOKENS, D = 25, 40, 12
@@ -146,15 +146,19 @@ def test_extreme_tokens_are_left_out_of_the_usual_forms_alone():
     x[[3, 200, 201]] *= 50
     error = errors(x)
     norms = x.norm(dim=1)
-    usual = usual_tokens(norms, Landmarks(UNIT, 10 * float(norms.median())))
+    found = UsualTokens.of(norms, Landmarks(UNIT, 10 * float(norms.median())))
+    usual = found.are
+    assert torch.equal(found.places, usual.nonzero()[:, 0])
     assert (~usual).nonzero()[:, 0].tolist() == [3, 200, 201]
     zero, scale = torch.zeros(D, dtype=torch.float64), torch.full((D,), 2.0, dtype=torch.float64)
     forms = ("by_dimension", "by_dimension_usual")
-    found = sums_under(forms, error, usual, DOCUMENT, N_DOCUMENTS, zero, scale)
+    found = sums_under(forms, error, found, DOCUMENT, N_DOCUMENTS, zero, scale)
     torch.testing.assert_close(found["by_dimension"].total, error.sum(0))
     torch.testing.assert_close(found["by_dimension_usual"].total, error[usual].sum(0))
     torch.testing.assert_close(found["by_dimension_usual"].squares, error[usual].square().sum(0))
-    alone = sums_under(forms, error[usual], usual[usual], DOCUMENT[usual], N_DOCUMENTS, zero, scale)
+    every = UsualTokens.among(usual[usual])
+    assert every.places is None
+    alone = sums_under(forms, error[usual], every, DOCUMENT[usual], N_DOCUMENTS, zero, scale)
     assert alone["by_dimension"] is alone["by_dimension_usual"]
     assert torch.equal(alone["by_dimension"].columns, found["by_dimension_usual"].columns)
 

@@ -122,5 +122,12 @@ def test_unknown_choices_are_refused():
         plan(solver="hungarian")
 
 
+def test_what_the_allocator_of_a_gpu_has_kept_is_free(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (5 * GIGABYTE, 80 * GIGABYTE))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 70 * GIGABYTE)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 8 * GIGABYTE)
+    assert free_memory(torch.device("cuda")) == (5 + 70 - 8) * GIGABYTE
+
+
 def test_free_memory_is_some_of_this_machines():
     assert GIGABYTE // 16 < free_memory(CPU) < 2**50

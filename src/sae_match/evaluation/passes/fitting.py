@@ -9,13 +9,13 @@ from torch import Tensor
 
 from sae_match.errors import UserError
 from sae_match.evaluation.arm_names import COACTIVATION, LINEAR_MAP, LINEAR_MAP_SAE, MEAN
-from sae_match.evaluation.fitting import ActivityRecord, LeastSquares, LinearMap, MeanVector
+from sae_match.evaluation.fitting import ActivityRecord, LeastSquares, LinearMap, MeanVector, together
 from sae_match.evaluation.matchings import PairMatchings
 from sae_match.evaluation.measuring import BatchMeasurement
 from sae_match.evaluation.passes.state import Pass, State, Tell
 from sae_match.evaluation.plan import Pair
 from sae_match.evaluation.resuming import Unfinished
-from sae_match.matching.baselines import coactivations, match_by_coactivation
+from sae_match.matching.baselines import match_by_coactivation
 from sae_match.matching.result import Matching
 from sae_match.text.batches import TokenBatch
 
@@ -123,7 +123,7 @@ class FittingPass(Pass):
         means = dict(zip(self._means, parts[len(squares) :], strict=True))
         records = {}
         for layer in self.layers if self.counts else ():
-            records[layer], rest = ActivityRecord.filled(rest, self.state.layout.features[layer])
+            records[layer], rest = ActivityRecord.filled(rest, self.state.layout.features[layer], device)
         if len(rest):
             raise ValueError(f"{len(rest)} of its sums are of nothing")
         self._squares = {pair: LeastSquares.filled(part, d_in, device) for pair, part in squares.items() if part[0] > 0}
@@ -160,15 +160,15 @@ class FittingPass(Pass):
         at = BatchMeasurement.captured(self.state.subject, batch, self.pairs, whole=False)
         if self.counts:
             for layer in self.layers:
-                self._record(layer).add(at.features(layer).f > 0)
+                self._record(layer).add(at.features(layer).active)
                 at.forget(layer)
         for pair in self.pairs if self.maps else ():
-            x, y = (at.clean.values[layer][at.batch.scored].float() for layer in pair)
+            x, y = (at.scored(at.clean.values[layer]).float() for layer in pair)
             if pair not in self._squares:
                 self._squares[pair] = LeastSquares(x, y)
             self._squares[pair].add(x, y)
         for layer, mean in self._means.items():
-            mean.add(at.clean.values[layer][at.batch.scored])
+            mean.add(at.scored(at.clean.values[layer]))
 
     def _record(self, layer: int) -> ActivityRecord:
         return self._records.setdefault(layer, ActivityRecord(self.state.layout.features[layer]))
@@ -188,8 +188,8 @@ class FittingPass(Pass):
 
     def _matched(self, pair: Pair) -> Matching:
         # Counts of one pair at a time: they are the largest thing here.
-        source, target = (self._record(layer).matrix() for layer in pair)
-        return match_by_coactivation(coactivations(source, target))
+        source, target = (self._record(layer) for layer in pair)
+        return match_by_coactivation(together(source, target))
 
     def _take_kept(self, pair: Pair) -> None:
         """Take what an earlier run has fitted of a pair, if it has."""

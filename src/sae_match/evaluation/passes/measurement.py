@@ -9,6 +9,7 @@ from torch import Tensor
 from sae_match.bootstrap import bootstrap_weights
 from sae_match.evaluation.measuring import measure_batch
 from sae_match.evaluation.passes.state import Pass, State, Tell
+from sae_match.evaluation.statistics.streaming import CPU
 from sae_match.evaluation.statistics.tally import Tally
 from sae_match.text.batches import TokenBatch
 
@@ -39,7 +40,7 @@ class MeasuringPass(Pass):
     def add(self, number: int, batch: TokenBatch, batches: int) -> None:
         """Measure a batch."""
         state, pairs = self.state, len(self.state.layout.pairs)
-        weights = bootstrap_weights(batch.dataset, batch.documents, self.seed)
+        weights = bootstrap_weights(batch.dataset, batch.documents, self.seed).to(state.device)
         self.tell(self.name, number * pairs, batches * pairs)
         told = partial(self._tell, number * pairs, batches * pairs)
         measure_batch(state.subject, batch, state.groups, self._tally, weights, told)
@@ -53,10 +54,11 @@ class MeasuringPass(Pass):
         self._tally.fill(flat)
 
     def finish(self) -> None:
-        """Have the sums of all processes."""
-        tally, processes = self._tally, self.state.processes
+        """Have the sums of all processes, on the CPU, where results are found from them."""
+        tally, processes = self._tally.on(CPU), self.state.processes
         if processes.count > 1:
             tally.fill(processes.summed(tally.flat()))
+        self.state.tally = tally
         for layer, dataset in tally.layout.layers():
             if tally.documents(dataset) and not tally.active((layer, dataset)).any():
                 log.warning("no feature of the SAE of layer %d is ever active on dataset %s", layer, dataset)

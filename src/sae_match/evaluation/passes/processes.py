@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import TypeVar, cast
 
 import lightning as L
-import torch
 from lightning.pytorch.strategies import Strategy
 from torch import Tensor
 
@@ -70,5 +69,3 @@ class Processes:
 
 ALONE = Processes()
 """A process that has a validation to itself."""
-
-CPU = torch.device("cpu")

@@ -46,7 +46,7 @@ class State:
     tally: Tally | None = None
 
     def __post_init__(self) -> None:
-        self.survey = Survey(self.layout)
+        self.survey = Survey(self.layout, self.device)
 
 
 class Pass(ABC):

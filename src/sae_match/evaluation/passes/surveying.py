@@ -33,7 +33,7 @@ class SurveyPass(Pass):
     def start(self) -> None:
         """Begin with empty sums."""
         layout = self.state.layout
-        self.state.survey = Survey(layout)
+        self.state.survey = Survey(layout, self.state.device)
         for observer in self.observers:
             observer.start({layer: layout.features[layer] for layer, _ in layout.layers()}, layout.datasets)
 
@@ -49,7 +49,7 @@ class SurveyPass(Pass):
 
     def flat(self) -> Float64[Tensor, " entries"]:
         """All sums, and all that observers saw, in one vector."""
-        seen = [observer.flat().double().cpu().clamp_min(_NOTHING) for observer in self.observers]
+        seen = [observer.flat().double().clamp_min(_NOTHING) for observer in self.observers]
         return torch.cat([self.state.survey.flat(), *seen])
 
     def fill(self, flat: Float64[Tensor, " entries"]) -> None:
@@ -69,13 +69,13 @@ class SurveyPass(Pass):
             state.survey.fill(state.processes.summed(state.survey.flat()))
             for observer in self.observers:
                 observer.fill(state.processes.gathered(observer.flat()))
-        state.tally = tally_about(state.survey, state.subject, state.layout)
+        state.tally = tally_about(state.survey, state.subject, state.layout, state.device)
 
 
-def tally_about(survey: Survey, subject: Subject, layout: Layout) -> Tally:
-    """Sums over nothing, about the means that a survey of all text has found."""
-    tally = Tally(layout)
+def tally_about(survey: Survey, subject: Subject, layout: Layout, device: torch.device) -> Tally:
+    """Sums over nothing, about the means that a survey of all text has found, on a device."""
+    tally = Tally(layout, device=device)
     tally.refer(survey.references(subject, layout))
     tally.refer(survey.normed_references(subject, layout), normed=True)
-    tally.landmarks = survey.landmarks(layout)
+    tally.landmarks = {key: one.to(device) for key, one in survey.landmarks(layout).items()}
     return tally

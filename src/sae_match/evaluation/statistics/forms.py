@@ -15,7 +15,7 @@ documents move some dimensions much more than others.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -66,6 +66,10 @@ class Landmarks:
     scale: Float64[Tensor, " d_in"]
     extreme: float
 
+    def to(self, device: torch.device) -> "Landmarks":
+        """The same on another device."""
+        return replace(self, scale=self.scale.to(device))
+
 
 def scale_of(mean: Float64[Tensor, " d_in"], mean_square: Float64[Tensor, " d_in"]) -> Float64[Tensor, " d_in"]:
     """One over the deviation of each dimension; zero where that is nothing beside its mean."""
@@ -97,7 +101,7 @@ class FormSums:
         reference: Float64[Tensor, " d_in"],
         scale: Float64[Tensor, " d_in"] | None,
     ) -> "FormSums":
-        """Sums of a batch, computed on its device and kept on the CPU.
+        """Sums of a batch, on its device.
 
         Args:
             vectors: One a token.
@@ -106,10 +110,9 @@ class FormSums:
             reference: The mean of all vectors, or a point near it.
             scale: What each dimension is multiplied by in the sums of replicates; by default one.
         """
-        apart = vectors.double() - reference.to(vectors.device)
+        apart = vectors.double() - reference
         sums = by_document(apart, document, n_documents)
         squares = by_document(apart.square_(), document, n_documents)
-        sums, squares = sums.cpu(), squares.cpu()
         scale = torch.ones_like(reference) if scale is None else scale
         columns = torch.stack([squares @ scale.square(), (sums * scale).square().sum(1)], 1)
         return cls(columns, sums.sum(0), squares.sum(0))
@@ -179,15 +182,34 @@ def form_entries(form: Form, rows: int, d_in: int) -> int:
     return rows * FORM_COLUMNS + d_in * (2 if is_by_dimension(form) else 1)
 
 
-def usual_tokens(norms: Float64[Tensor, " tokens"], landmarks: Landmarks) -> Bool[Tensor, " tokens"]:
-    """Tokens whose norm is not extreme."""
-    return ~(norms > landmarks.extreme)
+@dataclass(frozen=True)
+class UsualTokens:
+    """Tokens whose norm is not extreme.
+
+    Attributes:
+        are: Which ones.
+        places: Their numbers; none where all are.
+    """
+
+    are: Bool[Tensor, " tokens"]
+    places: Int64[Tensor, " usual"] | None
+
+    @classmethod
+    def among(cls, are: Bool[Tensor, " tokens"]) -> "UsualTokens":
+        """Those that are so. The host waits for how many they are: it is found out once, not for every arm."""
+        places = are.nonzero()[:, 0]
+        return cls(are, None if len(places) == len(are) else places)
+
+    @classmethod
+    def of(cls, norms: Float64[Tensor, " tokens"], landmarks: Landmarks) -> "UsualTokens":
+        """By their norms."""
+        return cls.among(~(norms > landmarks.extreme))
 
 
 def sums_under(
     forms: Sequence[Form],
     vectors: Float[Tensor, "tokens d_in"],
-    usual: Bool[Tensor, " tokens"],
+    usual: UsualTokens,
     document: Int64[Tensor, " tokens"],
     n_documents: int,
     reference: Float64[Tensor, " d_in"],
@@ -205,7 +227,7 @@ def sums_under(
         scale: What each dimension is multiplied by; one where it is none.
     """
     whole = FormSums.of(vectors, document, n_documents, reference, scale)
-    if not any(map(is_usual, forms)) or bool(usual.all()):
+    if not any(map(is_usual, forms)) or usual.places is None:
         return dict.fromkeys(forms, whole)
-    without = FormSums.of(vectors[usual], document[usual], n_documents, reference, scale)
+    without = FormSums.of(vectors[usual.places], document[usual.places], n_documents, reference, scale)
     return {form: without if is_usual(form) else whole for form in forms}

@@ -1,11 +1,11 @@
 """The metrics (`evaluation/README.md`), with their intervals, from what a validation has added up."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import groupby
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 from torch import Tensor
 
 from sae_match.bootstrap import interval
@@ -91,7 +91,9 @@ def so_far(tally: Tally, dataset: str) -> dict[str, float]:
         if key[2] == dataset:
             loss, clean = tally.loss(key)[0], tally.clean_loss(dataset)[0]
             found.setdefault(f"{dataset}/{key[1]}/delta_loss", []).append((loss[0] - clean[0]) / clean[1])
-    return {name: float(torch.stack(several).mean()) for name, several in found.items()}
+    means = [torch.stack(several).mean() for several in found.values()]
+    # One copy to the host for all of them.
+    return dict(zip(found, torch.stack(means).tolist(), strict=True)) if means else {}
 
 
 def objective_of(tally: Tally) -> float | None:
@@ -187,18 +189,20 @@ def _ends(tally: Tally, dataset: str, values: Float64[Tensor, " rows"]) -> tuple
     return (None, None) if found is None else found
 
 
-def refuse_not_finite(losses: Float64[Tensor, "documents two"], where: str) -> None:
+def refuse_not_finite(finite: Mapping[str, Bool[Tensor, ""]], dataset: str) -> None:
     """Check that losses are numbers: of others no mean says anything.
 
     Args:
-        losses: Total loss and number of predictions of each document.
-        where: What they are losses of.
+        finite: By what they are losses of, whether they are; asked for at one time, as the host waits for it.
+        dataset: Of the documents.
 
     Raises:
-        UserError: If one is not finite.
+        UserError: If they are not; names the first.
     """
-    if not losses.isfinite().all():
+    found = torch.stack(list(finite.values())).tolist() if finite else []
+    if not all(found):
+        first = list(finite)[found.index(False)]
         raise UserError(
-            f"{where}: the loss is not finite; the residual stream overflows where model.dtype is too small for it, "
-            "or weights are not sound"
+            f"{first}, {dataset}: the loss is not finite; the residual stream overflows where model.dtype is too small "
+            "for it, or weights are not sound"
         )

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from sae_match.evaluation.statistics.streaming import counted
+
 #: A token is extreme whose norm is greater than so many times the median: the rule of `dictionary_learning`
 #: (`max_activation_norm_multiple`).
 EXTREME = 10.0
@@ -25,12 +27,12 @@ def norms_of(x: Float[Tensor, "tokens d_in"]) -> Float64[Tensor, " tokens"]:
 
 
 def sketch(norms: Float64[Tensor, " tokens"]) -> Float64[Tensor, " bins"]:
-    """How many norms fall into each bin, on the CPU; sketches of several batches are added entry by entry.
+    """How many norms fall into each bin, on their device; sketches of several batches are added entry by entry.
 
     What lies outside the range is counted in its first or last bin, and so is a norm of zero in the first.
     """
     places = ((norms.log2() - _LOWEST) * _FINE).floor().nan_to_num(SKETCH_BINS - 1).clamp(0, SKETCH_BINS - 1)
-    return torch.bincount(places.long().cpu(), minlength=SKETCH_BINS).double()
+    return counted(places.long(), SKETCH_BINS)
 
 
 def median_of(counts: Float64[Tensor, " bins"]) -> float:

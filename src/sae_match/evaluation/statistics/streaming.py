@@ -7,8 +7,11 @@ Every sum has a row for the sample and one for each replicate of the bootstrap
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float, Float64, Int64, Real, Shaped
 from torch import Tensor
+
+#: Where sums are kept unless a device is named.
+CPU = torch.device("cpu")
 
 _COUNT, _SQUARES, _ALONG, _APART = range(4)
 #: Columns of the sums of vectors: count, squared distances to the reference, sum along the reference,
@@ -23,6 +26,22 @@ def by_document(
 ) -> Float64[Tensor, "documents d_in"]:
     """Sum of the vectors of each document of a batch, on their device."""
     return vectors.new_zeros(n_documents, vectors.shape[1]).index_add_(0, document, vectors)
+
+
+def counted(
+    places: Int64[Tensor, " entries"], size: int, times: Shaped[Tensor, " entries"] | None = None
+) -> Float64[Tensor, " size"]:
+    """How often each number below `size` is among some, on their device.
+
+    As `torch.bincount`, which has the host wait for the largest of them.
+
+    Args:
+        places: The numbers.
+        size: Above all of them.
+        times: How often each entry counts; once by default.
+    """
+    each = torch.ones_like(places, dtype=torch.float64) if times is None else times.double()
+    return each.new_zeros(size).index_add_(0, places, each)
 
 
 @dataclass(frozen=True)
@@ -45,7 +64,7 @@ class DocumentVectors:
         n_documents: int,
         reference: Float64[Tensor, " d_in"],
     ) -> "DocumentVectors":
-        """Sums of a batch, computed on its device and kept on the CPU.
+        """Sums of a batch, on its device.
 
         Args:
             vectors: One a token.
@@ -53,11 +72,10 @@ class DocumentVectors:
             n_documents: Documents of the batch.
             reference: The mean of all vectors; a point near it makes intervals less exact, and nothing else.
         """
-        apart = vectors.double() - reference.to(vectors.device)
+        apart = vectors.double() - reference
         sums = by_document(apart, document, n_documents)
         squares = apart.new_zeros(n_documents).index_add_(0, document, apart.square().sum(1))
-        sums, squares = sums.cpu(), squares.cpu()
-        count = torch.bincount(document.cpu(), minlength=n_documents).double()
+        count = counted(document, n_documents)
         return cls(torch.stack([count, squares, sums @ reference, sums.square().sum(1)], 1), sums.sum(0))
 
     def weighted(self, weights: Float64[Tensor, "rows documents"]) -> Float64[Tensor, "rows four"]:
@@ -153,13 +171,13 @@ class Active:
         token, feature = (f > 0).nonzero(as_tuple=True)
         return cls(token, feature, *f.shape)
 
-    def by_feature(self) -> Int64[Tensor, " features"]:
+    def by_feature(self) -> Float64[Tensor, " features"]:
         """Tokens on which each feature was active."""
-        return torch.bincount(self.feature, minlength=self.features).cpu()
+        return counted(self.feature, self.features)
 
     def by_document(self, document: Int64[Tensor, " tokens"], n_documents: int) -> Float64[Tensor, " documents"]:
         """Active features on the tokens of each document, added up."""
-        return torch.bincount(document[self.token], minlength=n_documents).double().cpu()
+        return counted(document[self.token], n_documents)
 
 
 @dataclass(frozen=True)
@@ -173,7 +191,7 @@ class PairActivity:
     """
 
     columns: Float64[Tensor, "documents three"]
-    joint: Int64[Tensor, " n_source"]
+    joint: Real[Tensor, " n_source"]
 
     @classmethod
     def of(
@@ -185,7 +203,7 @@ class PairActivity:
         document: Int64[Tensor, " tokens"],
         n_documents: int,
     ) -> "PairActivity":
-        """Activity on a batch of tokens, counted on its device and kept on the CPU.
+        """Activity on a batch of tokens, counted on its device.
 
         Args:
             source: Active source features.
@@ -198,14 +216,14 @@ class PairActivity:
         partner = permutation[source.feature]
         both = (partner >= 0) & (f_target[source.token, partner.clamp_min(0)] > 0)
         # How many source features a target feature is the partner of: one at most, or any number of nearest.
-        shared = torch.bincount(permutation[permutation >= 0], minlength=target.features).double()
+        shared = counted(permutation.clamp_min(0), target.features, permutation >= 0)
+        of_source = document[source.token]
         columns = [
-            torch.bincount(document[source.token[both]], minlength=n_documents).double(),
-            torch.bincount(document[source.token], minlength=n_documents).double(),
-            torch.bincount(document[target.token], shared[target.feature], minlength=n_documents),
+            counted(of_source, n_documents, both),
+            counted(of_source, n_documents),
+            counted(document[target.token], n_documents, shared[target.feature]),
         ]
-        joint = torch.bincount(source.feature[both], minlength=source.features)
-        return cls(torch.stack(columns, 1).cpu(), joint.cpu())
+        return cls(torch.stack(columns, 1), counted(source.feature, source.features, both))
 
 
 def sufficiency(sums: Float64[Tensor, "rows three"]) -> Rows:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64, Real
 from torch import Tensor
 
 from sae_match.bootstrap import ROWS
@@ -20,7 +20,7 @@ from sae_match.evaluation.statistics.forms import (
     is_by_dimension,
     is_usual,
 )
-from sae_match.evaluation.statistics.streaming import SPREAD_COLUMNS, DocumentVectors, PairActivity, Spread
+from sae_match.evaluation.statistics.streaming import CPU, SPREAD_COLUMNS, DocumentVectors, PairActivity, Spread
 
 #: Where the loss without any stand-in is kept.
 _NO_PAIR = (-1, -1)
@@ -80,13 +80,28 @@ class Tally:
     Args:
         layout: What is added up.
         references: For `residual` of each layer and `error` of each arm, the mean vector.
+        device: Where sums are; those of the batches, to which they are added without a copy to the host.
     """
 
-    def __init__(self, layout: Layout, references: Mapping[_Name, Float64[Tensor, " d_in"]] | None = None) -> None:
-        self.layout = layout
+    def __init__(
+        self,
+        layout: Layout,
+        references: Mapping[_Name, Float64[Tensor, " d_in"]] | None = None,
+        device: torch.device = CPU,
+    ) -> None:
+        self.layout, self.device = layout, device
         self.references = dict(references or {})
         self.landmarks: dict[LayerKey, Landmarks] = {}
-        self._sums: dict[_Name, Tensor] = dict(self._empty())
+        self._sums: dict[_Name, Tensor] = {name: _zeros(shape, device) for name, shape in self._empty()}
+
+    def on(self, device: torch.device) -> "Tally":
+        """The same on another device; this one where it is there already."""
+        if device == self.device:
+            return self
+        there = Tally(self.layout, {name: one.to(device) for name, one in self.references.items()}, device)
+        there.landmarks = {key: one.to(device) for key, one in self.landmarks.items()}
+        there.fill(self.flat())
+        return there
 
     def add_clean(
         self, dataset: str, losses: Float64[Tensor, "documents two"], weights: Float64[Tensor, "rows documents"]
@@ -100,7 +115,7 @@ class Tally:
         key: LayerKey,
         residual: DocumentVectors,
         active: Float64[Tensor, "documents two"],
-        by_feature: Int64[Tensor, " d_sae"],
+        by_feature: Real[Tensor, " d_sae"],
         weights: Float64[Tensor, "rows documents"],
     ) -> None:
         """Add a batch's true residuals of a layer, active features and tokens by document, and activity by feature."""
@@ -204,15 +219,15 @@ class Tally:
     def refer(self, references: Iterable[tuple[LayerKey | ArmKey, Tensor]], normed: bool = False) -> None:
         """Set the references of residuals (by layer) and of errors (by arm), or of these behind the norm."""
         for key, vector in references:
-            self.references[self._about(key, normed)] = vector.double().cpu()
+            self.references[self._about(key, normed)] = vector.double().to(self.device)
 
     def reference(self, key: LayerKey | ArmKey, normed: bool = False) -> Float64[Tensor, " d_in"]:
         """The reference of a layer's residuals or of an arm's errors, or of these behind the norm."""
         return self.references[self._about(key, normed)]
 
     def flat(self) -> Float64[Tensor, " entries"]:
-        """All sums in one vector, in an order that follows from the layout."""
-        return torch.cat([self._sums[name].flatten() for name in sorted(self._sums)])
+        """All sums in one vector on the CPU, in an order that follows from the layout."""
+        return torch.cat([self._sums[name].flatten() for name in sorted(self._sums)]).cpu()
 
     def fill(self, flat: Float64[Tensor, " entries"]) -> None:
         """Replace all sums by those that `flat` gave, here or elsewhere.
@@ -224,34 +239,34 @@ class Tally:
         sizes = [self._sums[name].numel() for name in names]
         if sum(sizes) != len(flat):
             raise ValueError(f"{len(flat)} sums do not fill a layout of {sum(sizes)}")
-        for name, part in zip(names, flat.split(sizes), strict=True):
+        for name, part in zip(names, flat.to(self.device).split(sizes), strict=True):
             self._sums[name] = part.reshape(self._sums[name].shape).clone()
 
-    def _empty(self) -> Iterator[tuple[_Name, Tensor]]:
+    def _empty(self) -> Iterator[tuple[_Name, tuple[int, ...]]]:
         layout = self.layout
         for dataset in layout.datasets:
-            yield ("documents", *_NO_PAIR, "", dataset), _zeros(())
-            yield ("loss", *_NO_PAIR, CLEAN, dataset), _zeros((ROWS, 2))
+            yield ("documents", *_NO_PAIR, "", dataset), ()
+            yield ("loss", *_NO_PAIR, CLEAN, dataset), (ROWS, 2)
         for key in layout.layers():
-            yield ("residual", *_layer(key)), _zeros((ROWS * SPREAD_COLUMNS + layout.d_in,))
-            yield ("l0", *_layer(key)), _zeros((ROWS, 2))
-            yield ("active", *_layer(key)), _zeros((layout.features[key[0]],))
+            yield ("residual", *_layer(key)), (ROWS * SPREAD_COLUMNS + layout.d_in,)
+            yield ("l0", *_layer(key)), (ROWS, 2)
+            yield ("active", *_layer(key)), (layout.features[key[0]],)
             if layout.forms:
-                yield ("extreme", *_layer(key)), _zeros((ROWS,))
+                yield ("extreme", *_layer(key)), (ROWS,)
             yield from self._empty_forms(_layer(key))
         for run in layout.runs():
-            yield ("loss", *self._arm(run)), _zeros((ROWS, 2))
-            yield ("error", *self._arm(run)), _zeros((ROWS * SPREAD_COLUMNS + layout.d_in,))
+            yield ("loss", *self._arm(run)), (ROWS, 2)
+            yield ("error", *self._arm(run)), (ROWS * SPREAD_COLUMNS + layout.d_in,)
             if run[1] in MATCHING_ARMS:
-                yield ("together", *self._arm(run)), _zeros((ROWS, 3))
-                yield ("joint", *self._arm(run)), _zeros((layout.features[run[0][0]],))
+                yield ("together", *self._arm(run)), (ROWS, 3)
+                yield ("joint", *self._arm(run)), (layout.features[run[0][0]],)
             yield from self._empty_forms(self._arm(run))
         for change in layout.unmeasured_changes():
-            yield ("error", *self._arm(change)), _zeros((ROWS * SPREAD_COLUMNS + layout.d_in,))
+            yield ("error", *self._arm(change)), (ROWS * SPREAD_COLUMNS + layout.d_in,)
 
-    def _empty_forms(self, place: tuple[int, int, str, str]) -> Iterator[tuple[_Name, Tensor]]:
+    def _empty_forms(self, place: tuple[int, int, str, str]) -> Iterator[tuple[_Name, tuple[int, ...]]]:
         for form in self.layout.forms:
-            yield (form, *place), _zeros((form_entries(form, ROWS, self.layout.d_in),))
+            yield (form, *place), (form_entries(form, ROWS, self.layout.d_in),)
 
     def _add_vectors(self, name: _Name, vectors: DocumentVectors, weights: Float64[Tensor, "rows documents"]) -> None:
         size = ROWS * SPREAD_COLUMNS
@@ -275,8 +290,8 @@ class Tally:
         return (-1 if arm in OF_TARGET_ALONE else source), target, self.layout.twins.get(arm, arm), dataset
 
 
-def _zeros(shape: tuple[int, ...]) -> Tensor:
-    return torch.zeros(shape, dtype=torch.float64)
+def _zeros(shape: tuple[int, ...], device: torch.device) -> Tensor:
+    return torch.zeros(shape, dtype=torch.float64, device=device)
 
 
 def _layer(key: LayerKey) -> tuple[int, int, str, str]:

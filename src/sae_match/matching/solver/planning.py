@@ -123,9 +123,13 @@ def padded(n: int) -> int:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that can be had on a device: of system memory, within the limit set for this process group."""
+    """Bytes that can be had on a device: of system memory, within the limit set for this process group.
+
+    On a GPU that is what nobody has, and what this process's allocator has kept of what was freed.
+    """
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
     free = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     meminfo = Path("/proc/meminfo")
     if meminfo.is_file():
