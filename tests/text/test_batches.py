@@ -6,7 +6,16 @@ import pytest
 import torch
 
 from sae_match.errors import UserError
-from sae_match.text.batches import TextData, bos_id, draw_documents, loader_of, own_share, pad, token_ids
+from sae_match.text.batches import (
+    TextData,
+    bos_id,
+    draw_documents,
+    loader_of,
+    of_like_length,
+    own_share,
+    pad,
+    token_ids,
+)
 from sae_match.text.documents import Document, cut_into_passages, in_part
 from sae_match.text.settings import SourceSettings, TextSettings
 from sae_match.text.sources import open_source
@@ -50,9 +59,33 @@ def test_the_draw_is_repeatable_follows_the_seed_and_counts_documents(bundled_mo
 
 
 def test_documents_are_numbered_within_their_dataset(bundled_model):
-    numbers = [(batch.dataset, batch.documents) for batch in data(bundled_model[1]).batches]
-    assert numbers == [(dataset, rows) for dataset in SOURCES for rows in ((0, 1), (2, 3), (4,))]
-    assert pad("prose", [[2, 5], [2, 6]], bundled_model[1], 7).documents == (7, 8)
+    numbers = {name: [] for name in SOURCES}
+    for batch in data(bundled_model[1]).batches:
+        numbers[batch.dataset] += batch.documents
+    assert {name: sorted(found) for name, found in numbers.items()} == dict.fromkeys(SOURCES, [0, 1, 2, 3, 4])
+    assert pad("prose", [[2, 5], [2, 6]], bundled_model[1], (8, 7)).documents == (8, 7)
+
+
+def test_every_document_is_the_one_that_was_drawn_under_its_number(bundled_model):
+    text = data(bundled_model[1], documents=7)
+    for name, source in SOURCES.items():
+        rows, _ = draw_documents(name, source, text.settings, bundled_model[1], "evaluation")
+        found = {
+            document: ids[mask].tolist()
+            for batch in text.batches
+            if batch.dataset == name
+            for document, ids, mask in zip(batch.documents, batch.input_ids, batch.attention_mask, strict=True)
+        }
+        assert found == dict(enumerate(rows))
+
+
+def test_documents_of_like_length_are_in_one_batch():
+    lengths = [9, 2, 8, 3, 9, 1, 8]
+    assert of_like_length([[0] * length for length in lengths], 2) == [[0, 6], [1, 5], [2, 3], [4]]
+
+
+def test_rows_of_one_length_stay_in_their_order():
+    assert of_like_length([[0] * 5] * 7, 3) == [[0, 1, 2], [3, 4, 5], [6]]
 
 
 def test_works_are_those_that_the_documents_come_from(bundled_model):

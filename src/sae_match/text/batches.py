@@ -91,8 +91,8 @@ class TextData(L.LightningDataModule):
         for dataset, source in self.settings.datasets.items():
             skip = self.apart_from.get(dataset, ())
             rows, self.works[dataset] = draw_documents(dataset, source, self.settings, self.tokenizer, self.part, skip)
-            for start in range(0, len(rows), self.settings.batch):
-                batch = pad(dataset, rows[start : start + self.settings.batch], self.tokenizer, start)
+            for together in of_like_length(rows, self.settings.batch):
+                batch = pad(dataset, [rows[row] for row in together], self.tokenizer, together)
                 if self.settings.packing:
                     # A row begins with BOS and may hold others.
                     batch = batch._replace(scored=batch.scored & (batch.input_ids != rows[0][0]))
@@ -259,8 +259,19 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-def pad(dataset: str, rows: Sequence[Sequence[int]], tokenizer: PreTrainedTokenizerBase, first: int = 0) -> TokenBatch:
-    """Rows of token ids, BOS in front, as one batch, padded on the right; `first` is the number of the first."""
+def of_like_length(rows: Sequence[Sequence[int]], batch: int) -> list[list[int]]:
+    """Rows, by number, in batches of like length, so that little is padded; batches in the order of their first rows."""
+    ranked = sorted(range(len(rows)), key=lambda row: len(rows[row]))
+    return sorted(sorted(ranked[start : start + batch]) for start in range(0, len(rows), batch))
+
+
+def pad(
+    dataset: str,
+    rows: Sequence[Sequence[int]],
+    tokenizer: PreTrainedTokenizerBase,
+    numbers: Sequence[int] | None = None,
+) -> TokenBatch:
+    """Rows of token ids, BOS in front, as one batch, padded on the right; with the rows' numbers, by default from 0."""
     length = max(len(row) for row in rows)
     # Nothing looks at what it is. A token that was added to the vocabulary may be none of the model's.
     own = tokenizer.pad_token_id is not None and tokenizer.pad_token_id < tokenizer.vocab_size
@@ -269,7 +280,9 @@ def pad(dataset: str, rows: Sequence[Sequence[int]], tokenizer: PreTrainedTokeni
     attention_mask = torch.tensor([[True] * len(row) + [False] * (length - len(row)) for row in rows])
     scored = attention_mask.clone()
     scored[:, 0] = False
-    return TokenBatch(dataset, input_ids, attention_mask, scored, tuple(range(first, first + len(rows))))
+    return TokenBatch(
+        dataset, input_ids, attention_mask, scored, tuple(range(len(rows)) if numbers is None else numbers)
+    )
 
 
 def training_texts(datasets: Mapping[str, SourceSettings], part: Part) -> dict[str, list[str]]:
