@@ -62,7 +62,7 @@ def test_documents_are_numbered_within_their_dataset(bundled_model):
     numbers = {name: [] for name in SOURCES}
     for batch in data(bundled_model[1]).batches:
         numbers[batch.dataset] += batch.documents
-    assert {name: sorted(found) for name, found in numbers.items()} == dict.fromkeys(SOURCES, [0, 1, 2, 3, 4])
+    assert {name: sorted(found) for name, found in numbers.items()} == {name: [0, 1, 2, 3, 4] for name in SOURCES}
     assert pad("prose", [[2, 5], [2, 6]], bundled_model[1], (8, 7)).documents == (8, 7)
 
 

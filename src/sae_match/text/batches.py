@@ -260,7 +260,7 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def of_like_length(rows: Sequence[Sequence[int]], batch: int) -> list[list[int]]:
-    """Rows, by number, in batches of like length, so that little is padded; batches in the order of their first rows."""
+    """Numbers of rows in batches of like length, so that little is padded; batches in the order of their first rows."""
     ranked = sorted(range(len(rows)), key=lambda row: len(rows[row]))
     return sorted(sorted(ranked[start : start + batch]) for start in range(0, len(rows), batch))
 
