@@ -29,6 +29,7 @@ from sae_match.matching.solver.planning import GIGABYTE
 from sae_match.model.by_class import sizes_of
 from sae_match.model.loading import load_tokenizer
 from sae_match.model.residual_stream import ResidualStream
+from sae_match.model.speed.hastening import hasten
 from sae_match.model.settings import ModelSettings
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.formats import SAEDescription
@@ -223,7 +224,9 @@ def _random_model(scale: Scale, device: torch.device, seed: int) -> ResidualStre
     config = Gemma2Config.from_dict({"attn_implementation": "eager", **scale.model})
     with device:
         model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-    return ResidualStream(model)
+    stream = ResidualStream(model)
+    hasten(stream, "a random model")
+    return stream
 
 
 def _text(scale: Scale, part: Part) -> TextData:
