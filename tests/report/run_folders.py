@@ -67,7 +67,7 @@ def run_folder(
 
 
 def keep_replicates(folder, more=0.0, own=0.0, text="a text", seed=0, pairs=NEIGHBOURS, arms=ARMS):
-    """What a run keeps of its numbers: all are uncertain by 0.1, the same way in all runs, and by `own` their own way."""
+    """What a run keeps of its numbers: uncertain by 0.1, in the same way in all runs, and by `own` in its own way."""
     values = {}
     for row in results(pairs):
         if row.arm in arms:

@@ -12,6 +12,7 @@ from sae_match.errors import UserError
 from sae_match.evaluation.passes.text import ValidationText
 from sae_match.evaluation.scope import Surroundings
 from sae_match.evaluation.settings import EvaluationSettings
+from sae_match.evaluation.statistics.replicates import FILE, Replicates, hashes_of
 from sae_match.evaluation.statistics.results import WEIGHTS, Results
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.cache import MatchingCache
@@ -65,7 +66,20 @@ def test_a_run_leaves_its_tables_and_figures_and_prints_them(reported, tmp_path)
     found = Results.load(tmp_path / "results.csv")
     assert [row for row in found if row.dataset != WEIGHTS] == list(module.results)
     assert len((tmp_path / "spans.csv").read_text().splitlines()) == 1 + len(module.spans)
-    assert len(list((tmp_path / "figures").glob("*.png"))) == 5 * 2 + len(
+    kept = Replicates.load(tmp_path / FILE)
+    assert kept.texts == hashes_of(module.trainer.datamodule.evaluated.batches)
+    assert kept.documents == dict.fromkeys(TEXT.datasets, TEXT.documents)
+    with (tmp_path / "differences.csv").open(newline="", encoding="utf-8") as file:
+        differences = list(csv.DictReader(file))
+    for row in differences[:: len(differences) // 20]:
+        at = {"dataset": row["dataset"], "metric": row["metric"]}
+        where = {"source_layer": int(row["source_layer"])} if row["source_layer"] else {}
+        if where:
+            where["target_layer"] = int(row["target_layer"])
+            one, other = (found.value(arm=row[name], **at, **where) for name in ("arm", "than"))
+            assert float(row["value"]) == pytest.approx(one - other)
+    assert "explained change variance vs matched" in " ".join(printed.split())
+    assert len(list((tmp_path / "figures").glob("*.png"))) == 6 * 2 + len(
         {"threshold_scale", "pair_error", "persistence", "metric_agreement"}
     )
     assert {file.name for file in (tmp_path / "pairs").iterdir()} == {
