@@ -46,7 +46,7 @@ def _pictures(folder: Path) -> Results:
 
 
 def _of_validation(folder: Path) -> Results:
-    tables = _tables(folder, "results.csv", "spans.csv", "warnings.csv")
+    tables = _tables(folder, "results.csv", "spans.csv", "differences.csv", "warnings.csv")
     page = {"page": (folder / "run" / "report.html").is_file()}
     return {**tables, **_of_matching(folder), **_pictures(folder), **page}
 

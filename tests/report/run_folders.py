@@ -1,10 +1,14 @@
 """Folders as finished validations leave them, with results that one can do in one's head."""
 
+import hashlib
 from copy import deepcopy
 
+import torch
 from omegaconf import OmegaConf
 
+from sae_match.bootstrap import ROWS
 from sae_match.evaluation.arm_names import CLEAN
+from sae_match.evaluation.statistics.replicates import FILE, Number, Replicates
 from sae_match.evaluation.statistics.results import Results, save_spans
 from tests.report.made_up import PAIRS, VALUES, results, spans
 
@@ -60,3 +64,21 @@ def run_folder(
     Results(found).save(folder / "results.csv")
     save_spans([row for row in spans(distances, half_width) if row.arm in arms], folder / "spans.csv")
     return folder
+
+
+def keep_replicates(folder, more=0.0, own=0.0, text="a text", seed=0, pairs=NEIGHBOURS, arms=ARMS):
+    """What a run keeps of its numbers: uncertain by 0.1, in the same way in all runs, and by `own` in its own way."""
+    values = {}
+    for row in results(pairs):
+        if row.arm in arms:
+            number = Number(row.source_layer, row.target_layer, row.arm, row.dataset, row.metric)
+            apart = 0.1 * _noise(number) + own * _noise((folder.name, number))
+            values[number] = row.value + more + torch.cat([torch.zeros(1, dtype=torch.float64), apart])
+    datasets = ("prose", "code")
+    Replicates(values, dict.fromkeys(datasets, 20), dict.fromkeys(datasets, text), seed).save(folder / FILE)
+    return folder
+
+
+def _noise(of):
+    seed = int.from_bytes(hashlib.sha256(repr(of).encode()).digest()[:6], "big")
+    return torch.randn(ROWS - 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

@@ -3,8 +3,9 @@ import io
 import pytest
 from rich.console import Console
 
+from sae_match.evaluation.statistics.differences import Difference
 from sae_match.evaluation.statistics.results import SpanResult
-from sae_match.report.tables import FORMS, by_pair, charts, clean_loss, ladder, summary
+from sae_match.report.tables import FORMS, by_pair, changes, charts, clean_loss, ladder, mean_and_interval, summary
 from tests.report.made_up import VALUES, ends, results, spans
 
 
@@ -78,6 +79,52 @@ def test_the_second_ladder_fits_a_terminal_too():
     assert len(lines) == 1 + len(VALUES)
     assert max(map(len, lines)) <= 80
     assert all(line.rstrip().endswith("-0.51 -0.62…-0.38") for line in lines[1:])
+
+
+def apart(arm, metric, value, low, high):
+    differs = low > 0 or high < 0
+    return Difference(1, None, None, arm, "matched", "prose", metric, value, low, high, 2, differs)
+
+
+def test_the_third_ladder_has_what_is_explained_of_the_change_and_what_is_more_than_matched():
+    means = [
+        SpanResult(1, "layer_drop", "prose", "explained_change", 0.0, None, None, 2),
+        SpanResult(1, "matched", "prose", "explained_change", -1.698, -1.849, -1.578, 2),
+    ]
+    differences = [
+        apart("layer_drop", "explained_variance", 0.25, 0.125, 0.375),
+        apart("layer_drop", "delta_loss", -0.0625, -0.25, 0.125),
+    ]
+    lines = [line.split() for line in printed(changes(means, differences)).splitlines()]
+    assert lines == [
+        ["arm", "explained", "change", "variance", "vs", "matched", "loss", "vs", "matched"],
+        ["layer_drop", "0.00", "+0.250", "0.125…0.375", "~-0.062", "-0.250…0.125"],
+        ["matched", "-1.70", "-1.85…-1.58"],
+    ]
+    assert "vs" not in printed(changes(means, []))
+    assert changes(chosen(spans()), []) is None
+
+
+def test_the_third_ladder_fits_a_terminal_too():
+    means = [SpanResult(1, arm, "prose", "explained_change", -7.51, -7.62, -7.37, 2) for arm in VALUES]
+    differences = [
+        apart(arm, metric, -0.512, -0.625, high)
+        for arm in VALUES
+        for metric, high in (("explained_variance", -0.375), ("delta_loss", 0.375))
+    ]
+    lines = printed(changes(means, differences)).rstrip("\n").split("\n")
+    assert len(lines) == 1 + len(VALUES)
+    assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(0.25, 0.75, "+0.500"), (-0.25, 0.75, "~+0.500"), (None, None, "~+0.500")],
+)
+def test_a_difference_has_a_sign_and_a_mark_where_it_may_be_none(low, high, expected):
+    row = SpanResult(1, "matched", "prose", "delta_loss", 0.5, low, high, 2)
+    assert mean_and_interval(row, apart=True)[0] == expected
+    assert mean_and_interval(row)[0] == "0.500"
 
 
 def test_what_is_rounded_to_zero_has_no_sign():

@@ -25,11 +25,13 @@ from sae_match.evaluation.arm_names import (
     LINEAR_MAP,
     LINEAR_MAP_SAE,
     MATCHED,
+    MATCHED_SIGNIFICANT,
     MATCHED_UNFOLDED,
     MEAN,
     RECONSTRUCT_SOURCE,
     RECONSTRUCT_TARGET,
     SWAPPED,
+    SWAPPED_SIGNIFICANT,
 )
 from sae_match.evaluation.measuring import Subject, measure_batch
 from sae_match.evaluation.passes.surveying import tally_about
@@ -235,11 +237,15 @@ def _arms(module: MatchValidation, pair: Pair) -> dict[str, naive.NaiveArm]:
     source, target = (module.open_sae(layer) for layer in pair)
     found, linear = module.matchings[pair], module.subject.linear[pair]
     permutation = found.matchings[MATCHED].permutation
+    partly = partial(naive.partly_matched, source, target, permutation)
+    significant = torch.zeros_like(permutation, dtype=torch.bool) if found.significant is None else found.significant
     return {
         RECONSTRUCT_TARGET: naive.NaiveArm(lambda _, x: target(x)),
         RECONSTRUCT_SOURCE: naive.NaiveArm(lambda x, _: source(x)),
         LAYER_DROP: naive.NaiveArm(lambda x, _: x),
-        SWAPPED: naive.swapped(source, target, permutation),
+        SWAPPED: naive.swapped(source, target, permutation, torch.ones_like(significant)),
+        SWAPPED_SIGNIFICANT: naive.swapped(source, target, permutation, significant),
+        MATCHED_SIGNIFICANT: partly(significant),
         MEAN: naive.NaiveArm(lambda x, _: module.subject.means[pair[1]].expand_as(x)),
         LINEAR_MAP: naive.NaiveArm(lambda x, _: x @ linear.weight + linear.bias),
         LINEAR_MAP_SAE: naive.NaiveArm(lambda x, _: target(x @ linear.weight + linear.bias)),
@@ -248,7 +254,7 @@ def _arms(module: MatchValidation, pair: Pair) -> dict[str, naive.NaiveArm]:
             for arm, matching in found.matchings.items()
             if arm != COMPOSED
         },
-        **{arm: naive.by_quantile(source, target, permutation, cheap) for arm, cheap in found.cheap.items()},
+        **{arm: partly(cheap) for arm, cheap in found.cheap.items()},
     }
 
 

@@ -47,24 +47,24 @@ def by_permutation(source: SAE, target: SAE, permutation: Tensor, *, folded: boo
     return NaiveArm(stand_in, active)
 
 
-def by_quantile(source: SAE, target: SAE, permutation: Tensor, cheap: Tensor) -> NaiveArm:
-    """Cheap pairs through the target's decoder, the others through the source's."""
+def partly_matched(source: SAE, target: SAE, permutation: Tensor, chosen: Tensor) -> NaiveArm:
+    """Chosen pairs through the target's decoder, the others through the source's."""
     before, after = fold_threshold(source), fold_threshold(target)
 
     def stand_in(x_source: Tensor, _: Tensor) -> Tensor:
         f = before.encode(x_source)
-        sent = torch.zeros(*x_source.shape[:-1], target.d_sae).index_add_(-1, permutation, f * cheap)
-        return after.decode(sent) + (f * ~cheap) @ before.W_dec
+        sent = torch.zeros(*x_source.shape[:-1], target.d_sae).index_add_(-1, permutation, f * chosen)
+        return after.decode(sent) + (f * ~chosen) @ before.W_dec
 
     return NaiveArm(stand_in)
 
 
-def swapped(source: SAE, target: SAE, permutation: Tensor) -> NaiveArm:
-    """The source residual less its features' rows, plus their partners'."""
+def swapped(source: SAE, target: SAE, permutation: Tensor, chosen: Tensor) -> NaiveArm:
+    """The source residual less chosen features' rows, plus their partners'."""
     before, after = fold_threshold(source), fold_threshold(target)
 
     def stand_in(x_source: Tensor, _: Tensor) -> Tensor:
-        f = before.encode(x_source)
+        f = before.encode(x_source) * chosen
         sent = torch.zeros(*x_source.shape[:-1], target.d_sae).index_add_(-1, permutation, f)
         return x_source - f @ before.W_dec + sent @ after.W_dec
 
@@ -79,22 +79,25 @@ def clean_loss(model: nn.Module, batches: Sequence[TokenBatch]) -> float:
 def measure(
     model: nn.Module, layers: nn.ModuleList, pair: tuple[int, int], arm: NaiveArm, batches: Sequence[TokenBatch]
 ) -> dict[str, float]:
-    """Loss, explained variance and matching score of an arm: one full forward of the model for each batch."""
-    x, x_hat, losses, active, joint = [], [], [], 0.0, 0.0
+    """Loss, explained variance and change, matching score of an arm: one full forward of the model a batch."""
+    x, x_hat, before, losses, active, joint = [], [], [], [], 0.0, 0.0
     for batch in batches:
         seen: dict[str, Tensor] = {}
         with _standing_in(layers, pair, arm.stand_in, batch, seen):
             losses.append(_losses(model, batch))
         scored = batch.scored
         x.append(seen["target"][scored].numpy().astype(np.float64))
+        before.append(seen["source"][scored].numpy().astype(np.float64))
         x_hat.append(seen["stand_in"][scored].numpy().astype(np.float64))
         if arm.active is not None:
             first, both = arm.active(seen["source"][scored], seen["target"][scored])
             active, joint = active + float(first.sum()), joint + float(both.sum())
     true, error = np.concatenate(x), np.concatenate(x_hat) - np.concatenate(x)
+    change = np.concatenate(before) - true
     found = {
         "loss": float(np.concatenate(losses).mean()),
         "explained_variance": float(1 - error.var(axis=0).sum() / true.var(axis=0).sum()),
+        "explained_change": float(1 - error.var(axis=0).sum() / change.var(axis=0).sum()),
     }
     return found if arm.active is None else {**found, "matching_score": joint / active}
 

@@ -43,7 +43,7 @@ def main(settings: JudgeStudySettings) -> None:
     progress = MatchingProgress(console)
     matcher = LayerMatcher(collection, settings.matcher, cache, progress.watch if settings.progress else unwatched)
     with progress.shown():
-        matchings = matchings_of(matcher, layers, starts)
+        matchings = matchings_of(matcher, layers, starts, settings.study.rotations)
     if page is not None:
         page.refuse_other_matchings(matchings.neighbours)
     with counting(bars, source.work) as advance:

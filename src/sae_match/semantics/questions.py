@@ -3,7 +3,7 @@
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import torch
@@ -12,10 +12,13 @@ from torch import Tensor
 
 from sae_match.errors import UserError
 from sae_match.matching.result import Matching
+from sae_match.matching.significance.result import Significance
 
 MATCHED, COMPOSED = "matched", "composed"
 #: Controls: what a random feature, the nearest one and the feature itself would get.
 NEAREST, RANDOM, IDENTICAL = "nearest", "random", "identical"
+#: Matched pairs of neighbouring layers, drawn from both classes in equal numbers.
+SIGNIFICANT, NOT_SIGNIFICANT = "significant", "not_significant"
 
 Pair = tuple[int, int]
 Eligible = Mapping[int, Bool[Tensor, " d_sae"]]
@@ -27,11 +30,13 @@ class Question:
     """Do these two features mean the same?
 
     Attributes:
-        arm: What makes the target feature the source feature's partner: `matched`, `composed`, or a control.
+        arm: What makes the target feature the source feature's partner: `matched`, `composed`, or a control; or the
+            class of matched pairs that this one is drawn from.
         source_layer, source_feature: One feature.
         target_layer, target_feature: The other.
         path: Number of the path that the source feature is on; questions of one path are not independent.
         cost: Of the pair; nan where it is not known.
+        q: Of the pair: of all pairs that are as good or better, the share that chance accounts for; nan likewise.
     """
 
     arm: str
@@ -41,6 +46,8 @@ class Question:
     target_feature: int
     path: int
     cost: float = math.nan
+    # The same question is the same whether it is known or not.
+    q: float = field(default=math.nan, compare=False)
 
     @property
     def distance(self) -> int:
@@ -95,14 +102,19 @@ def draw_paths(
 
 
 def along(
-    paths: Sequence[FeaturePath], layers: Sequence[int], matchings: Mapping[Pair, Matching]
+    paths: Sequence[FeaturePath],
+    layers: Sequence[int],
+    matchings: Mapping[Pair, Matching],
+    judged: Mapping[Pair, Significance] | None = None,
 ) -> Iterator[Question]:
-    """Every step of every path."""
+    """Every step of every path; with its q where the matching was judged."""
+    known = judged or {}
     for path in paths:
         for at in range(len(path.features) - 1):
             pair, feature = (layers[at], layers[at + 1]), path.features[at]
             cost = float(matchings[pair].pair_cost[feature])
-            yield Question(MATCHED, pair[0], feature, pair[1], path.features[at + 1], path.number, cost)
+            q = float(known[pair].q[feature]) if pair in known else math.nan
+            yield Question(MATCHED, pair[0], feature, pair[1], path.features[at + 1], path.number, cost, q)
 
 
 def descendants(

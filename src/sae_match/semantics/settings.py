@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sae_match.addresses import refuse_bad_address
 from sae_match.errors import UserError
+from sae_match.matching.significance.settings import refuse_impossible_judging
 
 MODES = ("auto", "export", "api", "both", "none")
 
@@ -86,6 +87,11 @@ class StudySettings:
             descriptions are asked for one by one, the chance of one). The others can be drawn, but no judge has
             anything to say of them.
         seed: Of the paths and of random partners.
+        rotations: Random targets that matchings of neighbours are judged against, which says which pairs are matches.
+            Zero: none is judged.
+        alpha: Level at which a pair counts as significant.
+        of_each_class: Further pairs of neighbouring layers that are asked about: so many significant ones, and so many
+            that may be chance. Paths alone hold few of the latter.
     """
 
     paths: int = 100
@@ -93,6 +99,9 @@ class StudySettings:
     starts: list[int] | None = None
     live: bool = True
     seed: int = 0
+    rotations: int = 8
+    alpha: float = 0.05
+    of_each_class: int = 50
 
     def __post_init__(self) -> None:
         refuse_impossible_study(self)
@@ -145,3 +154,6 @@ def refuse_impossible_study(settings: StudySettings) -> None:
         raise UserError(
             f"study.paths must be at least 1 and study.layers at least 2, got {settings.paths} and {settings.layers}"
         )
+    if settings.of_each_class < 0:
+        raise UserError(f"study.of_each_class must be at least 0, got {settings.of_each_class}")
+    refuse_impossible_judging(settings.rotations, settings.alpha, "study.")

@@ -1,7 +1,7 @@
 """A study of what matched features mean: matchings, paths, questions, and what a judge says to them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import cast
 
@@ -14,8 +14,10 @@ from sae_match.matching.cost import Metric
 from sae_match.matching.layers import LayerMatcher
 from sae_match.matching.result import Matching
 from sae_match.matching.settings import MatcherSettings
+from sae_match.matching.significance.result import Significance
 from sae_match.saes.folding import Fold
 from sae_match.saes.sae import SAE
+from sae_match.semantics.classes import of_each_class
 from sae_match.semantics.questions import (
     COMPOSED,
     MATCHED,
@@ -41,12 +43,14 @@ class Matchings:
         exact: From each starting layer straight to later ones.
         composed: The same through all layers in between.
         widths: Features of each layer.
+        judged: Which pairs of neighbours are matches, where that was asked.
     """
 
     neighbours: Mapping[Pair, Matching]
     exact: Mapping[Pair, Matching]
     composed: Mapping[Pair, Matching]
     widths: Mapping[int, int]
+    judged: Mapping[Pair, Significance] = field(default_factory=dict)
 
 
 def chosen_layers(settings: StudySettings, with_sae: Sequence[int]) -> list[int]:
@@ -80,12 +84,22 @@ def starting_layers(settings: StudySettings, layers: Sequence[int]) -> list[int]
     return sorted(set(settings.starts))
 
 
-def matchings_of(matcher: LayerMatcher, layers: Sequence[int], starts: Sequence[int]) -> Matchings:
-    """Match neighbours, and every starting layer with all later ones."""
+def matchings_of(matcher: LayerMatcher, layers: Sequence[int], starts: Sequence[int], rotations: int = 0) -> Matchings:
+    """Match neighbours, and every starting layer with all later ones.
+
+    Args:
+        matcher: Matches pairs of layers.
+        layers: That paths lead over.
+        starts: Layers from which descendants are followed.
+        rotations: Random targets that matchings of neighbours are judged against.
+    """
     neighbours, exact, composed = {}, {}, {}
+    judged: dict[Pair, Significance] = {}
     widths: dict[int, int] = {}
     for pair in pairwise(layers):
         neighbours[pair] = matcher.match(pair)
+        if (found := matcher.judged(pair, neighbours[pair], rotations)) is not None:
+            judged[pair] = found.significance
         widths.update((layer, sae.d_sae) for layer, sae in zip(pair, matcher.opened(pair), strict=True))
     for start in starts:
         chain: Matching | None = None
@@ -95,7 +109,7 @@ def matchings_of(matcher: LayerMatcher, layers: Sequence[int], starts: Sequence[
             chain = neighbours[pair] if chain is None else compose(chain, neighbours[pair])
             if whole not in neighbours:
                 composed[whole] = matcher.priced(whole, chain)
-    return Matchings(neighbours, exact, composed, widths)
+    return Matchings(neighbours, exact, composed, widths, judged)
 
 
 def questions_of(
@@ -108,12 +122,15 @@ def questions_of(
 ) -> tuple[list[FeaturePath], list[Question]]:
     """Paths, and all questions about them and their controls, each once."""
     paths = draw_paths(layers, matchings.neighbours, eligible, settings.paths, settings.seed)
-    steps = list(along(paths, layers, matchings.neighbours))
+    steps = list(along(paths, layers, matchings.neighbours, matchings.judged))
     arms = {MATCHED: matchings.exact, COMPOSED: matchings.composed}
     asked = [
         *steps,
         *(question for start in starts for question in descendants(paths, layers, start, arms, eligible)),
         *controls(steps, nearest_of(steps, matcher), eligible, settings.seed),
+        *of_each_class(
+            matchings.judged, eligible, settings.of_each_class, settings.alpha, settings.seed, first=len(paths)
+        ),
     ]
     return paths, list(dict.fromkeys(asked))
 

@@ -46,8 +46,8 @@ class ReportSettings(FinishedRuns):
         runs: A folder of runs, or a list of some: of single runs, of sweeps, or of anything that holds some.
         arms: Arms that tables and pictures show; `matched` if there is none, all of a single run.
         metrics: Metrics that they show; those of the ladder if there is none.
-        over: Settings over which means and intervals are taken as well, of runs that differ in nothing else: `sae.source`
-            of SAEs that were trained with several seeds.
+        over: Settings over which means and intervals are taken as well, of runs that differ in nothing else:
+            `sae.source` of SAEs that were trained with several seeds.
         output_dir: Where the comparison is written.
     """
 

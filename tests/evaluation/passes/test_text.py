@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from lightning import Trainer
@@ -11,6 +12,7 @@ from sae_match.errors import UserError
 from sae_match.evaluation.passes.text import ValidationText
 from sae_match.evaluation.scope import Surroundings
 from sae_match.evaluation.settings import EvaluationSettings
+from sae_match.evaluation.statistics.replicates import hashes_of
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.settings import MatcherSettings
@@ -65,6 +67,20 @@ def test_a_limit_leaves_as_many_batches_of_every_pass_and_the_log_says_how_few(v
     assert "numbers and intervals of code are of 0 of its 3 documents" in caplog.text
     row = module.results.select(arm="matched", metric="delta_loss").rows[0]
     assert row.low < row.value < row.high
+    # What is kept says of which documents it is: of fewer than the whole, which is another text.
+    kept, whole = module.replicates, hashes_of(text.evaluated.batches)
+    assert (kept.documents, kept.texts) == ({"prose": 2, "code": 0}, hashes_of(text.evaluated.batches[:1]))
+    assert kept.texts["prose"] != whole["prose"]
+
+
+def test_what_all_processes_measure_is_what_each_is_dealt_up_to_the_limit(validation):
+    _, text, _ = validation(["matched"])
+    everything = text.evaluated.batches
+    assert text.measured(4) == everything
+    text.trainer = SimpleNamespace(world_size=3)
+    dealt = [[0, 3], [1], [2]]
+    assert [batch for batch in text.measured(2) if batch.documents] == [everything[n] for part in dealt for n in part]
+    assert text.measured(1) == everything[:3]
 
 
 def test_a_share_that_is_no_batch_is_one_line(validation):

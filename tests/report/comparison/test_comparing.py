@@ -16,7 +16,7 @@ from tests.report.made_up import METRICS
 from tests.report.offline import about, artifacts, history_names, only_run
 from tests.report.run_folders import NEIGHBOURS, run_folder
 
-TABLES = {"comparison.csv", "comparison_by_layer.csv", "comparison.md"}
+TABLES = {"comparison.csv", "comparison_by_layer.csv", "comparison_differences.csv", "comparison.md"}
 NOWHERE = LoggerSettings(kind="none")
 
 

@@ -1,6 +1,7 @@
 """A small explorer whose every number can be done in one's head."""
 
 import base64
+import dataclasses
 import gzip
 import json
 import math
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from sae_match.report.explorer.data import Context, ExplorerData, LayerData, StepData
+from sae_match.report.explorer.data import Context, ExplorerData, LayerData, StepData, StepEvidence
 from sae_match.report.explorer.judged import JudgedPair, Judgements
 from sae_match.semantics.judge import Verdict
 from sae_match.semantics.scores import Score
@@ -91,6 +92,38 @@ def explorer_data(**changes):
         "facts": {"Model": "one", "Text": NASTY},
     }
     return ExplorerData(**{**parts, **changes})
+
+
+#: Level of the judged page: not one of those that it offers anyway.
+ALPHA = 0.25
+
+
+def q(layer, feature):
+    """Significant are features 0 to 2 at a level of 0.25, and none at 0.05 but feature 0."""
+    return (feature + layer / 8) / 8
+
+
+def judged_data(**changes):
+    """The same, its pairs judged; a pair of features that were active on fewer than 400 tokens says nothing."""
+    steps = []
+    for pair in SHIFTS:
+        step, features = step_data(*pair), range(WIDTHS[pair[0]])
+        known = step.permutation >= 0
+
+        def of(values, known=known):
+            return torch.where(known, torch.tensor(values, dtype=torch.float64), math.nan)
+
+        evidence = StepEvidence(
+            of([q(pair[0], feature) for feature in features]),
+            of([0.25 for _ in features]),
+            of([cosine(feature) for feature in features]),
+            of([0.125 for _ in features]),
+            torch.tensor([feature % 2 == 1 for feature in features]),
+            torch.tensor([True for _ in features]),
+            torch.tensor([False for _ in features]),
+        )
+        steps.append(dataclasses.replace(step, evidence=evidence))
+    return explorer_data(**{"steps": steps, "alpha": ALPHA, "fewest_activations": 400, **changes})
 
 
 JUDGES = ("overlap", "a model")

@@ -102,18 +102,45 @@ def test_details_stand_in_the_chunk_of_their_path(folder):
     details = json.loads(unpacked(data_of(folder) / "paths-0.js"))
     layers = list(WIDTHS)
     for path, members in zip(details, paths(explorer_data()), strict=True):
-        for (label, link, mean, encoder_cosine, both, contexts), (index, feature) in zip(path, members, strict=True):
+        for (*known, evidence), (index, feature) in zip(path, members, strict=True):
+            label, link, mean, encoder_cosine, both, contexts = known
             layer = layers[index]
             assert (label, link) == (made_up.label(layer, feature), made_up.link(layer, feature))
             assert mean == (None if (layer, feature) in DEAD else made_up.active(layer, feature) / 8)
             assert contexts == [
                 [of.dataset, of.document, of.position, of.value, of.tokens] for of in made_up.contexts(layer, feature)
             ]
+            # Nothing was judged.
+            assert evidence is None
             if layer in (4, 5) or (layer, feature) == (2, 4):
                 assert (encoder_cosine, both) == (None, None)
             else:
                 assert encoder_cosine == pytest.approx(made_up.cosine(feature) - 0.125, abs=1e-6)
                 assert both == 10 * feature
+
+
+def test_of_judged_pairs_the_page_is_told_what_speaks_for_them(tmp_path):
+    write_explorer(made_up.judged_data(), tmp_path)
+    layer = unpacked(data_of(tmp_path) / "layer-0.js")
+    assert np.frombuffer(layer, "<f4", 6, 12 * 6).tolist() == pytest.approx([made_up.q(0, f) for f in range(6)])
+    assert np.frombuffer(layer, "<i2", 6, 16 * 6).tolist() == [round(made_up.cosine(f) * 32767) for f in range(6)]
+    assert [one["judged"] for one in received(data_of(tmp_path) / "index.js")["layers"]] == [True] * 3 + [False] * 2
+    details = json.loads(unpacked(data_of(tmp_path) / "paths-0.js"))
+    for path, members in zip(details, paths(made_up.judged_data()), strict=True):
+        for (*_, evidence), (index, feature) in zip(path, members, strict=True):
+            layer = list(WIDTHS)[index]
+            matched = layer not in (4, 5) and (layer, feature) != (2, 4)
+            told = [made_up.cosine(feature), 0.25, 0.125, feature % 2, 1, 0]
+            assert evidence == (pytest.approx(told, abs=1e-6) if matched else None)
+
+
+def test_what_is_known_of_pairs_must_be_one_a_feature(tmp_path):
+    data = made_up.judged_data()
+    known = vars(data.steps[0].evidence)
+    short = type(data.steps[0].evidence)(**{name: values[:5] for name, values in known.items()})
+    steps = [dataclasses.replace(data.steps[0], evidence=short), *data.steps[1:]]
+    with pytest.raises(UserError, match="5 values of q for 6 source features"):
+        write_explorer(dataclasses.replace(data, steps=steps), tmp_path)
 
 
 def test_what_features_fire_on_can_be_searched(folder):
@@ -240,5 +267,5 @@ def test_numbers_that_are_not_finite_are_stored_as_nothing(tmp_path):
     context = Context([" a\ud800"], 0, math.inf, "prose", 0)
     layer = dataclasses.replace(made_up.layer_data(0), contexts=lambda _: [context])
     write_explorer(explorer_data(layers=[layer], steps=[]), tmp_path)
-    ((*_, contexts),) = json.loads(unpacked(data_of(tmp_path) / "paths-0.js"))[0]
+    ((*_, contexts, _),) = json.loads(unpacked(data_of(tmp_path) / "paths-0.js"))[0]
     assert contexts == [["prose", 0, 0, None, [" a?"]]]

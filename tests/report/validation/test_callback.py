@@ -12,6 +12,7 @@ from sae_match.errors import UserError
 from sae_match.evaluation.passes.text import ValidationText
 from sae_match.evaluation.scope import Surroundings
 from sae_match.evaluation.settings import EvaluationSettings
+from sae_match.evaluation.statistics.replicates import FILE, Replicates, hashes_of
 from sae_match.evaluation.statistics.results import WEIGHTS, Results
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.cache import MatchingCache
@@ -65,7 +66,7 @@ def test_a_run_leaves_its_tables_and_figures_and_prints_them(reported, tmp_path)
     found = Results.load(tmp_path / "results.csv")
     assert [row for row in found if row.dataset != WEIGHTS] == list(module.results)
     assert len((tmp_path / "spans.csv").read_text().splitlines()) == 1 + len(module.spans)
-    assert len(list((tmp_path / "figures").glob("*.png"))) == 5 * 2 + len(
+    assert len(list((tmp_path / "figures").glob("*.png"))) == 6 * 2 + len(
         {"threshold_scale", "pair_error", "persistence", "metric_agreement"}
     )
     assert {file.name for file in (tmp_path / "pairs").iterdir()} == {
@@ -87,6 +88,33 @@ def test_a_run_leaves_its_tables_and_figures_and_prints_them(reported, tmp_path)
         assert part in printed
     assert printed.index("Plan") < printed.index("clean loss") < printed.index("Files")
     assert max(len(line) for line in printed[printed.index("clean loss") : printed.index("Files")].splitlines()) <= 80
+
+
+def test_a_run_leaves_the_differences_of_its_arms_and_what_later_comparisons_need(reported, tmp_path):
+    module, printed = reported(["layer_drop", "matched"])
+    kept = Replicates.load(tmp_path / FILE)
+    assert kept.texts == hashes_of(module.trainer.datamodule.evaluated.batches)
+    assert kept.documents == dict.fromkeys(TEXT.datasets, TEXT.documents)
+    results = module.results
+    with (tmp_path / "differences.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    of_pairs = [row for row in rows if row["source_layer"]]
+    assert len(of_pairs) > 2 * len(module.scope.pairs)
+    for row in of_pairs:
+        where = {name: int(row[name]) for name in ("source_layer", "target_layer")}
+        where |= {name: row[name] for name in ("dataset", "metric")}
+        one, other = (results.value(arm=row[name], **where) for name in ("arm", "than"))
+        assert float(row["value"]) == pytest.approx(one - other)
+        assert (row["arm"], row["than"]) == ("layer_drop", "matched")
+    # In the terminal, of the first dataset; random SAEs are worse by so much that one digit is left.
+    (mean,) = (
+        row
+        for row in rows
+        if (row["source_layer"], row["dataset"], row["metric"]) == ("", "prose", "explained_variance")
+    )
+    shown = printed[printed.index("Explained share of what the layers change") :]
+    line = next(line for line in shown.splitlines() if line.startswith("layer_drop"))
+    assert line.split()[1:3] == ["0.00", f"{'' if mean['differs'] == 'True' else '~'}{float(mean['value']):+.1f}"]
 
 
 def test_without_matched_there_is_no_table_of_pairs(reported, tmp_path):

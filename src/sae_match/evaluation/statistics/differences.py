@@ -97,8 +97,8 @@ def differences_between(first: Replicates, other: Replicates) -> Iterator[SpanRe
             continue
         of = {arm: _mean(arms[arm], ours[group][arm]) for arm in sorted(arms, key=order_of) if arm in ours[group]}
         of = {arm: mean for arm, mean in of.items() if mean[1]}
-        for (arm, (rows, pairs)), ends in zip(of.items(), _ends(other, dataset, of.values()), strict=True):
-            yield SpanResult(span, arm, dataset, metric, float(rows[0]), *ends, pairs)
+        for (arm, (rows, pairs)), (low, high) in zip(of.items(), _ends(other, dataset, of.values()), strict=True):
+            yield SpanResult(span, arm, dataset, metric, float(rows[0]), low, high, pairs)
 
 
 def is_paired(first: Replicates, other: Replicates, dataset: str) -> bool:

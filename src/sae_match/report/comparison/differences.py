@@ -18,20 +18,21 @@ def from_first(joined: Joined) -> tuple[list[tuple[int, SpanResult]], list[str]]
     rows: list[tuple[int, SpanResult]] = []
     if len(joined.runs) < 2:
         return rows, []
+    name = joined.names[0]
     try:
         first = replicates_of(joined.runs[0])
     except UserError as error:
-        return rows, [f"{joined.labels[0]}: {reason_of(error)}; no run has a paired difference from it"]
+        return rows, [f"{name}: {reason_of(error)}: no run has a paired difference from it"]
     notes = []
     for number, run in list(enumerate(joined.runs))[1:]:
         try:
             other = replicates_of(run)
         except UserError as error:
-            notes.append(f"{joined.labels[number]}: {reason_of(error)}; it has no paired difference from the first run")
+            notes.append(f"{joined.names[number]}: {reason_of(error)}: no paired difference from {name}")
             continue
         rows += [(number, row) for row in differences_between(first, other)]
         notes += [
-            f"{joined.labels[number]}: {reason}; it has no paired difference from the first run there"
+            f"{joined.names[number]}: {reason}: no paired difference from {name} there"
             for reason in _unpaired(first, other)
         ]
     return rows, notes
@@ -44,7 +45,7 @@ def replicates_of(run: Run) -> Replicates:
         UserError: If it has kept none, a file is not sound, or parts are of other documents.
     """
     if not run.replicates:
-        raise UserError("it keeps no replicates, as a run of an earlier version")
+        raise UserError("it keeps no replicates")
     return _together([Replicates.load(file) for file in run.replicates], run.replicates)
 
 

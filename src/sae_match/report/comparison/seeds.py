@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from scipy.stats import t as student
@@ -41,9 +41,8 @@ class SeedMean:
 
     def row(self) -> dict[str, object]:
         """As a row of a table."""
-        found = {
-            name: getattr(self.mean, name) for name in ("span", "arm", "dataset", "metric", "value", "low", "high")
-        }
+        found = asdict(self.mean)
+        found.pop("pairs")
         return {"seeds": self.runs, **self.settings, **found, "deviation": self.deviation}
 
 

@@ -1,7 +1,7 @@
 """What a judge said, summed up: by arm and pair of layers, by cost, by distance; as tables for the terminal."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from statistics import median
 
 from rich.table import Table
@@ -10,11 +10,20 @@ from rich.text import Text
 from sae_match.report.tables import plain_table
 from sae_match.semantics.answers import Answer
 from sae_match.semantics.judge.verdicts import LABELS
-from sae_match.semantics.questions import COMPOSED, IDENTICAL, MATCHED, NEAREST, RANDOM
+from sae_match.semantics.questions import (
+    COMPOSED,
+    IDENTICAL,
+    MATCHED,
+    NEAREST,
+    NOT_SIGNIFICANT,
+    RANDOM,
+    SIGNIFICANT,
+    Question,
+)
 from sae_match.semantics.scores import Kappa, Score, score
 
 #: Arms in the order in which tables show them.
-ARMS = (IDENTICAL, MATCHED, NEAREST, COMPOSED, RANDOM)
+ARMS = (IDENTICAL, MATCHED, NEAREST, COMPOSED, SIGNIFICANT, NOT_SIGNIFICANT, RANDOM)
 SCORE = "semantic_score"
 _QUANTILES = 5
 _COUNTED = ("different", "maybe", "same", "no label", "mean score")
@@ -49,9 +58,24 @@ def by_pair(answers: Sequence[Answer]) -> Iterator[tuple[tuple[str, int, int], S
 
 def by_cost(answers: Sequence[Answer]) -> list[tuple[int, Score]]:
     """Score by quantile of pair cost, ranked within each pair of layers: costs of other layers have other scales."""
+    return _by_fifths(_by_layers(answers).values(), lambda question: (question.cost,))
+
+
+def by_q(answers: Sequence[Answer]) -> list[tuple[int, Score]]:
+    """Score by quantile of q, ranked within each pair of layers, the most significant first; of equal q by cost."""
+    judged = [step for step in of_neighbours(answers, MATCHED) if math.isfinite(step.question.q)]
+    groups: dict[tuple[int, int], list[Answer]] = {}
+    for step in judged:
+        groups.setdefault((step.question.source_layer, step.question.target_layer), []).append(step)
+    return _by_fifths(groups.values(), lambda question: (question.q, question.cost))
+
+
+def _by_fifths(
+    by_layers: Iterable[Sequence[Answer]], rank_by: Callable[[Question], tuple[float, ...]]
+) -> list[tuple[int, Score]]:
     groups: list[list[Answer]] = [[] for _ in range(_QUANTILES)]
-    for steps in _by_layers(answers).values():
-        ranked = sorted(steps, key=lambda step: step.question.cost)
+    for steps in by_layers:
+        ranked = sorted(steps, key=lambda step: rank_by(step.question))
         for rank, step in enumerate(ranked):
             # The middle of a rank: a lone pair is neither cheap nor expensive.
             groups[(2 * rank + 1) * _QUANTILES // (2 * len(ranked))].append(step)
@@ -124,9 +148,18 @@ def score_table(answers: Sequence[Answer]) -> Table:
 
 def cost_table(answers: Sequence[Answer]) -> Table:
     """One line a fifth of matched neighbours, the cheapest first: counts and mean score with its interval."""
-    table = plain_table("fifth of cost", *_COUNTED)
-    for number, found in by_cost(answers):
-        ends = {0: "1 (cheapest)", _QUANTILES - 1: f"{_QUANTILES} (costliest)"}
+    return _fifths_table("fifth of cost", by_cost(answers), ("cheapest", "costliest"))
+
+
+def q_table(answers: Sequence[Answer]) -> Table:
+    """The same by q, the most significant first."""
+    return _fifths_table("fifth of q", by_q(answers), ("surest", "least sure"))
+
+
+def _fifths_table(title: str, fifths: Iterable[tuple[int, Score]], names: tuple[str, str]) -> Table:
+    table = plain_table(title, *_COUNTED)
+    for number, found in fifths:
+        ends = {0: f"1 ({names[0]})", _QUANTILES - 1: f"{_QUANTILES} ({names[1]})"}
         table.add_row(ends.get(number, str(number + 1)), *_counted(found))
     return table
 

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
+from matplotlib.axes import Axes
+
 from sae_match.report.drawing import (
     BLUE,
     GREY,
@@ -15,11 +17,11 @@ from sae_match.report.drawing import (
     panels,
     set_ticks,
 )
-from sae_match.report.judged.judgements import ARMS, by_cost, by_distance, of_neighbours, relative_costs, scored
+from sae_match.report.judged.judgements import ARMS, by_cost, by_distance, by_q, of_neighbours, relative_costs, scored
 from sae_match.report.picture import Drawings, Picture
 from sae_match.semantics.answers import Answer
 from sae_match.semantics.judge.verdicts import LABELS
-from sae_match.semantics.questions import COMPOSED, MATCHED, RANDOM
+from sae_match.semantics.questions import COMPOSED, MATCHED, NOT_SIGNIFICANT, RANDOM, SIGNIFICANT
 from sae_match.semantics.scores import Score
 
 _NAMES = {1: "different", 2: "maybe", 3: "same"}
@@ -31,6 +33,8 @@ _BINS, _FEWEST_BINS = 30, 6
 def judgement_drawings(answers: Sequence[Answer]) -> Drawings:
     """What draws the pictures that there are answers for, each on its own."""
     draws = [semantic_counts, semantic_arms, semantic_by_cost] if of_neighbours(answers, MATCHED) else []
+    if by_q(answers):
+        draws.append(semantic_by_q)
     if by_distance(answers):
         draws.append(semantic_by_distance)
     for draw in draws:
@@ -72,15 +76,7 @@ def semantic_arms(answers: Sequence[Answer]) -> Picture:
     found = {arm: scored(several) for arm in ARMS if (several := of_neighbours(answers, arm))}
     figure, (panel,) = panels(1, width=5.5)
     for at, (arm, result) in enumerate(found.items()):
-        low, high = (result.value if end is None else end for end in (result.low, result.high))
-        panel.errorbar(
-            at,
-            result.value,
-            [[result.value - low], [high - result.value]],
-            fmt="o",
-            color=BLUE if arm == MATCHED else GREY,
-            capsize=4,
-        )
+        _draw_mean(panel, at, result, BLUE if arm == MATCHED else GREY)
     panel.set_xticks(range(len(found)), list(found))
     panel.set(ylabel=_SCORE, ylim=(0.9, 3.1), xlim=(-0.5, len(found) - 0.5))
     return Picture("semantic_arms", figure, [{"arm": arm, **_row(result)} for arm, result in found.items()])
@@ -110,6 +106,28 @@ def semantic_by_cost(answers: Sequence[Answer]) -> Picture:
     rows = [{"fifth": number + 1, **_row(result)} for number, result in found]
     drawn = [{"label": label, "relative_cost": cost} for label in given for cost in sorted(by_label[label])]
     return Picture("semantic_by_cost", figure, rows, {"costs": drawn} if drawn else {})
+
+
+def semantic_by_q(answers: Sequence[Answer]) -> Picture:
+    """Do significant pairs mean the same? Score by fifth of q, and of both classes beside random pairs."""
+    found = by_q(answers)
+    figure, (fifths, classes) = panels(2)
+    draw_line(fifths, [_point(number + 1, result) for number, result in found], "", (BLUE, "o", "-"), 2.0)
+    set_ticks(fifths, [number + 1 for number, _ in found])
+    fifths.set(xlabel="fifth of the pairs of two layers, most significant first", ylabel=_SCORE, ylim=(0.9, 3.1))
+    drawn = {arm: scored(of) for arm in (SIGNIFICANT, NOT_SIGNIFICANT, RANDOM) if (of := of_neighbours(answers, arm))}
+    for at, (arm, result) in enumerate(drawn.items()):
+        _draw_mean(classes, at, result, GREY if arm == RANDOM else BLUE)
+    classes.set_xticks(range(len(drawn)), [arm.replace("_", " ") for arm in drawn])
+    classes.set(xlim=(-0.5, max(1, len(drawn)) - 0.5))
+    rows = [{"pairs": f"fifth {number + 1}", **_row(result)} for number, result in found]
+    return Picture("semantic_by_q", figure, [*rows, *({"pairs": arm, **_row(of)} for arm, of in drawn.items())])
+
+
+def _draw_mean(panel: Axes, at: int, result: Score, colour: str) -> None:
+    low, high = (result.value if end is None else end for end in (result.low, result.high))
+    ends = [[result.value - low], [high - result.value]]
+    panel.errorbar(at, result.value, ends, fmt="o", color=colour, capsize=4)
 
 
 def _bins(by_label: Mapping[int, Sequence[float]]) -> int:

@@ -15,6 +15,7 @@ from sae_match.report.judged.judgements import (
     cost_table,
     distance_tables,
     kappa_table,
+    q_table,
     rows_of,
     score_table,
     summary,
@@ -76,6 +77,11 @@ class JudgeReport:
             "evidence": self.evidence,
             "judge": ", then ".join(judges),
         }
+        if self.study.rotations:
+            more = f"; {self.study.of_each_class} pairs more of each class" if self.study.of_each_class else ""
+            rows["matches"] = (
+                f"at {self.study.alpha:.0%}, by {self.study.rotations} random targets a pair of layers{more}"
+            )
         print_rows(self.console, "Plan", rows)
 
     def print_questions(self, paths: Sequence[FeaturePath], questions: Sequence[Question], eligible: Eligible) -> None:
@@ -147,6 +153,7 @@ class JudgeReport:
         self._print_table(
             "Matched neighbours by cost, ranked within each pair of layers; cheapest first", cost_table(answers)
         )
+        self._print_table("Matched neighbours by q, ranked likewise; most significant first", q_table(answers))
         for table in distance_tables(answers):
             self._print_table(f"Mean score of descendants, {over} paths", table)
         if agreement:

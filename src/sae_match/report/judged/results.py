@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sae_match.files import write_rows
-from sae_match.report.judged.judgements import ARMS, SCORE, by_cost, by_pair, of_neighbours, scored, step_of
+from sae_match.report.judged.judgements import ARMS, SCORE, by_cost, by_pair, by_q, of_neighbours, scored, step_of
 from sae_match.semantics.answers import Answer
 from sae_match.semantics.judge.verdicts import LABELS
 from sae_match.semantics.questions import MATCHED
@@ -47,7 +47,8 @@ class JudgementSpan:
     Attributes:
         span: Target layer less source layer.
         arm, judge, value, low, high, questions, paths: As in `JudgementResult`.
-        metric: `semantic_score`, or `semantic_score_fifth_1` to `_5`, of fifths of the pairs by cost, cheapest first.
+        metric: `semantic_score`; `semantic_score_fifth_1` to `_5`, of fifths of the pairs by cost, cheapest first; or
+            `semantic_score_q_fifth_1` to `_5`, by q, the most significant first.
         pairs: Pairs of layers.
     """
 
@@ -74,13 +75,15 @@ def results_of(answers: Sequence[Answer], judge: str) -> Iterator[JudgementResul
 
 
 def spans_of(answers: Sequence[Answer], judge: str) -> Iterator[JudgementSpan]:
-    """Scores of each arm over all pairs of layers at the same distance, and by fifth of the cost of neighbours."""
+    """Scores of each arm over all pairs of layers at the same distance, and by fifth of neighbours' cost and q."""
     for arm, span in sorted({(answer.question.arm, answer.question.distance) for answer in answers}, key=_place):
         several = [answer for answer in answers if (answer.question.arm, answer.question.distance) == (arm, span)]
         yield _span(span, arm, judge, SCORE, scored(several), _layers(several))
     layers = _layers(of_neighbours(answers, MATCHED))
     for number, found in by_cost(answers):
         yield _span(step_of(answers), MATCHED, judge, f"{SCORE}_fifth_{number + 1}", found, layers)
+    for number, found in by_q(answers):
+        yield _span(step_of(answers), MATCHED, judge, f"{SCORE}_q_fifth_{number + 1}", found, layers)
 
 
 def save_results(said: Mapping[str, Sequence[Answer]], folder: Path) -> None:

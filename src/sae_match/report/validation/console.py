@@ -37,8 +37,8 @@ _FILES = (
     "significance/*.safetensors",
 )
 _CHANGES = (
-    "\nExplained share of what the layers change (0: as leaving them out), and what is more\nor less than in matched, on "
-    "the same documents; ~ stands where that may be nothing"
+    "\nExplained share of what the layers change (0: as leaving them out); more than matched\n"
+    "on the same documents (~: may be none)"
 )
 # Width of a table's first column, and of the others.
 _ARM, _PAIR = 20, 8

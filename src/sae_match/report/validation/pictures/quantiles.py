@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import matplotlib as mpl
 
-from sae_match.evaluation.arm_names import MATCHED, RECONSTRUCT_SOURCE, quantile_of
+from sae_match.evaluation.arm_names import MATCHED, MATCHED_SIGNIFICANT, RECONSTRUCT_SOURCE, quantile_of
 from sae_match.report.drawing import (
     ARM_STYLES,
     GREY,
@@ -32,7 +32,7 @@ def quantiles(outcome: Outcome) -> Iterator[Picture]:
         for row in outcome.results
         if row.metric in _METRICS
         and (row.source_layer, row.target_layer) in neighbours
-        and (quantile_of(row.arm) is not None or row.arm in (MATCHED, RECONSTRUCT_SOURCE))
+        and (quantile_of(row.arm) is not None or row.arm in (MATCHED, MATCHED_SIGNIFICANT, RECONSTRUCT_SOURCE))
     ]
     shares = sorted({share for row in rows if (share := quantile_of(row.arm)) is not None})
     if not shares:
@@ -44,9 +44,11 @@ def quantiles(outcome: Outcome) -> Iterator[Picture]:
         f"quantile_{share:g}": (mpl.colors.to_hex(colours(0.9 - 0.8 * share)), _MARKERS[at % len(_MARKERS)], "-")
         for at, share in enumerate(shares)
     }
-    styles = {RECONSTRUCT_SOURCE: (GREY, "x", "--"), **styles, MATCHED: ARM_STYLES[MATCHED]}
+    styles = {RECONSTRUCT_SOURCE: (GREY, "x", "--"), **styles}
+    styles |= {arm: ARM_STYLES[arm] for arm in (MATCHED_SIGNIFICANT, MATCHED)}
     labels = {arm: f"cheapest {quantile_of(arm):.0%}" for arm in styles if quantile_of(arm) is not None}
-    labels |= {MATCHED: "all pairs (matched)", RECONSTRUCT_SOURCE: "none (source SAE)"}
+    labels |= {MATCHED: "all pairs (matched)", MATCHED_SIGNIFICANT: "significant pairs"}
+    labels |= {RECONSTRUCT_SOURCE: "none (source SAE)"}
     for panel, (metric, dataset) in zip(drawn, ((m, d) for m in _METRICS for d in datasets), strict=True):
         for arm, style in styles.items():
             points = [
