@@ -14,6 +14,10 @@ from sae_match.hub import hub_errors
 from sae_match.model.settings import ModelSettings
 from sae_match.saes.sites import Site
 
+#: Positions whose logits exist at one time: few enough to stay in a processor's cache, more on a GPU.
+LOGIT_BLOCK = {"cpu": 256}
+LOGIT_BLOCK_ELSEWHERE = 2048
+
 # Files that are read whole when a model or its tokenizer is loaded; others that lie beside them are not.
 _VOCABULARY = re.compile(r"tokenizer\.json|vocab\.(json|txt)|merges\.txt|.+\.model")
 _SETTINGS = re.compile(
@@ -35,6 +39,8 @@ class ModelSizes:
         parameters_per_layer: Parameters of one decoder layer.
         positions: Tokens of the longest text that it is made for; none where its config does not say.
         widths: Entries of each site's value, of the sites that its layers have.
+        heads: Attention heads of a layer.
+        inner: Rows or columns of the largest matrix of a layer: in nearly all models, the width inside its MLP.
     """
 
     architecture: str
@@ -45,6 +51,8 @@ class ModelSizes:
     parameters_per_layer: int
     positions: int | None
     widths: dict[Site, int]
+    heads: int
+    inner: int
 
 
 def small_file(settings: ModelSettings, name: str) -> Path | None:
