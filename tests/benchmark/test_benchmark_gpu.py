@@ -37,8 +37,8 @@ def test_a_small_gemma_gives_every_figure():
 
 
 def test_saes_made_for_a_model_are_as_sparse_as_they_should_be_and_related():
-    stream = gpu._random_model(SMALL, torch.device("cpu"), 0)
-    batch = gpu._text(SMALL, "evaluation").batches[0]
+    stream = gpu.random_model(SMALL, torch.device("cpu"), 0)
+    batch = gpu.text_of(SMALL, "evaluation").batches[0]
     made = MadeSAEs.on(stream, batch, SMALL, 0)
     clean = stream.capture(batch.input_ids, batch.attention_mask)
     for layer in SMALL.layers:

@@ -7,8 +7,9 @@ import torch
 
 from sae_match.bootstrap import bootstrap_weights
 from sae_match.evaluation.arm_names import ARMS
-from sae_match.evaluation.measuring import BatchMeasurement, measure_batch
+from sae_match.evaluation.measuring import BatchMeasurement
 from sae_match.evaluation.passes.fitting import FittingPass
+from sae_match.evaluation.passes.measurement import measure_batch
 from sae_match.evaluation.passes.state import State
 from sae_match.evaluation.plan import arms_of
 from sae_match.evaluation.resuming import UnfinishedRun

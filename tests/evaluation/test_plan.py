@@ -10,7 +10,6 @@ from sae_match.evaluation.plan import (
     in_memory,
     pairs_at,
     refuse_broken_chains,
-    residual_bytes,
     twins_among,
 )
 from sae_match.model.description import ModelDescription
@@ -29,6 +28,8 @@ def description(**changes):
         "positions": None,
         "has_bos": True,
         "widths": {"residual": 10},
+        "heads": 2,
+        "inner": 20,
         "files": {},
         "missing": 0,
     }
@@ -168,10 +169,6 @@ def test_one_clean_pass_is_enough_where_everything_fits():
     assert in_memory(pairs, 11) == [pairs]
     assert len(in_memory(pairs, 10)) == 2
     assert in_memory([], 5) == []
-
-
-def test_residuals_take_the_models_dtype():
-    assert residual_bytes(description(), batch_tokens=3) == 3 * 10 * 6 * 2
 
 
 def test_an_arm_that_no_pair_has_is_refused():

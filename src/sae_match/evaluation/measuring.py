@@ -8,11 +8,12 @@ import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
-from sae_match.evaluation.arm_names import LAYER_DROP, MEAN, OF_TARGET_ALONE
+from sae_match.evaluation.arm_names import LAYER_DROP, MEAN
 from sae_match.evaluation.arms import Stage, stand_in
 from sae_match.evaluation.fitting import LinearMap
 from sae_match.evaluation.matchings import PairMatchings
-from sae_match.evaluation.plan import Pair, arms_of
+from sae_match.evaluation.passes.blocks import Blocks
+from sae_match.evaluation.plan import Pair
 from sae_match.evaluation.statistics.forms import UsualTokens, is_by_dimension, sums_under
 from sae_match.evaluation.statistics.measures import refuse_not_finite
 from sae_match.evaluation.statistics.norms import norms_of
@@ -24,15 +25,10 @@ from sae_match.saes.sae import SAE
 from sae_match.saes.sites import Site
 from sae_match.text.batches import TokenBatch
 
-#: Tokens that run through the model side by side when arms of a pair are resumed together: as many as keep
-#: the device busy, and no more, as each holds memory.
-_TOKENS_TOGETHER = {"cpu": 4096}
-_TOKENS_TOGETHER_ELSEWHERE = 32_768
-
 
 @dataclass(frozen=True)
 class Features:
-    """True residuals of a layer on a batch's scored tokens, its SAE's features of them, and lists of the active ones."""
+    """True residuals of a layer on a batch's scored tokens, its SAE's features of them, the active ones as lists."""
 
     x: Float[Tensor, "tokens d_in"]
     f: Float[Tensor, "tokens d_sae"]
@@ -53,6 +49,7 @@ class Subject:
         arms: Arms, as far as a pair has them.
         means: Mean residual of each target layer, where an arm needs it.
         turn_to: Told which layers are about to be measured, whose SAEs are then asked for many times.
+        blocks: How much is computed at one time; as much as is of use on a batch's device by default.
     """
 
     stream: ResidualStream
@@ -63,6 +60,7 @@ class Subject:
     arms: Sequence[str]
     means: Mapping[int, Float[Tensor, " d_in"]] = field(default_factory=dict)
     turn_to: Callable[[Iterable[int]], None] = lambda _: None
+    blocks: Blocks | None = None
 
     def as_read(self, layer: int, value: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "tokens d_in"]:
         """A layer's residuals, or what stands in for them, as the next block reads them."""
@@ -107,6 +105,7 @@ class BatchMeasurement:
 
     def __init__(self, subject: Subject, batch: TokenBatch, clean: CleanPass) -> None:
         self.subject, self.batch, self.clean = subject, batch, clean
+        self._blocks = subject.blocks or Blocks.of(batch.input_ids.device)
         self.places = batch.scored.flatten().nonzero()[:, 0]
         self.document = self.places // batch.scored.shape[1]
         predicted = batch.scored[:, :-1] & batch.scored[:, 1:]
@@ -270,7 +269,7 @@ class BatchMeasurement:
         apart = torch.arange(times, device=last.device)[:, None] * (rows * (seq - 1))
         places = (apart + self._predictions).flatten()
         ids = self.batch.input_ids.repeat(times, 1)
-        losses = self.subject.stream.next_token_losses(last, ids, places).double().sum(1)
+        losses = self.subject.stream.next_token_losses(last, ids, places, self._blocks.logits).double().sum(1)
         return torch.stack([losses, self._predicted.repeat(times)], 1).view(times, -1, 2)
 
     def _look_at(self, losses: Float64[Tensor, "documents two"], where: str) -> None:
@@ -278,52 +277,8 @@ class BatchMeasurement:
         self._finite[where] = losses.isfinite().all()
 
     def _side_by_side(self, arms: Sequence[str]) -> Iterator[Sequence[str]]:
-        ids = self.batch.input_ids
         # Products that arms share have last digits by how many arms there are: the mean, for scale only, goes alone.
         alone, arms = [arm for arm in arms if arm == MEAN], [arm for arm in arms if arm != MEAN]
-        most = _TOKENS_TOGETHER.get(ids.device.type, _TOKENS_TOGETHER_ELSEWHERE)
-        step = max(1, most // ids.numel())
+        step = self._blocks.arms_of(self.batch.input_ids.numel())
         together = (arms[start : start + step] for start in range(0, len(arms), step))
         return chain(together, [alone] if alone else [])
-
-
-def measure_batch(
-    subject: Subject,
-    batch: TokenBatch,
-    groups: Sequence[Sequence[Pair]],
-    tally: Tally,
-    weights: Float64[Tensor, "rows documents"],
-    watch: Callable[[int], None] = lambda _: None,
-) -> None:
-    """Add a batch to a tally.
-
-    Args:
-        subject: What is measured.
-        batch: On which text.
-        groups: Pairs whose residuals are held at one time; a clean pass for each group.
-        tally: Added to.
-        weights: How often each replicate counts each document of the batch.
-        watch: Told how many pairs are done.
-
-    Raises:
-        UserError: If a loss is not finite.
-    """
-    seen: set[int] = set()
-    reached: set[int] = set()
-    done = 0
-    for number, pairs in enumerate(groups):
-        at = BatchMeasurement.captured(subject, batch, pairs)
-        if number == 0:
-            tally.add_clean(batch.dataset, at.clean_losses(), weights)
-        for position, pair in enumerate(pairs):
-            subject.turn_to(pair)
-            for layer in set(pair) - seen:
-                at.add_layer(layer, tally, weights)
-                seen.add(layer)
-            arms = [arm for arm in arms_of(pair, subject.arms) if arm not in OF_TARGET_ALONE or pair[1] not in reached]
-            at.add_pair(pair, arms, tally, weights)
-            reached.add(pair[1])
-            at.forget_all_but(pairs[position + 1 :])
-            done += 1
-            watch(done)
-        at.refuse_not_finite()

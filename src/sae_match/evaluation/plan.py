@@ -1,13 +1,15 @@
 """What a validation will take, counted before it starts: layer-forwards, heads, SAE products, memory."""
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import torch
 
 from sae_match.errors import UserError
 from sae_match.evaluation.arm_names import COMPOSED, MATCHED, MATCHED_UNFOLDED, OF_TARGET_ALONE
 from sae_match.evaluation.settings import refuse_impossible_spans
-from sae_match.model.description import ModelDescription
 from sae_match.model.sizes import ModelSizes
 from sae_match.saes.collection import SAECollection
 
@@ -15,6 +17,9 @@ log = logging.getLogger(__name__)
 
 Pair = tuple[int, int]
 
+# Of a matrix product whose speed is measured: large enough to be fast (of 512 rows, waiting for threads shows), small
+# enough to be no wait.
+_SIZES, _LARGEST, _RUNS = {"cpu": 1024}, 4096, 4
 # Clean passes of the survey.
 _SURVEY = 1
 
@@ -160,6 +165,15 @@ def grouped(pairs: Sequence[Pair], residual: int, budget: float) -> list[list[Pa
     return groups
 
 
-def residual_bytes(model: ModelDescription, batch_tokens: int) -> int:
-    """Memory for the residual streams of a batch, all layers, and for its logits' largest block."""
-    return batch_tokens * model.d_in * (model.n_layers + 2) * model.bytes_per_parameter
+def speed_of(device: torch.device, dtype: torch.dtype) -> float:
+    """Floating-point operations a second of a large matrix product, measured."""
+    size = _SIZES.get(device.type, _LARGEST)
+    left = torch.ones(size, size, dtype=dtype, device=device)
+    best = float("inf")
+    for _ in range(_RUNS):
+        start = time.perf_counter()
+        left @ left
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        best = min(best, time.perf_counter() - start)
+    return 2.0 * size**3 / best

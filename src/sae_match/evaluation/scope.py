@@ -1,14 +1,17 @@
 """What a validation is of: which pairs of layers, under which arms. Follows from settings alone."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sae_match.errors import UserError
 from sae_match.evaluation.arm_names import FITTED_ARMS, LINEAR_MAP, LINEAR_MAP_SAE
 from sae_match.evaluation.fitting import refuse_too_few
+from sae_match.evaluation.passes.load import Load
 from sae_match.evaluation.plan import Pair, pairs_at, refuse_broken_chains, twins_among
 from sae_match.evaluation.settings import EvaluationSettings, measurable_arms, refuse_impossible
+from sae_match.evaluation.statistics.tally import Layout
 from sae_match.evaluation.survey import Observer
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.layers import PairWatch, unwatched
@@ -17,7 +20,7 @@ from sae_match.model.fit import refuse_layers_beyond
 from sae_match.model.residual_stream import ResidualStream
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.sites import Site, checked_site
-from sae_match.text.batches import TextData
+from sae_match.text.batches import TextData, TokenBatch
 
 Watch = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and of how much."""
@@ -86,6 +89,29 @@ class Scope:
     def fitted(self) -> list[str]:
         """Arms that are fitted on text."""
         return [arm for arm in self.arms if arm in FITTED_ARMS]
+
+    def load(self, stream: ResidualStream, layout: Layout, batches: Sequence[TokenBatch], fits: int) -> Load:
+        """What the memory of a validation follows from, with all pairs in one group.
+
+        Args:
+            stream: The language model.
+            layout: What is measured.
+            batches: The text.
+            fits: Pairs that this process fits.
+        """
+        rows, seq = max((batch.input_ids.shape for batch in batches), key=math.prod)
+        return Load(
+            stream.sizes,
+            next(stream.parameters()).element_size(),
+            stream.attention,
+            layout,
+            self.measured,
+            [layout.pairs],
+            rows,
+            seq,
+            max(int(batch.scored.sum()) for batch in batches),
+            fits,
+        )
 
     def refuse_unfit(self, fitting: TextData | None, width: int) -> None:
         """Check, before anything is matched, that the fitting text will do.

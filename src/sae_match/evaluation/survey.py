@@ -99,6 +99,11 @@ class Survey:
                     self._add_read(at, pair, some)
                 at.forget_all_but(pairs[position + 1 :])
 
+    @property
+    def nbytes(self) -> int:
+        """What the sums take."""
+        return sum(one.nbytes for one in self._sums.values())
+
     def mean_features(self, key: LayerKey) -> Float64[Tensor, " d_sae"]:
         """Mean value of each feature of a layer over all tokens of a dataset."""
         return self._mean("f", *key)

@@ -1,7 +1,7 @@
 """`MatchValidation`: match the SAEs of pairs of layers, then see on text how much survives."""
 
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, cast
 
@@ -14,11 +14,12 @@ from sae_match.evaluation.matchings import PairMatcher, PairMatchings, evidence
 from sae_match.evaluation.measuring import Subject
 from sae_match.evaluation.passes.fitting import FittingPass
 from sae_match.evaluation.passes.measurement import MeasuringPass
+from sae_match.evaluation.passes.memory import SHARE_OF_RESIDUALS, SHARE_OF_SAES, MemoryPlan
 from sae_match.evaluation.passes.processes import Processes
 from sae_match.evaluation.passes.session import Session
 from sae_match.evaluation.passes.state import Pass, State
 from sae_match.evaluation.passes.surveying import SurveyPass
-from sae_match.evaluation.passes.text import ValidationText
+from sae_match.evaluation.passes.text import ValidationText, text_of
 from sae_match.evaluation.plan import Pair, PassPlan, grouped
 from sae_match.evaluation.resuming import SumsIdentity, UnfinishedRun
 from sae_match.evaluation.scope import Scope, Surroundings
@@ -43,9 +44,6 @@ from sae_match.tensors import cpu_by_default, products
 from sae_match.text.batches import TokenBatch
 
 log = logging.getLogger(__name__)
-
-# Shares of the free memory: SAEs that stay open, and residuals of a batch.
-_SHARE_OF_SAES, _SHARE_OF_RESIDUALS = 0.5, 0.2
 
 
 class MatchValidation(L.LightningModule):
@@ -76,9 +74,11 @@ class MatchValidation(L.LightningModule):
         matchings: The matchings of each pair.
         open_sae: Gives the SAE of a layer, on the device of the model.
         keeps_sums: Whether finished sums are kept until `forget` is called: whoever writes the results says when.
+        memory: What is going to be held at most, by what it is for.
         state, session: While text streams by, and after.
     """
 
+    memory: MemoryPlan
     state: State
     session: Session
 
@@ -178,13 +178,17 @@ class MatchValidation(L.LightningModule):
     def on_validation_start(self) -> None:
         """Make the passes; each begins with its first batch, where a run that was killed has left it."""
         text, device = text_of(self.trainer), self.device
+        # The model is there already, as far as it is not where it came from.
         free = free_memory(device) if self.settings.memory is None else self.settings.memory * GIGABYTE
-        in_turn = InTurn(SAEShelf(self.collection, _SHARE_OF_SAES * free, device).open)
+        in_turn = InTurn(SAEShelf(self.collection, SHARE_OF_SAES * free, device).open)
         self.open_sae = in_turn.open
         self.matchings = {pair: found.to(device) for pair, found in self.matchings.items()}
-        largest = max(batch.input_ids.numel() for batch in text.evaluated.batches) * self.stream.d_in
-        residual = largest * next(self.stream.parameters()).element_size()
-        scope = self.scope
+        scope, layout = self.scope, self._layout(text)
+        processes = Processes.of(self.trainer)
+        load = scope.load(self.stream, layout, text.evaluated.batches, len(processes.own(scope.pairs)))
+        load = replace(load, groups=grouped(scope.pairs, load.residual_bytes(), SHARE_OF_RESIDUALS * free))
+        self.memory = MemoryPlan.of(load, load.blocks(device, free), free, device)
+        self.memory.say_what_does_not_fit(free, load)
         self.state = State(
             Subject(
                 self.stream,
@@ -194,12 +198,13 @@ class MatchValidation(L.LightningModule):
                 {},
                 scope.measured,
                 turn_to=in_turn.turn_to,
+                blocks=self.memory.blocks,
             ),
             self.matchings,
-            self._layout(text),
-            grouped(scope.pairs, residual, _SHARE_OF_RESIDUALS * free),
+            layout,
+            load.groups,
             device,
-            Processes.of(self.trainer),
+            processes,
         )
         batches = [int(number) for number in self.trainer.num_val_batches]
         kept = UnfinishedRun(self._identity(text, batches).file(self.around.cache.folder.parent / "validations"))
@@ -290,11 +295,3 @@ class MatchValidation(L.LightningModule):
                     measured,
                     there,
                 )
-
-
-def text_of(trainer: L.Trainer) -> ValidationText:
-    """The text that a trainer validates on."""
-    text = getattr(trainer, "datamodule", None)
-    if not isinstance(text, ValidationText):
-        raise TypeError(f"MatchValidation is validated on ValidationText, got {type(text).__name__}")
-    return text

@@ -48,6 +48,8 @@ def sizes_of(model: PreTrainedModel) -> ModelSizes:
         parameters_per_layer=sum(parameter.numel() for parameter in anatomy.layers[0].parameters()),
         positions=getattr(text, "max_position_embeddings", None),
         widths=_widths(anatomy, int(text.hidden_size)),
+        heads=int(text.num_attention_heads),
+        inner=max(max(one.shape) for one in anatomy.layers[0].parameters() if one.ndim > 1),
     )
 
 

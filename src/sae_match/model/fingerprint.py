@@ -7,11 +7,11 @@ from sae_match.tensors import hashed_parts
 
 
 def fingerprint(stream: ResidualStream) -> str:
-    """A short name that models which differ in a single weight do not share: a hash of config and parameters.
+    """A short name that models which differ in a single weight do not share: a hash of config, attention, parameters.
 
     A parameter that is kept on disk for want of memory has no values here; its name and shape count.
     """
-    digest = xxh3_128(stream.model.config.to_json_string().encode())
+    digest = xxh3_128(f"{stream.model.config.to_json_string()} {stream.attention}".encode())
     for name, parameter in stream.model.named_parameters():
         if parameter.is_meta:
             digest.update(f"{name} {tuple(parameter.shape)} {parameter.dtype}".encode())

@@ -48,7 +48,7 @@ class _Kind:
         outside: Modules outside of its layers that have parameters, the embedding first.
         head: The head.
         turned: Whether its matrices are kept the other way round, input first.
-        keys: What its config calls the width of the residual stream, the number of layers and of positions.
+        keys: What its config calls the width of the residual stream, the number of layers, of positions and of heads.
     """
 
     architecture: str
@@ -57,7 +57,12 @@ class _Kind:
     outside: tuple[str, ...] = ("embed_tokens", "norm")
     head: str = "lm_head"
     turned: bool = False
-    keys: tuple[str, str, str] = ("hidden_size", "num_hidden_layers", "max_position_embeddings")
+    keys: tuple[str, str, str, str] = (
+        "hidden_size",
+        "num_hidden_layers",
+        "max_position_embeddings",
+        "num_attention_heads",
+    )
 
 
 # By the config's `model_type`.
@@ -75,7 +80,7 @@ _KINDS = {
         tied=True,
         outside=("wte", "wpe", "ln_f"),
         turned=True,
-        keys=("n_embd", "n_layer", "n_positions"),
+        keys=("n_embd", "n_layer", "n_positions", "n_head"),
     ),
     "gpt_neox": _Kind("GPTNeoXForCausalLM", _GPT_NEOX, outside=("embed_in", "final_layer_norm"), head="embed_out"),
 }
@@ -111,7 +116,7 @@ def sizes_in_files(settings: ModelSettings, files: Sequence[str], commit: str | 
 
 
 def _sizes(kind: _Kind, config: Mapping[str, Any], shapes: Shapes) -> ModelSizes | None:
-    width, n_layers, positions, vocabulary = (config.get(key) for key in (*kind.keys, "vocab_size"))
+    width, n_layers, positions, heads, vocabulary = (config.get(key) for key in (*kind.keys, "vocab_size"))
     parted = _parted({name: shape for name, shape in shapes.items() if not _NO_PARAMETERS.fullmatch(name)})
     if parted is None:
         return None
@@ -128,7 +133,7 @@ def _sizes(kind: _Kind, config: Mapping[str, Any], shapes: Shapes) -> ModelSizes
         and len(layers) == n_layers
         and all(_modules(layer) == set(kind.layer) for layer in layers.values())
     )
-    if embedding is None or not is_whole or type(positions) is not int:
+    if embedding is None or not is_whole or type(positions) is not int or type(heads) is not int:
         return None
     return ModelSizes(
         architecture=kind.architecture,
@@ -139,6 +144,8 @@ def _sizes(kind: _Kind, config: Mapping[str, Any], shapes: Shapes) -> ModelSizes
         parameters_per_layer=_parameters(layers[0]),
         positions=positions,
         widths=_widths(kind, embedding[1], layers[0]),
+        heads=heads,
+        inner=max(max(shape) for shape in layers[0].values() if len(shape) > 1),
     )
 
 

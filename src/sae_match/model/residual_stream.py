@@ -11,12 +11,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from sae_match.model.anatomy import Anatomy
+from sae_match.model.by_class import sizes_of
 from sae_match.model.hooks import hidden, hooks, reading, replacing
+from sae_match.model.sizes import LOGIT_BLOCK, LOGIT_BLOCK_ELSEWHERE, ModelSizes
 from sae_match.saes.sites import Site
-
-#: Positions whose logits exist at one time: few enough to stay in a processor's cache, more on a GPU.
-_LOGIT_BLOCK = {"cpu": 256}
-_LOGIT_BLOCK_ELSEWHERE = 2048
 
 
 @dataclass(frozen=True)
@@ -88,6 +86,17 @@ class ResidualStream(nn.Module):
     def vocabulary(self) -> int:
         """Token ids that the model knows: rows of its embedding matrix."""
         return int(self.model.get_input_embeddings().weight.shape[0])
+
+    @property
+    def sizes(self) -> ModelSizes:
+        """What it consists of."""
+        return sizes_of(self.model)
+
+    @property
+    def attention(self) -> str:
+        """Name of its attention, as `transformers` knows it."""
+        # The library has no public name for it.
+        return str(self.model.config.get_text_config()._attn_implementation)
 
     @property
     def is_sharded(self) -> bool:
@@ -215,6 +224,7 @@ class ResidualStream(nn.Module):
         last_residual: Float[Tensor, "batch seq d"],
         input_ids: Int[Tensor, "batch seq"],
         places: Int64[Tensor, " wanted"] | None = None,
+        block: int | None = None,
     ) -> Float[Tensor, "batch seq-1"]:
         """Cross-entropy of each next token in nats, float32.
 
@@ -225,13 +235,14 @@ class ResidualStream(nn.Module):
             input_ids: Token ids.
             places: Predictions that are made, as numbers in `input_ids[:, 1:]` read row by row; the loss of all
                 others is zero. All by default.
+            block: Positions whose logits exist at one time; by default as many as a device's kind is quick with.
         """
         rows, seq = input_ids.shape
         if places is None:
             places = torch.arange(rows * (seq - 1), device=input_ids.device)
         row, position = places // (seq - 1), places % (seq - 1)
         states, targets = last_residual[row, position], input_ids[row, position + 1]
-        block = _LOGIT_BLOCK.get(states.device.type, _LOGIT_BLOCK_ELSEWHERE)
+        block = block or LOGIT_BLOCK.get(states.device.type, LOGIT_BLOCK_ELSEWHERE)
         losses = [
             nn.functional.cross_entropy(self._shifted_logits(some).to(following.device), following, reduction="none")
             for some, following in zip(states.split(block), targets.split(block), strict=True)

@@ -14,6 +14,16 @@ from sae_match.hub import hub_errors
 from sae_match.model.settings import ModelSettings
 from sae_match.saes.sites import Site
 
+#: Positions whose logits exist at one time: few enough to stay in a processor's cache, more on a GPU.
+LOGIT_BLOCK = {"cpu": 256}
+LOGIT_BLOCK_ELSEWHERE = 2048
+#: Queries that `speed.capped_attention` takes at one time: few, so that little is computed beyond the diagonal; more on
+#: a GPU, which would spend its time on launching.
+QUERIES = {"cpu": 64}
+QUERIES_ELSEWHERE = 256
+#: Names of attentions that hold scores, as `transformers` knows them: all at one time, or those of a block of queries.
+EAGER, CAPPED = "eager", "capped"
+
 # Files that are read whole when a model or its tokenizer is loaded; others that lie beside them are not.
 _VOCABULARY = re.compile(r"tokenizer\.json|vocab\.(json|txt)|merges\.txt|.+\.model")
 _SETTINGS = re.compile(
@@ -35,6 +45,8 @@ class ModelSizes:
         parameters_per_layer: Parameters of one decoder layer.
         positions: Tokens of the longest text that it is made for; none where its config does not say.
         widths: Entries of each site's value, of the sites that its layers have.
+        heads: Attention heads of a layer.
+        inner: Rows or columns of the largest matrix of a layer: in nearly all models, the width inside its MLP.
     """
 
     architecture: str
@@ -45,6 +57,8 @@ class ModelSizes:
     parameters_per_layer: int
     positions: int | None
     widths: dict[Site, int]
+    heads: int
+    inner: int
 
 
 def small_file(settings: ModelSettings, name: str) -> Path | None:
@@ -90,6 +104,18 @@ def refuse_large_file(file: Path) -> None:
         refuse_beyond(MOST_VOCABULARY, size, file, "a vocabulary")
     elif _SETTINGS.fullmatch(file.name):
         refuse_beyond(MOST_SETTINGS, size, file, "a file of settings")
+
+
+def queries_held(attention: str, tokens: int, device: str) -> int:
+    """Queries whose scores, one for every key, attention holds at one time; none with what libraries have fused.
+
+    Args:
+        attention: Name of the implementation.
+        tokens: Of a text.
+        device: Type of the device.
+    """
+    block = QUERIES.get(device, QUERIES_ELSEWHERE)
+    return {EAGER: tokens, CAPPED: min(tokens, block)}.get(attention, 0)
 
 
 def settings_in(file: Path | None) -> dict[str, Any]:

@@ -1,14 +1,17 @@
 """The second pass over the evaluated text: every pair of layers and every arm is measured."""
 
 import logging
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from jaxtyping import Float64
 from torch import Tensor
 
 from sae_match.bootstrap import bootstrap_weights
-from sae_match.evaluation.measuring import measure_batch
+from sae_match.evaluation.arm_names import OF_TARGET_ALONE
+from sae_match.evaluation.measuring import BatchMeasurement, Subject
 from sae_match.evaluation.passes.state import Pass, State, Tell
+from sae_match.evaluation.plan import Pair, arms_of
 from sae_match.evaluation.statistics.streaming import CPU
 from sae_match.evaluation.statistics.tally import Tally
 from sae_match.text.batches import TokenBatch
@@ -71,3 +74,45 @@ class MeasuringPass(Pass):
 
     def _tell(self, before: int, of: int, done: int) -> None:
         self.tell(self.name, before + done, of)
+
+
+def measure_batch(
+    subject: Subject,
+    batch: TokenBatch,
+    groups: Sequence[Sequence[Pair]],
+    tally: Tally,
+    weights: Float64[Tensor, "rows documents"],
+    watch: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Add a batch to a tally.
+
+    Args:
+        subject: What is measured.
+        batch: On which text.
+        groups: Pairs whose residuals are held at one time; a clean pass for each group.
+        tally: Added to.
+        weights: How often each replicate counts each document of the batch.
+        watch: Told how many pairs are done.
+
+    Raises:
+        UserError: If a loss is not finite.
+    """
+    seen: set[int] = set()
+    reached: set[int] = set()
+    done = 0
+    for number, pairs in enumerate(groups):
+        at = BatchMeasurement.captured(subject, batch, pairs)
+        if number == 0:
+            tally.add_clean(batch.dataset, at.clean_losses(), weights)
+        for position, pair in enumerate(pairs):
+            subject.turn_to(pair)
+            for layer in set(pair) - seen:
+                at.add_layer(layer, tally, weights)
+                seen.add(layer)
+            arms = [arm for arm in arms_of(pair, subject.arms) if arm not in OF_TARGET_ALONE or pair[1] not in reached]
+            at.add_pair(pair, arms, tally, weights)
+            reached.add(pair[1])
+            at.forget_all_but(pairs[position + 1 :])
+            done += 1
+            watch(done)
+        at.refuse_not_finite()

@@ -84,3 +84,11 @@ def _refuse_nothing(limit: float | int, batches: int) -> None:
             f"trainer.limit_val_batches={limit} is not one batch of the {batches} that each process has in a pass: "
             "take a larger share, a number of batches, or a smaller text.batch"
         )
+
+
+def text_of(trainer: L.Trainer) -> ValidationText:
+    """The text that a trainer validates on."""
+    text = getattr(trainer, "datamodule", None)
+    if not isinstance(text, ValidationText):
+        raise TypeError(f"MatchValidation is validated on ValidationText, got {type(text).__name__}")
+    return text

@@ -94,6 +94,11 @@ class Tally:
         self.landmarks: dict[LayerKey, Landmarks] = {}
         self._sums: dict[_Name, Tensor] = {name: _zeros(shape, device) for name, shape in self._empty()}
 
+    @property
+    def nbytes(self) -> int:
+        """What the sums take."""
+        return sum(one.nbytes for one in self._sums.values())
+
     def on(self, device: torch.device) -> "Tally":
         """The same on another device; this one where it is there already."""
         if device == self.device:

@@ -39,6 +39,8 @@ def describe_gguf(settings: ModelSettings) -> ModelDescription:
         positions=positions if isinstance(positions, int) else None,
         has_bos="tokenizer.ggml.bos_token_id" in header.fields,
         widths={**widths, "attention": tensors[HEADS_OUT].shape[1]},
+        heads=int(named(f"{architecture}.attention.head_count") or 0),
+        inner=max(max(one.shape) for name, one in tensors.items() if name.startswith("blk.0.")),
         files={Path(file.path).name: header.size},
         missing=0 if file.is_here() else header.size,
     )

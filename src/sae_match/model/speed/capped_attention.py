@@ -13,13 +13,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 
-#: Name of this attention as an implementation of `transformers`, and in `model.attention`.
-CAPPED = "capped"
-
-# Queries that are taken at one time: few, so that little is computed beyond the diagonal; more on a GPU, which would
-# spend its time on launching.
-_QUERIES = {"cpu": 64}
-_QUERIES_ELSEWHERE = 256
+from sae_match.model.sizes import CAPPED, QUERIES, QUERIES_ELSEWHERE
 
 
 def capped_attention(
@@ -52,7 +46,7 @@ def capped_attention(
     key = key.transpose(2, 3)
     is_causal = getattr(module, "is_causal", True) and key.shape[3] == length
     seen = query.new_empty(batch, length, groups, heads // groups, width)
-    step = _QUERIES.get(query.device.type, _QUERIES_ELSEWHERE)
+    step = QUERIES.get(query.device.type, QUERIES_ELSEWHERE)
     for start in range(0, length, step):
         rows = slice(start, min(start + step, length))
         first = 0 if sliding_window is None else max(0, start - sliding_window + 1)

@@ -7,7 +7,8 @@ from transformers import PreTrainedModel
 
 from sae_match.model.exactness import distance, logits_of, probe, tolerance
 from sae_match.model.residual_stream import ResidualStream
-from sae_match.model.speed.capped_attention import CAPPED
+from sae_match.model.sizes import CAPPED, EAGER
+from sae_match.model.speed import capped_attention  # noqa: F401 - makes it known to the library
 from sae_match.model.speed.linear_maps import freeze_linear_maps, unfreeze_linear_maps
 
 log = logging.getLogger(__name__)
@@ -23,10 +24,10 @@ def hasten(stream: ResidualStream, name: str, *, attention: bool = True) -> None
         attention: Whether its attention may be another implementation than it has.
     """
     model, (tokens, mask) = stream.model, probe(stream)
-    own = _attention(model)
+    own = stream.attention
     before = logits_of(stream, tokens, mask)[mask]
     freeze_linear_maps(model)
-    if attention and own == "eager" and _caps(model):
+    if attention and own == EAGER and _caps(model):
         model.set_attn_implementation(CAPPED)
     after = logits_of(stream, tokens, mask)[mask]
     if (apart := distance(after, before)) <= tolerance(before):
@@ -34,11 +35,6 @@ def hasten(stream: ResidualStream, name: str, *, attention: bool = True) -> None
     unfreeze_linear_maps(model)
     model.set_attn_implementation(own)
     log.warning("%s says something else with faster parts, by %.2g of its logits' size; it keeps its own", name, apart)
-
-
-def _attention(model: PreTrainedModel) -> str:
-    # It has no other name.
-    return str(model.config._attn_implementation)
 
 
 def _caps(model: PreTrainedModel) -> bool:

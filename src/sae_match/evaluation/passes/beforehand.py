@@ -1,0 +1,60 @@
+"""The memory that a validation would take, by what is known before anything is loaded."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from sae_match.evaluation.passes.load import Load
+from sae_match.evaluation.passes.memory import SHARE_OF_RESIDUALS, MemoryPlan
+from sae_match.evaluation.plan import grouped
+from sae_match.evaluation.statistics.tally import Layout
+from sae_match.matching.solver.planning import GIGABYTE, free_memory
+from sae_match.model.description import ModelDescription
+from sae_match.model.sizes import CAPPED
+from sae_match.text.settings import TextSettings
+
+# Models that cap the scores of their attention, and the attention that most others take by themselves.
+_CAPS, _FUSED = ("Gemma2ForCausalLM",), "sdpa"
+
+
+def load_beforehand(
+    model: ModelDescription, attention: str | None, layout: Layout, arms: Sequence[str], text: TextSettings
+) -> Load:
+    """What memory follows from, in one process, if all documents are as long as they may be.
+
+    Args:
+        model: The language model.
+        attention: Its attention, if one was asked for.
+        layout: What is measured.
+        arms: Arms, without those that are another one by another name.
+        text: The text.
+    """
+    rows, own = min(text.batch, text.documents), CAPPED if model.architecture in _CAPS else _FUSED
+    return Load(
+        model,
+        model.bytes_per_parameter,
+        attention or own,
+        layout,
+        arms,
+        [layout.pairs],
+        rows,
+        text.max_tokens,
+        rows * (text.max_tokens - 1),
+        len(layout.pairs),
+    )
+
+
+def memory_beforehand(load: Load, given: float | None, device: torch.device) -> MemoryPlan:
+    """What is held at most, with the model on the device.
+
+    Args:
+        load: What it follows from.
+        given: Gigabytes that may be taken beside the model; what is free, if none are.
+        device: Where it would be run.
+    """
+    beside = free_memory(device) - load.model.parameters * load.itemsize
+    free = max(0, beside) if given is None else given * GIGABYTE
+    groups = grouped(load.layout.pairs, load.residual_bytes(), SHARE_OF_RESIDUALS * free)
+    load = replace(load, groups=groups)
+    return MemoryPlan.of(load, load.blocks(device, free), free, device)

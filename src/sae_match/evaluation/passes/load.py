@@ -1,0 +1,95 @@
+"""What the memory of a validation follows from: the model, what is measured, the largest batch.
+
+Nothing heavy is imported: `check=true` asks it too.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from sae_match.evaluation.passes.blocks import Blocks
+from sae_match.evaluation.plan import Pair
+from sae_match.evaluation.statistics.tally import Layout
+from sae_match.model.sizes import ModelSizes, queries_held
+
+_SINGLE = 4
+
+
+@dataclass(frozen=True)
+class Load:
+    """What memory follows from.
+
+    Attributes:
+        model: Sizes of the language model.
+        itemsize: Bytes of its parameters.
+        attention: Name of the model's attention.
+        layout: What is measured.
+        arms: Arms, without those that are another one by another name.
+        groups: Pairs whose residuals are held at one time.
+        rows: Documents of the largest batch.
+        seq: Its tokens, padding included, of each.
+        scored: Tokens of it that are looked at.
+        fits: Pairs that this process fits.
+        kept: Entries that are kept of each feature, to say where it fires.
+    """
+
+    model: ModelSizes
+    itemsize: int
+    attention: str
+    layout: Layout
+    arms: Sequence[str]
+    groups: Sequence[Sequence[Pair]]
+    rows: int
+    seq: int
+    scored: int
+    fits: int = 0
+    kept: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Of the largest batch, padding included."""
+        return self.rows * self.seq
+
+    @property
+    def widest(self) -> int:
+        """Features of the widest SAE."""
+        return max(self.layout.features.values())
+
+    @property
+    def layers(self) -> list[int]:
+        """Layers that are in a pair."""
+        return sorted({layer for pair in self.layout.pairs for layer in pair})
+
+    def sae_bytes(self) -> dict[int, int]:
+        """Of each layer's SAE: two matrices, and three vectors."""
+        d_in = self.layout.d_in
+        return {layer: _SINGLE * (self.layout.features[layer] * (2 * d_in + 2) + d_in) for layer in self.layers}
+
+    def residual_bytes(self) -> int:
+        """Of one layer's residual of the largest batch."""
+        return self.tokens * self.model.d_in * self.itemsize
+
+    def arm_bytes(self, device: torch.device) -> int:
+        """While a stand-in of the largest batch runs through the model on a device."""
+        model, tokens, size = self.model, self.tokens, self.itemsize
+        # The stand-in where it is made, joined with others, as the layer's input, and as what the layer adds to.
+        there = 4 * tokens * model.d_in * size
+        normed = 3 * tokens * model.d_in * _SINGLE
+        heads = model.widths.get("attention", model.d_in)
+        attention = tokens * 4 * heads * size
+        if queries := queries_held(self.attention, self.seq, device.type):
+            # Twice the scores, in the model's dtype and in float32, and two kinds of masks, repeated for every arm.
+            scores = self.rows * queries * model.heads * (size + _SINGLE)
+            attention += self.seq * (scores + 2 * tokens * size)
+        inner = tokens * (3 * model.inner + model.d_in) * size
+        return there + max(normed, attention, inner)
+
+    def blocks(self, device: torch.device, free: float) -> Blocks:
+        """How much is computed at one time on a device with so many free bytes."""
+        return Blocks.of(device).within(self.tokens, self.arm_bytes(device), self.logit_bytes(), free)
+
+    def logit_bytes(self) -> int:
+        """Of one position's logits: as the head gives them, in float32, and as probabilities."""
+        copies = 2 * _SINGLE if self.itemsize == _SINGLE else self.itemsize + 2 * _SINGLE
+        return self.model.vocabulary * copies

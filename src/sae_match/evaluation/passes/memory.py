@@ -1,0 +1,209 @@
+"""The memory that a validation takes, counted beforehand, and the sizes of blocks that follow from what is free.
+
+Everything that grows with the model, the text or the number of arms is counted, tensor by tensor as the code makes
+them; `benchmark memory` compares the sum with what is measured.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import torch
+
+from sae_match.bootstrap import ROWS
+from sae_match.evaluation.arm_names import LINEAR_MAP, LINEAR_MAP_SAE, MATCHING_ARMS
+from sae_match.evaluation.passes.blocks import Blocks
+from sae_match.evaluation.passes.load import Load
+from sae_match.evaluation.plan import Pair, arms_of
+from sae_match.evaluation.statistics.forms import is_by_dimension
+from sae_match.evaluation.statistics.norms import SKETCH_BINS
+from sae_match.evaluation.statistics.tally import Layout, Tally
+from sae_match.matching.solver.planning import GIGABYTE
+from sae_match.model.sizes import queries_held
+
+log = logging.getLogger(__name__)
+
+#: Shares of the free memory: SAEs that stay open, and residuals of a batch.
+SHARE_OF_SAES, SHARE_OF_RESIDUALS = 0.5, 0.2
+
+# A device without memory.
+_NOWHERE = torch.device("meta")
+_MAPPED = {LINEAR_MAP, LINEAR_MAP_SAE}
+_SINGLE, _DOUBLE = 4, 8
+# Bytes for each token and feature. While an SAE encodes: products, what is above zero, which are above the threshold,
+# what is left. What a matching carries is a list of the few values that are not zero.
+_ENCODING = 3 * _SINGLE + 1
+# Vectors in float64, of each token, while sums by document are made: as they are, apart from their mean, squared.
+_SUMMING = 3 * _DOUBLE
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Bytes that a validation takes at most, by what they are for.
+
+    Attributes:
+        model: The language model.
+        saes: SAEs that stay open.
+        matchings: Matchings, and affine maps.
+        sums: What is added up.
+        fitting: Sums of least squares, while arms are fitted.
+        clean: What a clean pass leaves.
+        features: Residuals and features of a batch, and what arms are made of.
+        arms: Stand-ins that run through the model side by side.
+        logits: A block of logits.
+        blocks: How much is computed at one time.
+    """
+
+    model: int
+    saes: int
+    matchings: int
+    sums: int
+    fitting: int
+    clean: int
+    features: int
+    arms: int
+    logits: int
+    blocks: Blocks
+
+    @classmethod
+    def of(cls, load: Load, blocks: Blocks, free: float, device: torch.device) -> "MemoryPlan":
+        """What a validation takes.
+
+        Args:
+            load: What it follows from.
+            blocks: How much is computed at one time.
+            free: Bytes that are free.
+            device: Where it is run.
+        """
+        at_once = min(blocks.arms_of(load.tokens), _most_arms(load))
+        d_model = load.model.d_in
+        states = at_once * (load.tokens + load.scored) * d_model * load.itemsize
+        return cls(
+            model=load.model.parameters * load.itemsize,
+            saes=_open_saes(load.sae_bytes(), SHARE_OF_SAES * free),
+            matchings=_matchings(load),
+            sums=_sums(load),
+            fitting=2 * _DOUBLE * load.layout.d_in**2 * load.fits if _MAPPED & set(load.arms) else 0,
+            clean=_clean(load),
+            features=_features(load),
+            arms=at_once * load.arm_bytes(device),
+            logits=states + min(blocks.logits, at_once * load.scored) * load.logit_bytes(),
+            blocks=blocks,
+        )
+
+    @property
+    def batch(self) -> int:
+        """What a batch takes at most at one time: arms are made of features, run through the model, and give logits."""
+        return self.clean + max(self.fitting, self.features + max(self.arms, self.logits))
+
+    @property
+    def total(self) -> int:
+        """All that is held at one time at most."""
+        return self.model + self.saes + self.matchings + self.sums + self.batch
+
+    def said(self) -> str:
+        """All of it, for people."""
+        return (
+            f"{size_of(self.total)}: model {size_of(self.model)}, SAEs {size_of(self.saes)}, matchings and sums "
+            f"{size_of(self.matchings + self.sums)}, a batch {size_of(self.batch)}"
+        )
+
+    def say_what_does_not_fit(self, free: float, load: Load) -> None:
+        """Say which SAEs do not stay open, and whether all of it is more than there is."""
+        sizes, open_at_all = load.sae_bytes(), SHARE_OF_SAES * free
+        if sum(sizes.values()) > open_at_all:
+            log.info(
+                "%s of memory for %d SAEs of %s: those that do not stay open are read once a pair and batch",
+                size_of(open_at_all),
+                len(sizes),
+                size_of(max(sizes.values())),
+            )
+        if (needed := self.total - self.model) > free:
+            log.warning(
+                "a validation of this text takes about %s beside the model, and %s are free or given by "
+                "evaluation.memory: take a smaller text.batch, or a shorter text.max_tokens",
+                size_of(needed),
+                size_of(free),
+            )
+
+
+def _most_arms(load: Load) -> int:
+    """Arms of a pair, at most."""
+    return max((len(arms_of(pair, load.arms)) for pair in load.layout.pairs), default=1)
+
+
+def _open_saes(sizes: Mapping[int, int], budget: float) -> int:
+    """Those that stay open, the first that fit; and two at a time of the others."""
+    held, others = 0, []
+    for size in sizes.values():
+        if held + size <= budget:
+            held += size
+        else:
+            others.append(size)
+    return held + sum(sorted(others)[-2:])
+
+
+def _matchings(load: Load) -> int:
+    """Permutation, cost and factor of each matching arm; two cosines; and which pairs are cheap, of each pair."""
+    total = 0
+    for pair in load.layout.pairs:
+        features, arms = load.layout.features[pair[0]], arms_of(pair, load.arms)
+        matched = sum(arm in MATCHING_ARMS for arm in arms)
+        total += features * (matched * (2 * _DOUBLE + _SINGLE) + 2 * _SINGLE)
+        if _MAPPED & set(arms):
+            total += _SINGLE * load.layout.d_in**2
+    return total
+
+
+def _sums(load: Load) -> int:
+    """Sums of survey and measurement, with the means that these are about, and what is kept of where features fire."""
+    layout = load.layout
+    kept = 3 * _DOUBLE * load.kept * sum(layout.features[layer] for layer in load.layers)
+    means = 2 * _DOUBLE * layout.d_in * (len(layout.layers()) + len(layout.runs()))
+    return Tally(layout, device=_NOWHERE).nbytes + survey_bytes(layout) + means + kept
+
+
+def survey_bytes(layout: Layout) -> int:
+    """What a `Survey` takes, which is not imported for this: it brings in the language model."""
+    d_in, reads = layout.d_in, not all(map(is_by_dimension, layout.forms))
+    of_layer = (2 if reads else 1) * d_in + (d_in + SKETCH_BINS if layout.forms else 0)
+    layers = sum(of_layer + layout.features[layer] for layer, _ in layout.layers())
+    bent = sum(arm == LINEAR_MAP_SAE for _, arm, _ in layout.runs())
+    read = sum(arm not in layout.twins for _, arm, _ in layout.runs()) if reads else 0
+    return _DOUBLE * (layers + (bent + read) * d_in + len(layout.datasets) * (2 if reads else 1))
+
+
+def _clean(load: Load) -> int:
+    """Residuals of the layers of a group, the first and the last; masks; weights of the bootstrap."""
+    layers = max((len({layer for pair in pairs for layer in pair}) for pairs in load.groups), default=0)
+    # Kept for `eager` and `capped` alike.
+    has_masks = queries_held(load.attention, load.seq, "cpu") > 0
+    masks = 2 * load.tokens * load.seq * load.itemsize if has_masks else 0
+    return (layers + 2) * load.residual_bytes() + masks + ROWS * load.rows * _DOUBLE
+
+
+def _features(load: Load) -> int:
+    """Of as many layers as are held at one time, and what is made of them beside."""
+    n, d_in = load.scored, load.layout.d_in
+    held = n * (load.widest + 2 * d_in) * _SINGLE * _layers_held(load.groups)
+    # With one layer less held, an SAE encodes.
+    making = _ENCODING if LINEAR_MAP_SAE in load.arms else _ENCODING - _SINGLE
+    return held + max(n * load.widest * making, n * d_in * (_SUMMING + 2 * _SINGLE))
+
+
+def _layers_held(groups: Sequence[Sequence[Pair]]) -> int:
+    """Layers whose features are held at one time, at most: those of a pair, and those that a later pair has again."""
+    most = 0
+    for pairs in groups:
+        seen: set[int] = set()
+        for position, pair in enumerate(pairs):
+            seen |= set(pair)
+            most = max(most, len(seen))
+            seen &= set(chain.from_iterable(pairs[position + 1 :]))
+    return most
+
+
+def size_of(size: float) -> str:
+    """Bytes, for people."""
+    return f"{size / GIGABYTE:.3g} GB" if size >= 0.1 * GIGABYTE else f"{size / 2**20:.3g} MB"
