@@ -46,6 +46,9 @@ def test_adjacent_layers_of_the_bundled_model(tmp_path):
     assert files == [f"L0{t}-L0{t + 1}.safetensors" for t in range(7)]
     assert not (tmp_path / "out" / "composition.csv").exists()
     assert "3 → 4" in done.stdout
+    # By default it says which pairs are matches.
+    assert all(0.7 < float(row["significant_low"]) < float(row["significant"]) < 0.92 for row in rows)
+    assert sorted(file.name for file in (tmp_path / "out" / "significance").iterdir()) == files
 
 
 def test_all_pairs_of_ones_own_saes_and_chains_against_direct_matchings(tmp_path, saes):
@@ -78,14 +81,17 @@ def test_with_random_targets_it_says_what_is_truly_matched(tmp_path, saes):
     judged = Significance.load(tmp_path / "out" / "significance" / "L00-L01.safetensors")
     assert judged.evidence.rotations == 2
     assert judged.matching.permutation.equal(Matching.load(tmp_path / "out/matchings/L00-L01.safetensors").permutation)
-    # Two matchings, and two random targets for each.
-    assert len(list((tmp_path / "cache").glob("*.safetensors"))) == 6
+    # Two matchings; for each two random targets, and two matchings by parts.
+    assert len(list((tmp_path / "cache").glob("*.safetensors"))) == 10
+    (done,) = {run("match.py", *saes, "rotations=0", "hydra.run.dir=none", folder=tmp_path).stdout}
+    assert "Features that are truly matched" not in done
+    assert not (tmp_path / "none" / "significance").exists()
 
 
 def test_a_solved_pair_comes_from_the_cache(tmp_path, saes):
     seconds = []
     for job in ("first", "second"):
-        run("match.py", *saes, "pairs=[[0,2]]", f"hydra.run.dir={job}", folder=tmp_path)
+        run("match.py", *saes, "pairs=[[0,2]]", "rotations=0", f"hydra.run.dir={job}", folder=tmp_path)
         seconds.append(rows_of(tmp_path / job / "matchings.csv")[0]["seconds"])
     assert seconds[0] == seconds[1]
     assert len(list((tmp_path / "cache").glob("*.safetensors"))) == 1
@@ -101,6 +107,9 @@ def test_a_solved_pair_comes_from_the_cache(tmp_path, saes):
         (["matcher.fold=fold"], "error: unknown folding 'fold'; there are threshold, decoder_norm, none"),
         (["matcher.memory=1e-9"], "error: layers 0 and 1: "),
         (["rotations=-1"], "error: rotations must be at least 0, got -1"),
+        (["alpha=1"], "error: alpha must lie between 0 and 1, without either, got 1.0"),
+        (["alpha=0"], "error: alpha must lie between 0 and 1, without either, got 0.0"),
+        (["alpha=nan"], "error: alpha must lie between 0 and 1, without either, got nan"),
     ],
 )
 def test_bad_input_ends_in_one_clear_line(tmp_path, saes, overrides, message):
