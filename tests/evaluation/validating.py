@@ -85,7 +85,8 @@ def validated(
         model[0],
         collection,
         matcher or MatcherSettings(),
-        EvaluationSettings(**settings),
+        # What is not asked about need not be judged: it takes ten matchings a pair of layers.
+        EvaluationSettings(**{"rotations": 0, **settings}),
         Surroundings(cached, folder, watch=watch, observers=tuple(observers)),
     )
     trainer(folder).validate(module, ValidationText(data, fitting), verbose=False)

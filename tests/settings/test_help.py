@@ -46,7 +46,7 @@ def settings_in(said):
             "report descriptions output_dir cache_dir check",
         ),
         ("match", "sae=bundled matcher=folded", "pairs shard shards rotations alpha progress output_dir cache_dir"),
-        ("report", "logger=wandb", "runs output_dir arms metrics"),
+        ("report", "logger=wandb", "runs output_dir arms metrics over"),
     ],
 )
 def test_a_program_names_its_own_groups_and_settings_and_no_others(program, groups, settings):

@@ -112,7 +112,7 @@ def test_a_study_in_parts_has_the_replicates_of_all_of_them(tmp_path):
 def test_differences_stand_in_tables_with_a_mark_where_they_may_be_none(runs, tmp_path):
     comparison = compared_with_first(chosen(runs(), [], ["delta_loss"]))
     made = dict(tables(comparison, in_full(comparison.joined)))
-    title = "prose, neighbours: difference from the first run, on the same documents (~: may be none)"
+    title = "prose, neighbours: difference from the first run (~: may be none)"
     assert {"prose, neighbours", title} < set(made)
     console = Console(file=io.StringIO(), width=80)
     console.print(made[title])
@@ -146,7 +146,7 @@ def test_their_picture_has_a_line_for_each_run_but_the_first_about_zero(runs):
     panels = picture.figure.axes
     labels = [tick.get_text() for tick in panels[0].get_yticklabels()]
     assert labels == ["matcher=unfolded", "matcher=cosine"]
-    assert "more than matcher=folded" in panels[0].get_xlabel()
+    assert "less that of matcher=folded" in panels[0].get_xlabel()
     sure, unsure = (container.lines[0] for container in panels[0].containers)
     assert sure.get_xydata().tolist() == [[pytest.approx(0.05), 0.0]]
     assert unsure.get_xydata().tolist() == [[pytest.approx(0), 1.0]]

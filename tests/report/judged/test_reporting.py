@@ -20,6 +20,7 @@ def test_the_plan_is_what_is_known_beforehand_and_the_questions_follow(tmp_path)
         "  matcher  fold threshold, terms W_enc, b_enc, W_dec, mse",
         "  evidence contexts: a text",
         "  judge    openai m, then token_overlap",
+        "  matches  at 5%, by 8 random targets a pair; 50 more pairs of each class",
     ]
     questions = [Question(arm, 4, 1, 5, 2, 0) for arm in ("matched", "random", "random")]
     report.print_questions([FeaturePath(0, (1, 2))], questions, {4: torch.tensor([True, False, True])})

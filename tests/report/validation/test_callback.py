@@ -64,10 +64,21 @@ def reported(bundled_model, data, make_sae, tmp_path, printed):
 def test_a_run_leaves_its_tables_and_figures_and_prints_them(reported, tmp_path):
     module, printed = reported(["layer_drop", "linear_map", "matched", "composed"], (1, 2))
     found = Results.load(tmp_path / "results.csv")
-    assert [row for row in found if row.dataset != WEIGHTS] == list(module.results)
-    assert len((tmp_path / "spans.csv").read_text().splitlines()) == 1 + len(module.spans)
+    assert list(found)[: len(module.results)] == list(module.results)
+    shares = found.select(metric="significant_share", dataset=WEIGHTS)
+    assert {(row.source_layer, row.target_layer, row.arm) for row in shares} == {
+        (2, 3, "matched"),
+        (3, 4, "matched"),
+        (2, 4, "matched"),
+        (2, 4, "composed"),
+    }
+    spans = (tmp_path / "spans.csv").read_text().splitlines()
+    assert len(spans) > 1 + len(module.spans)
+    assert {file.name for file in (tmp_path / "significance").iterdir()} == {
+        f"L0{source}-L0{target}.safetensors" for source, target in module.scope.pairs
+    }
     assert len(list((tmp_path / "figures").glob("*.png"))) == 6 * 2 + len(
-        {"threshold_scale", "pair_error", "persistence", "metric_agreement"}
+        {"threshold_scale", "pair_error", "persistence", "metric_agreement", "significance", "coactivation_by_q"}
     )
     assert {file.name for file in (tmp_path / "pairs").iterdir()} == {
         f"L0{source}-L0{target}.parquet" for source, target in module.scope.pairs
@@ -84,6 +95,11 @@ def test_a_run_leaves_its_tables_and_figures_and_prints_them(reported, tmp_path)
     assert "my model (8 layers, d = 128, float32, on cpu)" in lines["model"]
     assert "3: 2→3, 2→4, 3→4" in lines["pairs"]
     assert "linear_map on" in lines["fitting"]
+    assert "matched, against 8 random targets for each pair of layers" in lines["judged"]
+    answer = " ".join(printed[printed.index("What fraction of the features") : printed.index("By pair of")].split())
+    assert "% of the features (95 % interval over features" in answer or "0.0% of the features (no interval)" in answer
+    assert "have a partner that is better than chance at 5%, over 2 pairs of neighbours" in answer
+    assert "Which: column `significance` of pairs/*.parquet" in answer
     for part in ("2 pairs of neighbours", "1 pairs of layers 2 apart", "prose: clean loss", "code: clean loss"):
         assert part in printed
     assert printed.index("Plan") < printed.index("clean loss") < printed.index("Files")

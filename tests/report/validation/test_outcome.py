@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import pytest
@@ -5,6 +6,7 @@ import torch
 
 from sae_match.evaluation.matching_error import folded, matching_errors
 from sae_match.evaluation.statistics.results import WEIGHTS
+from sae_match.report.validation.outcome import Outcome
 from tests.report.validation.pictures.conftest import ARMS, module, outcome
 
 __all__ = ["module", "outcome"]
@@ -52,10 +54,36 @@ def test_everything_has_the_numbers_of_weights_alone_as_well(outcome):
     every = outcome.everything()
     assert list(every)[: len(outcome.results)] == list(outcome.results)
     of_weights = every.select(dataset=WEIGHTS)
-    assert {row.metric for row in of_weights} == {"mse_W_enc", "mse_b_enc", "mse_W_dec"}
-    assert {row.arm for row in of_weights} == set(ARMS) - {"reconstruct_source", "quantile_0.5", "composed"}
+    errors = [row for row in of_weights if row.metric.startswith("mse_")]
+    assert {row.metric for row in errors} == {"mse_W_enc", "mse_b_enc", "mse_W_dec"}
+    assert {row.arm for row in errors} == set(ARMS) - {"reconstruct_source", "quantile_0.5", "composed"}
     value = every.value(source_layer=2, target_layer=3, arm="matched", dataset=WEIGHTS, metric="mse_W_dec")
     assert value == outcome.errors[(2, 3), "matched"]["W_dec"]
+
+
+def test_everything_has_what_significance_says_as_well(outcome):
+    every = outcome.everything()
+    for row in outcome.findings.results:
+        assert row in every.rows
+    shares = {
+        (row.source_layer, row.target_layer, row.arm): row.value for row in every.select(metric="significant_share")
+    }
+    assert shares.keys() == {(2, 3, "matched"), (3, 4, "matched"), (2, 4, "matched"), (2, 4, "composed")}
+    assert shares[2, 3, "matched"] == outcome.matchings[2, 3].judged.significance.share
+    # Charts and summaries have it too, and means at the distances that were measured.
+    assert len(outcome.logged()) == len(outcome.results) + len(outcome.findings.results)
+    spans = [row for row in outcome.all_spans() if row.metric == "significant_share"]
+    assert {(row.span, row.arm) for row in spans} == {(1, "matched"), (2, "matched"), (2, "composed")}
+
+
+def test_a_run_that_has_judged_nothing_has_no_findings(outcome, module):
+    bare = {pair: dataclasses.replace(found, judged=None) for pair, found in module[0].matchings.items()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module[0], "matchings", bare)
+        found = Outcome.of(*module, outcome.results, outcome.spans)
+    assert found.findings is None
+    assert found.all_spans() == list(outcome.spans)
+    assert found.tables[2, 3]["q"].null_count == len(found.tables[2, 3])
 
 
 def test_the_norm_of_the_residual_is_among_the_results(outcome, module):

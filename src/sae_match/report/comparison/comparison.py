@@ -188,7 +188,7 @@ def _every(comparison: Comparison) -> Iterator[tuple[str, _Lines, bool]]:
     means = list(comparison.means())
     yield from ((title, rows, False) for title, rows in _short(comparison, means))
     for title, rows in _short(comparison, comparison.differences):
-        yield f"{title}: difference from the first run, on the same documents (~: may be none)", rows, True
+        yield f"{title}: difference from the first run (~: may be none)", rows, True
 
 
 def _short(comparison: Comparison, numbers: Sequence[tuple[int, SpanResult]]) -> Iterator[tuple[str, _Lines]]:

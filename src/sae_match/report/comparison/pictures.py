@@ -92,7 +92,7 @@ def by_run_difference(comparison: Comparison, metric: str) -> Picture | None:
         panel.axvline(0, color=GREY, linewidth=0.8)
         panel.set_yticks(range(len(numbers)), [wrapped(comparison.joined.labels[number]) for number in numbers])
         panel.set_ylim(len(numbers) - 0.5, -0.5)
-        panel.set_xlabel(f"{axis_label(metric)}\nmore than {wrapped(comparison.joined.labels[0], 40)}")
+        panel.set_xlabel(f"{axis_label(metric)},\nless that of {wrapped(comparison.joined.labels[0], 40)}")
 
     height = 1.9 + 0.34 * len(numbers) * max(1, count / 2)
     figure = side_by_side(comparison, draw, height, legend=True, lines="x")

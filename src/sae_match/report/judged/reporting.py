@@ -78,10 +78,8 @@ class JudgeReport:
             "judge": ", then ".join(judges),
         }
         if self.study.rotations:
-            more = f"; {self.study.of_each_class} pairs more of each class" if self.study.of_each_class else ""
-            rows["matches"] = (
-                f"at {self.study.alpha:.0%}, by {self.study.rotations} random targets a pair of layers{more}"
-            )
+            more = f"; {self.study.of_each_class} more pairs of each class" if self.study.of_each_class else ""
+            rows["matches"] = f"at {self.study.alpha:.0%}, by {self.study.rotations} random targets a pair{more}"
         print_rows(self.console, "Plan", rows)
 
     def print_questions(self, paths: Sequence[FeaturePath], questions: Sequence[Question], eligible: Eligible) -> None:

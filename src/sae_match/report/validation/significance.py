@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -21,7 +22,7 @@ def print_significance(console: Console, findings: Findings | None) -> None:
         return
     say(console, ("\nWhat fraction of the features is truly matched, and which?", "bold"))
     for line in answers(findings):
-        say(console, f"  {line}")
+        console.print(Padding(Text(line), (0, 0, 0, 2)))
     say(console, ("\nBy pair of layers, with 95 % intervals over features", "italic"))
     console.print(layers_table(findings))
     say(console, ("\nBy distance, as means over pairs of layers; composed: every link significant", "italic"))

@@ -21,6 +21,7 @@ def module(bundled_model, tmp_path_factory):
         observers=[contexts],
         arms=ARMS,
         spans=[1, 2],
+        rotations=2,
     )
     return module, Passages(contexts, data.batches, data.tokenizer)
 

@@ -20,6 +20,7 @@ from sae_match.report.validation.pictures.quantiles import quantiles
 from sae_match.report.validation.pictures.scales import threshold_scale, tracking
 
 NAMES = {"threshold_scale", "folding_error", "pair_error", "quantiles", "persistence", "paths", "metric_agreement"}
+NAMES |= {"significance"}
 
 
 def only(draw, outcome):
@@ -50,6 +51,7 @@ def test_a_run_without_the_numbers_has_no_picture(outcome):
         layers={layer: dataclasses.replace(facts, threshold=None) for layer, facts in outcome.layers.items()},
         errors={},
         passages=None,
+        findings=None,
     )
     assert [picture.name for draw in PICTURES for picture in draw(poor)] == []
 
