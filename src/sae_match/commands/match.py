@@ -9,7 +9,7 @@ from rich.console import Console
 from sae_match.errors import UserError
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.composition import Chains, compare
-from sae_match.matching.layers import LayerMatcher, Pair, by_target, save_matching, significance_file, unwatched
+from sae_match.matching.layers import LayerMatcher, Pair, by_target, save_matching, save_significance, unwatched
 from sae_match.matching.result import Matching
 from sae_match.report.matching_progress import MatchingProgress
 from sae_match.report.matchings import (
@@ -45,7 +45,7 @@ def main(settings: MatchSettings) -> None:
             save_matching(matching, folder, pair, collection)
             judged = matcher.judged(pair, matching, settings.rotations) if settings.rotations else None
             if judged is not None:
-                judged.save(significance_file(folder, pair))
+                save_significance(judged, folder, pair)
             rows.append(MatchingRow.of(pair, matching, judged))
             # After each, so that an interrupted run leaves what it has found.
             save_rows(rows, folder / "matchings.csv")

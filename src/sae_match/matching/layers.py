@@ -12,6 +12,7 @@ from sae_match.matching.settings import MatcherSettings
 from sae_match.matching.significance.result import Significance
 from sae_match.matching.significance.significance import significance
 from sae_match.matching.solver.solving import Status
+from sae_match.owned import kept_in_record
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.sae import SAE
 
@@ -71,17 +72,20 @@ def matching_file(folder: Path, pair: Pair) -> Path:
     return folder / "matchings" / f"L{pair[0]:02d}-L{pair[1]:02d}.safetensors"
 
 
-def significance_file(folder: Path, pair: Pair) -> Path:
-    """Where the significance of two layers' matching stands in a run's folder."""
-    return folder / "significance" / matching_file(folder, pair).name
-
-
 def save_matching(matching: Matching, folder: Path, pair: Pair, collection: SAECollection) -> Path:
     """Write the matching of two layers to `matchings/` in a run's folder, its SAEs' files in the provenance."""
     file = matching_file(folder, pair)
     files = {f"{end}_file": collection.describe(layer) for end, layer in zip(("source", "target"), pair, strict=True)}
-    replace(matching, provenance={**matching.provenance, **files}).save(file)
+    with kept_in_record(file):
+        replace(matching, provenance={**matching.provenance, **files}).save(file)
     return file
+
+
+def save_significance(judged: Significance, folder: Path, pair: Pair) -> None:
+    """Write the significance of two layers' matching to `significance/` in a run's folder."""
+    file = folder / "significance" / matching_file(folder, pair).name
+    with kept_in_record(file):
+        judged.save(file)
 
 
 class LayerMatcher:

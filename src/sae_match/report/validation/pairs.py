@@ -12,6 +12,7 @@ from sae_match.evaluation.matchings import PairMatchings
 from sae_match.evaluation.plan import Pair
 from sae_match.evaluation.statistics.tally import Tally
 from sae_match.files import written_whole
+from sae_match.owned import kept_in_record
 
 
 def pair_table(pair: Pair, found: PairMatchings, tally: Tally) -> pa.Table:
@@ -56,7 +57,7 @@ def save_tables(tables: Mapping[Pair, pa.Table], folder: Path) -> list[Path]:
     files = []
     for (source, target), table in tables.items():
         file = folder / f"L{source:02d}-L{target:02d}.parquet"
-        with written_whole(file) as temporary:
+        with kept_in_record(file), written_whole(file) as temporary:
             pq.write_table(table, temporary)
         files.append(file)
     return files
