@@ -262,3 +262,21 @@ def test_what_a_pass_leaves_out_is_taken_for_the_least_it_may_be(threshold):
     for shift in (-2.0, 0.0, 2.0):
         at = replace(tight, u=tight.u + shift)
         assert rounds._proven(alone, at, found) == lower_bound(alone, at.flow, at.u, at.v, least)
+
+
+def rounds_of_two_sides():
+    source, target = vectors(0, 0.0, 1.0), vectors(1, 0.0, 1.0)
+    pricer = made(source, target, torch.float64)
+    return Rounds(Classes.single(source), Classes.single(target), pricers=[lambda: pricer])
+
+
+def test_an_assignment_costs_the_most_that_its_pairs_may():
+    own, off = np.arange(N), np.full(N, 0.25)
+    pairs = CandidatePairs.collected(own, own, np.full(N, 2.0), off, n_columns=N)
+    assert rounds_of_two_sides()._objective(pairs, Flow.single(own, N)) == 2.25 * N
+
+
+def test_costs_that_are_made_of_duals_are_rounded_as_these_are():
+    own, zero, dual = np.arange(N), np.zeros(N), np.full(N, 1e9)
+    found = rounds_of_two_sides()._candidates(Hits(own, own, zero, zero), dual, -dual)
+    assert (found.radius >= 3 * UNIT * 2e9).all()
