@@ -139,7 +139,7 @@ def test_an_archive_is_whole_or_refused(tmp_path):
     refuse_damaged_archive(file)
     whole = file.read_bytes()
     file.write_bytes(whole.replace(b"0123456789", b"0123456788"))
-    with pytest.raises(ValueError, match="numbers in it is not what its checksum says"):
+    with pytest.raises(ValueError, match=r"no whole archive .*checksum of .*numbers is wrong"):
         refuse_damaged_archive(file)
     file.write_bytes(whole[:20])
     with pytest.raises(ValueError, match="it is no whole archive"):

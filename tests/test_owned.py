@@ -1,9 +1,11 @@
 """Nothing is written over that no run of ours has left."""
 
+from contextlib import suppress
+
 import pytest
 
 from sae_match.errors import UserError
-from sae_match.owned import claim, is_made_here
+from sae_match.owned import claim, is_made_here, kept_in_record
 from sae_match.version import PROVENANCE
 
 LEAVES = ("results.csv", "figures", "judgements_*.csv")
@@ -71,3 +73,88 @@ def test_provenance_of_another_program_is_not_ours(tmp_path):
     assert not is_made_here(tmp_path)
     (tmp_path / PROVENANCE).write_text('["package_version"]')
     assert not is_made_here(tmp_path)
+
+
+RECORDED = ("pairs", "matchings", "csv", "figures")
+
+
+@pytest.mark.parametrize("name", ["pairs/L03-L04.parquet", "matchings/L3-L4.safetensors", "csv/metrics.csv"])
+@pytest.mark.parametrize("since", ["a run", "a run of another program"])
+def test_a_users_file_in_a_folder_of_a_run_stays(tmp_path, name, since):
+    claim(tmp_path, RECORDED if since == "a run" else ["csv"])
+    file = tmp_path / name
+    file.parent.mkdir()
+    file.write_text("mine")
+    for _ in range(2):
+        with pytest.raises(UserError, match=rf"holds {name}, which no run .* output_dir=DIR"):
+            claim(tmp_path, RECORDED)
+    # Also one that was laid there while the run was at work.
+    with pytest.raises(UserError, match="would be written over"), kept_in_record(file):
+        file.write_text("ours")
+    assert file.read_text() == "mine"
+
+
+def test_a_file_of_a_run_that_a_user_has_changed_stays(tmp_path):
+    claim(tmp_path, RECORDED)
+    file = tmp_path / "pairs" / "L03-L04.parquet"
+    file.parent.mkdir()
+    for _ in range(2):
+        with kept_in_record(file):
+            file.write_text("ours")
+        claim(tmp_path, RECORDED)
+    file.write_text("worked on")
+    with pytest.raises(UserError, match=r"holds pairs/L03-L04\.parquet"):
+        claim(tmp_path, RECORDED)
+
+
+def test_what_lies_beside_the_files_of_a_run_is_in_nobodys_way(tmp_path):
+    claim(tmp_path, RECORDED)
+    (tmp_path / "pairs").mkdir()
+    (tmp_path / "pairs" / "L03-L04.xlsx").write_text("mine")
+    claim(tmp_path, RECORDED)
+
+
+def test_a_folder_of_an_earlier_version_is_gone_on_with(tmp_path):
+    file = tmp_path / "matchings" / "L03-L04.safetensors"
+    file.parent.mkdir()
+    file.write_text("ours")
+    (tmp_path / PROVENANCE).write_text('{"package_version": "0.1"}')
+    (tmp_path / ".figures.json").write_text("{}")
+    claim(tmp_path, RECORDED)
+    with kept_in_record(file):
+        file.write_text("ours anew")
+    claim(tmp_path, RECORDED)
+    # From then on there is a record.
+    (tmp_path / "matchings" / "L04-L05.safetensors").write_text("mine")
+    with pytest.raises(UserError, match=r"holds matchings/L04-L05\.safetensors"):
+        claim(tmp_path, RECORDED)
+
+
+def test_a_run_that_was_killed_while_it_wrote_a_file_is_gone_on_with(tmp_path):
+    claim(tmp_path, RECORDED)
+    file = tmp_path / "csv" / "metrics.csv"
+    with suppress(KeyboardInterrupt), kept_in_record(file):
+        file.parent.mkdir()
+        file.write_text("half of it")
+        raise KeyboardInterrupt
+    claim(tmp_path, RECORDED)
+
+
+def test_two_runs_in_one_folder_know_each_others_files(tmp_path):
+    claim(tmp_path, RECORDED)
+    first, second = (tmp_path / "pairs" / f"L0{layer}-L04.parquet" for layer in (2, 3))
+    first.parent.mkdir()
+    with kept_in_record(first), kept_in_record(second):
+        first.write_text("ours")
+        second.write_text("ours too")
+    claim(tmp_path, RECORDED)
+
+
+@pytest.mark.parametrize("name", ["comparison.md", "judgements.csv", "judgements_7.csv", "kind_1/comparison.md"])
+def test_a_users_notes_under_a_name_of_ours_stay(tmp_path, name):
+    leaves = ("comparison.md", "judgements.csv", "judgements_*.csv", "kind_*")
+    claim(tmp_path, leaves)
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("# Comparison of what I think\n")
+    with pytest.raises(UserError, match=rf"holds {name}, which"):
+        claim(tmp_path, leaves)

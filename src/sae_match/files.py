@@ -13,7 +13,7 @@ from glob import escape
 from pathlib import Path
 
 from sae_match.errors import UserError
-from sae_match.strings import csv_cell, visible
+from sae_match.strings import csv_cell, in_a_line, visible
 
 # What is between a file's name and its suffix while it is written.
 _MARK_BYTES = 4
@@ -90,13 +90,22 @@ def refuse_damaged_archive(path: Path) -> None:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
+            refuse_damaged_members(archive)
     # Damaged bytes end in errors of zipfile, zlib, struct, codecs and the system, of which zipfile documents one; a
     # kind that was left out would end a run that should do without the file. Nothing is hidden: the reason is named.
     except Exception as error:
         raise ValueError(f"it is no whole archive ({error})") from error
+
+
+def refuse_damaged_members(archive: zipfile.ZipFile) -> None:
+    """Read every member of a zip archive through.
+
+    Raises:
+        ValueError: If one is not what its checksum says; of other damage, whatever zipfile raises.
+    """
+    damaged = archive.testzip()
     if damaged is not None:
-        raise ValueError(f"{damaged} in it is not what its checksum says")
+        raise ValueError(f"the checksum of {in_a_line(damaged)} is wrong")
 
 
 def make_writable(folder: Path) -> None:

@@ -2,16 +2,21 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
-from pathlib import Path
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
 
-from sae_match.errors import UserError
+from sae_match.errors import UserError, listed
 from sae_match.files import remove_all_leftovers, writable, written_whole
 from sae_match.version import PROVENANCE, write_provenance
 
 _MADE_BY = "package_version"
-# What tables of ours begin with, of earlier versions too: each is known by itself, also in a folder that users share.
+# What files of ours begin with, of earlier versions too: each is known by itself, also in a folder that users share.
+_JUDGEMENTS = re.compile(r"judgements(_\d+)?\.csv")
 _HEADS = {
+    "comparison.md": r"# \d+ runs? of ",
+    "judgements.csv": "arm,",
     "results.csv": "source_layer,target_layer,",
     "spans.csv": "span,",
     "differences.csv": "span,",
@@ -24,6 +29,15 @@ _HEADS = {
     "comparison_over_seeds.csv": "seeds,",
     "agreement.csv": "agreement_of,",
     "benchmark.csv": "case,",
+}
+# Folders of a run whose files are known by what they hold, and what runs call these; pictures have names of their own.
+_PAIRED = "L*-L*"
+_KEPT = {
+    "figures": (),
+    "pairs": (f"{_PAIRED}.parquet",),
+    "matchings": (f"{_PAIRED}.safetensors",),
+    "significance": (f"{_PAIRED}.safetensors",),
+    "csv": ("metrics.csv", "hparams.yaml"),
 }
 _MOST = 1 << 16
 # Bytes of a record; one of a thousand pictures has a quarter of a megabyte.
@@ -43,7 +57,15 @@ def is_made_here(folder: Path) -> bool:
 
 def is_table(file: Path) -> bool:
     """Whether a file is what the table of its name begins like; an empty one holds nothing that could be lost."""
-    return file.is_file() and (begin_of(file).startswith(_HEADS[file.name]) or file.stat().st_size == 0)
+    head = _head_of(file.name)
+    if head is None or not file.is_file():
+        return False
+    return file.stat().st_size == 0 or re.match(head, begin_of(file)) is not None
+
+
+def _head_of(name: str) -> str | None:
+    """What a file of ours of this name begins with, as a regular expression; none where it can begin with anything."""
+    return _HEADS.get("judgements.csv" if _JUDGEMENTS.fullmatch(name) else name)
 
 
 def begin_of(file: Path) -> str:
@@ -71,6 +93,10 @@ def claim(folder: Path, leaves: Iterable[str], setting: str = "output_dir") -> N
     names = list(leaves)
     writable(folder)
     refuse_foreign(folder, names, setting)
+    # All of them, before any has a record: where one has, the folder is of no earlier version any more.
+    kept = [MadeFiles(folder / name) for name in names if name in _KEPT]
+    for made in kept:
+        made.keep(["*"])
     write_provenance(folder)
     remove_all_leftovers(folder, [PROVENANCE, *names])
     for name in names:
@@ -82,8 +108,8 @@ def claim(folder: Path, leaves: Iterable[str], setting: str = "output_dir") -> N
 def refuse_foreign(folder: Path, leaves: Iterable[str], setting: str) -> None:
     """Refuse a folder in which a run would write over what no run of ours has left.
 
-    Tables are known by what they begin with, files of a folder with a record by what they hold, and the rest by the
-    folder's provenance.
+    Tables are known by what they begin with, files of a run's folders by what they hold, and the rest by the folder's
+    provenance.
 
     Raises:
         UserError: If it is one.
@@ -96,36 +122,78 @@ def refuse_foreign(folder: Path, leaves: Iterable[str], setting: str) -> None:
             found.name
             for name in (PROVENANCE, *leaves)
             for found in folder.glob(name)
-            if not (is_table(found) if found.name in _HEADS else ours)
+            if not (ours if _head_of(found.name) is None else is_table(found))
         }
     )
-    folders = (found for name in leaves for found in folder.glob(name) if found.is_dir())
-    there += sorted(f"{found.name}/{name}" for found in folders for name in MadeFiles(found).changed())
-    if there:
+    folders = [found for name in leaves for found in folder.glob(name) if found.is_dir()]
+    there += sorted(
+        f"{found.name}/{name}" for found in folders for name in MadeFiles(found).foreign(_KEPT.get(found.name, ()))
+    )
+    there += sorted(
+        f"{found.name}/{file.name}"
+        for found in folders
+        for file in found.iterdir()
+        if _head_of(file.name) is not None and not is_table(file)
+    )
+    _refuse(folder, there, setting)
+
+
+def refuse_foreign_files(made: "MadeFiles", patterns: Iterable[str], setting: str) -> None:
+    """Refuse a folder with files of these names, as patterns, that no run of ours has left as they are.
+
+    Raises:
+        UserError: If there are any.
+    """
+    _refuse(made.folder, made.foreign(patterns), setting)
+
+
+def _refuse(folder: Path, foreign: list[str], setting: str) -> None:
+    if foreign:
         raise UserError(
-            f"{folder} holds {', '.join(there)}, which no run of this program has left and this one would write over; "
+            f"{folder} holds {listed(foreign)}, which no run of this program has left and this one would write over; "
             f"name another folder: {setting}=DIR"
         )
+
+
+@contextmanager
+def kept_in_record(*files: Path) -> Iterator[None]:
+    """Around the writing of files of a run's folder, so that they are known again.
+
+    Raises:
+        UserError: If one would be written over that no run has made, or that was changed since.
+    """
+    made, names = MadeFiles(files[0].parent), [file.name for file in files]
+    made.begin(names)
+    yield
+    made.end(names)
 
 
 class MadeFiles:
     """Files of a folder that runs of ours have written, known by what they hold: somebody may lay others beside them.
 
-    What is known stands beside the folder, in `.NAME.json`.
-
     Args:
         folder: It may not be there. One of an earlier version has no record: all in it is taken for a run's.
+        record: Where it stands what is known; by default `.NAME.json` beside the folder.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.record = folder, folder.with_name(f".{folder.name}.json")
-        self._is_old = folder.is_dir() and not self.record.exists()
+    def __init__(self, folder: Path, record: Path | None = None) -> None:
+        self.folder, self.record = folder, record or folder.with_name(f".{folder.name}.json")
+        run = self.record.parent
+        # Pictures had a record before the others.
+        records = [run / f".{name}.json" for name in _KEPT if name != "figures"]
+        self._is_old = folder.is_dir() and not any(file.exists() for file in (self.record, *records))
         # By name; none of a file that was being written when a run was killed.
         self._hashes: dict[str, str | None] = self._read()
 
-    def changed(self) -> list[str]:
-        """Names of those that are not what was written any more."""
-        return [name for name, known in self._hashes.items() if known and self._now(name) not in (None, known)]
+    def foreign(self, patterns: Iterable[str] = ()) -> list[str]:
+        """Names of files that are not what was written, of those that were and of those that patterns find."""
+        names = {*self._hashes, *self.found(patterns)}
+        return sorted(name for name in names if not (self._is_old or self._is_ours(name)))
+
+    def keep(self, patterns: Iterable[str]) -> None:
+        """Begin a record where there is none, with the files of these patterns that an earlier version has left."""
+        if not self.record.exists():
+            self._note({name: self._now(name) for name in (self.found(patterns) if self._is_old else ())})
 
     def begin(self, names: Iterable[str]) -> None:
         """Before files are written.
@@ -140,13 +208,16 @@ class MadeFiles:
                 f"{self.folder / foreign[0]} is not what a run of this program has left, and would be written over; "
                 "move it elsewhere, or give it another name"
             )
-        self._hashes.update(dict.fromkeys(named))
-        self._write()
+        self._note(dict.fromkeys(named))
 
     def end(self, names: Iterable[str]) -> None:
         """After they are written."""
-        self._hashes.update({name: self._now(name) for name in names})
-        self._write()
+        self._note({name: self._now(name) for name in names})
+
+    def found(self, patterns: Iterable[str]) -> set[str]:
+        """Names of the files that patterns find."""
+        files = (file for pattern in patterns for file in self.folder.glob(pattern) if file.is_file())
+        return {file.relative_to(self.folder).as_posix() for file in files}
 
     def _is_ours(self, name: str) -> bool:
         """Whether a file is a run's, or is not there."""
@@ -156,7 +227,10 @@ class MadeFiles:
     def _now(self, name: str) -> str | None:
         """Hash of what a file holds; none where it is not there."""
         file = self.folder / name
-        return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
+        if not file.is_file():
+            return None
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
 
     def _read(self) -> dict[str, str | None]:
         if not self.record.exists():
@@ -164,7 +238,7 @@ class MadeFiles:
         try:
             with self.record.open("rb") as stream:
                 said = json.loads(stream.read(_MOST_RECORD))
-            if not all(Path(name).name == name and isinstance(known, str | None) for name, known in said.items()):
+            if not all(_is_below(name) and isinstance(known, str | None) for name, known in said.items()):
                 raise ValueError("it names no files")
         except (OSError, ValueError, RecursionError, AttributeError) as error:
             raise UserError(
@@ -174,6 +248,14 @@ class MadeFiles:
         found: dict[str, str | None] = said
         return found
 
-    def _write(self) -> None:
+    def _note(self, known: dict[str, str | None]) -> None:
+        # Read again: another run may have written to the same folder meanwhile.
+        self._hashes = {**self._hashes, **self._read(), **known}
         with written_whole(self.record) as temporary:
             temporary.write_text(json.dumps(self._hashes, indent=0, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _is_below(name: str) -> bool:
+    """Whether a name is that of a file in a folder or below it."""
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and str(path) == name

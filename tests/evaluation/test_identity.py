@@ -8,6 +8,7 @@ import torch
 
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.settings import MatcherSettings
+from sae_match.model.residual_stream import ResidualStream
 from sae_match.saes.collection import SAECollection
 from tests.evaluation.validating import TEXT, collection_of, fitting_text, saved, text_of, validated
 
@@ -83,3 +84,9 @@ def test_products_of_another_precision(kept_at, usual):
         assert kept_at() != usual
     finally:
         torch.set_float32_matmul_precision("highest")
+
+
+def test_attention_that_is_computed_otherwise(kept_at, usual, monkeypatch):
+    # Of the bundled model's only one knows its soft cap.
+    monkeypatch.setattr(ResidualStream, "attention", "sdpa")
+    assert kept_at() != usual

@@ -24,3 +24,13 @@ def test_a_parameter_without_values_counts_by_name_and_shape(tiny_stream):
     away.layers[0].mlp.to("meta")
     assert fingerprint(away) != fingerprint(tiny_stream)
     assert fingerprint(away) == fingerprint(copy.deepcopy(away))
+
+
+@pytest.mark.parametrize(("persistent", "counts"), [(True, True), (False, False)])
+def test_a_buffer_counts_where_a_checkpoint_holds_it(tiny_stream, persistent, counts):
+    several = [copy.deepcopy(tiny_stream) for _ in range(2)]
+    for number, stream in enumerate(several):
+        # As routers keep what they add to the scores of their experts.
+        stream.layers[0].mlp.register_buffer("bias", torch.full((3,), float(number)), persistent=persistent)
+    names = {fingerprint(stream) for stream in several}
+    assert (len(names) > 1) == counts

@@ -43,3 +43,12 @@ def test_a_traceback_can_be_had(tmp_path):
     lines = said(tmp_path, "matcher=foldet", environment={"HYDRA_FULL_ERROR": "1"})
     assert lines[0].startswith("Traceback")
     assert any("Could not find 'matcher/foldet'" in line for line in lines)
+
+
+def test_arguments_that_there_are_not_act_on_no_terminal(tmp_path):
+    strange = "--bo\x1b[31mgus\n[red]\u202egpj"
+    done = programs.run(ROOT / "scripts" / "match.py", strange, folder=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "error: unrecognized arguments: --bo\\x1b[31mgus [red]\\u202egpj (--help says what there is)"
+    ]

@@ -3,11 +3,12 @@
 import sys
 
 from sae_match.commands import PROGRAMS, program
+from sae_match.strings import in_a_line
 from sae_match.terminal import survive_any_encoding
 from sae_match.version import version
 
 _HELP = ("-h", "--help")
-_MISUSED = 2
+_MISUSED, _LONGEST = 2, 100
 
 
 def main() -> None:
@@ -22,7 +23,10 @@ def main() -> None:
         print(f"sae-match {version()}")
         return
     if name not in PROGRAMS:
-        print(f"error: no command {name!r}; there are {', '.join(PROGRAMS)} (sae-match --help)", file=sys.stderr)
+        print(
+            f"error: no command {in_a_line(repr(name), _LONGEST)}; there are {', '.join(PROGRAMS)} (sae-match --help)",
+            file=sys.stderr,
+        )
         raise SystemExit(_MISUSED)
     # Hydra reads all words but the first.
     sys.argv = [sys.argv[0], *given[1:]]

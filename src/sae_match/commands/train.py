@@ -12,7 +12,9 @@ from sae_match.commands.trainer import open_trainer
 from sae_match.errors import UserError
 from sae_match.files import make_writable
 from sae_match.model.loading import load_model
+from sae_match.owned import refuse_foreign_files
 from sae_match.report.tracking.logger import open_logger, where_to_look
+from sae_match.saes.manifest import NAME as MANIFEST
 from sae_match.settings.schema import TrainSettings
 from sae_match.terminal import Terminal
 from sae_match.text.batches import training_texts
@@ -21,6 +23,7 @@ from sae_match.training.language_model.settings import LanguageModelSettings
 from sae_match.training.progress import TrainingProgress
 from sae_match.training.sae_recipe import SAERecipe
 from sae_match.training.sae_settings import SAETrainingSettings, settled, steps_of
+from sae_match.training.saving import made_by_training
 from sae_match.training.tables import print_plan, print_results
 from sae_match.version import write_provenance
 
@@ -32,6 +35,11 @@ def main(settings: TrainSettings) -> None:
         make_writable(destination)
     except OSError as error:
         raise UserError(f"cannot write the destination {destination}: {error.strerror or error}") from error
+    made = made_by_training(destination)
+    if not (destination / MANIFEST).exists():
+        # Nothing is written to a destination whose training is over.
+        refuse_foreign_files(made, settings.training.files, "destination")
+    made.keep(settings.training.files)
     write_provenance(destination)
     if isinstance(settings.training, SAETrainingSettings):
         _train_saes(settings, settings.training, destination)

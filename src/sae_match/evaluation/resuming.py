@@ -34,7 +34,7 @@ class SumsIdentity:
     Attributes:
         settings: What is measured, without what does not change it.
         site: Where the SAEs read.
-        precision: Of the trainer and of matrix products.
+        precision: Of the trainer and of matrix products, and how attention is computed.
         device: Type of the device.
         matcher: What the matchings follow from.
         saes: Content hash of each layer's SAE.

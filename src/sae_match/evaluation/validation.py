@@ -274,7 +274,7 @@ class MatchValidation(L.LightningModule):
         return SumsIdentity(
             settings={**asdict(self.settings), "arms": self.scope.arms, "memory": None},
             site=self.scope.site,
-            precision=[str(self.trainer.precision), products()],
+            precision=[str(self.trainer.precision), products(), self.stream.attention],
             device=self.device.type,
             matcher=self.matcher.identity(),
             saes=self._hashes,

@@ -13,6 +13,7 @@ from sae_match.matching.settings import MatcherSettings
 from sae_match.matching.significance.judging import Judged, judge
 from sae_match.matching.significance.result import Significance
 from sae_match.matching.solver.solving import Status
+from sae_match.owned import kept_in_record
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.sae import SAE
 
@@ -126,14 +127,17 @@ def significance_file(folder: Path, pair: Pair) -> Path:
 
 def save_significance(found: Significance, folder: Path, pair: Pair) -> None:
     """Write which pairs of two layers are matches to `significance/` in a run's folder."""
-    found.save(significance_file(folder, pair))
+    file = significance_file(folder, pair)
+    with kept_in_record(file):
+        found.save(file)
 
 
 def save_matching(matching: Matching, folder: Path, pair: Pair, collection: SAECollection) -> Path:
     """Write the matching of two layers to `matchings/` in a run's folder, its SAEs' files in the provenance."""
     file = matching_file(folder, pair)
     files = {f"{end}_file": collection.describe(layer) for end, layer in zip(("source", "target"), pair, strict=True)}
-    replace(matching, provenance={**matching.provenance, **files}).save(file)
+    with kept_in_record(file):
+        replace(matching, provenance={**matching.provenance, **files}).save(file)
     return file
 
 

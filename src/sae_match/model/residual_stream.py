@@ -83,6 +83,11 @@ class ResidualStream(nn.Module):
         return int(self.model.config.get_text_config().hidden_size)
 
     @property
+    def attention(self) -> str:
+        """What computes its attention, such as `eager` or `sdpa`: their numbers differ by rounding."""
+        return str(getattr(self.model.config.get_text_config(), "_attn_implementation", None))
+
+    @property
     def vocabulary(self) -> int:
         """Token ids that the model knows: rows of its embedding matrix."""
         return int(self.model.get_input_embeddings().weight.shape[0])
@@ -91,12 +96,6 @@ class ResidualStream(nn.Module):
     def sizes(self) -> ModelSizes:
         """What it consists of."""
         return sizes_of(self.model)
-
-    @property
-    def attention(self) -> str:
-        """Name of its attention, as `transformers` knows it."""
-        # The library has no public name for it.
-        return str(self.model.config.get_text_config()._attn_implementation)
 
     @property
     def is_sharded(self) -> bool:

@@ -2,13 +2,16 @@
 
 import os
 import re
+import sys
+from argparse import ArgumentParser
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import hydra
 from hydra._internal import hydra as composing
 from hydra._internal import utils as starting
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -16,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sae_match.addresses import without_users
-from sae_match.strings import reason_of, visible
+from sae_match.strings import in_a_line, reason_of, visible
 
 _NO_GROUP = re.compile(r"Could not override '([^']+)'\. No match in the defaults list")
 _NO_SETTING = re.compile(r"Could not override '([^']+)'\.")
@@ -26,6 +29,7 @@ _NO_VALUE = re.compile(r"Error merging override (.+)")
 _ASIDE = ("See https://", "To append to your", "Did you mean")
 _SEARCHED = "Config search path"
 _FULL = "HYDRA_FULL_ERROR"
+_MISUSED, _LONGEST = 2, 1000
 
 
 @contextmanager
@@ -57,13 +61,29 @@ def refused_in_one_line(config: Path) -> Iterator[None]:
 
         return report(answered)
 
+    # The module, whose name in its package stands for a function.
+    started: Any = sys.modules[hydra.main.__module__]
+    parser = started.get_args_parser
     for place in places:
         place.run_and_report = reported
+    started.get_args_parser = lambda: _in_one_line(parser())
     try:
         yield
     finally:
+        started.get_args_parser = parser
         for place in places:
             place.run_and_report = report
+
+
+def _in_one_line(parser: ArgumentParser) -> ArgumentParser:
+    """A parser of command lines that says what it refuses as everything else is said: its own way repeats it raw."""
+
+    def error(message: str) -> NoReturn:
+        print(f"error: {in_a_line(message, _LONGEST)} (--help says what there is)", file=sys.stderr)
+        raise SystemExit(_MISUSED)
+
+    parser.error = error  # type: ignore[method-assign]
+    return parser
 
 
 def in_one_line(error: HydraException, config: Path) -> str:

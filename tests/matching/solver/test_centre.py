@@ -22,6 +22,21 @@ def test_the_rounding_margin_covers_the_error_of_every_entry(offset):
     assert (error <= rounding(a, b)).all()
 
 
+@pytest.mark.parametrize("offset", [0.0, 1e4, 1e8])
+@pytest.mark.parametrize("shorter", [1.0, 1e-9])
+def test_the_rounding_margin_is_twice_what_theory_says(offset, shorter):
+    """Higham's bounds, and what rounding has moved vectors by: each part counts, and none covers for another."""
+    source, target = about_centre(plain(normal(0, 40, 300) + offset), plain(shorter * normal(1, 40, 300) + offset))
+    u = 2.0**-53
+    gamma = 300 * u / (1 - 300 * u)
+    x, y = source.squares.sqrt(), target.squares.sqrt().max()
+    moved = source.drift * y + target.drift.max() * x
+    squares = source.slip + target.slip.max()
+    assert (source.slip >= gamma * source.squares + 2 * x * source.drift).all()
+    assert (source.drift >= u * plain(normal(0, 40, 300) + offset).squares.sqrt()).all()
+    assert (rounding_margin(source, target) / 2 >= squares + 2 * (gamma * x * y + moved) + 3 * u * (x + y) ** 2).all()
+
+
 @pytest.mark.parametrize("offset", OFFSETS)
 def test_the_rounding_margin_is_small_beside_what_differs(offset):
     a, b = plain(normal(0, 40, 300) + offset), plain(normal(1, 40, 300) + offset)

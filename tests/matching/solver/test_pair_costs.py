@@ -1,10 +1,11 @@
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
 import torch
 
-from sae_match.matching.cost import feature_vectors
+from sae_match.matching.cost import FeatureVectors, feature_vectors
 from sae_match.matching.solver.pair_costs import difference_error, listed_costs, pair_costs
 from tests.matching.problems import ALL, cost_matrix, naive_costs, normal, plain, rounding
 
@@ -53,3 +54,29 @@ def test_costs_by_differences_are_off_by_no_more_than_they_say(distance, offset)
     bound = difference_error(costs, lengths, 40)
     assert (np.abs(costs - exact) <= bound).all()
     assert (bound <= 1e-12 * exact + 1e-14 * (1 + offset) * 40 * np.sqrt(exact)).all()
+
+
+@pytest.mark.parametrize("distance", [0.0, 1e-9, 1e-3, 1.0])
+def test_what_factors_round_in_vectors_far_from_the_origin_is_accounted_for(distance):
+    """Against exact rationals: vectors are products of parameters and factors, which float64 rounds."""
+    a = normal(0, 20, 4) + 1e6
+    b = a + distance * normal(1, 20, 4)
+    factors = torch.full((20,), 1 / 3, dtype=torch.float64), torch.full((20,), 1 / 3 + 1e-9, dtype=torch.float64)
+    sides = [FeatureVectors((rows,), (own,), ("W_dec",)) for rows, own in zip((a, b), factors, strict=True)]
+    costs = listed_costs(*sides, torch.arange(20), torch.arange(20))
+    lengths = sum(side.squares.sqrt() for side in sides).numpy()
+    for at, bound in enumerate(difference_error(costs, lengths, 4)):
+        pairs = zip(a[at], b[at], strict=True)
+        x, y = (Fraction(float(own[at])) for own in factors)
+        exact = sum((Fraction(float(p)) * x - Fraction(float(q)) * y) ** 2 for p, q in pairs)
+        assert abs(Fraction(float(costs[at])) - exact) <= Fraction(float(bound))
+
+
+def test_each_part_of_what_differences_are_off_by_counts():
+    u, cost, length = 2.0**-53, np.array([4.0]), np.array([1e6])
+    # Of a sum of 300 squares, by Higham's bound.
+    assert difference_error(cost, np.zeros(1), 300) >= 300 * u / (1 - 300 * u) * cost
+    # Vectors that have been moved, and so has what lies between them.
+    assert difference_error(cost, length, 4) >= 2 * 2.0 * u * length
+    # Also where they have been moved onto each other.
+    assert difference_error(np.zeros(1), length, 4) >= (u * length) ** 2

@@ -36,23 +36,25 @@ def test_saes_whose_folder_only_mentions_transcoders_are_read(tmp_path, make_sae
 SKIP = {"W_skip": torch.zeros(D_IN, D_IN)}
 
 
-def with_connection(format, folder, make_sae):
+def with_others(format, folder, make_sae, others, connection="W_skip"):
+    """An SAE in a format's layout, with further tensors beside its own; gives what picks it."""
+    if connection in others and format == "gemma_scope_2":
+        others = {"affine_skip_connection": others[connection]}
     if format == "gemma_scope":
         file = gemma_scope.save(make_sae(0), folder, layer=3, width="10", l0=5)
-        np.savez(file, **{name: t.numpy() for name, t in {**make_sae(0).tensors(), **SKIP}.items()})
+        np.savez(file, **{name: t.numpy() for name, t in {**make_sae(0).tensors(), **others}.items()})
         return {"width": 10, "l0": 5}
     if format == "gemma_scope_2":
-        affine = {"affine_skip_connection": SKIP["W_skip"]}
-        layouts.write_gemma_scope_2(folder, {**layouts.gemma_scope_2_tensors(), **affine})
+        layouts.write_gemma_scope_2(folder, {**layouts.gemma_scope_2_tensors(), **others})
         return {"width": D_SAE, "l0": "medium"}
     if format == "llama_scope":
-        layouts.write_llama_scope(folder, {**linear(b_dec="decoder.bias"), **SKIP})
+        layouts.write_llama_scope(folder, {**linear(b_dec="decoder.bias"), **others})
     elif format == "sae_lens":
-        layouts.write_sae_lens(folder, {**matrices(), **SKIP}, architecture="standard")
+        layouts.write_sae_lens(folder, {**matrices(), **others}, architecture="standard")
     elif format == "sparsify":
-        layouts.write_sparsify(folder, {**layouts.sparsify_tensors(), **SKIP})
+        layouts.write_sparsify(folder, {**layouts.sparsify_tensors(), **others})
     else:
-        layouts.write_dictionary_learning(folder, "AutoEncoder", {**linear(b_dec="bias"), **SKIP})
+        layouts.write_dictionary_learning(folder, "AutoEncoder", {**linear(b_dec="bias"), **others})
     return {}
 
 
@@ -61,9 +63,42 @@ FORMATS = ("gemma_scope", "gemma_scope_2", "llama_scope", "sae_lens", "sparsify"
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_connection_beside_the_features_is_refused(tmp_path, make_sae, format):
-    which = with_connection(format, tmp_path, make_sae)
+    which = with_others(format, tmp_path, make_sae, SKIP)
     with pytest.raises(UserError, match=r"holds .*skip.*, a connection beside the features: a transcoder, no SAE"):
         load_sae(format, str(tmp_path), layer=3, **which)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_bias_of_what_is_written_elsewhere_is_refused(tmp_path, make_sae, format):
+    which = with_others(format, tmp_path, make_sae, {"b_dec_out": torch.ones(D_IN)})
+    with pytest.raises(UserError, match=r"holds b_dec_out, a bias of another place that is written: a transcoder"):
+        load_sae(format, str(tmp_path), layer=3, **which)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("name", ["log_scale", "B_DEC", "b_dec\n[red]"])
+def test_what_saes_of_a_layout_do_not_have_is_refused(tmp_path, make_sae, format, name):
+    which = with_others(format, tmp_path, make_sae, {name: torch.zeros(D_SAE)})
+    with pytest.raises(UserError, match=r"holds .*, which SAEs of this layout do not have \(.*dec.*\)") as caught:
+        load_sae(format, str(tmp_path), layer=3, **which)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_parameter_of_another_architecture_is_refused(tmp_path):
+    layouts.write_sae_lens(tmp_path, {**matrices(), "b_gate": torch.zeros(D_SAE)}, architecture="standard")
+    with pytest.raises(UserError, match=r"holds b_gate, which SAEs of this layout do not have \(W_enc, b_enc"):
+        load_sae("sae_lens", str(tmp_path), layer=3)
+
+
+@pytest.mark.parametrize("name", ["feature_act_mask", "feature_act_scale"])
+def test_factors_of_features_must_be_one(tmp_path, name):
+    own = linear(b_dec="decoder.bias")
+    plain = load_sae("llama_scope", str(layouts.write_llama_scope(tmp_path / "plain", own)), layer=3)
+    ones = layouts.write_llama_scope(tmp_path / "ones", {**own, name: torch.ones(D_SAE)})
+    assert load_sae("llama_scope", str(ones), layer=3).content_hash() == plain.content_hash()
+    masked = layouts.write_llama_scope(tmp_path / "masked", {**own, name: torch.arange(D_SAE) > 0})
+    with pytest.raises(UserError, match=rf"{name} is not one; SAEs with a scale or a mask"):
+        load_sae("llama_scope", str(masked), layer=3)
 
 
 def test_an_sae_of_saelens_that_writes_elsewhere_is_refused(tmp_path):

@@ -36,6 +36,8 @@ def lower_bound(
     firsts = np.flatnonzero(np.diff(flow.rows, prepend=-1))
     own = pairs.positions(flow.rows[firsts], flow.columns[firsts])
     paid, prices = pairs.cost[own] - pairs.radius[own], v[flow.columns[firsts]]
+    # The least that a pair may cost must not be rounded up; where a cost is exact, nothing is rounded.
+    paid = np.where(pairs.radius[own] > 0, np.nextafter(paid, -np.inf), paid)
     saved = paid[pairs.rows] - (pairs.cost - pairs.radius)
     dearer = v[pairs.columns] - prices[pairs.rows]
     rounded = np.abs(paid)[pairs.rows] + np.abs(pairs.cost) + pairs.radius + np.abs(dearer)
@@ -52,9 +54,14 @@ def lower_bound(
     free = flow.free
     if free.any():
         terms += [(free, v), (flow.capacity, -np.maximum(v, 0))]
-    # One sum, which is rounded once. What counts once is in it exactly.
+    # One sum, which is rounded once, downwards. What counts once is in it exactly.
     products = [times * each for times, each in terms]
     margin = [-_ROUNDED * np.abs(product[times > 1]) for (times, _), product in zip(terms, products, strict=True)]
     margin.append(-_ROUNDED * np.abs(products[2]))
     # No cost is below zero, and so no objective is.
-    return max(0.0, math.fsum(np.concatenate([*products, *margin])))
+    return max(0.0, _sum_rounded_down(np.concatenate([*products, *margin])))
+
+
+def _sum_rounded_down(terms: Float64[np.ndarray, " terms"]) -> float:
+    total = math.fsum(terms)
+    return total if math.fsum([*terms, -total]) >= 0 else math.nextafter(total, -math.inf)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from sae_match.errors import UserError
+from sae_match.owned import kept_in_record
 from sae_match.report.tracking.settings import LoggerSettings
 from sae_match.strings import in_a_line, reason_of
 
@@ -46,7 +47,9 @@ def open_logger(settings: LoggerSettings, folder: Path, config: dict[str, Any]) 
     elif settings.kind == "csv":
         from lightning.pytorch.loggers import CSVLogger
 
-        yield CSVLogger(folder, name="csv", version="")
+        # Lightning removes what an earlier run has logged there.
+        with kept_in_record(*(folder / "csv" / name for name in ("metrics.csv", "hparams.yaml"))):
+            yield CSVLogger(folder, name="csv", version="")
     else:
         with _wandb_logger(settings, folder, config) as logger:
             yield logger

@@ -2,8 +2,11 @@
 
 import hashlib
 import math
+import os
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,8 @@ Rows = Sequence[Mapping[str, object]]
 #: Most rows of a table that a dashboard is sent; larger tables are sampled.
 MOST_PAIRS = 10_000
 _LAYER = "layer"
+# Folder of an offline run's own files.
+_LOGGED = "logged"
 _TABLES = ("results.csv", "spans.csv", "differences.csv", "warnings.csv")
 
 
@@ -191,6 +196,25 @@ def _log_artifact(
         # Not copied: an offline run is uploaded from where the files are.
         artifact.add_file(str(file), file.relative_to(folder).as_posix(), policy="immutable")
     run.log_artifact(artifact)
+    if run.offline:
+        _keep_with_run(run, files, folder)
+
+
+def _keep_with_run(run: Any, files: Sequence[Path], folder: Path) -> None:
+    """Lay files below those of an offline run as well, which are uploaded from wherever the run lies by then.
+
+    An artifact names whole paths. From a run that was moved W&B uploads none of it, and says nothing.
+    """
+    for file in files:
+        beside = Path(run.dir) / _LOGGED / file.relative_to(folder)
+        beside.parent.mkdir(parents=True, exist_ok=True)
+        beside.unlink(missing_ok=True)
+        try:
+            os.link(file, beside)
+        except OSError:
+            # Two disks, or one that knows no links.
+            shutil.copyfile(file, beside)
+        run.save(escape(str(beside)), base_path=run.dir, policy="now")
 
 
 def _provenance(file: Path) -> dict[str, object]:

@@ -15,6 +15,7 @@ from sae_match.evaluation.statistics.tally import Tally
 from sae_match.files import written_whole
 from sae_match.matching.significance.judging import Judged
 from sae_match.matching.significance.result import ALPHA
+from sae_match.owned import kept_in_record
 
 
 def pair_table(pair: Pair, found: PairMatchings, tally: Tally, alpha: float = ALPHA) -> pa.Table:
@@ -96,7 +97,7 @@ def save_tables(tables: Mapping[Pair, pa.Table], folder: Path) -> list[Path]:
     files = []
     for (source, target), table in tables.items():
         file = folder / f"L{source:02d}-L{target:02d}.parquet"
-        with written_whole(file) as temporary:
+        with kept_in_record(file), written_whole(file) as temporary:
             pq.write_table(table, temporary)
         files.append(file)
     return files

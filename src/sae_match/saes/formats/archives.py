@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from sae_match.bounds import refuse_bomb
-from sae_match.errors import UserError, listed, reason_of
+from sae_match.errors import UserError, reason_of
+from sae_match.files import refuse_damaged_members
 
 # What numpy and torch write; the others unpack without a bound.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -32,11 +33,7 @@ def sound_archive(file: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(file) as archive:
             _refuse_strange(file, archive.infolist())
-            damaged = archive.testzip()
-            if damaged is not None:
-                raise UserError(
-                    f"{file} is damaged (the checksum of {listed([damaged])} is wrong); remove it and fetch it again"
-                )
+            refuse_damaged_members(archive)
             yield archive
     except UserError:
         raise

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from sae_match.errors import UserError, shown
 from sae_match.saes.formats.building import build, build_gated, on_shifted_input, refuse_contradiction
 from sae_match.saes.formats.describing import SAEDescription, described_by
 from sae_match.saes.formats.hub import fetch
-from sae_match.saes.formats.kinds import refuse_connection
+from sae_match.saes.formats.kinds import refuse_other_names
 from sae_match.saes.formats.places import Said, agreed_place, said_by_folder, said_by_hook, said_by_number
 from sae_match.saes.formats.reading import in_folder, matrix, read_json, read_pickled_tensors, section, stated, tensor
 from sae_match.saes.sae import SAE
@@ -44,8 +44,9 @@ def load(source: str, *, layer: int, path: str = ".", revision: str | None = Non
     agreed_place(layer, _said(source, config_path, config_file, trainer))
     file = fetch(source, weights_path, revision)
     tensors = read_pickled_tensors(file)
-    refuse_connection(file, tensors)
-    sae = _KINDS[kind](file, tensors)
+    of_kind = _KINDS[kind]
+    refuse_other_names(file, tensors, of_kind.tensors)
+    sae = of_kind.build(file, tensors)
     sizes = {ours: stated(config_file, trainer, key) for ours, key in _SIZES.items()}
     refuse_contradiction(config_file, sae, **sizes)
     refuse_contradiction(config_file, sae, d_in=_width_read(config_file, config))
@@ -123,14 +124,25 @@ def _gated(file: Path, tensors: _Tensors) -> SAE:
     return on_shifted_input(gated)
 
 
-_KINDS: dict[str, Callable[[Path, _Tensors], SAE]] = {
-    "AutoEncoder": _relu,
-    "AutoEncoderNew": _relu_without_shift,
-    "AutoEncoderTopK": _top_k,
-    "BatchTopKSAE": _batch_top_k,
-    "MatryoshkaBatchTopKSAE": _matryoshka,
-    "JumpReluAutoEncoder": _jump_relu,
-    "GatedAutoEncoder": _gated,
+class _Kind(NamedTuple):
+    """How an SAE of a class is made of tensors, and which of them there may be."""
+
+    build: Callable[[Path, _Tensors], SAE]
+    tensors: tuple[str, ...]
+
+
+_LINEAR = ("encoder.weight", "encoder.bias", "decoder.weight")
+_MATRICES = ("W_enc", "b_enc", "W_dec", "b_dec")
+_GATED = ("encoder.weight", "gate_bias", "r_mag", "mag_bias", "decoder.weight", "decoder_bias")
+_KINDS = {
+    "AutoEncoder": _Kind(_relu, (*_LINEAR, "bias")),
+    "AutoEncoderNew": _Kind(_relu_without_shift, (*_LINEAR, "decoder.bias")),
+    # A threshold that only another way of encoding asks about.
+    "AutoEncoderTopK": _Kind(_top_k, (*_LINEAR, "b_dec", "k", "threshold")),
+    "BatchTopKSAE": _Kind(_batch_top_k, (*_LINEAR, "b_dec", "k", "threshold")),
+    "MatryoshkaBatchTopKSAE": _Kind(_matryoshka, (*_MATRICES, "k", "threshold", "group_sizes")),
+    "JumpReluAutoEncoder": _Kind(_jump_relu, (*_MATRICES, "threshold")),
+    "GatedAutoEncoder": _Kind(_gated, _GATED),
 }
 
 
@@ -145,7 +157,7 @@ def _linear(file: Path, tensors: _Tensors, bias: str) -> dict[str, Any]:
 
 
 def _matrices(file: Path, tensors: _Tensors) -> dict[str, Any]:
-    return {name: tensor(file, tensors, name) for name in ("W_enc", "b_enc", "W_dec", "b_dec")}
+    return {name: tensor(file, tensors, name) for name in _MATRICES}
 
 
 def _learnt(file: Path, tensors: _Tensors) -> Tensor:

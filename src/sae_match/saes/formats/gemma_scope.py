@@ -18,7 +18,7 @@ from sae_match.saes.formats.building import build, on_scaled_input
 from sae_match.saes.formats.describing import SAEDescription, rows_of, width_in
 from sae_match.saes.formats.headers import shape_in_npz
 from sae_match.saes.formats.hub import fetch, locate, on_this_machine
-from sae_match.saes.formats.kinds import refuse_connection, refuse_repository_of_transcoders
+from sae_match.saes.formats.kinds import refuse_other_names, refuse_repository_of_transcoders
 from sae_match.saes.sae import SAE
 
 EMBEDDING = "embedding"
@@ -132,10 +132,10 @@ def width_of(features: int) -> str:
 def _read(file: Path) -> dict[str, np.ndarray]:
     with sound_archive(file) as archive:
         held = [name.removesuffix(".npy") for name in archive.namelist()]
-        refuse_connection(file, held)
         missing = [name for name in _ARRAYS if name not in held]
         if missing:
             raise UserError(f"{file} has no array {', '.join(missing)}; it holds {listed(held)}")
+        refuse_other_names(file, held, _ARRAYS)
         arrays = read_arrays(file, archive, _ARRAYS)
     for name, array in arrays.items():
         if array.dtype != np.float32:

@@ -10,12 +10,13 @@ from sae_match.saes.formats.describing import SAEDescription, described_by, rows
 from sae_match.saes.formats.gemma_scope import features_of
 from sae_match.saes.formats.headers import shapes_in_safetensors
 from sae_match.saes.formats.hub import fetch, locate, on_this_machine
-from sae_match.saes.formats.kinds import refuse_connection, refuse_transcoder
+from sae_match.saes.formats.kinds import refuse_other_names, refuse_transcoder
 from sae_match.saes.formats.places import Said, agreed_place, said_by_hook
 from sae_match.saes.formats.reading import read_json, read_safetensors, stated, tensor, truth
 from sae_match.saes.sae import SAE
 from sae_match.saes.sites import Site, Spot
 
+_TENSORS = ("w_enc", "b_enc", "w_dec", "b_dec", "threshold")
 _L0 = ("small", "medium", "big")
 # What the folders of the published repositories hold; heads before their projection, or what they add.
 _SITES: dict[str, tuple[Site, ...]] = {
@@ -50,7 +51,7 @@ def load(
     agreed_place(layer, _said(config_file, config, layer, site))
     file = fetch(source, weights_path, revision)
     tensors = read_safetensors(file)
-    refuse_connection(file, tensors)
+    refuse_other_names(file, tensors, _TENSORS)
     sae = build(
         file,
         W_enc=tensor(file, tensors, "w_enc"),

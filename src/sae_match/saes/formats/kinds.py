@@ -1,13 +1,18 @@
 """What looks like an SAE and is none: transcoders, which read one place and write another."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+
+import torch
+from torch import Tensor
 
 from sae_match.errors import UserError, listed, shown
 
 # A linear map from the input to the output, beside the features; no format's SAEs have one.
 _CONNECTIONS = ("W_skip", "w_skip", "b_skip", "skip_connection", "affine_skip_connection")
+# Nor a bias of the place that is written, where that is another than the one that is read.
+_WRITTEN = "b_dec_out"
 # The arrays of these have the names and shapes of an SAE's; only the repository's name says it.
 _REPOSITORIES = re.compile(r"gemma-scope-[\w-]*(?:transcoder|crosscoder)s?\b")
 
@@ -31,6 +36,46 @@ def refuse_connection(file: Path, names: Iterable[str]) -> None:
     found = [name for name in names if name in _CONNECTIONS]
     if found:
         raise UserError(f"{file} holds {listed(found)}, a connection beside the features: a transcoder, no SAE")
+
+
+def refuse_other_names(file: Path, names: Iterable[str], known: Iterable[str]) -> None:
+    """Check that a file holds nothing but what the SAEs of its layout have.
+
+    What else is there does something that the loader would leave out, so that the SAE would be another one.
+
+    Raises:
+        UserError: If it holds anything else.
+    """
+    held, mine = list(names), set(known)
+    refuse_connection(file, held)
+    other = [name for name in held if name not in mine]
+    if not other:
+        return
+    if _WRITTEN in other:
+        raise UserError(f"{file} holds {_WRITTEN}, a bias of another place that is written: a transcoder, no SAE")
+    raise UserError(
+        f"{file} holds {listed(other)}, which SAEs of this layout do not have ({listed(known)}): what they do is not "
+        "known here, and the SAE would be another one without them"
+    )
+
+
+def refuse_factors(file: Path, tensors: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
+    """The tensors of a file without factors of features or outputs, which must be one, so that they change nothing.
+
+    Args:
+        file: Where they come from.
+        tensors: All of them.
+        names: Of the factors that may be there.
+
+    Raises:
+        UserError: If a factor is not one.
+    """
+    kept = dict(tensors)
+    for name in names:
+        factor = kept.pop(name, None)
+        if factor is not None and not torch.allclose(factor.double(), torch.ones_like(factor, dtype=torch.float64)):
+            raise UserError(f"{file}: {name} is not one; SAEs with a scale or a mask of their own are not supported")
+    return kept
 
 
 def refuse_repository_of_transcoders(source: str) -> None:

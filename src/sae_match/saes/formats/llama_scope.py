@@ -15,11 +15,14 @@ from sae_match.errors import UserError, shown
 from sae_match.saes.formats.building import build, in_units_of_decoder_norm, on_shifted_input, refuse_contradiction
 from sae_match.saes.formats.describing import SAEDescription, described_by
 from sae_match.saes.formats.hub import fetch
-from sae_match.saes.formats.kinds import refuse_connection, refuse_transcoder
+from sae_match.saes.formats.kinds import refuse_factors, refuse_other_names, refuse_transcoder
 from sae_match.saes.formats.places import Said, agreed_place, said_by_hook
 from sae_match.saes.formats.reading import matrix, number, read_json, read_safetensors, section, stated, tensor, truth
 from sae_match.saes.sae import SAE
 
+_TENSORS = ("encoder.weight", "encoder.bias", "decoder.weight", "decoder.bias")
+# Of each feature; OpenMOSS's own code once kept them beside the weights.
+_FACTORS = ("feature_act_mask", "feature_act_scale")
 _POSITIONS = {"R": "residual", "M": "MLP", "A": "attention"}
 _HOOKS = {"R": "hook_resid_post", "M": "hook_mlp_out", "A": "hook_attn_out"}
 
@@ -44,8 +47,8 @@ def load(source: str, *, layer: int, position: str = "R", expansion: int = 8, re
     _refuse_other_kinds(config_file, config)
     agreed_place(layer, _said(config_file, config, layer, position))
     file = fetch(source, weights_path, revision)
-    tensors = read_safetensors(file)
-    refuse_connection(file, tensors)
+    tensors = refuse_factors(file, read_safetensors(file), _FACTORS)
+    refuse_other_names(file, tensors, _TENSORS)
     W_dec = matrix(file, tensors, "decoder.weight").T
     without_bias = not truth(config_file, config, "use_decoder_bias", default=True)
     sae = build(

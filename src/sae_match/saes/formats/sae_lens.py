@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -24,7 +24,7 @@ from sae_match.saes.formats.building import (
 )
 from sae_match.saes.formats.describing import SAEDescription, described_by
 from sae_match.saes.formats.hub import fetch
-from sae_match.saes.formats.kinds import refuse_connection, refuse_transcoder
+from sae_match.saes.formats.kinds import refuse_factors, refuse_other_names, refuse_transcoder
 from sae_match.saes.formats.places import (
     Said,
     agreed_place,
@@ -46,6 +46,9 @@ from sae_match.saes.sae import SAE
 
 _CONFIG, _WEIGHTS = "cfg.json", "sae_weights.safetensors"
 _MATRICES = ("W_enc", "b_enc", "W_dec", "b_dec")
+_GATED = ("W_enc", "b_gate", "r_mag", "b_mag", "W_dec", "b_dec")
+# Of the output, of SAEs that were tuned after their training.
+_FACTORS = ("scaling_factor", "finetuning_scaling_factor")
 _ARCHITECTURES = {"relu": "standard", "jumprelu": "jumprelu", "topk": "topk"}
 # The first version with this layout; configs that name no version are read as those before it.
 _VERSION = "6.0.0"
@@ -84,10 +87,10 @@ def load(
     _refuse_inexpressible(config_file, config, norm_scaling_factor)
     agreed_place(layer, _said(source, config_path, config_file, config))
     file = fetch(source, weights_path, revision)
-    tensors = read_safetensors(file)
-    refuse_connection(file, tensors)
-    _refuse_finetuned(file, tensors)
-    sae = _builder(config_file, config)(file, tensors, config_file, config)
+    tensors = refuse_factors(file, read_safetensors(file), _FACTORS)
+    architecture = _architecture(config_file, config)
+    sae = architecture.build(file, tensors, config_file, config)
+    refuse_other_names(file, tensors, architecture.tensors)
     sizes = {key: stated(config_file, config, key) for key in ("d_in", "d_sae")}
     refuse_contradiction(config_file, sae, **sizes)
     if truth(config_file, config, "rescale_acts_by_decoder_norm"):
@@ -213,29 +216,27 @@ def _refuse_inexpressible(file: Path, config: dict[str, Any], factor: float | No
         )
 
 
-def _refuse_finetuned(file: Path, tensors: dict[str, Tensor]) -> None:
-    for name in ("scaling_factor", "finetuning_scaling_factor"):
-        factor = tensors.get(name)
-        if factor is not None and not torch.allclose(factor, torch.ones_like(factor)):
-            raise UserError(f"{file}: {name} is not one; SAEs fine-tuned with a scale of the output are not supported")
+class _Architecture(NamedTuple):
+    """How an SAE is made of tensors and config, and which tensors there may be."""
+
+    build: Callable[[Path, dict[str, Tensor], Path, dict[str, Any]], SAE]
+    tensors: tuple[str, ...]
 
 
-_Builder = Callable[[Path, dict[str, Tensor], Path, dict[str, Any]], SAE]
-
-
-def _builder(file: Path, config: dict[str, Any]) -> _Builder:
-    builders: dict[str, _Builder] = {
-        "standard": _standard,
-        "jumprelu": _jump_relu,
-        "topk": _top_k,
-        "batchtopk": _jump_relu,
-        "matryoshka_batchtopk": _jump_relu,
-        "gated": _gated,
+def _architecture(file: Path, config: dict[str, Any]) -> _Architecture:
+    jump_relu = _Architecture(_jump_relu, (*_MATRICES, "threshold", "topk_threshold"))
+    known = {
+        "standard": _Architecture(_standard, _MATRICES),
+        "jumprelu": jump_relu,
+        "topk": _Architecture(_top_k, _MATRICES),
+        "batchtopk": jump_relu,
+        "matryoshka_batchtopk": jump_relu,
+        "gated": _Architecture(_gated, _GATED),
     }
-    architecture = config.get("architecture", "standard")
-    if not isinstance(architecture, str) or architecture not in builders:
-        raise UserError(f"{file}: architecture must be one of {', '.join(builders)}, got {shown(architecture)}")
-    return builders[architecture]
+    name = config.get("architecture", "standard")
+    if not isinstance(name, str) or name not in known:
+        raise UserError(f"{file}: architecture must be one of {', '.join(known)}, got {shown(name)}")
+    return known[name]
 
 
 def _standard(file: Path, tensors: dict[str, Tensor], config_file: Path, _: dict[str, Any]) -> SAE:
@@ -255,8 +256,7 @@ def _top_k(file: Path, tensors: dict[str, Tensor], config_file: Path, config: di
 
 
 def _gated(file: Path, tensors: dict[str, Tensor], *_: Any) -> SAE:
-    names = ("W_enc", "b_gate", "r_mag", "b_mag", "W_dec", "b_dec")
-    return build_gated(file, **{name: tensor(file, tensors, name) for name in names})
+    return build_gated(file, **{name: tensor(file, tensors, name) for name in _GATED})
 
 
 def _matrices(file: Path, tensors: dict[str, Tensor]) -> dict[str, Any]:

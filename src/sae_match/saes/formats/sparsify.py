@@ -8,10 +8,12 @@ from sae_match.errors import UserError, shown
 from sae_match.saes.formats.building import build, on_shifted_input, refuse_contradiction
 from sae_match.saes.formats.describing import SAEDescription, described_by
 from sae_match.saes.formats.hub import fetch
-from sae_match.saes.formats.kinds import refuse_connection
+from sae_match.saes.formats.kinds import refuse_other_names
 from sae_match.saes.formats.places import agreed_place, said_by_folder
 from sae_match.saes.formats.reading import in_folder, matrix, read_json, read_safetensors, stated, tensor, truth, whole
 from sae_match.saes.sae import SAE
+
+_TENSORS = ("encoder.weight", "encoder.bias", "W_dec", "b_dec")
 
 
 def load(source: str, *, layer: int, path: str = "layers.{layer}", revision: str | None = None) -> SAE:
@@ -34,7 +36,7 @@ def load(source: str, *, layer: int, path: str = "layers.{layer}", revision: str
     _refuse_other_kinds(config_file, config)
     file = fetch(source, weights_path, revision)
     tensors = read_safetensors(file)
-    refuse_connection(file, tensors)
+    refuse_other_names(file, tensors, _TENSORS)
     sae = build(
         file,
         W_enc=matrix(file, tensors, "encoder.weight").T,

@@ -9,15 +9,19 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import PreTrainedTokenizerBase
 
+from sae_match.owned import refuse_foreign_files
 from sae_match.training.collecting.crops import RandomCrops, tokenise
 from sae_match.training.language_model.settings import LanguageModelSettings
 from sae_match.training.language_model.tokenizer import train_tokenizer
 from sae_match.training.language_model.training import LanguageModelTraining, gemma_2_config
+from sae_match.training.saving import made_by_training
 
 log = logging.getLogger(__name__)
 Texts = Mapping[str, Sequence[str]]
 
 _HELD_OUT_CROPS = 256
+# Of a model that is written as one file.
+_WRITTEN = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 
 
 def train_language_model(
@@ -36,8 +40,12 @@ def train_language_model(
         for name, texts in held_out.items()
     ]
     trainer.fit(module, _loader(crops), watched)
+    made = made_by_training(destination)
+    refuse_foreign_files(made, settings.files, "destination")
+    made.begin({*_WRITTEN, *made.found(settings.files)})
     module.model.bfloat16().save_pretrained(destination)
     tokenizer.save_pretrained(destination)
+    made.end(made.found(settings.files))
     log.info("model and tokenizer written to %s", destination)
 
 

@@ -33,6 +33,7 @@ class LanguageModelSettings:
         "special_tokens_map.json",
         "chat_template*",
     )
+    files: ClassVar[tuple[str, ...]] = leaves
 
     vocabulary: int = 4096
     layers: int = 8

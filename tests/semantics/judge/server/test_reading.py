@@ -80,6 +80,63 @@ def test_what_stands_around_an_answer_does_not_hide_its_label(content):
     assert read(content) == Reply(3)
 
 
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ('{"reason": "Both are months.", "label": 3', "Both are months."),
+        ('{"label": 3, "reason": "Both are mon', "Both are mon"),
+        ('{"label": 3, "reason": "Both", "more":', "Both"),
+        ('[{"reason": "Both are months.", "label": 3}', "Both are months."),
+        ('```json\n{"reason": "Both are months.", "label": 3}', "Both are months."),
+        ('Here it is:\n```json\n{"reason": "Both are months.", "label": 3', "Both are months."),
+        ('{"reason": "Both are months.", "label": 3,}', "Both are months."),
+        ('[{"reason": "Both are months.", "label": 3,},]', "Both are months."),
+        ("{'reason': 'Both are months.', 'label': 3}", "Both are months."),
+        ("{'reason': 'They\\'re months, aren't they?', 'label': '3'}", "They're months, aren't they?"),
+        ("{reason: 'Both are months.', label: 3}", "Both are months."),
+        ('{"reason": "One says "May", one "June".", "label": 3}', 'One says "May", one "June".'),
+        ('{"reason": "Both \\"x\\" and \\\\", "label": 3,}', 'Both "x" and \\'),
+        ('{"reason": "Both are months.", "label": 3}}', "Both are months."),
+        ('{"judgement": {"reason": "Both are months.", "label": 3}}', "Both are months."),
+        ('{"name": "judgement", "arguments": {"reason": "Both are months.", "label": 3}}', "Both are months."),
+        ('{"judgements": [{"reason": "Both are months.", "label": 3}]}', "Both are months."),
+        ('{"Judgement": {"Reason": "Both are months.", "Label": "3",},}', "Both are months."),
+    ],
+)
+def test_an_object_that_is_nearly_one_has_its_label_and_its_reason(content, reason):
+    assert (read(content), reason_in(content)) == (Reply(3), reason)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"reason": "The second one says Label: 3',
+        '{"reason": "The second one says {"label": 3}',
+        '{"reason": "The second one ends in ", "label": 3, "label": 1}',
+        '{"reason": "r", "label": 31',
+        '{"reason": "r", "label": 3 or 2}',
+        '{"reason": "r", "label": 3,} {"label": 1}',
+        '{"reason": "r", "label": 3,} is what the second one says',
+        '{"first": {"reason": "r", "label": 3}, "second": {"reason": "r", "label": 3}}',
+        '{"first": {"label": 3}}',
+        '{"label": {"reason": "r", "label": 3}}',
+        "{'label': 3, 'Label': 1}",
+        '{"reason": "r", "label":',
+        "{" * 5000,
+        '{"a": ' * 5000,
+        '{"a": "' + '\\" ' * 15000,
+    ],
+)
+def test_what_is_nearly_an_object_has_no_label_that_it_does_not_say(content):
+    assert read(content).label is None
+
+
+def test_an_object_that_was_cut_off_may_go_on():
+    torn = ('{"reason": "r", "label": 3', '{"label": 3, "reason": "r')
+    assert [read(content, finish_reason="length").label for content in torn] == [None, None]
+    assert read('{"reason": "r", "label": 3,}', finish_reason="length").label == 3
+
+
 @pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
 def test_an_object_among_thoughts_is_the_answer_where_there_is_no_other(name):
     assert read_reply(completion({"content": None, name: OBJECT})) == Reply(3)
@@ -195,11 +252,13 @@ def test_a_reason_has_no_thoughts_in_it():
 
 
 @pytest.mark.parametrize(
-    "part", [" ", "\n", "</s>", "<think>", "</think>", "```", "\n```\n", "label", "label:", "[", '{"a":']
+    "part",
+    [" ", "\n", "</s>", "<think>", "</think>", "```", "\n```\n", "label", "label:", "[", '{"a":', '"', "' ", "', '"],
 )
 def test_an_endless_answer_is_read_at_once(part):
     start = time.monotonic()
     read(part * 100_000)
+    read("{'reason': '" + part * (60_000 // len(part)))
     assert time.monotonic() - start < 2
 
 

@@ -143,8 +143,9 @@ def _label(content: str, *, cut_off: bool) -> int | None:
     answer = answer_in(content)
     if answer is None:
         return None
-    if (found := object_in(answer)) is not None and (label := label_of(found)) is not None:
-        return label
+    if (found := object_in(answer, torn=not cut_off)) is not None:
+        # And no other: a text in it may quote one.
+        return label_of(found)
     closing = None if cut_off else _CLOSING.search(answer)
     return int(closing[1]) if closing else None
 
@@ -152,7 +153,7 @@ def _label(content: str, *, cut_off: bool) -> int | None:
 def reason_in(said: str) -> str:
     """Why a model gave its label, in a line: the reason of an object, else its words without the closing label."""
     answer = answer_in(said) or ""
-    if (found := object_in(answer)) is None:
+    if (found := object_in(answer, torn=True)) is None:
         return one_line(_CLOSING.sub("", answer).rstrip("*_`# "), _REASON)
     reason = found.get("reason")
     return one_line(reason, _REASON) if isinstance(reason, str) else ""

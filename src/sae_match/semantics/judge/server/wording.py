@@ -2,8 +2,10 @@
 
 import json
 import re
+from contextlib import suppress
 from typing import Any
 
+from sae_match.semantics.judge.server.loose import loose_value, unambiguous
 from sae_match.semantics.judge.verdicts import LABELS
 
 _THOUGHT = r"(?:think|thinking|thought|reasoning)"
@@ -40,24 +42,30 @@ def answer_in(content: str) -> str | None:
     return None if _OPENED.search(text) else text
 
 
-def object_in(answer: str) -> dict[str, Any] | None:
-    """The JSON object that an answer is, its keys in small letters; none where it is none.
+def object_in(answer: str, *, torn: bool = False) -> dict[str, Any] | None:
+    """The JSON object that an answer is, or nearly is, its keys in small letters; none where it is none.
 
-    It may be alone in an array or in a fence. Above a fence may stand words if the object has a reason and a label.
-    An object among words may be quoted from a description, which must not decide.
+    It may be alone in an array, in another object or in a fence. Within another object, and where words stand above the
+    fence, it has to have a reason and a label: an object among others or among words may be quoted from a description,
+    which must not decide.
+
+    Args:
+        answer: As `answer_in` gives it.
+        torn: Whether the answer may end before the object does. That of a model which was cut off may not.
     """
-    if (found := _loaded(answer)) is not None:
+    if (found := _loaded(answer, torn=torn)) is not None:
         return found
     before, inside = _fenced(answer)
-    found = _loaded(inside)
-    return found if found is None or not before.strip() or {"reason", "label"} <= set(found) else None
+    found = _loaded(inside, torn=torn)
+    return found if found is None or not before.strip() or _is_judgement(found) else None
 
 
 def _fenced(answer: str) -> tuple[str, str]:
     """What stands before the fence at the end of an answer, and in it; nothing where there is none."""
-    if len(answer) < 2 * len(_FENCE) or not answer.endswith(_FENCE):
+    is_closed = answer.endswith(_FENCE) and answer.count(_FENCE) > 1
+    if not is_closed and answer.count(_FENCE) != 1:
         return "", ""
-    body = answer.removesuffix(_FENCE)
+    body = answer.removesuffix(_FENCE) if is_closed else answer
     # A string of an object may have a fence in it.
     start = 0 if answer.startswith(_FENCE) and body.count(_FENCE) != 3 else body.rfind(_FENCE)
     before, inside = body[: max(start, 0)], body[start + len(_FENCE) :]
@@ -77,24 +85,33 @@ def label_of(answer: dict[str, Any]) -> int | None:
     return label if type(label) is int and label in LABELS else None
 
 
-def _loaded(text: str) -> dict[str, Any] | None:
-    try:
-        # Not strictly: models break lines inside strings.
-        found = json.loads(text, strict=False, object_pairs_hook=_unambiguous)
-    except (ValueError, RecursionError):
-        return None
+def _loaded(text: str, *, torn: bool = False) -> dict[str, Any] | None:
+    found = _read(text, torn=torn)
     if isinstance(found, list) and len(found) == 1:
         found = found[0]
-    return found if isinstance(found, dict) else None
+    if not isinstance(found, dict):
+        return None
+    return found if "label" in found else _within(found)
 
 
-def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object with keys in small letters.
+def _read(text: str, *, torn: bool) -> Any:
+    try:
+        # Not strictly: models break lines inside strings.
+        return json.loads(text, strict=False, object_pairs_hook=unambiguous)
+    except RecursionError:
+        return None
+    except ValueError:
+        with suppress(ValueError):
+            return loose_value(text, torn=torn)
+        return None
 
-    Raises:
-        ValueError: If a key comes twice, so that one of two labels would be chosen for no reason.
-    """
-    found = {key.strip().lower(): value for key, value in pairs}
-    if len(found) < len(pairs):
-        raise ValueError("a key comes twice")
-    return found
+
+def _within(found: dict[str, Any]) -> dict[str, Any]:
+    """The one judgement in an object that has no label, which may be alone in an array; else the object."""
+    values = (value[0] if isinstance(value, list) and len(value) == 1 else value for value in found.values())
+    judgements = [value for value in values if isinstance(value, dict) and _is_judgement(value)]
+    return judgements[0] if len(judgements) == 1 else found
+
+
+def _is_judgement(found: dict[str, Any]) -> bool:
+    return {"reason", "label"} <= set(found)
