@@ -55,8 +55,8 @@ TINY = Scale({**_BUNDLED, "num_hidden_layers": 2}, range(2), 64, 4, 2, 32, 2, "f
 SHAPES: Mapping[str, tuple[Scale, Sequence[str]]] = {
     "the bundled model's shape, every arm": (Scale(_BUNDLED, range(4, 8), 1024, 5, 16, 128, 16, "float32"), ARMS),
     "vocabulary of 256,000, few arms": (Scale(_LARGE, range(3, 6), 4096, 40, 4, 96, 4, "float32"), _FEW),
-    "vocabulary of 256,000, every arm": (Scale(_LARGE, range(3, 6), 4096, 40, 4, 96, 4, "float32"), ARMS),
-    "wide SAEs, long documents, few arms": (Scale(_WIDE, range(3, 6), 8192, 70, 4, 512, 4, "float32"), _FEW),
+    "vocabulary of 256,000, every arm": (Scale(_LARGE, range(4, 6), 4096, 40, 4, 96, 4, "float32"), ARMS),
+    "wide SAEs, long documents, few arms": (Scale(_WIDE, range(4, 6), 8192, 70, 4, 512, 4, "float32"), _FEW),
 }
 
 

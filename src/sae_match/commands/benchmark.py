@@ -34,7 +34,7 @@ def main(settings: BenchmarkSettings) -> None:
         **explorer.cases(),
         **training.cases(),
         **significance.cases(settings.seeds, settings.seed, kept),
-        **scale.cases(validate, settings.seed),
+        **scale.cases(validate, settings.seed, scale.of(settings.pairs, settings.tokens)),
     }
     on_gpu = gpu.cases(settings.seed, validate)
     failed = []

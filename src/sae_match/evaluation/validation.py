@@ -179,7 +179,7 @@ class MatchValidation(L.LightningModule):
         """Make the passes; each begins with its first batch, where a run that was killed has left it."""
         text, device = text_of(self.trainer), self.device
         # The model is there already, as far as it is not where it came from.
-        free = free_memory(device) if self.settings.memory is None else self.settings.memory * GIGABYTE
+        free = float(free_memory(device)) if self.settings.memory is None else self.settings.memory * GIGABYTE
         in_turn = InTurn(SAEShelf(self.collection, SHARE_OF_SAES * free, device).open)
         self.open_sae = in_turn.open
         self.matchings = {pair: found.to(device) for pair, found in self.matchings.items()}

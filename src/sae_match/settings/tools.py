@@ -6,6 +6,9 @@ from omegaconf import MISSING
 
 from sae_match.errors import UserError
 
+# Of a model of Gemma 2 2B's depth. BOS and two tokens, of which one is predicted.
+_PAIRS, _FEWEST_TOKENS = 25, 3
+
 
 @dataclass
 class BenchmarkSettings:
@@ -17,6 +20,8 @@ class BenchmarkSettings:
         seeds: Of the case `significance`: how many dictionaries of each kind it is calibrated on.
         kept: Folder in which `significance` keeps each seed that it has finished, and finds it again; by default one
             in the output folder.
+        pairs: Of the case `scale`: pairs of neighbouring layers, from the middle of the model's 26; 25 are all.
+        tokens: Of the same: tokens of each of its 200 documents.
         output_dir: Where the figures are written.
     """
 
@@ -24,11 +29,17 @@ class BenchmarkSettings:
     seed: int = 0
     seeds: int = 5
     kept: str | None = None
+    pairs: int = 25
+    tokens: int = 32
     output_dir: str = MISSING
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
             raise UserError(f"seeds must be at least 1, got {self.seeds}")
+        if not 1 <= self.pairs <= _PAIRS or self.tokens < _FEWEST_TOKENS:
+            raise UserError(
+                f"pairs must be 1 to {_PAIRS} and tokens at least {_FEWEST_TOKENS}, got {self.pairs} and {self.tokens}"
+            )
 
 
 @dataclass

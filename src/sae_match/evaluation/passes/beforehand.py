@@ -53,8 +53,8 @@ def memory_beforehand(load: Load, given: float | None, device: torch.device) -> 
         given: Gigabytes that may be taken beside the model; what is free, if none are.
         device: Where it would be run.
     """
-    beside = free_memory(device) - load.model.parameters * load.itemsize
-    free = max(0, beside) if given is None else given * GIGABYTE
+    beside = float(free_memory(device) - load.model.parameters * load.itemsize)
+    free = max(0.0, beside) if given is None else given * GIGABYTE
     groups = grouped(load.layout.pairs, load.residual_bytes(), SHARE_OF_RESIDUALS * free)
     load = replace(load, groups=groups)
     return MemoryPlan.of(load, load.blocks(device, free), free, device)

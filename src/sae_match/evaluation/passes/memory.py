@@ -204,6 +204,6 @@ def _layers_held(groups: Sequence[Sequence[Pair]]) -> int:
     return most
 
 
-def size_of(size: float) -> str:
+def size_of(size: int | float) -> str:
     """Bytes, for people."""
     return f"{size / GIGABYTE:.3g} GB" if size >= 0.1 * GIGABYTE else f"{size / 2**20:.3g} MB"
