@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from jaxtyping import Float64, Real
@@ -75,7 +76,7 @@ class Layout:
 
 
 class Tally:
-    """Sums over the batches of a validation, with a row for each replicate of the bootstrap.
+    """Sums over a validation's batches, with a row for each replicate of the bootstrap.
 
     Args:
         layout: What is added up.
@@ -92,7 +93,8 @@ class Tally:
         self.layout, self.device = layout, device
         self.references = dict(references or {})
         self.landmarks: dict[LayerKey, Landmarks] = {}
-        self._sums: dict[_Name, Tensor] = {name: _zeros(shape, device) for name, shape in self._empty()}
+        zeros = partial(torch.zeros, dtype=torch.float64, device=device)
+        self._sums = {name: zeros(shape) for name, shape in self._empty()}
 
     @property
     def nbytes(self) -> int:
@@ -104,7 +106,7 @@ class Tally:
         if device == self.device:
             return self
         there = Tally(self.layout, {name: one.to(device) for name, one in self.references.items()}, device)
-        there.landmarks = {key: one.to(device) for key, one in self.landmarks.items()}
+        there.landmarks.update((key, one.to(device)) for key, one in self.landmarks.items())
         there.fill(self.flat())
         return there
 
@@ -279,8 +281,7 @@ class Tally:
         self._sums[name][size:] += vectors.total
 
     def _spread(self, name: _Name) -> Spread:
-        size = ROWS * SPREAD_COLUMNS
-        sums = self._sums[name]
+        size, sums = ROWS * SPREAD_COLUMNS, self._sums[name]
         return Spread(sums[:size].view(ROWS, SPREAD_COLUMNS), sums[size:], self.references[name])
 
     def _about(self, key: LayerKey | ArmKey, normed: bool) -> _Name:
@@ -293,10 +294,6 @@ class Tally:
         """Where an arm is kept: what does not depend on the source layer once a target, twins in one place."""
         (source, target), arm, dataset = key
         return (-1 if arm in OF_TARGET_ALONE else source), target, self.layout.twins.get(arm, arm), dataset
-
-
-def _zeros(shape: tuple[int, ...], device: torch.device) -> Tensor:
-    return torch.zeros(shape, dtype=torch.float64, device=device)
 
 
 def _layer(key: LayerKey) -> tuple[int, int, str, str]:
