@@ -149,6 +149,17 @@ def test_a_key_does_not_follow_a_redirect():
         assert elsewhere.asked == []
 
 
+def test_a_key_for_this_machine_goes_past_every_proxy(monkeypatch):
+    with serving() as proxy, serving() as server:
+        monkeypatch.setenv("http_proxy", proxy.address)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        get(server, key=Key("SECRET", "secret"))
+        assert (proxy.asked, server.asked) == ([], [PATH])
+        # Without one it goes as the environment says.
+        get(server)
+        assert len(server.asked) == 1
+
+
 def test_compressed_files_arrive_as_they_are():
     packed = (200, {"Content-Encoding": "gzip"}, b"\x1f\x8bpacked")
     with serving(packed) as server:

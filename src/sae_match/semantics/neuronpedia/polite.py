@@ -13,7 +13,7 @@ import httpx2
 
 from sae_match.addresses import NO_KEY, Key
 from sae_match.errors import UserError
-from sae_match.network import usable_environment
+from sae_match.network import usable_environment, without_open_proxy
 from sae_match.semantics.neuronpedia.pace import Pace
 from sae_match.semantics.settings import refuse_impossible_manners
 from sae_match.semantics.waiting import asked_wait, own_wait
@@ -93,7 +93,7 @@ class PoliteClient:
         ours = {"User-Agent": f"sae-match/{version('sae-match')}", "Accept-Encoding": "identity"}
         headers = {**ours, "x-api-key": key.value} if key.value else ours
         with usable_environment():
-            self._client = httpx2.Client(timeout=manners.timeout, headers=headers)
+            self._client = httpx2.Client(timeout=manners.timeout, headers=headers, mounts=without_open_proxy(key))
         # Its connections end with it, not some time after.
         weakref.finalize(self, self._client.close)
 

@@ -180,3 +180,28 @@ def test_an_answer_that_is_packed_all_the_same_is_read(serve, ask):
         return status, {**headers, "Content-Encoding": "gzip"}, gzip.compress(body)
 
     assert [verdict.labels for verdict in ask(serve(packed)).judge(PAIRS)] == [(3, 3), (2, 2), (1, 1)]
+
+
+SECRET = "sk-secret-0123456789"
+
+
+@pytest.mark.parametrize("variable", ["http_proxy", "all_proxy"])
+def test_a_key_for_this_machine_goes_past_every_proxy(serve, tmp_path, monkeypatch, variable):
+    server, proxy = serve(), serve()
+    monkeypatch.setenv(variable, proxy.url.removesuffix("/v1"))
+    monkeypatch.delenv("NO_PROXY")
+    monkeypatch.setenv("MINE", SECRET)
+    settings = JudgeSettings("openai", "m", base_url=server.url, key_variable="MINE")
+    assert open_judge(settings, tmp_path).obstacle() is None
+    assert (server.looks, proxy.looks) == (["/v1/models"], [])
+
+
+def test_what_is_sent_goes_nowhere_but_to_the_address_that_was_named(serve, ask, monkeypatch):
+    other = serve()
+    moved = f"{other.url}/chat/completions?me={SECRET}"
+    server = serve(lambda *_: (307, {"Location": moved}, b""))
+    monkeypatch.setenv("MINE", SECRET)
+    with pytest.raises(UserError, match=r"sends its callers elsewhere \(307\)") as caught:
+        ask(server, key_variable="MINE").judge(PAIRS)
+    assert other.requests == []
+    assert SECRET not in str(caught.value)

@@ -8,7 +8,7 @@ import httpx2
 from openai import APIConnectionError, APIStatusError, APITimeoutError, DefaultHttpxClient, OpenAI
 
 from sae_match.errors import UserError
-from sae_match.network import usable_environment
+from sae_match.network import usable_environment, without_open_proxy
 from sae_match.semantics.judge.server.failures import Counterpart, never_arrived
 from sae_match.semantics.judge.server.reading import LONGEST, UnusableError
 from sae_match.semantics.judge.settings import JudgeSettings, address, address_setting, is_openais, key_of
@@ -54,6 +54,7 @@ def connect(settings: JudgeSettings) -> OpenAI:
     """
     refuse_no_way(settings)
     secure, ours = address(settings).startswith("https:"), not is_openais(settings)
+    key = key_of(settings)
     hooks: dict[str, list[Callable[..., Any]]] = {
         "request": [_unpacked, *([_without_openais_headers] if ours else [])],
         "response": [_bounded],
@@ -61,11 +62,18 @@ def connect(settings: JudgeSettings) -> OpenAI:
     # Retries are ours: theirs know of no budget. A server without keys takes any.
     with usable_environment():
         return OpenAI(
-            api_key=key_of(settings).value or "none",
+            api_key=key.value or "none",
             base_url=address(settings),
             max_retries=0,
             timeout=settings.timeout,
-            http_client=DefaultHttpxClient(verify=secure, timeout=settings.timeout, event_hooks=hooks),
+            http_client=DefaultHttpxClient(
+                verify=secure,
+                timeout=settings.timeout,
+                event_hooks=hooks,
+                mounts=without_open_proxy(key),
+                # What is sent, other headers that hold secrets among it, is for the address that the user has named.
+                follow_redirects=False,
+            ),
         )
 
 

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import httpx2
 from openai import APIConnectionError, APIStatusError, APITimeoutError
 
-from sae_match.addresses import Key
+from sae_match.addresses import Key, without_users
 from sae_match.errors import UserError
 from sae_match.semantics.judge.server.reading import UnusableError, one_line
 from sae_match.semantics.waiting import asked_wait, own_wait
 
 Failure = APIStatusError | APIConnectionError | UnusableError
 
+_ELSEWHERE = (301, 302, 303, 307, 308)
 _AGAIN = (408, 409, 425, 429)
 # Seconds that a server may ask us to wait.
 _LONGEST_WAIT = 300.0
@@ -65,6 +66,12 @@ class Counterpart:
         if not isinstance(error, APIStatusError):
             return
         status, where = error.status_code, f"{self.base_url} (judge.base_url)"
+        if status in _ELSEWHERE:
+            to = self._shown(without_users(error.response.headers.get("Location", "another address")))
+            raise UserError(
+                f"{where} sends its callers elsewhere ({status}), where nothing is sent that was not named: "
+                f"to go there, name {to!r}"
+            ) from error
         if status in (401, 403):
             raise UserError(
                 f"{where} does not let you use {self.model} ({status}): {self.key.remedy('judge.key_variable')}"
