@@ -230,12 +230,12 @@ def _costs(
 def _memory(load: Load, evaluation: EvaluationSettings, attention: str | None) -> MemoryPlan:
     """What is held at most, with the model on the device."""
     device = _device()
-    model = load.model.parameters * load.itemsize
-    free = max(0.0, float(free_memory(device) - model)) if evaluation.memory is None else evaluation.memory * GIGABYTE
+    free = max(0.0, float(free_memory(device) - load.model.parameters * load.itemsize))
+    budget = free if evaluation.memory is None else evaluation.memory * GIGABYTE
     whole = attention == "eager" or (attention is None and load.model.architecture in _EAGER)
-    groups = grouped(load.layout.pairs, load.residual_bytes(), SHARE_OF_RESIDUALS * free)
+    groups = grouped(load.layout.pairs, load.residual_bytes(), SHARE_OF_RESIDUALS * budget)
     load = replace(load, whole_scores=whole, groups=groups)
-    return MemoryPlan.of(load, load.blocks(device, free), free)
+    return MemoryPlan.of(load, load.blocks(device, free), budget)
 
 
 def _held(

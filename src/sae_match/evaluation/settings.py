@@ -22,8 +22,8 @@ class EvaluationSettings:
             `decoder_norm` (the inverse ratio of decoder rows' norms) or `none`; by default what the matcher folds by.
             `matched_unfolded` never rescales.
         seed: Of the arm `random` and of the bootstrap.
-        memory: Gigabytes for open SAEs and residuals; by default what is free. What does not fit is
-            read, or computed, again.
+        memory: Gigabytes, of which half is for open SAEs and a fifth for residuals; by default what is free. What does
+            not fit is read, or computed, again.
     """
 
     arms: list[str] = field(default_factory=lambda: [*ARMS, "quantile_0.1", "quantile_0.5", "quantile_0.7"])
