@@ -16,7 +16,7 @@ import torch
 from sae_match import bundled
 from sae_match.benchmark.evaluation import apart
 from sae_match.benchmark.gpu import MadeSAEs, Scale, random_model, text_of
-from sae_match.benchmark.measuring import HELD_ONLY, Case, Figure, in_own_process
+from sae_match.benchmark.measuring import Case, Figure, in_own_process
 from sae_match.benchmark.memory import TINY
 from sae_match.errors import UserError
 from sae_match.evaluation.arm_names import COACTIVATION, LAYER_DROP, LINEAR_MAP, MATCHED
@@ -30,9 +30,9 @@ from sae_match.saes.collection import SAECollection
 from sae_match.saes.formats import gemma_scope
 from sae_match.text.settings import SourceSettings, TextSettings
 
+_SETUP, _MATCHING = "[LightningModule]MatchValidation.setup", "matching"
 # Of what a profile says, what is shown, by what it is called there.
 _PHASES = {
-    "[LightningModule]MatchValidation.setup": "matching",
     "[pass]fitting text": "fitting text, with co-activation",
     "[pass]surveying": "surveying",
     "[pass]validating": "validating",
@@ -99,7 +99,10 @@ def simulated(validate: Sequence[str], wanted: SimulatedScale, seed: int) -> lis
         # Python and the libraries, with what they load and keep, are in no plan.
         base = _run(validate, _Saved.of(tiny, Path(folder) / "tiny", seed), 1)
         found = saved.planned()
+        # Matchings take more memory than all else and are in the cache from here on: both are measured by themselves.
+        first = _run(validate, saved, 1, name="matching", documents=1)
         yields = list(_of_plan(found, saved))
+        yields.append(Figure(saved.name, f"1 process: {_MATCHING}", first.phases[_MATCHING], "s"))
         runs = [_run(validate, saved, count) for count in wanted.processes]
         for count, run in zip(wanted.processes, runs, strict=True):
             yields += _of_run(count, run, base, found, saved)
@@ -171,7 +174,7 @@ class _Saved:
             EvaluationSettings(arms=list(self.wanted.arms)),
         )
 
-    def command(self, run: Path, processes: int) -> list[str]:
+    def command(self, run: Path, processes: int, documents: int) -> list[str]:
         """Settings of a run."""
         scale = self.wanted.scale
         layers = [
@@ -184,7 +187,7 @@ class _Saved:
             "sae=gemma_scope",
             f"sae.source={self.folder / 'saes'}",
             *layers,
-            f"text.documents={scale.documents // 2}",
+            f"text.documents={documents}",
             f"text.max_tokens={scale.tokens}",
             "text.min_tokens=3",
             f"text.batch={scale.batch}",
@@ -203,9 +206,11 @@ class _Saved:
         ]
 
 
-def _run(validate: Sequence[str], saved: _Saved, processes: int) -> _Run:
-    run = saved.folder / f"run_{processes}"
-    figures = in_own_process(partial(_timed, [*validate, *saved.command(run, processes)]), HELD_ONLY)
+def _run(
+    validate: Sequence[str], saved: _Saved, processes: int, *, name: str = "run", documents: int | None = None
+) -> _Run:
+    run, half = saved.folder / f"{name}_{processes}", saved.wanted.scale.documents // 2
+    figures = in_own_process(partial(_timed, [*validate, *saved.command(run, processes, documents or half)]))
     seconds, gigabytes = (figure.value for figure in figures)
     return _Run(seconds, _phases(run), gigabytes, run / "results.csv")
 
@@ -228,14 +233,14 @@ def _phases(run: Path) -> dict[str, float]:
     (file,) = run.glob("validate-profile*.txt")
     rows = [[cell.strip() for cell in line.strip("| \n").split("|")] for line in file.read_text().splitlines()]
     totals = {row[0]: float(row[3]) for row in rows if len(row) > 3 and re.fullmatch(r"[\d.e+-]+", row[3])}
-    return {name: totals[said] for said, name in _PHASES.items() if said in totals}
+    return {name: totals[said] for said, name in {_SETUP: _MATCHING, **_PHASES}.items() if said in totals}
 
 
 def _of_plan(found: Findings, saved: _Saved) -> Iterator[Figure]:
     if found.plan is None:
         raise UserError(f"there is no plan: {'; '.join(found.missing)}")
-    yield Figure(saved.name, "layer-forwards of the plan, a token", found.plan.layer_forwards, "")
-    yield Figure(saved.name, "heads of the plan, a token", found.plan.heads, "")
+    yield Figure(saved.name, "layer-forwards of the plan, a token", float(found.plan.layer_forwards), "")
+    yield Figure(saved.name, "heads of the plan, a token", float(found.plan.heads), "")
 
 
 def _of_run(count: int, run: _Run, base: _Run, found: Findings, saved: _Saved) -> Iterator[Figure]:
@@ -243,8 +248,8 @@ def _of_run(count: int, run: _Run, base: _Run, found: Findings, saved: _Saved) -
     if found.memory is None:
         raise UserError(f"there is no plan: {'; '.join(found.missing)}")
     planned, measured = found.memory.total / GIGABYTE, run.gigabytes - base.gigabytes
-    for phase, seconds in run.phases.items():
-        yield Figure(saved.name, f"{several}: {phase}", seconds, "s")
+    for phase in _PHASES.values():
+        yield Figure(saved.name, f"{several}: {phase}", run.phases[phase], "s")
     yield Figure(saved.name, f"{several}: the whole run", run.seconds, "s")
     what = f"{several}: memory of the plan, {planned:.3g} GB, and measured, {measured:.3g} GB: apart by"
     yield Figure(saved.name, what, abs(planned - measured) / measured, "of it", _APART_MEMORY)

@@ -29,8 +29,8 @@ class EvaluationSettings:
         rotations: Random targets that the matching of two layers is judged against, which says which of its pairs are
             matches; each takes as long as a matching. Zero: none is judged, and the arms that need it are left out.
         alpha: Level at which a pair counts as significant: of the significant pairs, at most this share is wrong.
-        memory: Gigabytes for open SAEs and residuals; by default what is free. What does not fit is
-            read, or computed, again.
+        memory: Gigabytes, of which half is for open SAEs and a fifth for residuals; by default what is free. What does
+            not fit is read, or computed, again.
     """
 
     arms: list[str] = field(default_factory=lambda: [*ARMS, "quantile_0.1", "quantile_0.5", "quantile_0.7"])

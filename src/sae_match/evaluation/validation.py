@@ -178,17 +178,17 @@ class MatchValidation(L.LightningModule):
     def on_validation_start(self) -> None:
         """Make the passes; each begins with its first batch, where a run that was killed has left it."""
         text, device = text_of(self.trainer), self.device
-        # The model is there already, as far as it is not where it came from.
-        free = float(free_memory(device)) if self.settings.memory is None else self.settings.memory * GIGABYTE
-        in_turn = InTurn(SAEShelf(self.collection, SHARE_OF_SAES * free, device).open)
+        free = float(free_memory(device))
+        budget = free if self.settings.memory is None else self.settings.memory * GIGABYTE
+        in_turn = InTurn(SAEShelf(self.collection, SHARE_OF_SAES * budget, device).open)
         self.open_sae = in_turn.open
         self.matchings = {pair: found.to(device) for pair, found in self.matchings.items()}
         scope, layout = self.scope, self._layout(text)
         processes = Processes.of(self.trainer)
         load = scope.load(self.stream, layout, text.evaluated.batches, len(processes.own(scope.pairs)))
-        load = replace(load, groups=grouped(scope.pairs, load.residual_bytes(), SHARE_OF_RESIDUALS * free))
-        self.memory = MemoryPlan.of(load, load.blocks(device, free), free, device)
-        self.memory.say_what_does_not_fit(free, load)
+        load = replace(load, groups=grouped(scope.pairs, load.residual_bytes(), SHARE_OF_RESIDUALS * budget))
+        self.memory = MemoryPlan.of(load, load.blocks(device, free), budget, device)
+        self.memory.say_what_does_not_fit(budget, free, load)
         self.state = State(
             Subject(
                 self.stream,
@@ -288,10 +288,8 @@ class MatchValidation(L.LightningModule):
         """Say of how few documents the numbers are, where the trainer was to leave some out."""
         for dataset in self.tally.layout.datasets:
             there = sum(len(batch.documents) for batch in text.evaluated.batches if batch.dataset == dataset)
-            if (measured := self.tally.documents(dataset)) < there:
-                log.warning(
-                    "trainer.limit_val_batches: numbers and intervals of %s are of %d of its %d documents",
-                    dataset,
-                    measured,
-                    there,
-                )
+            if not (measured := self.tally.documents(dataset)):
+                log.warning(f"trainer.limit_val_batches: nothing of {dataset} was read; datasets follow one another")
+            elif measured < there:
+                said = f"numbers and intervals of {dataset} are of {measured} of its {there} documents"
+                log.warning(f"trainer.limit_val_batches: {said}")

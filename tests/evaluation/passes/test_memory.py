@@ -116,20 +116,20 @@ def test_logits_of_a_large_vocabulary_on_a_gpu_are_no_more_than_their_share():
 
 
 def test_memory_for_less_than_one_sae_is_said_and_so_is_text_that_is_too_much(module, caplog):
-    memory = module.memory
-    load = module.scope.load(module.stream, module.tally.layout, module_batches(module), 3)
-    with caplog.at_level("INFO"):
-        memory.say_what_does_not_fit(float(memory.total), load)
-    assert caplog.messages == []
+    batches = module.trainer.datamodule.evaluated.batches
+    memory, load = module.memory, module.scope.load(module.stream, module.tally.layout, batches, 3)
     size = bytes_of(module.open_sae(2))
-    with caplog.at_level("INFO"):
-        memory.say_what_does_not_fit(float(size), load)
-    kept, needed = caplog.messages
-    assert "MB" in kept
-    assert "those that do not stay open are read once a pair and batch" in kept
+    memory.say_what_does_not_fit(6.0 * size, float(memory.total), load)
+    assert caplog.messages == []
+    for budget, kept in ((5.9 * size, "2 stay open in 2.97 MB"), (1.0 * size, "none stays open in 0.504 MB")):
+        caplog.clear()
+        memory.say_what_does_not_fit(budget, float(memory.total), load)
+        assert caplog.messages == [
+            f"of 3 SAEs of 1.01 MB {kept}, half of evaluation.memory or of what is free; the others are read again for "
+            "every pair and batch"
+        ]
+    caplog.clear()
+    memory.say_what_does_not_fit(6.0 * size, 1e6, load)
+    (needed,) = caplog.messages
     assert needed.startswith("a validation of this text takes about ")
-    assert "take a smaller text.batch, or a shorter text.max_tokens" in needed
-
-
-def module_batches(module):
-    return module.trainer.datamodule.evaluated.batches
+    assert needed.endswith(" 0.954 MB are free: take a smaller text.batch or text.max_tokens")

@@ -50,11 +50,10 @@ def memory_beforehand(load: Load, given: float | None, device: torch.device) -> 
 
     Args:
         load: What it follows from.
-        given: Gigabytes that may be taken beside the model; what is free, if none are.
+        given: Gigabytes for SAEs and residuals, if any are given; by default what is free.
         device: Where it would be run.
     """
-    beside = float(free_memory(device) - load.model.parameters * load.itemsize)
-    free = max(0.0, beside) if given is None else given * GIGABYTE
-    groups = grouped(load.layout.pairs, load.residual_bytes(), SHARE_OF_RESIDUALS * free)
-    load = replace(load, groups=groups)
-    return MemoryPlan.of(load, load.blocks(device, free), free, device)
+    free = max(0.0, float(free_memory(device) - load.model.parameters * load.itemsize))
+    budget = free if given is None else given * GIGABYTE
+    load = replace(load, groups=grouped(load.layout.pairs, load.residual_bytes(), SHARE_OF_RESIDUALS * budget))
+    return MemoryPlan.of(load, load.blocks(device, free), budget, device)

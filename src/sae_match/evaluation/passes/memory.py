@@ -7,7 +7,7 @@ them; `benchmark memory` compares the sum with what is measured.
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import accumulate, chain
 
 import torch
 
@@ -67,13 +67,13 @@ class MemoryPlan:
     blocks: Blocks
 
     @classmethod
-    def of(cls, load: Load, blocks: Blocks, free: float, device: torch.device) -> "MemoryPlan":
+    def of(cls, load: Load, blocks: Blocks, budget: float, device: torch.device) -> "MemoryPlan":
         """What a validation takes.
 
         Args:
             load: What it follows from.
             blocks: How much is computed at one time.
-            free: Bytes that are free.
+            budget: Bytes that SAEs and residuals may take.
             device: Where it is run.
         """
         at_once = min(blocks.arms_of(load.tokens), _most_arms(load))
@@ -81,7 +81,7 @@ class MemoryPlan:
         states = at_once * (load.tokens + load.scored) * d_model * load.itemsize
         return cls(
             model=load.model.parameters * load.itemsize,
-            saes=_open_saes(load.sae_bytes(), SHARE_OF_SAES * free),
+            saes=_open_saes(load.sae_bytes(), SHARE_OF_SAES * budget),
             matchings=_matchings(load),
             sums=_sums(load),
             fitting=2 * _DOUBLE * load.layout.d_in**2 * load.fits if _MAPPED & set(load.arms) else 0,
@@ -109,20 +109,28 @@ class MemoryPlan:
             f"{size_of(self.matchings + self.sums)}, a batch {size_of(self.batch)}"
         )
 
-    def say_what_does_not_fit(self, free: float, load: Load) -> None:
-        """Say which SAEs do not stay open, and whether all of it is more than there is."""
-        sizes, open_at_all = load.sae_bytes(), SHARE_OF_SAES * free
-        if sum(sizes.values()) > open_at_all:
-            log.info(
-                "%s of memory for %d SAEs of %s: those that do not stay open are read once a pair and batch",
-                size_of(open_at_all),
+    def say_what_does_not_fit(self, budget: float, free: float, load: Load) -> None:
+        """Say how many SAEs stay open, and whether all of it is more than there is.
+
+        Args:
+            budget: Bytes that SAEs and residuals may take.
+            free: Bytes that are free, the model being there.
+            load: What is held.
+        """
+        sizes = list(load.sae_bytes().values())
+        if (stay := _staying(sizes, SHARE_OF_SAES * budget)) < len(sizes):
+            log.warning(
+                "of %d SAEs of %s %s open in %s, half of evaluation.memory or of what is free; the others are read "
+                "again for every pair and batch",
                 len(sizes),
-                size_of(max(sizes.values())),
+                size_of(max(sizes)),
+                f"{stay} stay" if stay else "none stays",
+                size_of(SHARE_OF_SAES * budget),
             )
         if (needed := self.total - self.model) > free:
             log.warning(
-                "a validation of this text takes about %s beside the model, and %s are free or given by "
-                "evaluation.memory: take a smaller text.batch, or a shorter text.max_tokens",
+                "a validation of this text takes about %s beside the model, and %s are free: take a smaller text.batch "
+                "or text.max_tokens",
                 size_of(needed),
                 size_of(free),
             )
@@ -135,13 +143,15 @@ def _most_arms(load: Load) -> int:
 
 def _open_saes(sizes: Mapping[int, int], budget: float) -> int:
     """Those that stay open, the first that fit; and two at a time of the others."""
-    held, others = 0, []
-    for size in sizes.values():
-        if held + size <= budget:
-            held += size
-        else:
-            others.append(size)
-    return held + sum(sorted(others)[-2:])
+    each = list(sizes.values())
+    stay = _staying(each, budget)
+    return sum(each[:stay]) + sum(sorted(each[stay:])[-2:])
+
+
+def _staying(sizes: Sequence[int], budget: float) -> int:
+    """How many SAEs of some sizes stay open: the first that fit together."""
+    held = list(accumulate(sizes))
+    return sum(size <= budget for size in held)
 
 
 def _matchings(load: Load) -> int:
