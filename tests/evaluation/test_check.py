@@ -19,7 +19,7 @@ from transformers import AutoTokenizer, Gemma2Config, Gemma2ForCausalLM
 from sae_match import bundled
 from sae_match.errors import UserError
 from sae_match.evaluation.arm_names import ARMS
-from sae_match.evaluation.check import check
+from sae_match.evaluation.check import check, judging_line
 from sae_match.evaluation.settings import EvaluationSettings
 from sae_match.matching.settings import MatcherSettings
 from sae_match.model.settings import ModelSettings
@@ -146,6 +146,14 @@ def test_the_plan_for_the_papers_model_is_that_of_its_metadata(said):
     assert "307,200 at most (100 documents of 1,024 tokens of each dataset)" in lines["tokens"]
     assert "model 4.87 GB" in lines["memory"]
     assert "sparse solver" in lines["matching"]
+    assert "8 random targets for each pair of layers, and 2 matchings by parts" in lines["judging"]
+
+
+def test_judging_takes_as_many_matchings_as_it_has_random_targets_and_less_where_rows_are_sampled():
+    assert judging_line(8, 16_384, 10.0).startswith("about 2 min more for what is not in the cache: 8 random targets")
+    wide = judging_line(8, 65_536, 10.0)
+    assert wide.startswith("about 30 s more")
+    assert "8,192 of 65,536 features for each" in wide
 
 
 def test_what_is_missing_is_named_with_what_there_is_instead(said):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 
+from sae_match import significance
 from sae_match.errors import UserError
 from sae_match.evaluation.arm_names import ARMS, COACTIVATION, MATCHED, MATCHED_UNFOLDED, MATCHING_ARMS
 from sae_match.evaluation.matchings import PairMatcher, fold_of
@@ -143,6 +144,31 @@ def test_two_ranks_solve_each_pair_once_and_find_the_same(collection, tmp_path):
     for pair, found in first.items():
         for arm, matching in found.matchings.items():
             assert torch.equal(matching.permutation, second[pair].matchings[arm].permutation)
+
+
+def test_matched_is_judged_where_that_is_asked_and_ranks_share_it_out(collection, tmp_path):
+    def judged(rank, processes):
+        cache = MatchingCache(tmp_path / "cache")
+        one = PairMatcher(collection, MatcherSettings(), cache, [MATCHED, "random"], 0, unwatched, rotations=2)
+        return {pair: found.judged.significance for pair, found in one.all_of(PAIRS, rank, processes)}
+
+    first = judged(0, 2)
+    files = {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").iterdir()}
+    # For each pair of layers its matching, two random targets, and two matchings by parts.
+    assert len(files) == 5 * len(PAIRS)
+    for again in (judged(1, 2), judged(0, 1)):
+        assert all(torch.equal(first[pair].q, found.q) for pair, found in again.items())
+    assert {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").iterdir()} == files
+    pair = (1, 2)
+    source, target = (collection.open(layer) for layer in pair)
+    assert torch.equal(first[pair].q, significance(source, target, first[pair].matching, rotations=2).q)
+
+
+def test_nothing_is_judged_unless_it_is_asked_and_there_is_something_to_judge(collection, tmp_path):
+    for arms, rotations in (([MATCHED], 0), (["random"], 2)):
+        cache = MatchingCache(tmp_path / "cache")
+        one = PairMatcher(collection, MatcherSettings(), cache, arms, 0, unwatched, rotations=rotations)
+        assert all(found.judged is None for _, found in one.all_of(PAIRS))
 
 
 def test_a_rank_solves_its_own_share_first(collection, tmp_path):

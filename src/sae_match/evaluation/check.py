@@ -230,14 +230,20 @@ def _costs(
         matching = len(pairs) * max(_LEAST_SECONDS, products)
         yield "matching", f"{_duration(matching)} for each kind that is not in the cache ({solver.solver} solver)"
         if rotations and MATCHED in plan.arms:
-            yield "judging", _judging(rotations, widest, matching)
+            yield "judging", judging_line(rotations, widest, matching)
     dtype = torch.bfloat16 if model.bytes_per_parameter == 2 else torch.float32
     seconds = operations / _speed(device, dtype)
     yield "validation", f"{_duration(seconds)} at the speed of bare matrix products on {device}"
 
 
-def _judging(rotations: int, features: int, matching: float) -> str:
-    """What it takes to tell which pairs are matches, if a matching of every pair of layers takes so many seconds."""
+def judging_line(rotations: int, features: int, matching: float) -> str:
+    """What it takes to tell which pairs are matches.
+
+    Args:
+        rotations: Random targets for each pair of layers.
+        features: Of the widest dictionary.
+        matching: Seconds that one matching of every pair of layers takes.
+    """
     rows = rows_of(features)
     share = 1.0 if rows is None else rows / features
     sampled = "" if rows is None else f", {rows:,} of {features:,} features for each"

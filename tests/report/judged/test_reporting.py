@@ -24,7 +24,7 @@ def test_the_plan_is_what_is_known_beforehand_and_the_questions_follow(tmp_path)
     ]
     questions = [Question(arm, 4, 1, 5, 2, 0) for arm in ("matched", "random", "random")]
     report.print_questions([FeaturePath(0, (1, 2))], questions, {4: torch.tensor([True, False, True])})
-    assert console.file.getvalue().splitlines()[6:] == [
+    assert console.file.getvalue().splitlines()[7:] == [
         "Questions",
         "  paths    1 from any features of layer 4, drawn uniformly without replacement, seed 7; 2 could be drawn",
         "  in all   3: 1 matched, 2 random",

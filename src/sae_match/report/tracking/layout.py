@@ -18,8 +18,10 @@ Kind = Literal["lines", "bars", "picture", "table", "histogram", "settings", "no
 _PICTURES = {
     "folding": ("folding_error", "threshold_scale"),
     "persistence": ("persistence", *(f"{metric}_by_distance" for metric in TITLES), "paths"),
-    "pairs": ("pair_error", "quantiles"),
+    "pairs": ("significance", "coactivation_by_q", "pair_error", "quantiles"),
 }
+# Of the numbers that follow from weights alone, those that are logged.
+_OF_WEIGHTS = {"significant_share": "features significantly matched", "storey_share": "features truly matched (Storey)"}
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Logged:
         """What runs have logged, by the files that they have left."""
         spans = [row for run in runs for row in run.spans]
         measured = {row.metric for row in spans}
-        results = [row for run in runs for row in run.results if row.dataset != WEIGHTS]
+        results = [row for run in runs for row in run.results if row.dataset != WEIGHTS or row.metric in _OF_WEIGHTS]
         return cls(
             metrics=[metric for metric in TITLES if metric in measured],
             datasets=list(dict.fromkeys(row.dataset for row in spans if row.dataset != WEIGHTS)),
@@ -160,6 +162,8 @@ def _persistence(logged: Logged) -> Iterator[Panel]:
 
 
 def _pairs(logged: Logged) -> Iterator[Panel]:
+    for metric, title in _OF_WEIGHTS.items():
+        yield Panel("lines", f"share of {title} by layer", logged.lines(metric, WEIGHTS, [MATCHED]))
     if logged.pairs:
         yield Panel("table", "matched features", ("pairs",))
     for pair in logged.pairs:
