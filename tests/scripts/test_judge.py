@@ -35,7 +35,9 @@ def test_matched_features_mean_the_same_more_often_than_random_ones(tmp_path):
     # No other paths would give another score, so it has no interval.
     assert arms["identical"] == {"score": 3}
     assert arms["matched"]["low"] > arms["random"]["high"]
-    names = ("semantic_counts", "semantic_arms", "semantic_by_cost", "semantic_by_distance")
+    # Of significant pairs judges say more than of those whose partner may be chance.
+    assert arms["significant"]["low"] > arms["not_significant"]["high"] > arms["random"]["score"]
+    names = ("semantic_counts", "semantic_arms", "semantic_by_cost", "semantic_by_q", "semantic_by_distance")
     endings = ("png", "svg", "csv")
     assert {file.name for file in (out / "figures").iterdir()} == {
         "semantic_by_cost_costs.csv",
@@ -50,6 +52,7 @@ def test_matched_features_mean_the_same_more_often_than_random_ones(tmp_path):
     assert "contexts: bundled/model (float32, on " in done.stdout
     assert "100 from live features of layer 0" in done.stdout
     assert "1 (cheapest)" in done.stdout
+    assert "1 (surest)" in done.stdout
     assert all(f"from {start}, {how}" in done.stdout for start in (0, 3) for how in ("exact", "composed"))
     assert len(list(out.glob("wandb/offline-run-*"))) == 1
 

@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -7,10 +8,12 @@ from sae_match.report.judged.judgements import (
     by_cost,
     by_distance,
     by_pair,
+    by_q,
     cost_table,
     distance_tables,
     kappa_table,
     of_neighbours,
+    q_table,
     relative_costs,
     rows_of,
     score_table,
@@ -42,6 +45,36 @@ def test_costs_are_ranked_within_a_pair_of_layers():
     assert [number for number, _ in fifths] == [0, 1, 2, 3, 4]
     assert [found.value for _, found in fifths] == [3.0, 3.0, 2.5, pytest.approx(1.75), 1.0]
     assert all(sum(found.counts) == 6 for _, found in fifths)
+
+
+def test_steps_are_ranked_by_q_within_a_pair_of_layers_and_of_equal_q_by_cost():
+    def step(path, q, label, cost):
+        made = answer("matched", 2, 3, (label, label), path, cost)
+        return replace(made, question=replace(made.question, q=q))
+
+    # The surest mean the same; of the four that are equally sure the cheapest come first.
+    steps = [
+        step(number, 0.001, label, cost)
+        for number, (label, cost) in enumerate([(1, 9.0), (3, 1.0), (2, 5.0), (3, 2.0)])
+    ]
+    steps.append(step(4, 0.9, 1, 0.5))
+    assert [(number, found.value) for number, found in by_q(steps)] == [
+        (0, 3.0),
+        (1, 3.0),
+        (2, 2.0),
+        (3, 1.0),
+        (4, 1.0),
+    ]
+    lines = printed(q_table(steps)).splitlines()
+    assert lines[1].split()[:6] == ["1", "(surest)", "0", "0", "1", "0"]
+    assert by_q(answers()) == []
+
+
+def test_classes_stand_among_the_arms():
+    both = [answer("significant", 2, 3, (3, 3), 0), answer("not_significant", 2, 3, (1, 1), 1)]
+    lines = [line.split() for line in printed(score_table([*answers(), *both])).splitlines()]
+    assert ["significant", "0", "0", "1", "0", "3.00"] in lines
+    assert ["not_significant", "1", "0", "0", "0", "1.00"] in lines
 
 
 def test_every_answer_is_kept_with_what_was_shown():
