@@ -131,3 +131,11 @@ def key_for(address: str, setting: str, variable: str | None) -> Key:
             "forward a port of this machine to the server, or unset the variable"
         )
     return key
+
+
+def without_open_proxy(key: Key) -> dict[str, None] | None:
+    """What a client mounts that sends a key: over plain http, which is for this machine only, it passes every proxy by.
+
+    A proxy, which is most often on another machine, would be sent the key in the open.
+    """
+    return {"http://": None} if key.value else None

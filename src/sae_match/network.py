@@ -6,7 +6,6 @@ from contextlib import contextmanager
 
 import httpx2
 
-from sae_match.addresses import Key
 from sae_match.errors import UserError
 
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -36,14 +35,6 @@ def environment_trouble() -> str | None:
     except UserError as error:
         return str(error)
     return None
-
-
-def without_open_proxy(key: Key) -> dict[str, None] | None:
-    """What a client mounts that sends a key: over plain http, which is for this machine only, it passes every proxy by.
-
-    A proxy, which is most often on another machine, would be sent the key in the open.
-    """
-    return {"http://": None} if key.value else None
 
 
 def _trouble(error: Exception) -> str:

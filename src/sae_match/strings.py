@@ -80,7 +80,7 @@ def refuse_no_name(name: str, what: str, where: object) -> None:
     """
     if not is_name(name):
         raise UserError(
-            f"{where}: {in_a_line(repr(name), 80)} is no name of a {what}: it must be up to 100 letters, digits "
+            f"{where}: {in_a_line(repr(name), 80)} is no name of {_a(what)}: it must be up to 100 letters, digits "
             "and _ . , = + - or spaces, a letter or a digit first"
         )
 
@@ -93,6 +93,10 @@ def refuse_no_title(title: str, what: str, where: object) -> None:
     """
     if not 0 < len(title) <= LONGEST or visible(title) != title or "\n" in title or "\t" in title:
         raise UserError(
-            f"{where}: {in_a_line(repr(title), 80)} is no name of a {what}: it must be up to {LONGEST} characters "
+            f"{where}: {in_a_line(repr(title), 80)} is no name of {_a(what)}: it must be up to {LONGEST} characters "
             "that can be seen, in one line"
         )
+
+
+def _a(noun: str) -> str:
+    return f"an {noun}" if noun.startswith(tuple("aeiou")) else f"a {noun}"

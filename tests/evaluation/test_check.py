@@ -275,6 +275,11 @@ def test_a_first_token_that_the_model_does_not_know_is_missing(tmp_path, bos, mi
     assert len(found.missing) == missing
 
 
+def test_a_first_token_that_there_is_not_is_missing():
+    found = check(MODEL, collection_of(3, 4), MatcherSettings(), replace(TEXT, bos="nothing"), MATCHED_ALONE)
+    assert found.missing == ["text: the tokenizer has no token 'nothing'; name another text.bos"]
+
+
 def test_added_tokens_that_the_model_does_not_know_are_said_unless_no_text_holds_them(tmp_path):
     shutil.copytree(bundled.path("model"), tmp_path / "model")
     tokenizer = AutoTokenizer.from_pretrained(bundled.path("model"))

@@ -1,12 +1,15 @@
+import json
 import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from sae_match import bundled
 from sae_match.errors import UserError
-from sae_match.model.description import describe_model
+from sae_match.model.description import describe_model, knows_token
 from sae_match.model.residual_stream import ResidualStream
 from sae_match.model.settings import ModelSettings
 from tests.model.architectures import ARCHITECTURES, HIDDEN, LAYERS, VOCABULARY, random_model
@@ -70,3 +73,17 @@ def test_a_model_in_the_hubs_cache_needs_no_hub(tmp_path, lacking):
     else:
         (cached / "snapshots" / "c0ffee" / lacking).unlink()
         assert "cannot reach the hub for owner/name" in described_offline("owner/name", tmp_path / "home")
+
+
+@pytest.mark.parametrize("kind", ["dictionary", "list"])
+def test_whether_a_token_is_known_is_said_where_files_say_it(tmp_path, kind):
+    folder = Path(shutil.copytree(bundled.path("model"), tmp_path / "model"))
+    said = json.loads((folder / "tokenizer.json").read_text())
+    some, added = next(iter(said["model"]["vocab"])), said["added_tokens"][0]["content"]
+    if kind == "list":
+        said["model"]["vocab"] = [[token, 0.0] for token in said["model"]["vocab"]]
+        (folder / "tokenizer.json").write_text(json.dumps(said))
+    model = ModelSettings(str(folder))
+    assert [knows_token(model, name) for name in (some, added, "nothing")] == [True, True, False]
+    (folder / "tokenizer.json").unlink()
+    assert knows_token(model, "nothing") is None

@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from rich.console import Console
 
-from sae_match.errors import UserError
+from sae_match.errors import UserError, shown
 from sae_match.evaluation.arm_names import MATCHED
 from sae_match.evaluation.cautions import cautions_before, named_l0s
 from sae_match.evaluation.passes.beforehand import load_beforehand, memory_beforehand
@@ -21,7 +21,14 @@ from sae_match.hub import UnansweredError
 from sae_match.matching.settings import MatcherSettings
 from sae_match.matching.significance.judging import BY_PARTS, rows_of
 from sae_match.matching.solver.planning import Solver, free_memory, planned
-from sae_match.model.description import ModelDescription, added_tokens, describe_model, first_token, refuse_beyond
+from sae_match.model.description import (
+    ModelDescription,
+    added_tokens,
+    describe_model,
+    first_token,
+    knows_token,
+    refuse_beyond,
+)
 from sae_match.model.gguf.description import describe_gguf
 from sae_match.model.gguf.file import is_gguf
 from sae_match.model.settings import ModelSettings
@@ -163,6 +170,8 @@ def _judge_text(findings: Findings, model: ModelDescription, text: TextSettings)
 
 def _judge_tokens(findings: Findings, model: ModelSettings, rows: int, bos: str | None) -> None:
     with findings.about("text"):
+        if bos is not None and knows_token(model, bos) is False:
+            findings.missing.append(f"text: the tokenizer has no token {shown(bos)}; name another text.bos")
         if (token := first_token(model, bos)) is not None and token.number >= rows:
             findings.missing.append(
                 f"text: token {token.text!r}, which documents begin with, has the id {token.number}, and the model's "

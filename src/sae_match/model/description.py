@@ -139,6 +139,23 @@ def added_tokens(settings: ModelSettings) -> list[AddedToken]:
     return list(found.values())
 
 
+def knows_token(settings: ModelSettings, name: str) -> bool | None:
+    """Whether a token is in the vocabulary; none where the files on this machine do not say.
+
+    Raises:
+        UserError: If the hub cannot be reached or refuses.
+    """
+    whole = Path(settings.location) / "tokenizer.json"
+    model = settings_in(whole if whole.is_file() else None).get("model")
+    vocabulary = model.get("vocab") if isinstance(model, dict) else None
+    if isinstance(vocabulary, list):
+        # Of some kinds it is a list of tokens, each with its score.
+        vocabulary = {entry[0] for entry in vocabulary if isinstance(entry, list) and entry}
+    if not isinstance(vocabulary, dict | set):
+        return None
+    return name in vocabulary or any(token.text == name for token in added_tokens(settings))
+
+
 def _weight_files(settings: ModelSettings) -> tuple[dict[str, int], int, str | None]:
     """Bytes of each weight file, how many of all are not on this machine, and the commit of a repository."""
     folder = Path(settings.location)

@@ -90,6 +90,24 @@ def test_products_of_counts_never_lift_the_bound(monkeypatch):
     assert lifted() > len(SEEDS) / 10
 
 
+def test_a_bound_is_no_more_than_its_duals_are_worth(monkeypatch):
+    """A row of two features, one for each of two columns: prices of columns meet, and their difference is rounded."""
+
+    def lifted():
+        count, none, both = 0, np.zeros(2, int), np.arange(2)
+        for seed in SEEDS:
+            v = np.random.default_rng(seed).uniform([0.1, 100], [0.2, 200])
+            pairs = CandidatePairs.collected(none, both, np.array([1.0, 1e6]), np.zeros(2), n_columns=2)
+            flow = Flow(none, both, np.ones(2, int), np.ones(2, int))
+            bound = lower_bound(pairs, flow, 1 - v[:1], v, np.full(1, np.inf))
+            count += exact(bound) > 2 + exact(v[1]) - exact(v[0])
+        return count
+
+    assert lifted() == 0
+    monkeypatch.setattr(certificate, "_ROUNDED", 0.0)
+    assert lifted() > len(SEEDS) / 10
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_a_bound_of_many_costs_is_not_their_sum_rounded_up(seed):
     costs = np.random.default_rng(seed).uniform(1, 2, 4)

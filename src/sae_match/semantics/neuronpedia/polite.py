@@ -11,9 +11,9 @@ from typing import TypeVar
 
 import httpx2
 
-from sae_match.addresses import NO_KEY, Key
+from sae_match.addresses import NO_KEY, Key, without_open_proxy
 from sae_match.errors import UserError
-from sae_match.network import usable_environment, without_open_proxy
+from sae_match.network import usable_environment
 from sae_match.semantics.neuronpedia.pace import Pace
 from sae_match.semantics.settings import refuse_impossible_manners
 from sae_match.semantics.waiting import asked_wait, own_wait

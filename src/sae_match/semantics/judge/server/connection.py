@@ -7,8 +7,9 @@ from typing import Any
 import httpx2
 from openai import APIConnectionError, APIStatusError, APITimeoutError, DefaultHttpxClient, OpenAI
 
+from sae_match.addresses import without_open_proxy
 from sae_match.errors import UserError
-from sae_match.network import usable_environment, without_open_proxy
+from sae_match.network import usable_environment
 from sae_match.semantics.judge.server.failures import Counterpart, never_arrived
 from sae_match.semantics.judge.server.reading import LONGEST, UnusableError
 from sae_match.semantics.judge.settings import JudgeSettings, address, address_setting, is_openais, key_of
