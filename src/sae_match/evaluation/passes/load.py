@@ -31,7 +31,6 @@ class Load:
         seq: Its tokens, padding included, of each.
         scored: Tokens of it that are looked at.
         fits: Pairs that this process fits.
-        kept: Entries that are kept of each feature, to say where it fires.
     """
 
     model: ModelSizes
@@ -44,7 +43,6 @@ class Load:
     seq: int
     scored: int
     fits: int = 0
-    kept: int = 0
 
     @property
     def tokens(self) -> int:
@@ -79,9 +77,9 @@ class Load:
         heads = model.widths.get("attention", model.d_in)
         attention = tokens * 4 * heads * size
         if queries := queries_held(self.attention, self.seq, device.type):
-            # Twice the scores, in the model's dtype and in float32, and two kinds of masks, repeated for every arm.
-            scores = self.rows * queries * model.heads * (size + _SINGLE)
-            attention += self.seq * (scores + 2 * tokens * size)
+            # Twice the scores, in the model's dtype and in float32; two kinds of masks, repeated for every arm.
+            attention += self.rows * queries * self.seq * model.heads * (size + _SINGLE)
+            there += tokens * self.seq * 2 * size
         inner = tokens * (3 * model.inner + model.d_in) * size
         return there + max(normed, attention, inner)
 

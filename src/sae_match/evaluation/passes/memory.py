@@ -49,7 +49,8 @@ class MemoryPlan:
         sums: What is added up.
         fitting: Sums of least squares, while arms are fitted.
         clean: What a clean pass leaves.
-        features: Residuals and features of a batch, and what arms are made of.
+        features: Residuals and features of a batch, of the layers of a pair.
+        making: Stand-ins while they are made of these, and sums over them.
         arms: Stand-ins that run through the model side by side.
         logits: A block of logits.
         blocks: How much is computed at one time.
@@ -62,6 +63,7 @@ class MemoryPlan:
     fitting: int
     clean: int
     features: int
+    making: int
     arms: int
     logits: int
     blocks: Blocks
@@ -86,7 +88,8 @@ class MemoryPlan:
             sums=_sums(load),
             fitting=2 * _DOUBLE * load.layout.d_in**2 * load.fits if _MAPPED & set(load.arms) else 0,
             clean=_clean(load),
-            features=_features(load),
+            features=load.scored * (load.widest + 2 * load.layout.d_in) * _SINGLE * _layers_held(load.groups),
+            making=_making(load) + at_once * load.residual_bytes(),
             arms=at_once * load.arm_bytes(device),
             logits=states + min(blocks.logits, at_once * load.scored) * load.logit_bytes(),
             blocks=blocks,
@@ -94,8 +97,8 @@ class MemoryPlan:
 
     @property
     def batch(self) -> int:
-        """What a batch takes at most at one time: arms are made of features, run through the model, and give logits."""
-        return self.clean + max(self.fitting, self.features + max(self.arms, self.logits))
+        """What a batch takes at most at one time: arms are made, run through the model, then give logits."""
+        return self.clean + max(self.fitting, self.features + max(self.making, self.arms, self.logits))
 
     @property
     def total(self) -> int:
@@ -167,11 +170,10 @@ def _matchings(load: Load) -> int:
 
 
 def _sums(load: Load) -> int:
-    """Sums of survey and measurement, with the means that these are about, and what is kept of where features fire."""
+    """Sums of survey and measurement, with the means that these are about."""
     layout = load.layout
-    kept = 3 * _DOUBLE * load.kept * sum(layout.features[layer] for layer in load.layers)
     means = 2 * _DOUBLE * layout.d_in * (len(layout.layers()) + len(layout.runs()))
-    return Tally(layout, device=_NOWHERE).nbytes + survey_bytes(layout) + means + kept
+    return Tally(layout, device=_NOWHERE).nbytes + survey_bytes(layout) + means
 
 
 def survey_bytes(layout: Layout) -> int:
@@ -193,13 +195,12 @@ def _clean(load: Load) -> int:
     return (layers + 2) * load.residual_bytes() + masks + ROWS * load.rows * _DOUBLE
 
 
-def _features(load: Load) -> int:
-    """Of as many layers as are held at one time, and what is made of them beside."""
-    n, d_in = load.scored, load.layout.d_in
-    held = n * (load.widest + 2 * d_in) * _SINGLE * _layers_held(load.groups)
-    # With one layer less held, an SAE encodes.
-    making = _ENCODING if LINEAR_MAP_SAE in load.arms else _ENCODING - _SINGLE
-    return held + max(n * load.widest * making, n * d_in * (_SUMMING + 2 * _SINGLE))
+def _making(load: Load) -> int:
+    """Beside the features of the layers that are held, while arms are made of them or their errors are added up."""
+    n = load.scored
+    # The features of the last layer that is held are made while they are not yet held.
+    beside = _ENCODING if LINEAR_MAP_SAE in load.arms else _ENCODING - _SINGLE
+    return n * max(load.widest * beside, load.layout.d_in * _SUMMING) + 2 * n * load.layout.d_in * _SINGLE
 
 
 def _layers_held(groups: Sequence[Sequence[Pair]]) -> int:
