@@ -138,7 +138,7 @@ def test_the_plan_for_the_papers_model_is_that_of_its_metadata(said):
     assert f"{2 * SHARD / 2**30:.3g} GB to download" in lines["model"]
     assert f"{25 * SAE_BYTES / 2**30:.3g} GB" in lines["SAEs"]
     # One layer's SAE is missing, and with it two of 25 pairs.
-    assert f"23, {23 * 16} arms of them in all" in lines["pairs"]
+    assert f"23, {23 * 18} arms of them in all" in lines["pairs"]
     targets = [target for target in range(1, 26) if target not in (3, 4)]
     # Between neighbours there is nothing to compose.
     forwards = 2 * 26 + 16 * sum(25 - target for target in targets)
@@ -179,7 +179,7 @@ def test_a_run_that_has_everything_misses_nothing():
     assert "on this machine" in rows["model"]
     assert "2 layers" in rows["SAEs"]
     # Layers 0 to 4 for the means; layers 5 to 7 and the head, for each arm but `composed`.
-    assert rows["passes"] == f"{5 + 8 + 3 * 13} layer-forwards and {1 + 13} heads for each token"
+    assert rows["passes"] == f"{5 + 8 + 3 * 15} layer-forwards and {1 + 15} heads for each token"
 
 
 def test_an_arm_that_is_another_one_by_another_name_takes_nothing():

@@ -17,7 +17,6 @@ from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.layers import unwatched
 from sae_match.matching.settings import MatcherSettings
-from sae_match.matching.significance.significance import significance
 from sae_match.saes.collection import SAECollection
 from tests.evaluation.naive import Parameters, costs
 from tests.evaluation.validating import saved, text_of, trainer
