@@ -35,9 +35,8 @@ def run(bundled_model, tmp_path_factory):
     arms = [*ARMS, "quantile_0.5"]
     folder = tmp_path_factory.mktemp("survey")
     fitting = fitting_text(bundled_model[1], data)
-    settings = {"arms": arms, "spans": [1, 2], "rotations": 1}
-    collection = collection_of(2, 3, 4)
-    module = validated(bundled_model, folder, collection, data, fitting=fitting, observers=[seen], **settings)
+    told = {"fitting": fitting, "observers": [seen], "arms": arms, "spans": [1, 2], "rotations": 1}
+    module = validated(bundled_model, folder, collection_of(2, 3, 4), data, **told)
     return module, data, seen
 
 

@@ -68,7 +68,7 @@ def again(bundled_model, collection, cache, data, fitting, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(again):
-    return again(arms=EVERY_ARM, rotations=2)
+    return again(arms=EVERY_ARM, rotations=1)
 
 
 @pytest.fixture(scope="module")

@@ -197,8 +197,9 @@ class BatchMeasurement:
     ) -> None:
         """Add everything about a pair under some of its arms."""
         # What the layers change is the scale of `explained_change`, also where no arm leaves them out.
-        for arm, change in self.errors(pair, [] if LAYER_DROP in self.subject.arms else [LAYER_DROP]):
-            self._add_error((pair, arm, self.batch.dataset), change, tally, weights)
+        if LAYER_DROP not in self.subject.arms:
+            change = self.features(pair[0]).x - self.features(pair[1]).x
+            self._add_error((pair, LAYER_DROP, self.batch.dataset), change, tally, weights)
         for together in self._side_by_side(arms):
             values = []
             for arm, error in self.errors(pair, together):
@@ -245,8 +246,7 @@ class BatchMeasurement:
         usual, documents = self._usual(layer, tally), len(weights[0])
         scale = tally.landmarks[layer, self.batch.dataset].scale
         as_they_are = [form for form in tally.layout.forms if is_by_dimension(form)]
-        reference = tally.reference(key)
-        sums = sums_under(as_they_are, vectors, usual, self.document, documents, reference, scale)
+        sums = sums_under(as_they_are, vectors, usual, self.document, documents, tally.reference(key), scale)
         tally.add_forms(key, sums, weights)
         if behind := [form for form in tally.layout.forms if not is_by_dimension(form)]:
             read = self.as_read(layer)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from sae_match.evaluation.arm_names import LINEAR_MAP_SAE
+from sae_match.evaluation.arm_names import LAYER_DROP, LINEAR_MAP_SAE
 from sae_match.evaluation.arms import stand_in
 from sae_match.evaluation.measuring import BatchMeasurement, Subject
 from sae_match.evaluation.plan import Pair, arms_of
@@ -172,6 +172,9 @@ class Survey:
         pair, arm, dataset = run
         if arm in _BENT:
             return self._mean("error", *run)
+        if arm == LAYER_DROP:
+            # No SAE is needed, and none is read for it.
+            return self._mean("x", pair[0], dataset) - self._mean("x", pair[1], dataset)
         subject.turn_to(pair)
         like = subject.open_sae(pair[1]).W_dec
         (x_source, x_target), (f_source, f_target) = (
