@@ -1,5 +1,6 @@
 """Settings that there are not, and exit statuses, by ending real programs."""
 
+import signal
 from dataclasses import dataclass, field
 from textwrap import dedent
 
@@ -145,3 +146,24 @@ def test_what_else_python_drops_is_told_as_before():
     text = "from sae_match.settings.entry import interrupted_again\nclass Thing:\n    def __del__(self): 1 / 0\n"
     done = programs.run("-c", f"{text}with interrupted_again():\n    Thing()\n")
     assert "ZeroDivisionError" in done.stderr
+
+
+WARNED = """
+import signal, time
+from sae_match.settings.entry import exit_statuses, heeding_sigterm
+before = signal.getsignal(signal.SIGUSR1)
+try:
+    with exit_statuses(), heeding_sigterm():
+        signal.raise_signal(signal.SIGUSR1)
+        time.sleep(20)
+finally:
+    print(signal.getsignal(signal.SIGUSR1) is before)
+"""
+
+
+@pytest.mark.parametrize(("job", "status"), [("77", 143), (None, -signal.SIGUSR1)])
+def test_slurms_warning_ends_a_job_as_sigterm_does(job, status):
+    environment = programs.quiet_environment(**({} if job is None else {"SLURM_JOB_ID": job}))
+    done = programs.run("-c", WARNED, environment=environment, fresh=True)
+    assert done.returncode == status
+    assert done.stdout.splitlines() == ([] if job is None else ["True"])

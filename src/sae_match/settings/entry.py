@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 # Seconds after which a signal that was dropped is sent again.
 _LATER = 0.02
+_SLURM = "SLURM_JOB_ID"
 
 Settings = TypeVar("Settings")
 
@@ -186,7 +187,8 @@ def interrupted_again() -> Iterator[None]:
 def heeding_sigterm() -> Iterator[None]:
     """Let a SIGTERM end the block as an interruption does: at once, wherever it is, and what is under way is tidied up.
 
-    Lightning's trainer, which by itself heeds it at the end of a batch only, calls what it finds in place.
+    Lightning's trainer, which by itself heeds it at the end of a batch only, calls what it finds in place. In a job of
+    Slurm's a SIGUSR1 says the same: it is what jobs are told with that ask to be warned (`--signal=USR1@90`).
     """
 
     def end(_signal: int, _frame: FrameType | None) -> None:
@@ -196,11 +198,13 @@ def heeding_sigterm() -> Iterator[None]:
         # Only the main thread hears of signals.
         yield
         return
-    before = signal.signal(signal.SIGTERM, end)
+    numbers = [signal.SIGTERM, *([signal.SIGUSR1] if _SLURM in os.environ else [])]
+    before = {number: signal.signal(number, end) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _status(stop: SystemExit) -> str | int | None:
