@@ -31,9 +31,9 @@ _NOWHERE = torch.device("meta")
 _MAPPED = {LINEAR_MAP, LINEAR_MAP_SAE}
 _SINGLE, _DOUBLE = 4, 8
 # Bytes for each token and feature. While an SAE encodes: products, what is above zero, which are above the threshold,
-# what is left. While a matching carries values: the values, and the sums that they are added to. `swapped` holds
-# what its source gives up besides.
-_ENCODING, _CARRYING, _SWAPPING = 3 * _SINGLE + 1, 2 * _SINGLE, 3 * _SINGLE
+# these as numbers (on a CPU, where two dtypes are made one before they are multiplied), what is left. While a matching
+# carries values: the values, and the sums that they are added to. `swapped` holds what its source gives up besides.
+_ENCODING, _CARRYING, _SWAPPING = 4 * _SINGLE + 1, 2 * _SINGLE, 3 * _SINGLE
 # Vectors in float64, of each token, while sums by document are made: as they are, apart from their mean, squared.
 _SUMMING = 3 * _DOUBLE
 
