@@ -32,8 +32,9 @@ _NOWHERE = torch.device("meta")
 _MAPPED = {LINEAR_MAP, LINEAR_MAP_SAE}
 _SINGLE, _DOUBLE = 4, 8
 # Bytes for each token and feature. While an SAE encodes: products, what is above zero, which are above the threshold,
-# what is left. What a matching carries is a list of the few values that are not zero.
-_ENCODING = 3 * _SINGLE + 1
+# these as numbers (on a CPU, where two dtypes are made one before they are multiplied), what is left. What a matching
+# carries is a list of the few values that are not zero.
+_ENCODING = 4 * _SINGLE + 1
 # Vectors in float64, of each token, while sums by document are made: as they are, apart from their mean, squared.
 _SUMMING = 3 * _DOUBLE
 
