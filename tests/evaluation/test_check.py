@@ -141,8 +141,8 @@ def test_the_plan_for_the_papers_model_is_that_of_its_metadata(said):
     assert f"23, {23 * 18} arms of them in all" in lines["pairs"]
     targets = [target for target in range(1, 26) if target not in (3, 4)]
     # Between neighbours there is nothing to compose.
-    forwards = 2 * 26 + 16 * sum(25 - target for target in targets)
-    assert f"{forwards:,} layer-forwards and {1 + 16 * 23} heads" in lines["passes"]
+    forwards = 2 * 26 + 18 * sum(25 - target for target in targets)
+    assert f"{forwards:,} layer-forwards and {1 + 18 * 23} heads" in lines["passes"]
     assert "307,200 at most (100 documents of 1,024 tokens of each dataset)" in lines["tokens"]
     assert "model 4.87 GB" in lines["memory"]
     assert "sparse solver" in lines["matching"]
