@@ -75,7 +75,8 @@ def compare(
     for one in kept:
         _print(console, one, apart=len(kept) > 1)
     say(console, ("\nFiles", "bold"), f" in {destination}")
-    say(console, f"  {', '.join(_TABLES)}, figures/*.png")
+    over_seeds = ["comparison_over_seeds.csv"] if seeds else []
+    say(console, f"  {', '.join([*_TABLES, *over_seeds])}, figures/*.png")
     with attempts.of("logging"):
         _log(console, kept, runs, destination, logger)
     attempts.refuse_failed(destination)

@@ -17,7 +17,7 @@ from sae_match.report.comparison.joining import Joined
 from sae_match.report.comparison.naming import Naming, in_full
 from sae_match.report.comparison.seeds import SeedMean, over_seeds
 from sae_match.report.runs import Run
-from sae_match.report.tables import LADDER, TITLES, mean_and_interval, plain_table, with_interval
+from sae_match.report.tables import LADDER, TITLES, mean_and_interval, with_interval
 from sae_match.strings import markdown_text
 
 Row = Mapping[str, object]
@@ -142,7 +142,11 @@ def tables(comparison: Comparison, naming: Naming) -> Iterator[tuple[str, Table]
             table.add_row(*called, arm, *("" if row is None else with_interval(row, apart=apart) for row in cells))
         yield title, table
     for title, means in _of_seeds(comparison):
-        table = plain_table("runs", "settings", "arm", *map(title_of, comparison.metrics))
+        table = Table(box=None, padding=(0, 1, 0, 0))
+        for name in ("runs", "settings", "arm"):
+            table.add_column(name, overflow="fold")
+        for metric in comparison.metrics:
+            table.add_column(title_of(metric), justify="right")
         for kind, found in means:
             table.add_row(*kind, *("" if one is None else with_interval(one.mean) for one in found))
         yield title, table
