@@ -230,7 +230,8 @@ def _timed(command: Sequence[str]) -> list[Figure]:
 
 def _phases(run: Path) -> dict[str, float]:
     """Seconds of each phase, as the profile of the first process has them."""
-    (file,) = run.glob("validate-profile*.txt")
+    # The other processes' have their numbers behind the name.
+    file = min(run.glob("validate-profile*.txt"), key=lambda one: (len(one.name), one.name))
     rows = [[cell.strip() for cell in line.strip("| \n").split("|")] for line in file.read_text().splitlines()]
     totals = {row[0]: float(row[3]) for row in rows if len(row) > 3 and re.fullmatch(r"[\d.e+-]+", row[3])}
     return {name: totals[said] for said, name in {_SETUP: _MATCHING, **_PHASES}.items() if said in totals}
