@@ -105,6 +105,9 @@ def test_agreement_is_shown_by_distance():
     found = {(0, 1): (1.0, 1.0), (1, 2): (1.0, 1.0), (0, 2): (0.25, 1.5), (1, 3): (0.75, 2.0)}
     rows = [CompositionRow.of(pair, Agreement(*numbers, 8)) for pair, numbers in found.items()]
     rows.append(CompositionRow.of((2, 4), Agreement(math.nan, math.nan, 0)))
+    assert rows[2].agreement_low < 0.25 < rows[2].agreement_high
+    # Every feature agrees, or there is none.
+    assert {(row.agreement_low, row.agreement_high) for row in (rows[0], rows[4])} == {(None, None)}
     lines = printed(agreement_table(rows)).splitlines()
     assert [line.split() for line in lines[-2:]] == [
         ["1", "2", "16", "1.000", "1.000", "1.000"],

@@ -5,10 +5,26 @@ import pytest
 from sae_match import Matching
 from sae_match.evaluation.arm_names import ARMS
 from sae_match.evaluation.statistics.forms import FORMS
-from sae_match.evaluation.statistics.results import Results
+from sae_match.evaluation.statistics.results import WEIGHTS, Results
 from tests.scripts.as_a_user import FAST, assert_refused, run
 
 QUESTIONS = ("threshold_scale", "folding_error", "pair_error", "quantiles", "paths")
+# What is known of pairs by weights alone, and of classes of pairs on text.
+OF_PAIRS = (
+    "significant_share",
+    "storey_share",
+    "significant_from",
+    "median_cosine",
+    "mutual_nearest",
+    "encoder_agreement",
+    "decoder_agreement",
+    "terms_agreement",
+)
+OF_CLASSES = tuple(
+    f"{measure}_{name}"
+    for measure in ("jaccard", "matching_score")
+    for name in ("significan", "not_significant", "fifth_")
+)
 QUANTILES = ("quantile_0.1", "quantile_0.5", "quantile_0.7")
 
 
@@ -17,11 +33,15 @@ def test_a_whole_run_leaves_what_the_architecture_promises(tmp_path):
     done = run("validate.py", *FAST, "hydra.run.dir=out", f"cache_dir={tmp_path}/cache", folder=tmp_path)
     out = tmp_path / "out"
     forms = ("explained_variance_by_dimension", "explained_variance_normed", "loss_recovered", "metric_agreement")
-    names = ("explained_variance", "delta_loss", "matching_score", *forms, *QUESTIONS)
+    names = ("explained_variance", "delta_loss", "matching_score", *forms, *QUESTIONS, "significance")
     figures = {f"{name}.{ending}" for name in names for ending in ("png", "svg", "csv")}
-    assert {file.name for file in (out / "figures").iterdir()} == {*figures, "pair_error_examples.csv"}
+    more = {"pair_error_examples.csv", "significance_by_distance.csv"}
+    # On so little text there may be nothing that was active often enough.
+    drawn = {file.name for file in (out / "figures").iterdir() if not file.name.startswith("coactivation_by_q")}
+    assert drawn == {*figures, *more}
     assert "bundled/model" in (out / "report.html").read_text(encoding="utf-8")
     assert len(list((out / "matchings").glob("L0?-L0?.safetensors"))) == 7
+    assert len(list((out / "significance").glob("L0?-L0?.safetensors"))) == 7
     assert len(list((out / "pairs").glob("L0?-L0?.parquet"))) == 7
     assert (out / "spans.csv").read_text().startswith("span,arm,dataset,metric,value,low,high,pairs")
     assert (out / "warnings.csv").read_text().startswith("kind,where,says,do")
@@ -31,7 +51,8 @@ def test_a_whole_run_leaves_what_the_architecture_promises(tmp_path):
     assert len(list(out.glob("wandb/offline-run-*"))) == 1
     results = Results.load(out / "results.csv")
     assert results.distinct("source_layer") == list(range(7))
-    assert {row.metric for row in results} == {
+    assert {row.metric for row in results if not row.metric.startswith(OF_CLASSES)} == {
+        *OF_PAIRS,
         "loss",
         "l0",
         "delta_loss",
@@ -51,7 +72,11 @@ def test_a_whole_run_leaves_what_the_architecture_promises(tmp_path):
         "mse_b_enc",
         "mse_W_dec",
     }
-    assert {row.arm for row in results} == {"clean", *ARMS, *QUANTILES} - {"composed"}
+    assert {row.arm for row in results if row.dataset != WEIGHTS} == {"clean", *ARMS, *QUANTILES} - {"composed"}
+    # Chains of neighbours are judged by their links, at every distance.
+    chains = {(row.source_layer, row.target_layer) for row in results.select(arm="composed")}
+    assert chains == {(source, target) for target in range(8) for source in range(target - 1)}
+    assert "What fraction of the features is truly matched, and which?" in done.stdout
     assert all(row.low <= row.high for row in results if row.low is not None)
     for dataset in ("prose", "code"):
         assert f"{dataset}: clean loss" in done.stdout
@@ -73,7 +98,7 @@ def test_distances_are_composed_and_have_figures_of_their_own(tmp_path):
     overrides = (*FAST, "evaluation=spans", "evaluation.spans=[1,3]", arms, "logger=none", "hydra.run.dir=out")
     done = run("validate.py", *overrides, f"cache_dir={tmp_path}/cache", folder=tmp_path)
     results = Results.load(tmp_path / "out" / "results.csv")
-    composed = {(row.source_layer, row.target_layer) for row in results.select(arm="composed")}
+    composed = {(row.source_layer, row.target_layer) for row in results.select(arm="composed", dataset="prose")}
     assert composed == {(layer, layer + 3) for layer in range(5)}
     assert (tmp_path / "out" / "figures" / "delta_loss_by_distance.png").is_file()
     assert "5 pairs of layers 3 apart" in done.stdout
@@ -89,7 +114,8 @@ def test_a_sweep_gives_a_folder_and_a_wandb_run_for_each_matcher_and_solves_noth
     )
     run("validate.py", "-m", "matcher=folded,unfolded", *overrides, folder=tmp_path)
     folded, unfolded = (Results.load(tmp_path / "sweep" / job / "results.csv") for job in "01")
-    assert len(list((tmp_path / "cache").iterdir())) == 14
+    # Of each matcher seven pairs, and for each eight random targets and two matchings by parts.
+    assert len(list((tmp_path / "cache").iterdir())) == 2 * 7 * (1 + 8 + 2)
     assert [len(list((tmp_path / "sweep" / job).glob("wandb/offline-run-*"))) for job in "01"] == [1, 1]
     at = {"source_layer": 3, "dataset": "prose", "metric": "explained_variance"}
     assert folded.value(**at, arm="matched_unfolded") == unfolded.value(**at, arm="matched")
@@ -115,6 +141,8 @@ def test_a_sweep_gives_a_folder_and_a_wandb_run_for_each_matcher_and_solves_noth
         (["model.source=google/gemma-2-2b"], "error: cannot reach the hub for google/gemma-2-2b"),
         (["output_dir=/dev/null/out"], "error: cannot write the output folder /dev/null/out: Not a directory"),
         (["hydra.run.dir=/dev/null/out"], "error: cannot write the output folder /dev/null/out: Not a directory"),
+        (["evaluation.rotations=-1"], "error: evaluation.rotations must be at least 0, got -1"),
+        (["evaluation.alpha=1"], "error: evaluation.alpha must lie between 0 and 1, without either, got 1.0"),
         (["trainer.accelerator=warp"], "error: trainer settings: "),
         (["trainer.precision=16-true"], "error: trainer.precision=16-true would change what a validation measures"),
         (["trainer.precision=bf16-mixed"], "error: trainer.precision=bf16-mixed would change"),

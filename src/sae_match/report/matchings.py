@@ -9,6 +9,7 @@ from rich.table import Table
 
 from sae_match.evaluation.significance.findings import CUT, MEDIAN, Findings
 from sae_match.evaluation.significance.measured import SIGNIFICANT, STOREY
+from sae_match.evaluation.significance.over_features import share_over_features
 from sae_match.files import write_rows
 from sae_match.matching.composition import Agreement
 from sae_match.matching.layers import Pair
@@ -115,6 +116,7 @@ class CompositionRow:
         source_layer, target_layer: The ends.
         distance: Layers between them.
         agreement: Fraction of source features with the same partner in both.
+        agreement_low, agreement_high: Its 95 % interval over features.
         cost_ratio: Cost of the chain's pairs over cost of the direct ones.
         features: Source features with a partner in both.
         significant: Share of the features whose chain is significant in every link; none where nothing was judged.
@@ -124,6 +126,8 @@ class CompositionRow:
     target_layer: int
     distance: int
     agreement: float
+    agreement_low: float | None
+    agreement_high: float | None
     cost_ratio: float
     features: int
     significant: float | None = None
@@ -131,7 +135,17 @@ class CompositionRow:
     @classmethod
     def of(cls, pair: Pair, found: Agreement, significant: float | None = None) -> "CompositionRow":
         """The row of a comparison."""
-        return cls(*pair, pair[1] - pair[0], found.agreement, found.cost_ratio, found.features, significant)
+        ends = share_over_features(found.agreement, found.features, "L{:02d}-L{:02d}".format(*pair), _SEED)
+        return cls(
+            *pair,
+            distance=pair[1] - pair[0],
+            agreement=found.agreement,
+            agreement_low=ends.low,
+            agreement_high=ends.high,
+            cost_ratio=found.cost_ratio,
+            features=found.features,
+            significant=significant,
+        )
 
 
 def save_rows(rows: Sequence[MatchingRow] | Sequence[CompositionRow], path: Path) -> None:

@@ -5,7 +5,13 @@ import pytest
 import torch
 
 from sae_match.evaluation.significance import over_features
-from sae_match.evaluation.significance.over_features import Estimate, Sums, median_over_features, sums_over_features
+from sae_match.evaluation.significance.over_features import (
+    Estimate,
+    Sums,
+    median_over_features,
+    share_over_features,
+    sums_over_features,
+)
 
 
 def measured(count, share, seed=0):
@@ -58,6 +64,15 @@ def test_blocks_change_nothing_but_which_weights_are_drawn(monkeypatch):
     found = Estimate.of(sums_over_features(measured(500, 0.3), "L", 0)["share"].mean)
     assert found.value == pytest.approx(float(measured(500, 0.3)["share"][0].mean()))
     assert found.low < found.value < found.high
+
+
+def test_a_share_alone_has_the_interval_that_its_features_would_give():
+    found = share_over_features(0.25, 400, "L", 0)
+    deviation = math.sqrt(0.25 * 0.75 / 400)
+    assert found.value == 0.25
+    assert (found.high - found.low) / (2 * 1.96) == pytest.approx(deviation, rel=0.15)
+    assert share_over_features(1.0, 400, "L", 0) == Estimate(1.0)
+    assert math.isnan(share_over_features(math.nan, 0, "L", 0).value)
 
 
 def test_one_feature_has_no_interval():

@@ -91,6 +91,15 @@ def sums_over_features(measured: Mapping[str, Measured], population: str, seed: 
     return {name: Sums(totals[:, at], counts[:, at]) for at, name in enumerate(measured)}
 
 
+def share_over_features(share: float, features: int, population: str, seed: int) -> Estimate:
+    """A share of so many features with its interval; nan of none."""
+    if not features:
+        return Estimate(math.nan)
+    holds = (torch.arange(features) < round(share * features)).double()
+    every = torch.ones(features, dtype=torch.bool)
+    return Estimate.of(sums_over_features({"share": (holds, every)}, population, seed)["share"].mean)
+
+
 def median_over_features(values: Float64[Tensor, " n"]) -> Estimate:
     """Median of known values, with the interval that order statistics give; nan of none."""
     known = values[~values.isnan()].sort().values

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from matplotlib.axes import Axes
 
 from sae_match.evaluation.arm_names import COMPOSED, MATCHED, RANDOM
+from sae_match.evaluation.significance.over_features import share_over_features
 from sae_match.evaluation.statistics.results import WEIGHTS, Result
 from sae_match.matching.composition import compare
 from sae_match.report.drawing import GREY, METRIC_LABELS, Point, add_legend, draw_line, look, panels, set_ticks, titled
@@ -13,6 +14,8 @@ from sae_match.report.validation.outcome import Outcome
 
 # First layers that have a line of their own.
 _STARTS = 4
+# Of the intervals' draws.
+_SEED = 0
 _SCORE, _AGREEMENT = "matching_score", "agreement"
 _COLUMNS = ("source_layer", "target_layer", "arm", "dataset", "metric", "value", "low", "high")
 
@@ -79,4 +82,5 @@ def _agreements(outcome: Outcome) -> Iterator[Result]:
     for pair, found in sorted(outcome.matchings.items()):
         if {MATCHED, COMPOSED} <= found.matchings.keys():
             agreed = compare(found.matchings[COMPOSED], found.matchings[MATCHED])
-            yield Result(*pair, COMPOSED, WEIGHTS, _AGREEMENT, agreed.agreement, None, None, 0, 0)
+            ends = share_over_features(agreed.agreement, agreed.features, "L{:02d}-L{:02d}".format(*pair), _SEED)
+            yield Result(*pair, COMPOSED, WEIGHTS, _AGREEMENT, agreed.agreement, ends.low, ends.high, 0, 0)
