@@ -32,13 +32,13 @@ def test_resuming_equals_a_full_forward_with_a_replacing_hook(tiny_stream, layer
     assert torch.equal(tiny_stream.logits(tiny_stream.resume(clean, layer, stand_in)), expected)
 
 
-def test_losses_equal_the_naive_cross_entropy_and_do_not_depend_on_blocks(tiny_stream, monkeypatch):
+def test_losses_equal_the_naive_cross_entropy_and_do_not_depend_on_blocks(tiny_stream):
     clean = tiny_stream.capture(TOKENS, MASK)
     logits = tiny_stream.model(input_ids=TOKENS, attention_mask=MASK.long()).logits.double()
     naive = -logits.log_softmax(-1)[:, :-1].gather(-1, TOKENS[:, 1:, None]).squeeze(-1)
-    for block in (1, 4, 1000):
-        monkeypatch.setattr("sae_match.model.residual_stream._LOGIT_BLOCK", {"cpu": block})
-        assert torch.allclose(tiny_stream.next_token_losses(clean.last, TOKENS).double(), naive, atol=1e-5)
+    for block in (None, 1, 4, 1000):
+        losses = tiny_stream.next_token_losses(clean.last, TOKENS, block=block)
+        assert torch.allclose(losses.double(), naive, atol=1e-5)
 
 
 def test_losses_leave_the_residual_as_it_was(tiny_stream):

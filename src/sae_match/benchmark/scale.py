@@ -156,7 +156,7 @@ class _Saved:
         scale = self.wanted.scale
         return (
             f"random Gemma 2, {scale.model['num_hidden_layers']} layers, d = {scale.model['hidden_size']}, "
-            f"{len(self.layers) - 1} pairs of {scale.d_sae:,}, {len(self.wanted.arms)} arms, "
+            f"pairs of {scale.d_sae:,}: {len(self.layers) - 1}, {len(self.wanted.arms)} arms, "
             f"{scale.documents} documents of {scale.tokens} tokens"
         )
 
