@@ -188,6 +188,17 @@ def test_what_a_product_leaves_is_what_its_caller_said_and_no_more(level):
     assert set(precisions().values()) == {"none"}
 
 
+@pytest.mark.parametrize("below", ["cudnn", "cuda.matmul", "mkldnn.matmul"])
+def test_levels_between_say_nothing_that_nobody_has_said(below):
+    x = torch.ones(4, 4)
+    torch.backends.fp32_precision = LEVELS[below].fp32_precision = "tf32"
+    exact_product(x, x)
+    torch.backends.fp32_precision = "none"
+    assert {name for name, found in precisions().items() if found != "none"} <= {below, "cuda.matmul"}
+    LEVELS[below].fp32_precision = "none"
+    assert set(precisions().values()) == {"none"}
+
+
 def test_a_precision_of_its_own_outlives_the_one_above_it():
     x = torch.ones(4, 4)
     for level in LEVELS.values():

@@ -144,11 +144,10 @@ def _own_precision(matmul: Any, levels: tuple[Any, ...]) -> Any:
     tell the two apart; that what is read follows a level does.
     """
     found = matmul.fp32_precision
-    for level in levels:
+    for position, level in enumerate(levels):
         if found in ("none", "ieee"):  # Comes from nowhere; is never written over.
             break
-        # From the top, so that what a level says is its own when its turn comes, or nothing below follows it.
-        before = level.fp32_precision
+        before = _own_precision(level, levels[:position])
         level.fp32_precision = "ieee"
         follows = matmul.fp32_precision != found
         level.fp32_precision = before

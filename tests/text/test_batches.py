@@ -11,7 +11,6 @@ from sae_match.text.batches import (
     bos_id,
     draw_documents,
     loader_of,
-    of_like_length,
     own_share,
     pad,
     token_ids,
@@ -77,15 +76,6 @@ def test_every_document_is_the_one_that_was_drawn_under_its_number(bundled_model
             for document, ids, mask in zip(batch.documents, batch.input_ids, batch.attention_mask, strict=True)
         }
         assert found == dict(enumerate(rows))
-
-
-def test_documents_of_like_length_are_in_one_batch():
-    lengths = [9, 2, 8, 3, 9, 1, 8]
-    assert of_like_length([[0] * length for length in lengths], 2) == [[0, 6], [1, 5], [2, 3], [4]]
-
-
-def test_rows_of_one_length_stay_in_their_order():
-    assert of_like_length([[0] * 5] * 7, 3) == [[0, 1, 2], [3, 4, 5], [6]]
 
 
 def test_works_are_those_that_the_documents_come_from(bundled_model):

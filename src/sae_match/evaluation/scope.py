@@ -99,7 +99,8 @@ class Scope:
             batches: The text.
             fits: Pairs that this process fits.
         """
-        rows, seq = max((batch.input_ids.shape for batch in batches), key=math.prod)
+        shapes = {(len(batch.input_ids), batch.input_ids.shape[1]) for batch in batches}
+        rows, seq = max(shapes, key=math.prod)
         return Load(
             stream.sizes,
             next(stream.parameters()).element_size(),
@@ -111,6 +112,7 @@ class Scope:
             seq,
             max(int(batch.scored.sum()) for batch in batches),
             fits,
+            shapes=sorted(shapes - {(rows, seq)}),
         )
 
     def refuse_unfit(self, fitting: TextData | None, width: int) -> None:

@@ -37,7 +37,7 @@ def refuse_inexact(stream: ResidualStream, name: str) -> None:
     Raises:
         UserError: If it does not.
     """
-    with _narrowed(stream):
+    with narrowed(stream):
         batch, row = (probe(stream, rows) for rows in (_ROWS, _ROWS[:1]))
         named = f"{name} ({type(stream.model).__name__})"
         expected = logits_of(stream, *batch)
@@ -155,7 +155,7 @@ def _tensors(given: Any) -> Iterator[Tensor]:
 
 
 @contextmanager
-def _narrowed(stream: ResidualStream) -> Iterator[None]:
+def narrowed(stream: ResidualStream) -> Iterator[None]:
     """The model with its sliding windows, where it has any, narrower than the rows of the look."""
     config = getattr(stream.anatomy.decoder, "config", None)
     holders: list[Any] = [*([] if config is None else [config]), *_with_windows(stream.layers)]

@@ -19,7 +19,7 @@ from sae_match.progress import counting
 from sae_match.tensors import cpu_by_default
 from sae_match.text.documents import Document, Part
 from sae_match.text.drawing import in_seeded_order, works_of_part
-from sae_match.text.packing import packed
+from sae_match.text.packing import of_like_length, packed
 from sae_match.text.settings import SourceSettings, TextSettings, refuse_impossible_text
 
 
@@ -91,7 +91,7 @@ class TextData(L.LightningDataModule):
         for dataset, source in self.settings.datasets.items():
             skip = self.apart_from.get(dataset, ())
             rows, self.works[dataset] = draw_documents(dataset, source, self.settings, self.tokenizer, self.part, skip)
-            for together in of_like_length(rows, self.settings.batch):
+            for together in of_like_length(rows, self.settings.batch, self.settings.seed):
                 batch = pad(dataset, [rows[row] for row in together], self.tokenizer, together)
                 if self.settings.packing:
                     # A row begins with BOS and may hold others.
@@ -257,12 +257,6 @@ def loader_of(batches: Sequence[TokenBatch]) -> DataLoader[TokenBatch]:
 
 def _as_it_is(batch: Any) -> Any:
     return batch
-
-
-def of_like_length(rows: Sequence[Sequence[int]], batch: int) -> list[list[int]]:
-    """Numbers of rows in batches of like length, so that little is padded; batches in the order of their first rows."""
-    ranked = sorted(range(len(rows)), key=lambda row: len(rows[row]))
-    return sorted(sorted(ranked[start : start + batch]) for start in range(0, len(rows), batch))
 
 
 def pad(

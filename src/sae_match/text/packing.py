@@ -1,6 +1,7 @@
-"""Documents one after another in rows without padding."""
+"""Little or no padding: documents one after another in rows, or those of like length in one batch."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from random import Random
 
 
 def packed(documents: Iterable[Sequence[int]], length: int) -> Iterator[list[int]]:
@@ -24,3 +25,16 @@ def packed(documents: Iterable[Sequence[int]], length: int) -> Iterator[list[int
             if len(row) == length:
                 yield row
                 row = [ids[0]] if rest else []
+
+
+def of_like_length(rows: Sequence[Sequence[int]], batch: int, seed: int) -> list[list[int]]:
+    """Numbers of rows in batches of like length, so that little is padded.
+
+    Batches come in an order that is drawn, as the first few of them may be all that is read; rows of one length in
+    their own.
+    """
+    ranked = sorted(range(len(rows)), key=lambda row: len(rows[row]))
+    batches = [sorted(ranked[start : start + batch]) for start in range(0, len(rows), batch)]
+    if len({len(row) for row in rows}) > 1:
+        Random(seed).shuffle(batches)
+    return batches

@@ -12,7 +12,7 @@ from sae_match.bootstrap import bootstrap_weights
 from sae_match.evaluation.arm_names import ARMS
 from sae_match.evaluation.passes.blocks import Blocks
 from sae_match.evaluation.passes.measurement import measure_batch
-from sae_match.evaluation.passes.memory import survey_bytes
+from sae_match.evaluation.passes.memory import MemoryPlan, survey_bytes
 from sae_match.evaluation.statistics.forms import forms_of
 from sae_match.evaluation.statistics.tally import Layout, Tally
 from sae_match.evaluation.survey import Survey
@@ -113,6 +113,21 @@ def test_logits_of_a_large_vocabulary_on_a_gpu_are_no_more_than_their_share():
     gpu = Blocks.of(torch.device("cuda"))
     assert gpu.logits * 256_000 * 10 == pytest.approx(5.2e9, rel=0.01)
     assert gpu.within(4096, 10**8, 256_000 * 10, free=8e9).logits * 256_000 * 10 <= 0.1 * 8e9
+
+
+@pytest.mark.parametrize("attention", ["eager", "capped", "sdpa"])
+def test_a_few_long_documents_are_planned_beside_many_short_ones(module, attention):
+    cpu, blocks = torch.device("cpu"), Blocks(4096, 256)
+    load = module.scope.load(module.stream, module.tally.layout, module.trainer.datamodule.evaluated.batches, 3)
+    short, long = (
+        replace(load, attention=attention, rows=rows, seq=seq, scored=rows * (seq - 1), shapes=())
+        for rows, seq in ((4, 600), (1, 1024))
+    )
+    both = MemoryPlan.of(replace(short, shapes=[(1, 1024)]), blocks, 1e9, cpu)
+    each = [MemoryPlan.of(one, blocks, 1e9, cpu) for one in (short, long)]
+    assert both.arms == max(one.arms for one in each)
+    assert both.logits == max(one.logits for one in each)
+    assert both.clean == max(one.clean for one in each)
 
 
 def test_memory_for_less_than_one_sae_is_said_and_so_is_text_that_is_too_much(module, caplog):

@@ -15,7 +15,7 @@ from sae_match.model.sizes import CAPPED
 from sae_match.text.settings import TextSettings
 
 # Models that cap the scores of their attention, and the attention that most others take by themselves.
-_CAPS, _FUSED = ("Gemma2ForCausalLM",), "sdpa"
+_CAPS, _FUSED = ("Gemma2ForCausalLM", "VaultGemmaForCausalLM"), "sdpa"
 
 
 def load_beforehand(

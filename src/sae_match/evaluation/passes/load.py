@@ -4,7 +4,7 @@ Nothing heavy is imported: `check=true` asks it too.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -31,6 +31,7 @@ class Load:
         seq: Its tokens, padding included, of each.
         scored: Tokens of it that are looked at.
         fits: Pairs that this process fits.
+        shapes: Documents, and tokens of each, of other batches: few long documents may take more than many short ones.
     """
 
     model: ModelSizes
@@ -43,6 +44,16 @@ class Load:
     seq: int
     scored: int
     fits: int = 0
+    shapes: Sequence[tuple[int, int]] = ()
+
+    @property
+    def each_shape(self) -> "list[Load]":
+        """The same of every shape of a batch, the largest first."""
+        others = (
+            replace(self, rows=rows, seq=seq, scored=min(self.scored, rows * (seq - 1)), shapes=())
+            for rows, seq in self.shapes
+        )
+        return [self, *others]
 
     @property
     def tokens(self) -> int:
@@ -80,12 +91,19 @@ class Load:
             # Twice the scores, in the model's dtype and in float32; two kinds of masks, repeated for every arm.
             attention += self.rows * queries * self.seq * model.heads * (size + _SINGLE)
             there += tokens * self.seq * 2 * size
+        else:
+            # Which tokens see which, of padded texts.
+            there += tokens * self.seq
         inner = tokens * (3 * model.inner + model.d_in) * size
         return there + max(normed, attention, inner)
 
     def blocks(self, device: torch.device, free: float) -> Blocks:
         """How much is computed at one time on a device with so many free bytes."""
-        return Blocks.of(device).within(self.tokens, self.arm_bytes(device), self.logit_bytes(), free)
+        suiting = [
+            Blocks.of(device).within(one.tokens, one.arm_bytes(device), one.logit_bytes(), free)
+            for one in self.each_shape
+        ]
+        return min(suiting, key=lambda one: (one.together, one.logits))
 
     def logit_bytes(self) -> int:
         """Of one position's logits: as the head gives them, in float32, and as probabilities."""

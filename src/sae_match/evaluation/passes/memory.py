@@ -82,20 +82,19 @@ class MemoryPlan:
             budget: Bytes that SAEs and residuals may take.
             device: Where it is run.
         """
-        at_once = min(blocks.arms_of(load.tokens), _most_arms(load))
-        d_model = load.model.d_in
-        states = at_once * (load.tokens + load.scored) * d_model * load.itemsize
+        most, every = _most_arms(load), load.each_shape
+        at_once = [min(blocks.arms_of(one.tokens), most) for one in every]
         return cls(
             model=load.model.parameters * load.itemsize,
             saes=_open_saes(load.sae_bytes(), SHARE_OF_SAES * budget),
             matchings=_matchings(load),
             sums=_sums(load),
             fitting=2 * _DOUBLE * load.layout.d_in**2 * load.fits if _MAPPED & set(load.arms) else 0,
-            clean=_clean(load),
+            clean=max(map(_clean, every)),
             features=load.scored * (load.widest + 2 * load.layout.d_in) * _SINGLE * _layers_held(load.groups),
-            making=_making(load) + at_once * load.residual_bytes(),
-            arms=at_once * load.arm_bytes(device),
-            logits=states + min(blocks.logits, at_once * load.scored) * load.logit_bytes(),
+            making=_making(load) + at_once[0] * load.residual_bytes(),
+            arms=max(times * one.arm_bytes(device) for times, one in zip(at_once, every, strict=True)),
+            logits=max(_logits(one, times, blocks) for times, one in zip(at_once, every, strict=True)),
             blocks=blocks,
         )
 
@@ -205,6 +204,12 @@ def _making(load: Load) -> int:
     # The features of the last layer that is held are made while they are not yet held.
     beside = _ENCODING if LINEAR_MAP_SAE in load.arms else _ENCODING - _SINGLE
     return n * max(load.widest * beside, load.layout.d_in * _SUMMING) + 2 * n * load.layout.d_in * _SINGLE
+
+
+def _logits(load: Load, arms: int, blocks: Blocks) -> int:
+    """A block of logits, and the last residuals of as many arms as run side by side."""
+    states = arms * (load.tokens + load.scored) * load.model.d_in * load.itemsize
+    return states + min(blocks.logits, arms * load.scored) * load.logit_bytes()
 
 
 def _layers_held(groups: Sequence[Sequence[Pair]]) -> int:

@@ -167,8 +167,8 @@ class Active:
 
     @classmethod
     def of(cls, f: Float[Tensor, "tokens features"]) -> "Active":
-        """Entries where a feature's value is positive."""
-        token, feature = (f > 0).nonzero(as_tuple=True)
+        """Entries where a feature's value is positive; or no number, so that what is made of it is none either."""
+        token, feature = (~(f <= 0)).nonzero(as_tuple=True)
         return cls(token, feature, *f.shape)
 
     def by_feature(self) -> Float64[Tensor, " features"]:

@@ -5,6 +5,8 @@ away and takes a slow `tanh` of it. Here blocks of queries see the keys that the
 a sigmoid: `cap * tanh(x / cap) = 2 cap * sigmoid(2 x / cap) - cap`, of which softmax does not see the constant.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,16 +17,18 @@ from transformers.masking_utils import eager_mask
 
 from sae_match.model.sizes import CAPPED, QUERIES, QUERIES_ELSEWHERE
 
+_queries: int | None = None
+
 
 def capped_attention(
     module: nn.Module,
     query: Float[Tensor, "batch heads queries width"],
     key: Float[Tensor, "batch groups keys width"],
     value: Float[Tensor, "batch groups keys width"],
-    attention_mask: Float[Tensor, "batch one queries keys"],
+    attention_mask: Float[Tensor, "batch one queries keys"] | None,
     *,
-    softcap: float,
     scaling: float,
+    softcap: float | None = None,
     sliding_window: int | None = None,
     **_: Any,
 ) -> tuple[Float[Tensor, "batch queries heads width"], None]:
@@ -35,28 +39,44 @@ def capped_attention(
         query: Queries, of several heads for each group of keys and values.
         key: Keys, as many as queries.
         value: Values.
-        attention_mask: Zero where a query sees a key, hugely negative elsewhere.
-        softcap: What scores are capped at.
-        scaling: What scores are multiplied by before.
+        attention_mask: Zero where a query sees a key, hugely negative elsewhere; all are seen by default.
+        scaling: What scores are multiplied by.
+        softcap: What they are capped at; nothing by default, as some models have the setting and no cap.
         sliding_window: How many keys a query sees at most, itself among them; all before it by default.
     """
     batch, heads, length, width = query.shape
     groups = key.shape[1]
-    query = (query * (2 * scaling / softcap)).view(batch, groups, heads // groups, length, width)
+    # A capped score is what the sigmoid gives, times this.
+    scale = scaling if softcap is None else 2 * scaling / softcap
+    query = (query * scale).view(batch, groups, heads // groups, length, width)
     key = key.transpose(2, 3)
-    is_causal = getattr(module, "is_causal", True) and key.shape[3] == length
+    is_causal = getattr(module, "is_causal", True) and key.shape[3] == length and attention_mask is not None
     seen = query.new_empty(batch, length, groups, heads // groups, width)
-    step = QUERIES.get(query.device.type, QUERIES_ELSEWHERE)
+    step = _queries or QUERIES.get(query.device.type, QUERIES_ELSEWHERE)
     for start in range(0, length, step):
         rows = slice(start, min(start + step, length))
         first = 0 if sliding_window is None else max(0, start - sliding_window + 1)
         columns = slice(first, rows.stop) if is_causal else slice(None)
         some = query[:, :, :, rows].flatten(2, 3)
-        mask = attention_mask[:, :, None, rows, columns]
-        scores = (some @ key[..., columns]).float().sigmoid_().unflatten(2, (heads // groups, -1))
-        weights = torch.softmax(scores.mul_(2 * softcap).add_(mask), -1).to(value.dtype).flatten(2, 3)
+        scores = (some @ key[..., columns]).float().unflatten(2, (heads // groups, -1))
+        if softcap is not None:
+            scores.sigmoid_().mul_(2 * softcap)
+        if attention_mask is not None:
+            scores += attention_mask[:, :, None, rows, columns]
+        weights = torch.softmax(scores, -1).to(value.dtype).flatten(2, 3)
         seen[:, rows] = (weights @ value[:, :, columns]).unflatten(2, (heads // groups, -1)).permute(0, 3, 1, 2, 4)
     return seen.flatten(2, 3), None
+
+
+@contextmanager
+def in_blocks_of(queries: int) -> Iterator[None]:
+    """Blocks of so many queries, whatever the device."""
+    global _queries  # noqa: PLW0603 - the library calls a function, and there is nothing else to tell it by
+    before, _queries = _queries, queries
+    try:
+        yield
+    finally:
+        _queries = before
 
 
 AttentionInterface.register(CAPPED, capped_attention)

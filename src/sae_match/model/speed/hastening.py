@@ -5,13 +5,15 @@ import logging
 import torch
 from transformers import PreTrainedModel
 
-from sae_match.model.exactness import distance, logits_of, probe, tolerance
+from sae_match.model.exactness import distance, logits_of, narrowed, probe, tolerance
 from sae_match.model.residual_stream import ResidualStream
 from sae_match.model.sizes import CAPPED, EAGER
-from sae_match.model.speed import capped_attention  # noqa: F401 - makes it known to the library
+from sae_match.model.speed import capped_attention
 from sae_match.model.speed.linear_maps import freeze_linear_maps, unfreeze_linear_maps
 
 log = logging.getLogger(__name__)
+
+_FEW_QUERIES = 2
 
 
 @torch.no_grad()
@@ -25,11 +27,13 @@ def hasten(stream: ResidualStream, name: str, *, attention: bool = True) -> None
     """
     model, (tokens, mask) = stream.model, probe(stream)
     own = stream.attention
-    before = logits_of(stream, tokens, mask)[mask]
-    freeze_linear_maps(model)
-    if attention and own == EAGER and _caps(model):
-        model.set_attn_implementation(CAPPED)
-    after = logits_of(stream, tokens, mask)[mask]
+    # Windows and blocks smaller than the look, so that all that they leave out would be missed in it.
+    with narrowed(stream), capped_attention.in_blocks_of(_FEW_QUERIES):
+        before = logits_of(stream, tokens, mask)[mask]
+        freeze_linear_maps(model)
+        if attention and own == EAGER and _caps(model):
+            model.set_attn_implementation(CAPPED)
+        after = logits_of(stream, tokens, mask)[mask]
     if (apart := distance(after, before)) <= tolerance(before):
         return
     unfreeze_linear_maps(model)

@@ -13,12 +13,12 @@ _PRODUCT: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.ba
 
 
 class FrozenLinear(nn.Linear):
-    """A linear map in float32 on the CPU through oneDNN; of anything else, or with gradients, as torch does it."""
+    """A linear map in float32 on the CPU through oneDNN; of anything else, with gradients or autocast, torch's own."""
 
     def forward(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out"]:
         """`x W^T + b`."""
         is_plain = x.device.type == "cpu" and x.dtype == self.weight.dtype == torch.float32 and x.numel() > 0
-        if _PRODUCT is None or not is_plain or torch.is_grad_enabled():
+        if _PRODUCT is None or not is_plain or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
             return super().forward(x)
         product: Tensor = _PRODUCT(x, self.weight, self.bias, "none", [], "")
         return product
