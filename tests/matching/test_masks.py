@@ -71,7 +71,7 @@ def test_a_validation_with_dead_features_gives_every_arm(bundled_model, tmp_path
     data = text_of(bundled_model[1])
     fitting = fitting_text(bundled_model[1], data)
     arms = [arm for arm in ARMS if arm != "composed"]
-    given = {"fitting": fitting, "arms": arms}
+    given = {"fitting": fitting, "arms": arms, "rotations": 1}
     with pytest.raises(UserError, match="must be positive and finite"):
         validated(bundled_model, tmp_path, saes, data, **given)
     module = validated(bundled_model, tmp_path, saes, data, matcher=DEAD, **given)

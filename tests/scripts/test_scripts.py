@@ -33,7 +33,8 @@ def test_a_whole_run_leaves_what_the_architecture_promises(tmp_path):
     done = run("validate.py", *FAST, "hydra.run.dir=out", f"cache_dir={tmp_path}/cache", folder=tmp_path)
     out = tmp_path / "out"
     forms = ("explained_variance_by_dimension", "explained_variance_normed", "loss_recovered", "metric_agreement")
-    names = ("explained_variance", "delta_loss", "matching_score", *forms, *QUESTIONS, "significance")
+    metrics = ("explained_variance", "explained_change", "delta_loss", "matching_score")
+    names = (*metrics, *forms, *QUESTIONS, "significance")
     figures = {f"{name}.{ending}" for name in names for ending in ("png", "svg", "csv")}
     more = {"pair_error_examples.csv", "significance_by_distance.csv"}
     # On so little text there may be nothing that was active often enough.
@@ -57,6 +58,7 @@ def test_a_whole_run_leaves_what_the_architecture_promises(tmp_path):
         "l0",
         "delta_loss",
         "explained_variance",
+        "explained_change",
         "explained_variance_mse",
         "matching_score",
         "matching_score_macro",

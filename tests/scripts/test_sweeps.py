@@ -12,7 +12,8 @@ from tests.report.offline import about, history_names, only_run, summary_names
 from tests.scripts.as_a_user import FAST, assert_refused, run
 
 ARMS = "evaluation.arms=[matched,matched_unfolded]"
-PICTURES = {f"{metric}_{kind}" for metric in METRICS for kind in ("by_run", "by_run_and_layer", "grid")}
+KINDS = ("by_run", "by_run_difference", "by_run_and_layer", "grid")
+PICTURES = {f"{metric}_{kind}" for metric in METRICS for kind in KINDS}
 MATCHERS = ("folded", "unfolded", "decoder_only")
 
 
@@ -72,6 +73,7 @@ def test_any_runs_are_compared_and_laid_out_on_demand(swept, tmp_path):
     assert "matched_unfolded" in done.stdout
     assert {file.stem for file in (tmp_path / "out" / "figures").glob("*.png")} == {
         "jaccard_by_run",
+        "jaccard_by_run_difference",
         "jaccard_by_run_and_layer",
     }
     done = run("dashboard.py", f"runs={folder}", "hydra.run.dir=laid", folder=tmp_path)

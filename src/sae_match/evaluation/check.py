@@ -19,7 +19,7 @@ from sae_match.evaluation.statistics.forms import forms_of
 from sae_match.evaluation.statistics.tally import Layout
 from sae_match.hub import UnansweredError
 from sae_match.matching.settings import MatcherSettings
-from sae_match.matching.significance.judging import BY_PARTS, rows_of
+from sae_match.matching.significance.settings import BY_PARTS, rows_of
 from sae_match.matching.solver.planning import Solver, free_memory, planned
 from sae_match.model.description import (
     ModelDescription,

@@ -9,7 +9,7 @@ from sae_match.matching.baselines import rotated
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.layers import judge_layers
 from sae_match.matching.settings import MatcherSettings
-from sae_match.matching.significance import judging
+from sae_match.matching.significance import settings
 from sae_match.matching.significance.alternatives import alternatives
 from sae_match.matching.significance.judging import judge
 
@@ -46,12 +46,12 @@ def test_the_second_time_nothing_is_solved(make_sae, tmp_path):
 
 
 def test_wide_dictionaries_are_judged_by_a_sample_of_rows(monkeypatch, tmp_path):
-    monkeypatch.setattr(judging, "WIDE", 100)
-    monkeypatch.setattr(judging, "SAMPLED_ROWS", 48)
+    monkeypatch.setattr(settings, "WIDE", 100)
+    monkeypatch.setattr(settings, "SAMPLED_ROWS", 48)
     source, target = (layer.sae for layer in planted_chain(Plan(0.5), 32, 128))
     found = judged(source, target, tmp_path)
     assert (found.significance.evidence.rows, found.significance.evidence.draws) == (48, 96)
-    monkeypatch.setattr(judging, "WIDE", 128)
+    monkeypatch.setattr(settings, "WIDE", 128)
     assert judged(source, target, tmp_path).significance.evidence.rows is None
 
 

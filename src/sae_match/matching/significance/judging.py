@@ -7,22 +7,10 @@ from sae_match.matching.result import Matching
 from sae_match.matching.settings import MatcherSettings
 from sae_match.matching.significance.alternatives import Alternatives, alternatives
 from sae_match.matching.significance.result import Significance
+from sae_match.matching.significance.settings import rows_of
 from sae_match.matching.significance.significance import significance
 from sae_match.matching.solver.solving import Watch
 from sae_match.saes.sae import SAE
-
-#: Dictionaries of more features than this are judged by a sample of their rows, of so many.
-WIDE, SAMPLED_ROWS = 32_768, 8_192
-#: Matchings besides those against random targets: by encoders alone, and by decoders alone.
-BY_PARTS = 2
-
-
-def rows_of(features: int) -> int | None:
-    """Source features that look for a partner in each random target; none where that is all of them.
-
-    A sample is drawn anew for each target. Its resolution is coarser, and it is a little strict.
-    """
-    return SAMPLED_ROWS if features > WIDE else None
 
 
 @dataclass(frozen=True, eq=False)

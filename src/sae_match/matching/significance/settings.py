@@ -9,6 +9,11 @@ Statistic = Literal["mean", "encoder", "decoder"]
 NULLS: tuple[Null, ...] = ("second_moment", "rotation")
 STATISTICS: tuple[Statistic, ...] = ("mean", "encoder", "decoder")
 
+#: Dictionaries of more features than this are judged by a sample of their rows, of so many.
+WIDE, SAMPLED_ROWS = 32_768, 8_192
+#: Matchings besides those against random targets: by encoders alone, and by decoders alone.
+BY_PARTS = 2
+
 
 def refuse_unknown(null: str, statistic: str) -> None:
     """Refuse a null or a statistic that there is not.
@@ -59,3 +64,11 @@ def refuse_impossible_alpha(alpha: float, name: str = "alpha") -> None:
     """
     if not isinstance(alpha, int | float) or not 0 < alpha < 1:
         raise UserError(f"{name} must lie between 0 and 1, without either, got {shown(alpha)}")
+
+
+def rows_of(features: int) -> int | None:
+    """Source features that look for a partner in each random target; none where that is all of them.
+
+    A sample is drawn anew for each target. Its resolution is coarser, and it is a little strict.
+    """
+    return SAMPLED_ROWS if features > WIDE else None

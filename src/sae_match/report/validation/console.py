@@ -15,7 +15,7 @@ from sae_match.evaluation.passes.text import ValidationText
 from sae_match.evaluation.statistics.differences import Difference
 from sae_match.evaluation.statistics.results import Results, SpanResult
 from sae_match.evaluation.validation import MatchValidation
-from sae_match.matching.significance.judging import rows_of
+from sae_match.matching.significance.settings import rows_of
 from sae_match.matching.solver.planning import GIGABYTE
 from sae_match.report.console import matcher_line, print_rows, short_name
 from sae_match.report.tables import FORMS, by_pair, changes, clean_loss, ladder
