@@ -5,8 +5,7 @@ away and takes a slow `tanh` of it. Here blocks of queries see the keys that the
 a sigmoid: `cap * tanh(x / cap) = 2 cap * sigmoid(2 x / cap) - cap`, of which softmax does not see the constant.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,7 +16,8 @@ from transformers.masking_utils import eager_mask
 
 from sae_match.model.sizes import CAPPED, QUERIES, QUERIES_ELSEWHERE
 
-_queries: int | None = None
+#: The same in blocks of two queries: a few tokens show what it leaves out.
+CAPPED_IN_SMALL_BLOCKS = f"{CAPPED}_in_small_blocks"
 
 
 def capped_attention(
@@ -30,6 +30,7 @@ def capped_attention(
     scaling: float,
     softcap: float | None = None,
     sliding_window: int | None = None,
+    queries: int | None = None,
     **_: Any,
 ) -> tuple[Float[Tensor, "batch queries heads width"], None]:
     """Causal attention of a frozen model, as `transformers` calls it; without dropout, weights, or gradients.
@@ -43,6 +44,7 @@ def capped_attention(
         scaling: What scores are multiplied by.
         softcap: What they are capped at; nothing by default, as some models have the setting and no cap.
         sliding_window: How many keys a query sees at most, itself among them; all before it by default.
+        queries: Queries that are taken at one time; by default as many as suit the device.
     """
     batch, heads, length, width = query.shape
     groups = key.shape[1]
@@ -52,7 +54,7 @@ def capped_attention(
     key = key.transpose(2, 3)
     is_causal = getattr(module, "is_causal", True) and key.shape[3] == length and attention_mask is not None
     seen = query.new_empty(batch, length, groups, heads // groups, width)
-    step = _queries or QUERIES.get(query.device.type, QUERIES_ELSEWHERE)
+    step = queries or QUERIES.get(query.device.type, QUERIES_ELSEWHERE)
     for start in range(0, length, step):
         rows = slice(start, min(start + step, length))
         first = 0 if sliding_window is None else max(0, start - sliding_window + 1)
@@ -68,16 +70,6 @@ def capped_attention(
     return seen.flatten(2, 3), None
 
 
-@contextmanager
-def in_blocks_of(queries: int) -> Iterator[None]:
-    """Blocks of so many queries, whatever the device."""
-    global _queries  # noqa: PLW0603 - the library calls a function, and there is nothing else to tell it by
-    before, _queries = _queries, queries
-    try:
-        yield
-    finally:
-        _queries = before
-
-
-AttentionInterface.register(CAPPED, capped_attention)
-AttentionMaskInterface.register(CAPPED, eager_mask)
+for _name, _attention in ((CAPPED, capped_attention), (CAPPED_IN_SMALL_BLOCKS, partial(capped_attention, queries=2))):
+    AttentionInterface.register(_name, _attention)
+    AttentionMaskInterface.register(_name, eager_mask)

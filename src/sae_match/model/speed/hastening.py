@@ -8,12 +8,10 @@ from transformers import PreTrainedModel
 from sae_match.model.exactness import distance, logits_of, narrowed, probe, tolerance
 from sae_match.model.residual_stream import ResidualStream
 from sae_match.model.sizes import CAPPED, EAGER
-from sae_match.model.speed import capped_attention
+from sae_match.model.speed.capped_attention import CAPPED_IN_SMALL_BLOCKS
 from sae_match.model.speed.linear_maps import freeze_linear_maps, unfreeze_linear_maps
 
 log = logging.getLogger(__name__)
-
-_FEW_QUERIES = 2
 
 
 @torch.no_grad()
@@ -27,18 +25,21 @@ def hasten(stream: ResidualStream, name: str, *, attention: bool = True) -> None
     """
     model, (tokens, mask) = stream.model, probe(stream)
     own = stream.attention
+    caps = attention and own == EAGER and _caps(model)
     # Windows and blocks smaller than the look, so that all that they leave out would be missed in it.
-    with narrowed(stream), capped_attention.in_blocks_of(_FEW_QUERIES):
+    with narrowed(stream):
         before = logits_of(stream, tokens, mask)[mask]
         freeze_linear_maps(model)
-        if attention and own == EAGER and _caps(model):
-            model.set_attn_implementation(CAPPED)
+        if caps:
+            model.set_attn_implementation(CAPPED_IN_SMALL_BLOCKS)
         after = logits_of(stream, tokens, mask)[mask]
-    if (apart := distance(after, before)) <= tolerance(before):
-        return
-    unfreeze_linear_maps(model)
-    model.set_attn_implementation(own)
-    log.warning("%s says something else with faster parts, by %.2g of its logits' size; it keeps its own", name, apart)
+    says_the_same = (apart := distance(after, before)) <= tolerance(before)
+    if caps:
+        model.set_attn_implementation(CAPPED if says_the_same else own)
+    if not says_the_same:
+        unfreeze_linear_maps(model)
+        said = "%s says something else with faster parts, by %.2g of its logits' size; it keeps its own"
+        log.warning(said, name, apart)
 
 
 def _caps(model: PreTrainedModel) -> bool:
