@@ -20,7 +20,8 @@ def naming(number, name, allowed):
         yield
     # Any exception at all: which kinds there may be is what is asked.
     except Exception as error:
-        raise AssertionError(f"mutation {number} of {name}, which may be {allowed}") from error
+        error.add_note(f"mutation {number} of {name}, which may be {allowed}")
+        raise
 
 
 def tell(capsys, name, mutations, counts):

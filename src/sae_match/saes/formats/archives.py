@@ -30,16 +30,32 @@ def sound_archive(file: Path) -> Iterator[zipfile.ZipFile]:
         is_archive = stream.read(len(_LOCAL_HEADER)) == _LOCAL_HEADER
     if not (is_archive and zipfile.is_zipfile(file)):
         raise UserError(f"{file} is damaged or no npz archive (an unfetched large-file pointer?); fetch it again")
+    with damage_told(file), zipfile.ZipFile(file) as archive:
+        _refuse_strange(file, archive.infolist())
+        refuse_damaged_members(archive)
+        yield archive
+
+
+@contextmanager
+def damage_told(file: Path, what: str = "damaged", hint: str = "") -> Iterator[None]:
+    """Within the block a file of somebody else's is read; whatever its bytes raise there says that it is damaged.
+
+    Args:
+        file: The file.
+        what: What it is then.
+        hint: Added to the reason.
+
+    Raises:
+        UserError: If anything is raised.
+    """
     try:
-        with zipfile.ZipFile(file) as archive:
-            _refuse_strange(file, archive.infolist())
-            refuse_damaged_members(archive)
-            yield archive
+        yield
     except UserError:
         raise
-    # What bytes that somebody has damaged or made up may raise is documented nowhere, and they do raise many things.
+    # zipfile, numpy and torch's reader of pickles leave open what damaged or made-up bytes raise, and ten thousand
+    # mutations of a file do raise many kinds. No code of ours but such readers stands in a block.
     except Exception as error:
-        raise UserError(f"{file} is damaged ({reason_of(error)}); remove it and fetch it again") from error
+        raise UserError(f"{file} is {what} ({reason_of(error)}{hint}); remove it and fetch it again") from error
 
 
 def read_arrays(file: Path, archive: zipfile.ZipFile, names: Sequence[str]) -> dict[str, np.ndarray]:

@@ -7,7 +7,7 @@ from safetensors import SafetensorError, safe_open
 
 from sae_match.bounds import MOST_SETTINGS, refuse_beyond
 from sae_match.errors import UserError, reason_of
-from sae_match.saes.formats.archives import array_header
+from sae_match.saes.formats.archives import array_header, damage_told
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -53,14 +53,6 @@ def shape_in_npz(file: Path, name: str) -> tuple[int, ...] | None:
     Raises:
         UserError: If it is no such archive, or damaged.
     """
-    try:
-        with zipfile.ZipFile(file) as archive:
-            if f"{name}.npy" not in archive.namelist():
-                return None
-            return array_header(archive, name)[0]
-    # What bytes that somebody has damaged or made up may raise is documented nowhere, and they do raise many things.
-    except Exception as error:
-        raise UserError(
-            f"{file} is damaged or no npz archive ({reason_of(error)}; an unfetched large-file pointer?); "
-            "fetch it again"
-        ) from error
+    said = "damaged or no npz archive", "; an unfetched large-file pointer?"
+    with damage_told(file, *said), zipfile.ZipFile(file) as archive:
+        return array_header(archive, name)[0] if f"{name}.npy" in archive.namelist() else None

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sae_match.bounds import MOST_SETTINGS, refuse_beyond
 from sae_match.errors import UserError, listed, reason_of, shown
-from sae_match.saes.formats.archives import sound_archive
+from sae_match.saes.formats.archives import damage_told, sound_archive
 from sae_match.saes.formats.headers import refuse_long_header
 
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
@@ -68,26 +68,26 @@ def read_pickled_tensors(file: Path) -> dict[str, Tensor]:
     Raises:
         UserError: If it holds anything else, or is damaged.
     """
-    try:
-        if zipfile.is_zipfile(file):
-            with sound_archive(file) as archive:
-                _refuse_long_pickle(file, archive)
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except UserError:
-        raise
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"{file} is damaged or holds more than tensors, which could run code and is not opened"
-        ) from error
-    # The documentation of pickle leaves open what else damaged bytes may raise, and they do raise many things.
-    except Exception as error:
-        raise UserError(f"{file} is damaged ({reason_of(error)}); remove it and fetch it again") from error
+    with damage_told(file):
+        content = _unpickled(file)
     if not isinstance(content, dict):
         raise UserError(f"{file} must hold tensors by name, it holds a {type(content).__name__}")
     tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
     for name, value in tensors.items():
         _refuse_unheld(file, name, value)
     return {name: value.detach() for name, value in tensors.items()}
+
+
+def _unpickled(file: Path) -> Any:
+    if zipfile.is_zipfile(file):
+        with sound_archive(file) as archive:
+            _refuse_long_pickle(file, archive)
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"{file} is damaged or holds more than tensors, which could run code and is not opened"
+        ) from error
 
 
 def tensor(file: Path, tensors: Mapping[str, Tensor], name: str) -> Tensor:
