@@ -66,7 +66,7 @@ def refused_in_one_line(config: Path) -> Iterator[None]:
     parser = started.get_args_parser
     for place in places:
         place.run_and_report = reported
-    started.get_args_parser = lambda: _in_one_line(parser())
+    started.get_args_parser = lambda: _InOneLine(add_help=False, parents=[parser()])
     try:
         yield
     finally:
@@ -75,15 +75,13 @@ def refused_in_one_line(config: Path) -> Iterator[None]:
             place.run_and_report = report
 
 
-def _in_one_line(parser: ArgumentParser) -> ArgumentParser:
-    """A parser of command lines that says what it refuses as everything else is said: its own way repeats it raw."""
+class _InOneLine(ArgumentParser):
+    """A parser of command lines that says what it refuses as everything else is said: the usual one repeats it raw."""
 
-    def error(message: str) -> NoReturn:
+    def error(self, message: str) -> NoReturn:
+        """Refuse a command line."""
         print(f"error: {in_a_line(message, _LONGEST)} (--help says what there is)", file=sys.stderr)
         raise SystemExit(_MISUSED)
-
-    parser.error = error  # type: ignore[method-assign]
-    return parser
 
 
 def in_one_line(error: HydraException, config: Path) -> str:
