@@ -20,7 +20,7 @@ from sae_match.benchmark.matching import planted
 from sae_match.benchmark.measuring import Case, Figure, wait_for
 from sae_match.evaluation.passes.text import ValidationText
 from sae_match.evaluation.plan import PassPlan
-from sae_match.evaluation.scope import Surroundings
+from sae_match.evaluation.scope import Surroundings, Watch
 from sae_match.evaluation.settings import EvaluationSettings
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.cache import MatchingCache
@@ -112,32 +112,49 @@ def exactness(accelerator: str, documents: int = 8) -> list[Figure]:
 
 def gemma(scale: Scale, device_name: str, seed: int) -> list[Figure]:
     """A model of Gemma 2 2B's shape in bfloat16: time by phase, memory, share of bare work, the paper's protocol."""
-    device = torch.device(device_name)
+    device, clock = torch.device(device_name), _Clock(torch.device(device_name))
+    module, data = made_up(scale, device, seed, EvaluationSettings(), clock, clock.spent_on)
+    with torch.inference_mode():
+        bare = bare_seconds(module.subject, module.plan(), data)
+    return list(_gemma_figures(scale, module.stream, module.plan(), clock.seconds, bare, data, device))
+
+
+def made_up(
+    scale: Scale,
+    device: torch.device,
+    seed: int,
+    settings: EvaluationSettings,
+    callback: L.Callback,
+    watch: Watch = lambda *_: None,
+) -> tuple[MatchValidation, TextData]:
+    """A validation of a random model, after it has been run, and its text.
+
+    Args:
+        scale: What it is of.
+        device: Where it runs.
+        seed: Of model and SAEs.
+        settings: What is measured.
+        callback: Told what the trainer does.
+        watch: Told what the module does.
+    """
     stream = random_model(scale, device, seed)
     data, fitting = (text_of(scale, part) for part in PARTS)
     made = MadeSAEs.on(stream, data.batches[0], scale, seed)
-    clock = _Clock(device)
     with tempfile.TemporaryDirectory() as folder:
-        module = MatchValidation(
-            stream,
-            made,
-            MatcherSettings(),
-            EvaluationSettings(),
-            Surroundings(MatchingCache(Path(folder) / "m"), Path(folder), watch=clock.spent_on),
-        )
+        around = Surroundings(MatchingCache(Path(folder) / "m"), Path(folder), watch=watch)
+        module = MatchValidation(stream, made, MatcherSettings(), settings, around)
         trainer = L.Trainer(
             accelerator="gpu" if device.type == "cuda" else "cpu",
             devices=1,
             logger=False,
             enable_progress_bar=False,
             enable_checkpointing=False,
+            enable_model_summary=False,
             default_root_dir=folder,
-            callbacks=[clock],
+            callbacks=[callback],
         )
         trainer.validate(module, ValidationText(data, fitting), verbose=False)
-        with torch.inference_mode():
-            bare = bare_seconds(module.subject, module.plan(), data)
-    return list(_gemma_figures(scale, stream, module.plan(), clock.seconds, bare, data, device))
+    return module, data
 
 
 @dataclass

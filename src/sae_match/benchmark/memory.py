@@ -2,13 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import lightning as L
 import torch
 
-from sae_match.benchmark.gpu import PARTS, MadeSAEs, Scale, random_model, text_of
+from sae_match.benchmark.gpu import Scale, made_up
 from sae_match.benchmark.measuring import (
     HELD_ONLY,
     Case,
@@ -19,12 +17,8 @@ from sae_match.benchmark.measuring import (
     resident_gigabytes,
 )
 from sae_match.evaluation.arm_names import ARMS, LAYER_DROP, MATCHED
-from sae_match.evaluation.passes.text import ValidationText
-from sae_match.evaluation.scope import Surroundings
 from sae_match.evaluation.settings import EvaluationSettings
 from sae_match.evaluation.validation import MatchValidation
-from sae_match.matching.cache import MatchingCache
-from sae_match.matching.settings import MatcherSettings
 from sae_match.matching.solver.planning import GIGABYTE
 
 # Plan and measurement may be apart by so much of the measurement.
@@ -94,29 +88,8 @@ def planned_and_measured(name: str, scale: Scale, arms: Sequence[str], seed: int
 
 def _validated(scale: Scale, arms: Sequence[str], seed: int) -> tuple[MatchValidation, float]:
     """A validation, and the most that was resident while text streamed by, in gigabytes."""
-    stream = random_model(scale, torch.device("cpu"), seed)
-    data, fitting = (text_of(scale, part) for part in PARTS)
-    made = MadeSAEs.on(stream, data.batches[0], scale, seed)
-    with TemporaryDirectory() as folder:
-        module = MatchValidation(
-            stream,
-            made,
-            MatcherSettings(),
-            EvaluationSettings(arms=list(arms)),
-            Surroundings(MatchingCache(Path(folder) / "m"), Path(folder)),
-        )
-        peak = _Peak()
-        trainer = L.Trainer(
-            accelerator="cpu",
-            devices=1,
-            logger=False,
-            enable_progress_bar=False,
-            enable_checkpointing=False,
-            enable_model_summary=False,
-            default_root_dir=folder,
-            callbacks=[peak],
-        )
-        trainer.validate(module, ValidationText(data, fitting), verbose=False)
+    peak = _Peak()
+    module, _ = made_up(scale, torch.device("cpu"), seed, EvaluationSettings(arms=list(arms)), peak)
     return module, peak.gigabytes
 
 
