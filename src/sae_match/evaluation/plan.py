@@ -127,10 +127,9 @@ class PassPlan:
         """
         layers = self.layer_forwards * model.parameters_per_layer
         heads = self.heads * model.d_in * model.vocabulary
-        # Each SAE encodes once in both passes; in the second every arm decodes, but for the dropped layer.
+        # Each SAE encodes once in both passes. Decoding adds up rows of the few features that are active.
         encoders = (_SURVEY + 1) * sum(features.values()) * model.d_in
-        decoders = sum(features[target] for (_, target), _ in self.runs()) * model.d_in
-        return 2.0 * tokens * (layers + heads + encoders + decoders)
+        return 2.0 * tokens * (layers + heads + encoders)
 
 
 def in_memory(pairs: Sequence[Pair], most_layers: int) -> list[list[Pair]]:
