@@ -71,7 +71,7 @@ def coactivation_by_q(outcome: Outcome) -> Iterator[Picture]:
     datasets = list(dict.fromkeys(row.dataset for row in rows))
     if not datasets:
         return
-    figure, drawn = panels(2 * len(datasets), width=3.6)
+    figure, drawn = panels(2, len(datasets), height=3.2)
     for number, dataset in enumerate(datasets):
         of = {row.metric: row for row in rows if row.dataset == dataset}
         by_fifth, by_class = drawn[2 * number : 2 * number + 2]
@@ -89,7 +89,7 @@ def coactivation_by_q(outcome: Outcome) -> Iterator[Picture]:
         by_fifth.set(xlabel="fifth of q, most significant first", ylabel="active together")
         by_class.set_xticks(range(len(_CLASSES)), [name for name, _ in _CLASSES])
         by_class.set(xlim=(-0.5, 1.5), xlabel=f"q at most {found.alpha:g}, or above")
-    drawn[0].set_ylim(bottom=0)
+        by_fifth.set_ylim(bottom=0)
     add_legend(figure, drawn[0])
     yield Picture("coactivation_by_q", figure, [vars(row) for row in rows])
 
