@@ -8,6 +8,7 @@ from sae_match.benchmark import gpu
 from sae_match.benchmark.gpu import GROUP, MadeSAEs, Scale, exactness, gemma
 from sae_match.benchmark.measuring import chosen
 from sae_match.errors import UserError
+from sae_match.model.speed.fusing import LARGE, Fused
 
 SMALL = Scale(
     model={
@@ -51,9 +52,13 @@ def test_saes_made_for_a_model_are_as_sparse_as_they_should_be_and_related():
 
 
 def test_the_numbers_of_two_devices_are_compared():
-    (figure,) = exactness("cpu", documents=2)
-    assert figure.value == 0
-    assert figure.reached
+    figures = exactness("cpu", documents=2)
+    assert [figure.what.removeprefix("largest relative difference of cpu and cpu") for figure in figures] == [
+        "",
+        ", steps fused",
+    ]
+    assert all(figure.value == 0 and figure.reached for figure in figures)
+    assert Fused.large == LARGE
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
