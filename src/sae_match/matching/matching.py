@@ -84,7 +84,7 @@ def match(
     began = time.perf_counter()
     _refuse_unfit(source, target, {"source": source_mask, "target": target_mask}, rejection_cost, tolerance)
     weights = term_weights(terms)
-    where = _device(device)
+    where = device_named(device)
     sides = [
         feature_vectors(sae, fold=fold, terms=weights, metric=metric, keep=mask).to(where)
         for sae, mask in ((source, source_mask), (target, target_mask))
@@ -170,7 +170,12 @@ def _named(about: str, hashes: Sequence[Future[str]], masks: Sequence[Bool[Tenso
     return digest.hexdigest()
 
 
-def _device(name: str) -> torch.device:
+def device_named(name: str) -> torch.device:
+    """Where costs are computed under a setting; `auto` takes a GPU where there is one.
+
+    Raises:
+        UserError: If there is no such device.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
