@@ -29,7 +29,7 @@ _TRIES = 100
 # Rows and columns of a small product that is looked at.
 _PROBE = 64
 # Rows of a tensor that are copied at a time to be hashed.
-_HASHED_ROWS = 256
+_HASHED_ROWS = 16
 
 
 @contextmanager

@@ -73,67 +73,37 @@ class NullTargets:
         """
         if self.null == "rotation":
             return tuple(rotated(sae, seed) for sae in self.saes)
-        maps = self._maps
-        rotation = _haar(maps[0].into.shape[1], torch.Generator().manual_seed(seed))
-        turned = []
-        for sae, encoder, decoder in zip(self.saes, maps[::2], maps[1::2], strict=True):
+        fixed, turned = _bases(self._shapes)
+        if turned.shape[1] < _FEWEST_DIMENSIONS:
+            raise UserError(
+                f"the target's features span {fixed.shape[1] + turned.shape[1]} dimensions, of which their means take "
+                f"{fixed.shape[1]}: too few for a random rotation; null='rotation' turns the whole space"
+            )
+        rotation = _haar(turned.shape[1], torch.Generator().manual_seed(seed))
+        dtype = max((shape.basis.dtype for shape in self._shapes), key=lambda dtype: dtype.itemsize)
+        fixed, turned, rotation = (each.to(dtype) for each in (fixed, turned, rotation.T))
+        white = quick_product(quick_product(turned, rotation.contiguous()), turned).addmm_(fixed, fixed.T)
+        found = []
+        for sae, encoder, decoder in zip(self.saes, self._shapes[::2], self._shapes[1::2], strict=True):
             # Left as rows of features: whoever matches them has no copy to make.
-            W_enc = encoder.turned(sae.W_enc.T, rotation).T
-            turned.append(replace(sae, W_enc=W_enc, W_dec=decoder.turned(sae.W_dec, rotation)))
-        return tuple(turned)
+            W_enc = _turned(sae.W_enc.T, encoder.transposed_map(white)).T
+            found.append(replace(sae, W_enc=W_enc, W_dec=_turned(sae.W_dec, decoder.transposed_map(white))))
+        return tuple(found)
 
     @cached_property
-    def _maps(self) -> list["_Map"]:
-        """How encoder columns and decoder rows of each are turned, one after the other."""
+    def _shapes(self) -> list[Shape]:
+        """Shapes of encoder columns and decoder rows of each, one after the other."""
         for sae, live in zip(self.saes, self.live, strict=True):
             if int(live.sum()) < _FEWEST_FEATURES:
                 raise UserError(
                     f"of the target's {sae.d_sae} features {int(live.sum())} take part and have both an encoder and a "
                     f"decoder direction; a random target needs at least {_FEWEST_FEATURES}"
                 )
-        sides = [
-            (rows, live.nonzero().flatten())
+        return [
+            Shape.of(rows, live.nonzero().flatten())
             for sae, live in zip(self.saes, self.live, strict=True)
             for rows in (sae.W_enc.T, sae.W_dec)
         ]
-        shapes = [Shape.of(rows, kept) for rows, kept in sides]
-        fixed, turned = _bases(shapes)
-        if turned.shape[1] < _FEWEST_DIMENSIONS:
-            raise UserError(
-                f"the target's features span {fixed.shape[1] + turned.shape[1]} dimensions, of which their means take "
-                f"{fixed.shape[1]}: too few for a random rotation; null='rotation' turns the whole space"
-            )
-        return [_Map.of(shape, fixed, turned, rows.dtype) for shape, (rows, _) in zip(shapes, sides, strict=True)]
-
-
-@dataclass(frozen=True, eq=False)
-class _Map:
-    """Where one side's rows go: `kept + into Q back`, whatever the rotation `Q`.
-
-    What is kept is a product of two thin matrices. In float32 where that has digits enough.
-    """
-
-    kept: tuple[Float[Tensor, "d kept"], Float[Tensor, "d kept"]]
-    into: Float[Tensor, "d turned"]
-    back: Float[Tensor, "d turned"]
-
-    @classmethod
-    def of(
-        cls, shape: Shape, fixed: Float64[Tensor, "d kept"], turned: Float64[Tensor, "d turned"], dtype: torch.dtype
-    ) -> "_Map":
-        """The map of rows of a shape, which leaves a part of the white space as it is and turns another."""
-        single = dtype != torch.float64 and shape.is_even
-        parts = [
-            part.float() if single else part
-            for part in (shape.whitened(fixed), shape.coloured(fixed), shape.whitened(turned), shape.coloured(turned))
-        ]
-        return cls((parts[0], parts[1]), parts[2], parts[3])
-
-    def turned(self, rows: Float[Tensor, "n d"], rotation: Float64[Tensor, "turned turned"]) -> Float[Tensor, "n d"]:
-        """The rows under a rotation, as long as they were."""
-        transposed = quick_product(quick_product(self.back, rotation.to(self.back.dtype)), self.into)
-        transposed.addmm_(self.kept[1], self.kept[0].T)
-        return _turned(rows, transposed)
 
 
 def _bases(shapes: Sequence[Shape]) -> tuple[Float64[Tensor, "d kept"], Float64[Tensor, "d turned"]]:

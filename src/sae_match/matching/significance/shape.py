@@ -26,12 +26,12 @@ class Shape:
     """What one side's directions have in common: their second moment and their mean.
 
     Attributes:
-        basis: Orthonormal; spans what the directions span.
+        basis: Orthonormal; spans what the directions span. In float32 where that has digits enough.
         scale: How far they spread along each vector of the basis; at most one.
         mean: Mean direction, in the basis in which the second moment is white, of directions with length one there.
     """
 
-    basis: Float64[Tensor, "d span"]
+    basis: Float[Tensor, "d span"]
     scale: Float64[Tensor, " span"]
     mean: Float64[Tensor, " d"]
 
@@ -50,20 +50,17 @@ class Shape:
         scale = (values / values[-1]).sqrt()
         # What has length one in the white basis has a second moment of trace one there.
         mean = (total @ basis / (values * len(values)).sqrt()) @ basis.T
-        return cls(basis, scale, mean)
+        enough = rows.dtype != torch.float64 and len(basis) == len(scale) and float(scale.min()) * _EVEN > 1
+        return cls(basis.float() if enough else basis, scale, mean)
 
-    @property
-    def is_even(self) -> bool:
-        """Whether float32 has digits enough to make it white and to colour it again."""
-        return float(self.scale.min()) * _EVEN > 1
-
-    def whitened(self, vectors: Float64[Tensor, "d k"]) -> Float64[Tensor, "d k"]:
-        """What takes a row to its part along each vector of the white basis; zero outside of the span."""
-        return (self.basis / self.scale) @ (self.basis.T @ vectors)
-
-    def coloured(self, vectors: Float64[Tensor, "d k"]) -> Float64[Tensor, "d k"]:
-        """Each vector of the white basis as a row has it."""
-        return (self.basis * self.scale) @ (self.basis.T @ vectors)
+    def transposed_map(self, white: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
+        """The transpose of a map of rows that is given in the white basis; zero outside of the span."""
+        scale = self.scale.to(self.basis.dtype)
+        along = self.basis.T.contiguous()
+        # `B S B' M' B S^-1 B'`: rows are made white, mapped and coloured again.
+        inner = quick_product(along, quick_product(along, white.T.to(along.dtype).contiguous()))
+        inner.mul_(scale[:, None]).div_(scale)
+        return quick_product(self.basis, quick_product(self.basis, inner))
 
 
 def _white_quickly(rows: Float[Tensor, "n d"], kept: Int64[Tensor, " kept"]) -> Float32[Tensor, "d d"] | None:
