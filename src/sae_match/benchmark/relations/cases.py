@@ -61,7 +61,7 @@ class Outcome:
 
 def by_strength(seeds: int, seed: int, size: int = _SIZE, d_in: int = _D_IN) -> list[Figure]:
     """How many kinds are right, by how alike relatives are; one width and four times as many, and no relatives."""
-    found = []
+    found: list[Figure] = []
     for spectrum, crowding in _SPECTRA.items():
         plans = {f"cosine {strength}": Fates.of(strength, size, crowding) for strength in _STRENGTHS}
         plans["cosine 0.8, four times as wide"] = wider(0.8, size // 4, crowding)
