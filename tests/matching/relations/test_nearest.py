@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from sae_match import SAE
-from sae_match.matching.relations import nearest
-from sae_match.matching.relations.nearest import bests, nearest_of_both, unit_directions
+from sae_match.matching.relations import directions, nearest
+from sae_match.matching.relations.directions import Copy, directions_of, statistics
+from sae_match.matching.relations.nearest import best, near_pairs, nearest_of_both
 from sae_match.matching.significance.statistic import pair_statistic
 from tests.conftest import random_sae
 from tests.matching.problems import repeated
@@ -52,7 +53,8 @@ def test_the_nearest_are_those_of_a_naive_loop(statistic, dtype, monkeypatch):
 def test_statistics_are_those_of_the_pairs():
     source, target = random_sae(0, 6, 23), random_sae(1, 6, 18)
     result = found(source, target)
-    assert torch.equal(result.source_statistic, pair_statistic(source, target, result.of_source, "mean"))
+    expected = pair_statistic(source, target, result.of_source, "mean")
+    assert torch.allclose(result.source_statistic, expected, rtol=0, atol=1e-14)
 
 
 def test_features_that_take_no_part_neither_ask_nor_answer():
@@ -80,7 +82,8 @@ def test_what_float32_cannot_tell_apart_is_told_apart_by_float64():
     )
     result = found(base, target)
     assert torch.equal(result.of_source, torch.arange(16, 24))
-    values = unit_directions(base, torch.arange(8), "mean") @ unit_directions(target, torch.arange(24), "mean").T
+    rows, columns = (Copy.of(directions_of(sae, every(sae), "mean"), torch.float32).rows for sae in (base, target))
+    values = rows @ columns.T
     assert not torch.equal(values.argmax(1), torch.arange(16, 24))
 
 
@@ -109,18 +112,43 @@ def test_many_equal_features_leave_no_more_pairs_than_there_is_room_for(monkeypa
     assert len(kept[0][0]) <= 256 // 64 * 256 * 2
 
 
-def test_directions_have_the_statistic_for_their_product():
-    source, target = random_sae(0, 6, 23), random_sae(1, 6, 18)
-    i, j = torch.arange(23), torch.arange(18)
-    for statistic in EVERY:
-        products = unit_directions(source, i, statistic) @ unit_directions(target, j, statistic).T
-        assert torch.allclose(products.double(), naive(source, target, statistic), atol=1e-6)
+@pytest.mark.parametrize("statistic", EVERY)
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_products_of_copies_err_by_no_more_than_their_margin(statistic, precision):
+    source, target = random_sae(0, 40, 23), random_sae(1, 40, 18)
+    left, right = (directions_of(sae, every(sae), statistic) for sae in (source, target))
+    copies = [Copy.of(side, precision) for side in (left, right)]
+    products = copies[0].rows.double() @ copies[1].rows.double().T
+    off = float((products - naive(source, target, statistic)).abs().max())
+    margin = copies[0].margin(copies[1])
+    assert off < margin < (1e-4 if precision == torch.float32 else 0.02)
+    i, j = (each.flatten() for each in torch.meshgrid(torch.arange(23), torch.arange(18), indexing="ij"))
+    assert torch.allclose(statistics(left, right, i, j), naive(source, target, statistic).flatten(), atol=1e-14)
 
 
-def test_bests_are_the_largest_products_of_either_side(monkeypatch):
-    monkeypatch.setattr(nearest, "_BLOCK", (7, 5))
-    left, right = torch.randn(23, 4), torch.randn(18, 4)
-    rows, columns = bests(left, right)
-    products = (left @ right.T).double()
-    assert torch.allclose(rows, products.amax(1), atol=1e-6)
-    assert torch.allclose(columns, products.amax(0), atol=1e-6)
+@pytest.mark.parametrize("most", [0, 1, 8])
+@pytest.mark.parametrize("n_target", [24, 29])
+def test_bfloat16_finds_the_same_as_a_naive_loop(most, n_target, monkeypatch):
+    """Also where its products are too coarse, so that float32 or float64 has to tell features apart."""
+    monkeypatch.setattr(nearest, "_BLOCK", (16, 16))
+    monkeypatch.setattr(nearest, "_MOST", most)
+    monkeypatch.setattr(nearest, "precision_for", lambda *_: torch.bfloat16)
+    # In three dimensions everybody is near somebody.
+    source, target = random_sae(0, 3, 40), random_sae(1, 3, n_target)
+    values = naive(source, target, "mean")
+    result = found(source, target)
+    assert torch.equal(result.of_source, values.argmax(1))
+    assert torch.equal(result.of_target, values.argmax(0))
+
+
+def test_of_rows_alone_no_best_of_a_row_is_missed(monkeypatch):
+    monkeypatch.setattr(nearest, "precision_for", lambda *_: torch.bfloat16)
+    source, target = random_sae(0, 3, 40), random_sae(1, 3, 29)
+    sides = [directions_of(sae, every(sae), "mean") for sae in (source, target)]
+    i, j, statistic = near_pairs(*sides, of_columns=False)
+    assert torch.equal(best(i, j, statistic, 40)[0], naive(source, target, "mean").argmax(1))
+    assert len(i) < len(near_pairs(*sides)[0])
+
+
+def test_few_products_are_made_in_float32():
+    assert directions.precision_for(1000, 1000, 1000, torch.device("cpu")) == torch.float32

@@ -11,15 +11,18 @@ import torch
 from jaxtyping import Bool, Float64
 from torch import Tensor
 
-from sae_match.matching.relations.nearest import bests, unit_directions
+from sae_match.matching.cost import FeatureVectors
+from sae_match.matching.relations.directions import directions_of
+from sae_match.matching.relations.nearest import best, near_pairs
 from sae_match.matching.significance.nulls import NullTargets, rotation_seeds
 from sae_match.matching.significance.settings import Null, Statistic
 from sae_match.matching.significance.significance import sampled
 from sae_match.saes.sae import SAE
 
-#: Pairs up to which all features look for their nearest in every random dictionary. Where there are more, so many of
-#: either side do that all random dictionaries together take as long as the real one.
-ALL_DRAWN = 2**26
+#: Pairs up to which all features look for their nearest in every random dictionary. Where there are more, there are few
+#: random dictionaries, and in each one feature in so many of either side looks: each look takes as long as all features
+#: of the other side, and making a random dictionary as long as a third of the matching.
+ALL_DRAWN, WIDE_ROTATIONS, ONE_IN = 2**26, 2, 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +57,7 @@ def nearest_by_chance(
         rows: Source features that take part; all have directions.
         columns: Target features that take part; all have directions.
         null: Which random features; as for `significance`.
-        rotations: How many random dictionaries.
+        rotations: How many random dictionaries, at most; see `drawn`.
         seed: Of them.
         statistic: By which features are near.
 
@@ -66,33 +69,33 @@ def nearest_by_chance(
             target, source, columns, rows, null=null, rotations=rotations, seed=seed, statistic=statistic
         )
         return Chance(turned.target, turned.source)
-    i, j = rows.nonzero().flatten(), columns.nonzero().flatten()
-    left = unit_directions(source, i, statistic)
-    n, m = drawn(len(i), rotations, len(i) * len(j)), drawn(len(j), rotations, len(i) * len(j))
+    left, wide = directions_of(source, rows, statistic), _is_wide(rows, columns)
     targets = NullTargets((target,), null, (columns,))
     of_source, of_target = [], []
-    for each in rotation_seeds(seed, rotations):
-        right = unit_directions(targets.draw(each)[0], j, statistic)
-        if n == len(i):
-            found = bests(left, right)
-            of_source.append(found[0])
-            of_target.append(found[1])
+    for each in rotation_seeds(seed, drawn(rotations, rows, columns)):
+        right = directions_of(targets.draw(each)[0], columns, statistic)
+        if not wide:
+            i, j, found = near_pairs(left, right)
+            of_source.append(best(i, j, found, len(left))[1])
+            of_target.append(best(j, i, found, len(right))[1])
             continue
-        of_source.append(bests(left[_some(len(left), n, each)], right)[0])
-        of_target.append(bests(right[_some(len(right), m, each)], left)[0])
+        of_source.append(_of_some(left, right, each))
+        of_target.append(_of_some(right, left, each))
     return Chance(torch.cat(of_source), torch.cat(of_target))
 
 
-def drawn(features: int, rotations: int, pairs: int) -> int:
-    """How many of one side's features look for their nearest in each random dictionary.
-
-    Args:
-        features: Of that side.
-        rotations: Random dictionaries.
-        pairs: Of both sides' features.
-    """
-    return features if pairs <= ALL_DRAWN else max(1, features // (2 * rotations))
+def drawn(rotations: int, rows: Bool[Tensor, " n_source"], columns: Bool[Tensor, " n_target"]) -> int:
+    """How many random dictionaries there are, of so many that were asked for."""
+    return min(rotations, WIDE_ROTATIONS) if _is_wide(rows, columns) else rotations
 
 
-def _some(n: int, size: int, seed: int) -> Bool[Tensor, " n"]:
-    return sampled(torch.ones(n, dtype=torch.bool), size, seed)
+def _is_wide(rows: Bool[Tensor, " n_source"], columns: Bool[Tensor, " n_target"]) -> bool:
+    return int(rows.sum()) * int(columns.sum()) > ALL_DRAWN
+
+
+def _of_some(left: FeatureVectors, right: FeatureVectors, seed: int) -> Float64[Tensor, " some"]:
+    """Statistics of the nearest of some rows, which are drawn."""
+    size = max(1, len(left) // ONE_IN)
+    some = left.selected(sampled(torch.ones(len(left), dtype=torch.bool), size, seed))
+    i, j, found = near_pairs(some, right, of_columns=False)
+    return best(i, j, found, len(some))[1]

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from sae_match.errors import UserError
-from sae_match.matching.relations.chance import Chance, nearest_by_chance
+from sae_match.matching.relations.chance import Chance, drawn, nearest_by_chance
 from sae_match.matching.relations.kinds import Components
 from sae_match.matching.relations.nearest import Nearest, nearest_of_both
 from sae_match.matching.relations.result import Edges, Relations, RelationsEvidence
@@ -46,7 +46,8 @@ def relations(
         source: SAE that the matching starts from.
         target: SAE that it leads to, on the same device.
         matching: Of these, as for `significance`. It says which features take part, and which edges are its pairs.
-        significance: Of the matching. It says which null, statistic, number of random dictionaries and seed are used.
+        significance: Of the matching. It says which null, statistic, number of random dictionaries and seed are used;
+            of dictionaries with very many pairs, fewer of them (`chance`).
         alpha: Level at which an edge is significant.
         settings: How the matching was found; by default as its provenance says.
         source_mask: As for `significance`.
@@ -85,7 +86,7 @@ def relations(
     evidence = RelationsEvidence(
         null=null,
         statistic=statistic,
-        rotations=about.rotations,
+        rotations=drawn(about.rotations, rows, columns),
         seed=about.seed,
         alpha=alpha,
         source_draws=len(chance.source),
