@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import partial
 
 import torch
@@ -16,6 +16,8 @@ from sae_match.matching.matching import match
 from sae_match.matching.relations.kinds import APPEAR
 from sae_match.matching.relations.relations import relations
 from sae_match.matching.relations.result import Relations
+from sae_match.matching.result import Matching
+from sae_match.matching.significance.result import NullEvidence, Significance
 from sae_match.matching.significance.significance import significance
 from sae_match.saes.sae import SAE
 
@@ -111,9 +113,7 @@ def cost(n_source: int, n_target: int, d_in: int, seed: int) -> list[Figure]:
     start = time.perf_counter()
     matching = match(source, target)
     matched = time.perf_counter() - start
-    # Relations take from it how they are to judge; its own values, for which a few rows do here, play no part.
-    judged = significance(source, target, matching, rotations=1, rows=64)
-    judged = replace(judged, evidence=replace(judged.evidence, rotations=_ROTATIONS))
+    judged = _unjudged(matching, n_source)
     start = time.perf_counter()
     found = relations(source, target, matching, judged)
     taken = time.perf_counter() - start
@@ -123,6 +123,13 @@ def cost(n_source: int, n_target: int, d_in: int, seed: int) -> list[Figure]:
         Figure(case, "peak memory", peak_gigabytes(), "GB", _MEMORY),
         Figure(case, "share of source features with a relative", _share(found.source_kind < APPEAR), ""),
     ]
+
+
+def _unjudged(matching: Matching, n_source: int) -> Significance:
+    """What says how relations are to judge, and nothing of the matching's pairs, which plays no part in them."""
+    nothing = torch.full((n_source,), math.nan, dtype=torch.float64)
+    evidence = NullEvidence("second_moment", "mean", _ROTATIONS, 0, (), 0, 0.0, ())
+    return Significance(matching, nothing, nothing, nothing, torch.zeros(n_source, dtype=torch.bool), evidence)
 
 
 def _figures(case: str, outcomes: list[Outcome], related_ones: bool) -> Iterator[Figure]:

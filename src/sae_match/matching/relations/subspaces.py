@@ -111,7 +111,8 @@ def common_space(
 
 def leading_space(rows: Float64[Tensor, "n d"], dimension: int) -> Float64[Tensor, "d dimension"]:
     """Orthonormal basis of the directions along which rows spread most, about the origin."""
-    return torch.linalg.eigh(rows.T @ rows)[1][:, -dimension:]
+    basis: Tensor = torch.linalg.eigh(rows.T @ rows)[1][:, -dimension:]
+    return basis
 
 
 def principal_angles(
