@@ -11,15 +11,14 @@ from torch import Tensor
 
 from sae_match.benchmark.measuring import Case, Figure, peak_gigabytes
 from sae_match.benchmark.planted import planted_saes
+from sae_match.benchmark.relations.on_bundled import bundled_relations
 from sae_match.benchmark.relations.planted import Fates, planted_relations
+from sae_match.benchmark.relations.relating import related
 from sae_match.matching.matching import match
 from sae_match.matching.relations.kinds import APPEAR
 from sae_match.matching.relations.relations import relations
-from sae_match.matching.relations.result import Relations
 from sae_match.matching.result import Matching
 from sae_match.matching.significance.result import NullEvidence, Significance
-from sae_match.matching.significance.significance import significance
-from sae_match.saes.sae import SAE
 
 _SPECTRA = {"crowded": 0.35, "even": 0.0}
 _STRENGTHS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
@@ -40,6 +39,7 @@ def cases(seeds: int, seed: int) -> dict[str, Case]:
     """
     return {
         "relations": partial(by_strength, seeds, seed),
+        "relations_bundled": bundled_relations,
         "relations_65k": partial(cost, 16_384, 65_536, 2304, seed),
     }
 
@@ -96,12 +96,6 @@ def outcome(fates: Fates, d_in: int, seed: int) -> Outcome:
         strangers=_share(strangers, nothing=0.0),
         low=_share(p[alone] <= _ALPHA),
     )
-
-
-def related(source: SAE, target: SAE, seed: int) -> Relations:
-    """Relations of two dictionaries, matched and judged on the way."""
-    matching = match(source, target)
-    return relations(source, target, matching, significance(source, target, matching, seed=seed))
 
 
 def cost(n_source: int, n_target: int, d_in: int, seed: int) -> list[Figure]:
