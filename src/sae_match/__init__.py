@@ -7,13 +7,24 @@ if TYPE_CHECKING:
     __version__: str
     from sae_match.matching.composition import compose
     from sae_match.matching.matching import match
+    from sae_match.matching.relations.relations import relations
     from sae_match.matching.result import Matching
     from sae_match.matching.significance.significance import significance
     from sae_match.saes.folding import fold_decoder_norm, fold_threshold
     from sae_match.saes.formats import load_sae
     from sae_match.saes.sae import SAE
 
-__all__ = ["SAE", "Matching", "compose", "fold_decoder_norm", "fold_threshold", "load_sae", "match", "significance"]
+__all__ = [
+    "SAE",
+    "Matching",
+    "compose",
+    "fold_decoder_norm",
+    "fold_threshold",
+    "load_sae",
+    "match",
+    "relations",
+    "significance",
+]
 
 # Imported when they are asked for: a program that only says what it can be told does without torch.
 _MODULES = {
@@ -24,6 +35,7 @@ _MODULES = {
     "fold_threshold": "saes.folding",
     "load_sae": "saes.formats",
     "match": "matching.matching",
+    "relations": "matching.relations.relations",
     "significance": "matching.significance.significance",
 }
 

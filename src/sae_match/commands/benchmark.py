@@ -14,6 +14,7 @@ from sae_match.benchmark.measuring import (
     write_csv,
     write_markdown,
 )
+from sae_match.benchmark.relations import cases as relations
 from sae_match.errors import UserError
 from sae_match.settings.tools import BenchmarkSettings
 from sae_match.terminal import Terminal, say
@@ -34,6 +35,7 @@ def main(settings: BenchmarkSettings) -> None:
         **explorer.cases(),
         **training.cases(),
         **significance.cases(settings.seeds, settings.seed, kept),
+        **relations.cases(settings.seeds, settings.seed),
         **scale.cases(validate, settings.seed, scale.of(settings.pairs, settings.tokens)),
     }
     on_gpu = gpu.cases(settings.seed, validate)

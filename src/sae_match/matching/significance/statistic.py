@@ -27,11 +27,28 @@ def pair_statistic(
     """
     found = torch.full((len(permutation),), math.nan, dtype=torch.float64)
     paired = (permutation >= 0).nonzero().flatten()
-    sides = _compared(source, target, statistic)
-    for block in blocks(len(paired), _ROWS):
-        i, j = paired[block], permutation[paired[block]]
+    found[paired] = statistic_of_pairs(source, target, paired, permutation[paired], statistic)
+    return found
+
+
+def statistic_of_pairs(
+    source: SAE, target: SAE, rows: Int64[Tensor, " pairs"], columns: Int64[Tensor, " pairs"], statistic: Statistic
+) -> Float64[Tensor, " pairs"]:
+    """Statistic of listed pairs, of which a feature may have several; nan where a feature has no direction.
+
+    Args:
+        source: One side.
+        target: The other side.
+        rows: Source feature of each pair.
+        columns: Target feature of each pair.
+        statistic: As for `pair_statistic`.
+    """
+    found = torch.full((len(rows),), math.nan, dtype=torch.float64)
+    sides = list(zip(compared(source, statistic), compared(target, statistic), strict=True))
+    for block in blocks(len(rows), _ROWS):
+        i, j = rows[block], columns[block]
         cosines = [_cosines(_listed(x, i), _listed(y, j)) for x, y in sides]
-        found[i] = torch.stack(cosines).mean(0).cpu()
+        found[block] = torch.stack(cosines).mean(0).cpu()
     return found
 
 
@@ -41,15 +58,16 @@ def directions(sae: SAE, statistic: Statistic) -> Float[Tensor, "d_sae width"]:
     In the parameters' dtype, at least float32.
     """
     dtype = torch.float64 if sae.W_dec.dtype == torch.float64 else torch.float32
-    parts = [rows.to(dtype) for rows, _ in _compared(sae, sae, statistic)]
+    parts = [rows.to(dtype) for rows in compared(sae, statistic)]
     lengths = [part.norm(dim=1, keepdim=True) for part in parts]
     there = torch.stack([length > 0 for length in lengths]).all(0)
     unit = [part / torch.where(length > 0, length, 1) for part, length in zip(parts, lengths, strict=True)]
     return torch.where(there, torch.cat(unit, 1) / math.sqrt(len(parts)), 0)
 
 
-def _compared(source: SAE, target: SAE, statistic: Statistic) -> list[tuple[Tensor, Tensor]]:
-    both = {"encoder": (source.W_enc.T, target.W_enc.T), "decoder": (source.W_dec, target.W_dec)}
+def compared(sae: SAE, statistic: Statistic) -> list[Float[Tensor, "d_sae d_in"]]:
+    """What a statistic compares of features: a row each, as long as it is."""
+    both = {"encoder": sae.W_enc.T, "decoder": sae.W_dec}
     return list(both.values()) if statistic == "mean" else [both[statistic]]
 
 

@@ -1,0 +1,1 @@
+"""What relations, stitching and stability should reach, where the truth is known."""

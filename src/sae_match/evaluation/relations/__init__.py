@@ -1,0 +1,1 @@
+"""What relatives do on text: containment, coverage, and whether a wider dictionary's features are new."""

@@ -1,0 +1,119 @@
+import math
+
+import pytest
+import torch
+
+from sae_match import SAE
+from sae_match.errors import UserError
+from sae_match.evaluation.relations import stitching
+from sae_match.evaluation.relations.stitching import StitchingSums, stitch
+from sae_match.matching.relations.kinds import APPEAR, KINDS, ONE_TO_ONE
+from tests.conftest import random_sae
+
+TOKENS, DOCUMENTS = 600, 10
+
+
+@pytest.fixture
+def x():
+    return 2 * torch.randn(TOKENS, 6, generator=torch.Generator().manual_seed(0))
+
+
+DOCUMENT = torch.arange(TOKENS) * DOCUMENTS // TOKENS
+
+
+def summed(narrow, wide, x, batches=1):
+    sums = StitchingSums(narrow, wide)
+    for part in torch.arange(TOKENS).chunk(batches):
+        sums.add(x[part], DOCUMENT[part])
+    return sums
+
+
+def naive(narrow, wide, x):
+    """Mean squared error with each feature added, less that without, one feature after another, on all tokens."""
+    narrow, wide, x = narrow.to(dtype=torch.float64), wide.to(dtype=torch.float64), x.double()
+    known, f = narrow(x), wide.encode(x)
+    before = (x - known).square().sum(1).mean()
+    return torch.stack(
+        [(x - known - f[:, [j]] * wide.W_dec[j]).square().sum(1).mean() - before for j in range(wide.d_sae)]
+    )
+
+
+def test_changes_are_those_of_adding_features_one_by_one(x):
+    narrow, wide = random_sae(0, 6, 8), random_sae(1, 6, 30)
+    found = summed(narrow, wide, x).found("prose")
+    assert torch.allclose(found.change, naive(narrow, wide, x), rtol=1e-5, atol=1e-5)
+    assert torch.equal(found.active, (wide.encode(x) > 0).sum(0))
+    assert found.error == pytest.approx(float((x - narrow(x)).square().sum(1).mean()), rel=1e-5)
+    assert (found.tokens, found.documents) == (TOKENS, DOCUMENTS)
+
+
+def test_batches_and_blocks_change_nothing(x, monkeypatch):
+    narrow, wide = random_sae(0, 6, 8), random_sae(1, 6, 30)
+    whole = summed(narrow, wide, x).found("prose")
+    monkeypatch.setattr(stitching, "_ENTRIES", 7)
+    monkeypatch.setattr(stitching, "_FEATURES", 4)
+    parts = summed(narrow, wide, x, batches=7).found("prose")
+    for name in ("change", "low", "high"):
+        assert torch.allclose(getattr(whole, name), getattr(parts, name), equal_nan=True, atol=1e-9)
+    assert parts.shares["all"].new.value == whole.shares["all"].new.value
+    assert parts.shares["all"].new.low == pytest.approx(whole.shares["all"].new.low)
+
+
+def planted() -> tuple[SAE, SAE, torch.Tensor, torch.Tensor]:
+    """A world of twelve directions; the narrower SAE knows six, the wider all, with a higher threshold."""
+    generator = torch.Generator().manual_seed(3)
+    rows = torch.linalg.qr(torch.randn(16, 16, generator=generator))[0][:12]
+    narrow = SAE(rows[:6].T.contiguous(), torch.zeros(6), rows[:6], torch.zeros(16), torch.full((6,), 0.1))
+    wide = SAE(rows.T.contiguous(), torch.zeros(12), rows, torch.zeros(16), torch.full((12,), 0.5))
+    on = (torch.rand(TOKENS, 12, generator=generator) < 0.2) * (1 + torch.rand(TOKENS, 12, generator=generator))
+    return narrow, wide, on @ rows, torch.tensor([ONE_TO_ONE] * 6 + [APPEAR] * 6)
+
+
+def test_what_the_narrower_dictionary_does_not_know_is_new():
+    narrow, wide, x, kind = planted()
+    found = summed(narrow, wide, x).found("prose", kind=kind)
+    assert (found.change[:6] > 0).all()
+    assert (found.change[6:] < 0).all()
+    assert (found.high[6:] < 0).all()
+    assert found.shares[KINDS[APPEAR]].surely_new == 1
+    assert found.shares[KINDS[ONE_TO_ONE]].surely_known == 1
+    assert found.shares["all"].new.value == 0.5
+    assert found.shares["all"].features == 12
+    # Adding all that is new at once takes their whole error away: directions are orthogonal.
+    assert float(found.change[6:].sum()) == pytest.approx(-found.error, rel=1e-4)
+
+
+def test_features_that_are_hardly_active_do_not_count(x):
+    narrow, wide = random_sae(0, 6, 8), random_sae(1, 6, 30)
+    threshold = wide.threshold.clone()
+    threshold[:5] = 1e6
+    wide = SAE(wide.W_enc, wide.b_enc, wide.W_dec, wide.b_dec, threshold)
+    found = summed(narrow, wide, x).found("prose")
+    assert not found.change[:5].any()
+    assert found.low[:5].isnan().all()
+    assert found.shares["all"].features == int(found.enough.sum()) <= 25
+
+
+def test_a_text_is_stitched_on_by_dataset(tiny_stream, tiny_batches):
+    narrow, wide = random_sae(0, 16, 20), random_sae(1, 16, 50)
+    found = stitch(tiny_stream, "residual", 1, narrow, wide, tiny_batches)
+    assert set(found) == {"one", "two"}
+    for dataset, stitched in found.items():
+        sums = StitchingSums(narrow, wide)
+        for batch in (each for each in tiny_batches if each.dataset == dataset):
+            value = tiny_stream.capture(batch.input_ids, batch.attention_mask).values[1]
+            for row, number in enumerate(batch.documents):
+                own = value[row][batch.scored[row]]
+                sums.add(own, torch.full((len(own),), number))
+        expected = sums.found(dataset)
+        assert torch.allclose(stitched.change, expected.change, atol=1e-5)
+        assert stitched.documents == expected.documents
+        assert stitched.tokens == expected.tokens
+        assert not math.isnan(stitched.error)
+
+
+def test_unlike_widths_and_no_text_are_refused():
+    with pytest.raises(UserError, match="reads activations of width 6, the wider of width 7"):
+        StitchingSums(random_sae(0, 6, 8), random_sae(1, 7, 8))
+    with pytest.raises(UserError, match="there is no token to stitch on"):
+        StitchingSums(random_sae(0, 6, 8), random_sae(1, 6, 8)).found("prose")

@@ -1,0 +1,172 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from sae_match import SAE, Matching, match, relations, significance
+from sae_match.benchmark.relations.planted import Fates, planted_relations
+from sae_match.errors import UserError
+from sae_match.matching.relations.kinds import APPEAR, END, KINDS, MERGE, NOT_TESTED, ONE_TO_ONE, SPLIT
+from sae_match.matching.relations.result import Relations
+from sae_match.matching.significance.nulls import NullTargets, rotation_seeds
+from sae_match.matching.significance.statistic import directions
+from tests.conftest import random_sae
+
+
+@pytest.fixture(scope="module")
+def planted():
+    return planted_relations(Fates.of(0.9, 256), 64, 0)
+
+
+@pytest.fixture(scope="module")
+def related(planted) -> Relations:
+    matching = match(planted.source, planted.target)
+    return relations(planted.source, planted.target, matching, significance(planted.source, planted.target, matching))
+
+
+def test_edges_are_those_of_a_naive_reading_of_the_definition(planted, related):
+    """All pairs, all random targets, whole sorted lists: nothing of the blocks, nothing of the shared functions."""
+    source, target = planted.source, planted.target
+    x, y = (directions(sae, "mean").double() for sae in (source, target))
+    values = x @ y.T
+    columns = torch.ones(target.d_sae, dtype=torch.bool)
+    turned = [NullTargets((target,), "second_moment", (columns,)).draw(seed)[0] for seed in rotation_seeds(0, 8)]
+    chance = [x @ directions(sae, "mean").double().T for sae in turned]
+    asked = []
+    for dim, observed in ((1, values), (0, values)):
+        null = torch.cat([each.amax(dim) for each in chance])
+        for feature, best in enumerate(observed.amax(dim).tolist()):
+            partner = int(observed[feature].argmax()) if dim else int(observed[:, feature].argmax())
+            pair = (feature, partner) if dim else (partner, feature)
+            asked.append(((1 + int((null >= best).sum())) / (1 + len(null)), pair))
+    asked.sort()
+    significant = max((k for k, (p, _) in enumerate(asked, 1) if p * len(asked) / k <= 0.05), default=0)
+    expected = sorted({pair for _, pair in asked[:significant]})
+    assert list(zip(related.edges.source.tolist(), related.edges.target.tolist(), strict=True)) == expected
+    assert len(expected) > 100
+
+
+def test_planted_kinds_are_found(planted, related):
+    true = torch.cat([planted.source_kind, planted.target_kind])
+    called = torch.cat([related.source_kind, related.target_kind])
+    assert float((called == true).double().mean()) >= 0.9
+    assert float((called != true)[called < APPEAR].double().mean()) <= 0.06
+    for kind in (ONE_TO_ONE, SPLIT, MERGE, APPEAR, END):
+        assert int(((true == kind) & (called == kind)).sum()) > 0
+
+
+def test_children_of_a_split_have_their_parent_in_the_edges(planted, related):
+    of_split = related.edge_kind == SPLIT
+    family = planted.source_family[related.edges.source], planted.target_family[related.edges.target]
+    assert float((family[0] == family[1])[of_split].double().mean()) > 0.9
+    # One to one, a matching gives one child a partner at most.
+    component = related.edge_component[of_split]
+    matched = torch.zeros(int(component.max()) + 1).index_add_(0, component, related.edges.matched[of_split].float())
+    assert int(matched.max()) == 1
+    assert int(of_split.sum()) > 2 * len(component.unique())
+
+
+def test_without_relatives_nothing_is_related():
+    planted = planted_relations(Fates.unrelated(256), 64, 1)
+    matching = match(planted.source, planted.target)
+    found = relations(planted.source, planted.target, matching, significance(planted.source, planted.target, matching))
+    assert len(found.edges) <= 2
+    assert found.counts["appear"] >= 254
+
+
+def test_a_dictionary_is_one_to_one_with_itself(make_sae):
+    sae = make_sae(0, 16, 64)
+    matching = match(sae, sae)
+    found = relations(sae, sae, matching, significance(sae, sae, matching))
+    assert found.counts == {"one to one": 64, **dict.fromkeys(KINDS[1:], 0)}
+    assert torch.allclose(found.edges.statistic, torch.ones(64, dtype=torch.float64))
+    assert found.edges.matched.all()
+    assert found.edges.nearest_of_source.all()
+    assert found.edges.nearest_of_target.all()
+
+
+def test_the_other_way_round_splits_are_merges(planted, related):
+    matching = match(planted.target, planted.source)
+    back = relations(planted.target, planted.source, matching, significance(planted.target, planted.source, matching))
+    # Random dictionaries are others, so that a few edges may be.
+    assert abs(back.counts["merge"] - related.counts["split"]) <= 2
+    assert abs(back.counts["split"] - related.counts["merge"]) <= 2
+
+
+def test_dead_features_are_not_tested():
+    planted = planted_relations(Fates.of(0.9, 128), 32, 0)
+    W_dec = planted.source.W_dec.clone()
+    W_dec[:10] = 0
+    source = replace(planted.source, W_dec=W_dec)
+    alive = torch.arange(source.d_sae) >= 10
+    matching = match(source, planted.target, source_mask=alive)
+    judged = significance(source, planted.target, matching, source_mask=alive)
+    found = relations(source, planted.target, matching, judged, source_mask=alive)
+    assert (found.source_kind[:10] == NOT_TESTED).all()
+    assert (found.source_kind[10:] != NOT_TESTED).all()
+    assert found.counts["not tested"] == 10
+    assert (found.edges.source >= 10).all()
+
+
+def test_components_are_ranked_by_size_and_by_their_weakest_edge(related):
+    largest = related.largest(SPLIT, 5)
+    assert (related.components.kind[largest] == SPLIT).all()
+    assert related.sizes[largest].tolist() == sorted(related.sizes[largest].tolist(), reverse=True)
+    weakest = [
+        min(
+            s
+            for s, c in zip(related.edges.statistic.tolist(), related.edge_component.tolist(), strict=True)
+            if c == one
+        )
+        for one in related.surest(SPLIT, 5).tolist()
+    ]
+    assert weakest == sorted(weakest, reverse=True)
+
+
+def test_what_is_too_large_to_draw_is_told_of_and_left_out(related):
+    large = related.too_large(most=3)
+    assert (related.sizes[large] > 3).all()
+    assert len(large) == int((related.sizes > 3).sum())
+    assert not set(large.tolist()) & set(related.largest(SPLIT, 100, most=3).tolist())
+    assert not set(large.tolist()) & set(related.surest(SPLIT, 100, most=3).tolist())
+    assert len(related.too_large()) == 0
+
+
+def test_a_file_holds_all_of_it(related, tmp_path):
+    related.save(tmp_path / "relations.safetensors")
+    back = Relations.load(tmp_path / "relations.safetensors")
+    assert back.evidence == related.evidence
+    assert back.counts == related.counts
+    for name in ("source", "target", "statistic", "p", "q", "nearest_of_source", "nearest_of_target", "matched"):
+        assert torch.equal(getattr(back.edges, name), getattr(related.edges, name))
+    assert torch.equal(back.source_kind, related.source_kind)
+    assert "one to one" in repr(back)
+
+
+def test_another_file_is_refused(tmp_path):
+    Matching(torch.arange(3), torch.zeros(3, dtype=torch.float64)).save(tmp_path / "matching.safetensors")
+    with pytest.raises(UserError, match="is not a sound relations file: it has no tensor source"):
+        Relations.load(tmp_path / "matching.safetensors")
+
+
+def test_impossible_requests_are_refused(planted):
+    source, target = planted.source, planted.target
+    matching = match(source, target)
+    judged = significance(source, target, matching, rotations=1)
+    with pytest.raises(UserError, match="alpha must lie between 0 and 1"):
+        relations(source, target, matching, judged, alpha=1.0)
+    with pytest.raises(UserError, match="the significance is of another matching"):
+        relations(source, target, judged.significant(0.05), judged)
+    dead = SAE(source.W_enc, source.b_enc, torch.zeros_like(source.W_dec), source.b_dec, source.threshold)
+    with pytest.raises(UserError, match="content hash"):
+        relations(dead, target, matching, judged)
+
+
+def test_a_side_without_directions_is_refused():
+    source, target = random_sae(0, 6, 10), random_sae(1, 6, 10)
+    matching = match(source, target)
+    judged = significance(source, target, matching, rotations=1)
+    unknown = Matching(matching.permutation, matching.pair_cost, provenance={"solver": "identity"})
+    dead = replace(target, W_dec=torch.zeros_like(target.W_dec))
+    with pytest.raises(UserError, match="none of the target's 10 features takes part"):
+        relations(source, dead, unknown, replace(judged, matching=unknown))
