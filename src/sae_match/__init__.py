@@ -5,25 +5,40 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     __version__: str
+    from sae_match.matching.between import match_collections
     from sae_match.matching.composition import compose
     from sae_match.matching.matching import match
     from sae_match.matching.result import Matching
     from sae_match.matching.significance.significance import significance
+    from sae_match.saes.collection import SAECollection
     from sae_match.saes.folding import fold_decoder_norm, fold_threshold
     from sae_match.saes.formats import load_sae
     from sae_match.saes.sae import SAE
 
-__all__ = ["SAE", "Matching", "compose", "fold_decoder_norm", "fold_threshold", "load_sae", "match", "significance"]
+__all__ = [
+    "SAE",
+    "Matching",
+    "SAECollection",
+    "compose",
+    "fold_decoder_norm",
+    "fold_threshold",
+    "load_sae",
+    "match",
+    "match_collections",
+    "significance",
+]
 
 # Imported when they are asked for: a program that only says what it can be told does without torch.
 _MODULES = {
     "SAE": "saes.sae",
     "Matching": "matching.result",
+    "SAECollection": "saes.collection",
     "compose": "matching.composition",
     "fold_decoder_norm": "saes.folding",
     "fold_threshold": "saes.folding",
     "load_sae": "saes.formats",
     "match": "matching.matching",
+    "match_collections": "matching.between",
     "significance": "matching.significance.significance",
 }
 

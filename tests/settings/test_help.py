@@ -45,7 +45,11 @@ def settings_in(said):
             "experiment=null",
             "report descriptions output_dir cache_dir check",
         ),
-        ("match", "sae=bundled matcher=folded", "pairs shard shards rotations alpha progress output_dir cache_dir"),
+        (
+            "match",
+            "sae=bundled target=null matcher=folded",
+            "pairs shard shards rotations alpha progress output_dir cache_dir",
+        ),
         ("report", "logger=wandb", "runs output_dir arms metrics over"),
     ],
 )
