@@ -63,7 +63,8 @@ def test_widths_may_be_unlike_and_what_is_left_over_is_written(tmp_path, make_sa
     wide = {layer: make_sae(9 + layer, d_sae=14) for layer in saes}
     both = TwoCollections(collection(tmp_path / "a", saes), collection(tmp_path / "b", wide))
     found = match_collections(both.sources, both.targets)
-    assert save_unmatched(found, dict.fromkeys(found, (10, 14)), both, tmp_path / "unmatched.csv")
+    widths = {end: width for pair in found for end, width in zip(both.ends(pair), (10, 14), strict=True)}
+    assert save_unmatched(found, widths, both, tmp_path / "unmatched.csv")
     with (tmp_path / "unmatched.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     for pair, matching in found.items():
@@ -76,8 +77,9 @@ def test_widths_may_be_unlike_and_what_is_left_over_is_written(tmp_path, make_sa
 
 
 def test_nothing_is_written_where_all_widths_are_alike(tmp_path, both):
-    found = match_collections(*both)
-    assert not save_unmatched(found, dict.fromkeys(found, (10, 10)), TwoCollections(*both), tmp_path / "unmatched.csv")
+    found, two = match_collections(*both), TwoCollections(*both)
+    widths = {end: 10 for pair in found for end in two.ends(pair)}
+    assert not save_unmatched(found, widths, two, tmp_path / "unmatched.csv")
     assert not (tmp_path / "unmatched.csv").exists()
 
 

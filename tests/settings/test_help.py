@@ -41,9 +41,9 @@ def settings_in(said):
     [
         (
             "validate",
-            "model=bundled sae=bundled matcher=folded text=bundled evaluation=adjacent trainer=default logger=wandb "
-            "experiment=null",
-            "report descriptions output_dir cache_dir check",
+            "model=bundled sae=bundled target=null matcher=folded text=bundled evaluation=adjacent trainer=default "
+            "logger=wandb experiment=null",
+            "report descriptions pairs output_dir cache_dir check",
         ),
         (
             "match",

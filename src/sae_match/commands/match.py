@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from sae_match.errors import UserError
-from sae_match.matching.between import pairs_between, save_unmatched
+from sae_match.matching.between import save_unmatched
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.composition import Chains, compare
 from sae_match.matching.layers import LayerMatcher, Pair, by_target, save_matching, save_significance, unwatched
@@ -49,14 +49,15 @@ def main(settings: MatchSettings) -> None:
     compared: list[CompositionRow] = []
     chains, links = Chains(), dict[Pair, Significance]()
     neighbours = set() if isinstance(collection, TwoCollections) else set(pairwise(sorted(collection.layers)))
-    found, widths = dict[Pair, Matching](), dict[Pair, tuple[int, int]]()
+    found, widths = dict[Pair, Matching](), dict[int, int]()
     if isinstance(collection, TwoCollections):
         _say_which(console, collection, pairs, settings.shards > 1)
     with progress.shown():
         for pair in pairs:
             matching = matcher.match(pair)
             save_matching(matching, folder, pair, collection)
-            found[pair], widths[pair] = matching, _widths(matcher, pair)
+            found[pair] = matching
+            widths |= {end: sae.d_sae for end, sae in zip(collection.ends(pair), matcher.opened(pair), strict=True)}
             judged = matcher.judged(pair, matching, settings.rotations)
             if judged is not None:
                 save_significance(judged.significance, folder, pair, collection.names)
@@ -72,11 +73,6 @@ def main(settings: MatchSettings) -> None:
                 save_rows(compared, folder / "composition.csv")
     unmatched = save_unmatched(found, widths, collection, folder / "unmatched.csv")
     _report(console, rows, compared, folder, settings.alpha, unmatched)
-
-
-def _widths(matcher: LayerMatcher, pair: Pair) -> tuple[int, int]:
-    source, target = matcher.opened(pair)
-    return source.d_sae, target.d_sae
 
 
 def _say_which(console: Console, both: TwoCollections, pairs: Sequence[Pair], sharded: bool) -> None:
@@ -127,7 +123,7 @@ def _all_chosen(pairs: Any, collection: SAECollection) -> list[Pair]:
 def _between(pairs: Any, both: TwoCollections) -> list[Pair]:
     if pairs == ALL:
         return both.all_pairs()
-    return pairs_between(both, None if pairs == ADJACENT else [(source, target) for source, target in pairs])
+    return both.chosen(None if pairs == ADJACENT else pairs)
 
 
 def _pair(source: int, target: int, collection: SAECollection) -> Pair:

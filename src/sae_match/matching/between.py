@@ -42,7 +42,7 @@ def match_collections(
     both = TwoCollections(source, target)
     found: dict[Pair, Matching] = {}
     opened: dict[int, SAE] = {}
-    for pair in by_target(pairs_between(both, pairs)):
+    for pair in by_target(both.chosen(pairs)):
         ends = both.ends(pair)
         # Dropped before the next is opened, so that there are never three.
         opened = {end: sae for end, sae in opened.items() if end in ends}
@@ -57,37 +57,22 @@ def match_collections(
     return dict(sorted(found.items()))
 
 
-def pairs_between(both: TwoCollections, pairs: Iterable[Pair] | None) -> list[Pair]:
-    """The pairs of layers of two collections: those that are given, each once, or the layers that both have.
-
-    Raises:
-        UserError: If there are none, or one has no SAE in its collection.
-    """
-    if pairs is None:
-        return both.same_layers()
-    chosen = list(dict.fromkeys((source, target) for source, target in pairs))
-    if not chosen:
-        raise UserError("pairs=[] chooses no pair of layers: name some as pairs=[[3,3],[3,4]]")
-    for pair in chosen:
-        both.refuse_unknown(pair)
-    return chosen
-
-
 def save_unmatched(
-    matchings: Mapping[Pair, Matching], widths: Mapping[Pair, tuple[int, int]], collection: Collections, path: Path
+    matchings: Mapping[Pair, Matching], widths: Mapping[int, int], collection: Collections, path: Path
 ) -> bool:
     """Write the features that have no partner, of pairs of SAEs of unlike width; returns whether there is such a pair.
 
     Args:
         matchings: Of pairs of layers.
-        widths: Features of both SAEs of each.
+        widths: Features of each SAE, by its end.
         collection: Where they come from.
         path: The file; not written where no two widths are unlike.
     """
-    unlike = [pair for pair in sorted(matchings) if widths[pair][0] != widths[pair][1]]
+    ends = {pair: collection.ends(pair) for pair in sorted(matchings)}
+    unlike = [pair for pair, (source, target) in ends.items() if widths[source] != widths[target]]
     if unlike:
         names = collection.names or ("", "")
-        rows = (row for pair in unlike for row in _unmatched(pair, matchings[pair], widths[pair][1], names))
+        rows = (row for pair in unlike for row in _unmatched(pair, matchings[pair], widths[ends[pair][1]], names))
         write_rows(path, rows, UNMATCHED)
     return bool(unlike)
 

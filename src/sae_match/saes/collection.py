@@ -1,6 +1,6 @@
 """The SAEs of one model by layer, opened when they are needed."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -74,6 +74,16 @@ class SAECollection:
     def ends(self, pair: tuple[int, int]) -> tuple[int, int]:
         """What the SAEs of a pair of layers are asked for by: their layers."""
         return pair
+
+    @property
+    def all_ends(self) -> list[int]:
+        """What the SAEs are asked for by: the layers that have one."""
+        return sorted(self.layers)
+
+    def left_out(self, pairs: Iterable[tuple[int, int]]) -> str:
+        """Layers with an SAE that are in none of some pairs, for people; empty where all are."""
+        alone = sorted(set(self.layers) - {layer for pair in pairs for layer in pair})
+        return f"layers {', '.join(map(str, alone))}" if alone else ""
 
     def end_name(self, layer: int) -> str:
         """What a layer is called."""

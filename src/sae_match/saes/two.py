@@ -94,6 +94,11 @@ class TwoCollections:
         return _told_apart(self.sources, self.targets)
 
     @property
+    def by_name(self) -> list[tuple[str, SAECollection]]:
+        """The two with their names."""
+        return list(zip(self.names, (self.sources, self.targets), strict=True))
+
+    @property
     def apart(self) -> bool:
         """Whether sources and targets are of two collections."""
         return True
@@ -107,6 +112,18 @@ class TwoCollections:
     def source(self) -> str:
         """Where both come from, for people."""
         return f"{self.sources.source} → {self.targets.source}"
+
+    @property
+    def neuronpedia(self) -> dict[int, tuple[str, str]]:
+        """By end, the names of the model and of the source on Neuronpedia, where features have pages there."""
+        sides = ((self.sources, _SOURCE), (self.targets, _TARGET))
+        return {layer + of: names for one, of in sides for layer, names in one.neuronpedia.items()}
+
+    @property
+    def all_ends(self) -> list[int]:
+        """The ends that have an SAE, the source's first."""
+        sides = ((self.sources, _SOURCE), (self.targets, _TARGET))
+        return [layer + of for one, of in sides for layer in sorted(one.layers)]
 
     def ends(self, pair: Pair) -> tuple[int, int]:
         """The ends of a pair of layers."""
@@ -128,6 +145,21 @@ class TwoCollections:
             raise UserError(f"no layer has an SAE in both collections ({', '.join(of)}): pair layers by pairs=[[3,4]]")
         return [(layer, layer) for layer in both]
 
+    def chosen(self, pairs: Iterable[Sequence[int]] | None) -> list[Pair]:
+        """Pairs of layers: those that are given, each once, or the layers that both have, each with itself.
+
+        Raises:
+            UserError: If there are none, or one has no SAE in its collection.
+        """
+        if pairs is None:
+            return self.same_layers()
+        found = list(dict.fromkeys((source, target) for source, target in pairs))
+        if not found:
+            raise UserError("pairs=[] chooses no pair of layers: name some as pairs=[[3,3],[3,4]]")
+        for pair in found:
+            self.refuse_unknown(pair)
+        return found
+
     def all_pairs(self) -> list[Pair]:
         """Every layer of the source with every layer of the target."""
         return [(source, target) for source in sorted(self.sources.layers) for target in sorted(self.targets.layers)]
@@ -136,7 +168,7 @@ class TwoCollections:
         """Layers with an SAE that are in none of some pairs, for people; empty where all are."""
         chosen = list(pairs)
         told = []
-        for side, (name, one) in enumerate(zip(self.names, (self.sources, self.targets), strict=True)):
+        for side, (name, one) in enumerate(self.by_name):
             if alone := set(one.layers) - {pair[side] for pair in chosen}:
                 told.append(f"{_numbers(alone)} of {name}")
         return ", ".join(told)
@@ -180,10 +212,6 @@ class TwoCollections:
             UserError: As `SAECollection.files`.
         """
         return self._of(end).files(layer_of(end))
-
-    def which(self, end: int) -> dict[str, object]:
-        """What picks the SAE of an end within its source."""
-        return dict(self._of(end).layers[layer_of(end)])
 
     def _of(self, end: int) -> SAECollection:
         return self.targets if end >= _TARGET else self.sources
