@@ -18,7 +18,7 @@ FOLDS: tuple[Fold, ...] = ("threshold", "decoder_norm", "none")
 FOLDER = "folder"
 
 # A part of names of files, in which `@` stands before it.
-_COLLECTION = re.compile(r"[^\W_][\w.,=+-]{0,39}")
+_COLLECTION = re.compile(r"[^\W_][\w.=+-]{0,39}")
 # Stands for a value that must be given.
 _MISSING = "???"
 
@@ -100,7 +100,7 @@ class SAESettings:
 
     def __post_init__(self) -> None:
         if self.name is not None and not _COLLECTION.fullmatch(self.name):
-            raise UserError(f"sae.name must be up to 40 letters, digits and _ . , = + -, got {self.name!r}")
+            raise UserError(f"sae.name must be up to 40 letters, digits and _ . = + -, got {self.name!r}")
         if self.format not in (_MISSING, FOLDER):
             refuse_unknown_format(self.format)
         if self.format == FOLDER and (self.layers or self.revision is not None):

@@ -21,7 +21,8 @@ Pair = tuple[int, int]
 # Ends of two collections: beyond every layer, so that a layer's number taken for an end is found nowhere.
 _SOURCE, _TARGET = 10_000, 20_000
 # What is no part of a name of files and columns; `@` stands between a layer and its collection.
-_NOT_NAMED = re.compile(r"[^\w.,=+-]+")
+_LONGEST = 40
+_NOT_NAMED = re.compile(r"[^\w.=+-]+")
 
 
 def ends_of(pair: Pair, apart: bool) -> tuple[int, int]:
@@ -258,7 +259,7 @@ def _named(source: str, parts: int) -> str:
 
 
 def _as_name(text: str) -> str:
-    return _NOT_NAMED.sub("_", text).strip("_.-") or "saes"
+    return _NOT_NAMED.sub("_", text).strip("_.=+-")[:_LONGEST] or "saes"
 
 
 def _unlike(source: SAECollection, target: SAECollection) -> Sequence[str]:

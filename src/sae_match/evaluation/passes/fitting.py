@@ -39,7 +39,8 @@ class Fitted:
 
     def flat(self) -> Float64[Tensor, " entries"]:
         """All of it in one vector on the CPU, in which every number is exact."""
-        parts: list[Tensor] = []
+        # Of a layer to itself there may be nothing to fit.
+        parts: list[Tensor] = [torch.zeros(0, dtype=torch.float64)]
         if self.linear is not None:
             parts += [self.linear.weight, self.linear.bias]
         if self.coactivation is not None:

@@ -83,6 +83,11 @@ def load_spans(path: Path) -> list[SpanResult]:
     return [_parse(SpanResult, row, path) for row in _read(path)]
 
 
+def cells_of(row: Result | SpanResult, named: bool) -> dict[str, object]:
+    """A row by column; the collections are columns only where tables are `named` by them."""
+    return {name: cell for name, cell in asdict(row).items() if named or name not in COLLECTIONS}
+
+
 class Results:
     """Results of one run, in the order in which they were found."""
 
@@ -94,6 +99,11 @@ class Results:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def named(self) -> bool:
+        """Whether they are of two collections, by name."""
+        return any(row.source_collection for row in self.rows)
 
     def select(self, **wanted: object) -> "Results":
         """Rows whose columns have the wanted values."""
@@ -122,9 +132,8 @@ class Results:
 
     def save(self, path: Path) -> None:
         """Write as CSV; floats keep all their digits. Only rows of two collections say which."""
-        named = any(row.source_collection for row in self.rows)
-        columns = [field.name for field in fields(Result) if named or field.name not in COLLECTIONS]
-        write_rows(path, ({name: getattr(row, name) for name in columns} for row in self.rows), columns)
+        columns = [field.name for field in fields(Result) if self.named or field.name not in COLLECTIONS]
+        write_rows(path, (cells_of(row, self.named) for row in self.rows), columns)
 
     @classmethod
     def load(cls, path: Path) -> "Results":
