@@ -39,9 +39,9 @@ from sae_match.matching.settings import MatcherSettings
 from sae_match.matching.side_by_side import how_many, side_by_side
 from sae_match.matching.significance.judging import Judged
 from sae_match.matching.significance.result import ALPHA
-from sae_match.saes.collection import SAECollection
 from sae_match.saes.folding import Fold, natural_fold
 from sae_match.saes.sae import SAE
+from sae_match.saes.two import Collections
 
 log = logging.getLogger(__name__)
 
@@ -93,10 +93,10 @@ class PairMatchings:
 
 
 class PairMatcher:
-    """Matches the layers of a collection under all arms; the SAEs of two layers are in memory at a time.
+    """Matches pairs of layers under all arms; the SAEs of two layers are in memory at a time.
 
     Args:
-        collection: The SAEs.
+        collection: The SAEs, of one collection or of two.
         settings: How they are matched.
         cache: Where matchings are kept.
         arms: Arms that are wanted.
@@ -110,7 +110,7 @@ class PairMatcher:
 
     def __init__(
         self,
-        collection: SAECollection,
+        collection: Collections,
         settings: MatcherSettings,
         cache: MatchingCache,
         arms: Sequence[str],
@@ -147,7 +147,7 @@ class PairMatcher:
         device = device_named(self.settings.device)
         if device.type == "cpu" or not pairs:
             return 1
-        widths = self.collection.describe_sae(pairs[0][0])
+        widths = self.collection.describe_sae(self.collection.ends(pairs[0])[0])
         if widths.d_in is None or widths.d_sae is None:
             return 1
         return min(len(pairs), how_many(widths.d_in, widths.d_sae, device))
@@ -164,15 +164,16 @@ class PairMatcher:
         """The SAEs of a pair.
 
         Raises:
-            UserError: If one cannot be opened, or they are of different widths.
+            UserError: If one cannot be opened, or they are of different widths in one collection.
         """
+        ends = self.collection.ends(pair)
         # Dropped before the next is opened, so that there are never three.
-        self._open = {layer: sae for layer, sae in self._open.items() if layer in pair}
-        for layer in pair:
-            if layer not in self._open:
-                self._open[layer] = self.collection.open(layer)
-        source, target = self._open[pair[0]], self._open[pair[1]]
-        if source.d_sae != target.d_sae:
+        self._open = {end: sae for end, sae in self._open.items() if end in ends}
+        for end in ends:
+            if end not in self._open:
+                self._open[end] = self.collection.open(end)
+        source, target = (self._open[end] for end in ends)
+        if source.d_sae != target.d_sae and not self.collection.apart:
             raise UserError(
                 f"layers {pair[0]} and {pair[1]}: the source has {source.d_sae} features and the target "
                 f"{target.d_sae}; a validation compares SAEs of one width"
@@ -212,9 +213,10 @@ class PairMatcher:
         source, target = self.opened(pair)
         source_mask, target_mask = masks_of(self.settings, source, target)
         if arm == IDENTITY:
-            return baselines.without(baselines.identity(source), source_mask, target_mask)
+            return baselines.without(baselines.identity(source, target.d_sae), source_mask, target_mask)
         if arm == RANDOM:
-            return baselines.without(baselines.random(source, seed=self.seed + pair[0]), source_mask, target_mask)
+            drawn = baselines.random(source, target.d_sae, seed=self.seed + pair[0])
+            return baselines.without(drawn, source_mask, target_mask)
         return baselines.nearest(
             source.to(self.device),
             target.to(self.device),
