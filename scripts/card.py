@@ -5,7 +5,7 @@ python scripts/card.py --saes FOLDER    # others of the bundled model, measured 
 """
 
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from operator import add
 from pathlib import Path
@@ -29,7 +29,14 @@ from sae_match.training.collecting.crops import RandomCrops, tokenise
 
 FEATURES = 1024
 CROPS, CONTEXT = 1024, 256
-SECOND_SEED = {3: "saes_seed_100", 4: "saes_seed_100"}
+SEEDS = ("saes_seed_100", "saes_seed_200")
+#: Further SAEs of layers 3 and 4, by the model that they read, with their features.
+FURTHER = {
+    "model": {**dict.fromkeys(SEEDS, FEATURES), "saes_4k": 4096},
+    "model_code": {"saes_code": FEATURES, "saes_code_tuned": FEATURES},
+}
+LAYERS = (3, 4)
+OF_AN_SAE = ("layer", "L0", "explained variance", "dead features", "median threshold", "norm of the residual")
 BEGIN, END = "<!-- measured by scripts/card.py -->\n", "<!-- end of what is measured -->\n"
 
 Row = tuple[object, ...]
@@ -53,23 +60,43 @@ def main() -> None:
         table(("held-out text", "nats per token"), ((name, loss(stream, text, bos)) for name, text in corpora.items())),
         f"## The SAEs\n\nOn {store.shape[1]:,} held-out tokens, half prose and half code, BOS left out.\n",
         table(
-            ("layer", "L0", "explained variance", "dead features", "median threshold", "norm of the residual"),
+            OF_AN_SAE,
             (sae_row(layer, sae, store[layer]) for layer, sae in saes.items()),
         ),
         "## What adjacent layers share\n",
         table(("layers", *cosines), (pair_row(f"{a} → {a + 1}", saes[a], saes[a + 1]) for a in list(saes)[:-1])),
     ]
     if others is None:
-        second = {layer: open_sae(bundled.path(seed), layer) for layer, seed in SECOND_SEED.items()}
-        rows = (pair_row(str(layer), saes[layer], sae) for layer, sae in second.items())
+        second = {(layer, seed): open_sae(bundled.path(seed), layer) for layer in LAYERS for seed in SEEDS}
+        rows = (pair_row(f"{layer}, {seed}", saes[layer], sae) for (layer, seed), sae in second.items())
         measured += ["## What another seed finds again in the same layer\n", table(("layer", *cosines), rows)]
+        measured += further(texts)
         put_into_card("\n".join(measured))
     print("\n".join(measured))
 
 
-def open_sae(source: str, layer: int) -> SAE:
+def further(texts: Mapping[str, Sequence[str]]) -> list[str]:
+    """The other language model, and SAEs of two layers beside those of all, on text of the same parts."""
+    losses, rows = list[Row](), list[Row]()
+    for name, folders in FURTHER.items():
+        stream, tokenizer = load_model(ModelSettings(bundled.path(name)))
+        corpora, bos = {kind: tokenise(works, tokenizer) for kind, works in texts.items()}, int(tokenizer.bos_token_id)
+        losses += [(name, kind, loss(stream, corpus, bos)) for kind, corpus in corpora.items()]
+        crops = RandomCrops(corpora, context=CONTEXT, batch=64, steps=CROPS // 64, bos=bos, seed=0)
+        store = collect_residuals(stream, crops, list(LAYERS))
+        for folder, features in folders.items():
+            saes = [open_sae(bundled.path(folder), layer, features) for layer in LAYERS]
+            rows += [(folder, *sae_row(*each)) for each in zip(LAYERS, saes, store, strict=True)]
+    return [
+        "## Another model, and further SAEs of layers 3 and 4\n",
+        table(("model", "held-out text", "nats per token"), losses),
+        table(("SAEs", *OF_AN_SAE), rows),
+    ]
+
+
+def open_sae(source: str, layer: int, features: int = FEATURES) -> SAE:
     """The one SAE of a layer in a folder."""
-    return gemma_scope.load(source, layer=layer, **gemma_scope.only_one(source, layer, FEATURES))
+    return gemma_scope.load(source, layer=layer, **gemma_scope.only_one(source, layer, features))
 
 
 def loss(stream: ResidualStream, corpus: Tensor, bos: int) -> str:

@@ -77,7 +77,7 @@ def ladder() -> list[Figure]:
         module, data = validated(Path(folder), _DOCUMENTS, EvaluationSettings())
         plan, subject = module.plan(), module.subject
         with torch.inference_mode():
-            seconds = min(_measured_again(module, data) for _ in range(2))
+            ours = min(_measured_again(module, data) for _ in range(2))
             bare = bare_seconds(subject, plan, data)
             start = time.perf_counter()
             expected = _naively(module, data)
@@ -88,12 +88,12 @@ def ladder() -> list[Figure]:
         Figure(
             _NAME,
             f"time of the naive one, {naive_seconds:.3g} s, over ours",
-            naive_seconds / seconds,
+            naive_seconds / ours,
             _TIMES,
             4.5,
             True,
         ),
-        Figure(_NAME, f"our time, {seconds:.3g} s, over the bare work of the plan", seconds / bare, _TIMES, 1.15),
+        Figure(_NAME, f"our time, {ours:.3g} s, over the bare work of the plan", ours / bare, _TIMES, 1.15),
     ]
 
 
@@ -194,15 +194,16 @@ def bare_seconds(subject: Subject, plan: PassPlan, data: TextData) -> float:
     layers = {layer for pair in plan.pairs for layer in pair}
     sae = subject.open_sae(min(layers))
     f = ActiveValues.of(sae.encode(x))
-    seconds = partial(_seconds, device)
-    layer = seconds(lambda: stream.anatomy.decoder(input_ids=ids, attention_mask=mask, use_cache=False))
-    head = seconds(lambda: stream.next_token_losses(clean.last, ids))
-    encode, decode = seconds(lambda: x @ sae.W_enc), seconds(lambda: f.through(sae.W_dec))
+    taken = partial(seconds, device)
+    layer = taken(lambda: stream.anatomy.decoder(input_ids=ids, attention_mask=mask, use_cache=False))
+    head = taken(lambda: stream.next_token_losses(clean.last, ids))
+    encode, decode = taken(lambda: x @ sae.W_enc), taken(lambda: f.through(sae.W_dec))
     products = len(layers) * encode + len(plan.runs()) * decode
     return len(data.batches) * (plan.layer_forwards * layer / stream.n_layers + plan.heads * head + products)
 
 
-def _seconds(device: torch.device, work: Callable[[], object], runs: int = 5) -> float:
+def seconds(device: torch.device, work: Callable[[], object], runs: int = 5) -> float:
+    """Seconds that something takes on a device, the least of some runs."""
     best = math.inf
     for _ in range(runs):
         wait_for(device)

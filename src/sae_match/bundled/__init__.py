@@ -4,5 +4,5 @@ from pathlib import Path
 
 
 def path(name: str) -> str:
-    """Folder of a bundled item: `model`, `saes` or `saes_seed_100`."""
+    """Folder of a bundled item, such as `model`, `saes` or `saes_seed_100`; the card names them all."""
     return str(Path(__file__).parent / name)

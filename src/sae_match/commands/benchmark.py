@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from sae_match.benchmark import evaluation, explorer, gpu, matching, memory, scale, significance, training
+from sae_match.benchmark import evaluation, explorer, matching, significance, training
 from sae_match.benchmark.measuring import (
     Case,
     Figure,
@@ -14,6 +14,7 @@ from sae_match.benchmark.measuring import (
     write_csv,
     write_markdown,
 )
+from sae_match.benchmark.random_models import gpu, memory, scale
 from sae_match.benchmark.relations import cases as relations
 from sae_match.errors import UserError
 from sae_match.settings.tools import BenchmarkSettings

@@ -34,7 +34,7 @@ class Fused:
     """
 
     #: Entries of the first tensor from which on steps are fused.
-    large = LARGE
+    large: float = LARGE
 
     def __init__(
         self,
@@ -79,8 +79,8 @@ class Fused:
         return found
 
 
-def fuse_from(entries: int) -> None:
-    """Fuse the steps of tensors of so many entries and more, in this process."""
+def fuse_from(entries: float) -> None:
+    """Fuse the steps of tensors of so many entries and more, in this process; of infinitely many, never."""
     Fused.large = entries
 
 

@@ -6,7 +6,6 @@ from functools import partial
 import lightning as L
 import torch
 
-from sae_match.benchmark.gpu import Scale, made_up
 from sae_match.benchmark.measuring import (
     HELD_ONLY,
     Case,
@@ -16,6 +15,7 @@ from sae_match.benchmark.measuring import (
     peak_resident_gigabytes,
     resident_gigabytes,
 )
+from sae_match.benchmark.random_models.made_up import Scale, made_up
 from sae_match.evaluation.arm_names import ARMS, LAYER_DROP, MATCHED
 from sae_match.evaluation.settings import EvaluationSettings
 from sae_match.evaluation.validation import MatchValidation

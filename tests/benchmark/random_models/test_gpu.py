@@ -4,9 +4,10 @@ from itertools import pairwise
 import pytest
 import torch
 
-from sae_match.benchmark import gpu
-from sae_match.benchmark.gpu import GROUP, MadeSAEs, Scale, exactness, gemma
 from sae_match.benchmark.measuring import chosen
+from sae_match.benchmark.random_models import gpu
+from sae_match.benchmark.random_models.gpu import GROUP, exactness, gemma, parts
+from sae_match.benchmark.random_models.made_up import MadeSAEs, Scale, random_model, text_of
 from sae_match.errors import UserError
 from sae_match.evaluation.settings import EvaluationSettings
 from sae_match.model.speed.fusing import LARGE, Fused
@@ -38,9 +39,20 @@ def test_a_small_gemma_gives_every_figure():
     assert figures["the paper's protocol, all layers, extrapolated"] > 1000 * figures["validating"]
 
 
+def test_a_model_s_parts_are_timed_with_their_products_and_with_steps_fused():
+    figures = parts(SMALL, "cpu", 0)
+    assert [figure.what for figure in figures] == [
+        f"{what}: {how}"
+        for what in ("3 layers", "the head and its losses")
+        for how in ("products alone", "one step after another", "steps fused")
+    ]
+    assert all(0 < figure.value < 60_000 for figure in figures)
+    assert Fused.large == LARGE
+
+
 def test_saes_made_for_a_model_are_as_sparse_as_they_should_be_and_related():
-    stream = gpu.random_model(SMALL, torch.device("cpu"), 0)
-    batch = gpu.text_of(SMALL, "evaluation").batches[0]
+    stream = random_model(SMALL, torch.device("cpu"), 0)
+    batch = text_of(SMALL, "evaluation").batches[0]
     made = MadeSAEs.on(stream, batch, SMALL, 0)
     clean = stream.capture(batch.input_ids, batch.attention_mask)
     for layer in SMALL.layers:
@@ -75,7 +87,7 @@ def test_with_a_gpu_its_cases_go_by_one_name_or_by_their_own(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     found = gpu.cases(0, ["sae-match", "validate"])
-    assert list(found)[:2] == ["gpu_exact", "gpu_paper"]
+    assert list(found)[:2] == ["gpu_parts", "gpu_exact"]
     assert list(found)[-1] == "gpu_processes"
     assert chosen({"exact": list}, {GROUP: found}, ["gpu"]) == found
     assert list(chosen({"exact": list}, {GROUP: found}, ["exact", "gpu_65k"])) == ["exact", "gpu_65k"]

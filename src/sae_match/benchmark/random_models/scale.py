@@ -15,9 +15,9 @@ import torch
 
 from sae_match import bundled
 from sae_match.benchmark.evaluation import apart
-from sae_match.benchmark.gpu import MadeSAEs, Scale, random_model, text_of
 from sae_match.benchmark.measuring import Case, Figure, in_own_process
-from sae_match.benchmark.memory import TINY
+from sae_match.benchmark.random_models.made_up import MadeSAEs, Scale, random_model, text_of
+from sae_match.benchmark.random_models.memory import TINY
 from sae_match.errors import UserError
 from sae_match.evaluation.arm_names import COACTIVATION, LAYER_DROP, LINEAR_MAP, MATCHED
 from sae_match.evaluation.check import Findings, check

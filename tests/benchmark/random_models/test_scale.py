@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from sae_match.benchmark import scale
-from sae_match.benchmark.memory import TINY
-from sae_match.benchmark.scale import SimulatedScale
+from sae_match.benchmark.random_models import scale
+from sae_match.benchmark.random_models.memory import TINY
+from sae_match.benchmark.random_models.scale import SimulatedScale
 from sae_match.errors import UserError
 from sae_match.settings.tools import BenchmarkSettings
 

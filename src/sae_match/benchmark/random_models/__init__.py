@@ -1,0 +1,1 @@
+"""Validations of random language models of any size, with SAEs that are made for them."""
