@@ -141,6 +141,17 @@ def test_bfloat16_finds_the_same_as_a_naive_loop(most, n_target, monkeypatch):
     assert torch.equal(result.of_target, values.argmax(0))
 
 
+def test_bits_of_bfloat16_are_in_the_order_of_the_numbers():
+    generator = torch.Generator().manual_seed(0)
+    products = torch.randn(40, 24, generator=generator).bfloat16()
+    products[0, :3] = torch.tensor([0.0, -0.0, math.inf])
+    drawn = torch.rand(40, 1, generator=generator), torch.randn(40, 1, generator=generator), torch.zeros(24)
+    for least in (each.bfloat16() for each in drawn):
+        assert torch.equal(nearest._reaching(products, least), products.float() >= least.float())
+    exact = products.abs().clamp_min(1e-3)
+    assert nearest._reaching(exact, exact[:, :1]).sum(1).min() >= 1
+
+
 def test_of_rows_alone_no_best_of_a_row_is_missed(monkeypatch):
     monkeypatch.setattr(nearest, "precision_for", lambda *_: torch.bfloat16)
     source, target = random_sae(0, 3, 40), random_sae(1, 3, 29)

@@ -55,9 +55,11 @@ def _on_text(
 ) -> Iterator[Figure]:
     relations = related(*saes, 0)
     for name, count in relations.counts.items():
-        yield Figure(case, f"components or features: {name}", count, "")
-    yield Figure(case, "features of the largest component", int(relations.sizes.max()), "")
-    yield Figure(case, "significant pairs of the matching that are no edges", relations.evidence.matched_apart, "")
+        yield Figure(case, f"components or features: {name}", float(count), "")
+    yield Figure(case, "features of the largest component", float(relations.sizes.max()), "")
+    yield Figure(
+        case, "significant pairs of the matching that are no edges", float(relations.evidence.matched_apart), ""
+    )
     for name, share in kind_shares(relations, case).items():
         yield _figure(case, name, share)
     activity = activity_on_text(stream, "residual", saes, layers, batches)
@@ -96,7 +98,7 @@ def _lived(layers: int) -> Iterator[Figure]:
     saes = [_sae(layer) for layer in range(layers)]
     found = lives(range(layers), [related(*pair, 0) for pair in pairwise(saes)])
     case = f"layers 0 to {layers - 1}"
-    yield Figure(case, "lives", len(found), "")
+    yield Figure(case, "lives", float(len(found)), "")
     yield Figure(case, "layers of a life, mean", float((found.last - found.first + 1).double().mean()), "")
     whole = (found.first == 0) & (found.last == layers - 1)
     yield Figure(case, "of the first layer's features, one and the same to the last", int(whole.sum()) / _WIDTH, "")
