@@ -37,7 +37,7 @@ def found(source: SAE, target: SAE, statistic="mean", rows=None, columns=None):
 
 
 @pytest.mark.parametrize("statistic", EVERY)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_the_nearest_are_those_of_a_naive_loop(statistic, dtype, monkeypatch):
     # Several blocks in both directions, none of which is whole.
     monkeypatch.setattr(nearest, "_BLOCK", (7, 5))
