@@ -9,7 +9,7 @@ from sae_match import compose, match
 from sae_match.errors import UserError
 from sae_match.evaluation.arm_names import ARMS
 from sae_match.matching import baselines
-from sae_match.tensors import exact_product, plain_torch, refuse_coarse_products
+from sae_match.tensors import exact_product, plain_torch, quick_product, refuse_coarse_products
 from sae_match.training.input_scaling import InputScaling
 from tests.evaluation.validating import collection_of, fitting_text, text_of, validated
 
@@ -240,6 +240,20 @@ def test_a_thread_that_never_stops_changing_the_setting_is_named(monkeypatch):
             exact_product(torch.ones(2, 2), torch.ones(2, 2))
     finally:
         torch.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_quick_product_is_as_exact_as_its_dtype_whatever_the_program_has_set(dtype):
+    generator = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(n, 400, generator=generator, dtype=dtype) for n in (30, 50))
+    bound = 400 * torch.finfo(dtype).eps * x.double().norm(dim=1)[:, None] * y.double().norm(dim=1)
+    with products_as("medium"):
+        torch.backends.mkldnn.matmul.fp32_precision = "bf16"
+        found = quick_product(x, y)
+    torch.backends.mkldnn.matmul.fp32_precision = "none"
+    assert found.dtype == dtype
+    assert ((found.double() - x.double() @ y.double().T).abs() <= bound).all()
+    assert quick_product(x[:0], y).shape == (0, 50)
 
 
 def test_products_that_are_coarser_than_float32_are_refused(monkeypatch):

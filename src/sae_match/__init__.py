@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     __version__: str
+    from sae_match.matching.between import match_collections
     from sae_match.matching.composition import compose
     from sae_match.matching.matching import match
     from sae_match.matching.relations.relations import relations
     from sae_match.matching.result import Matching
     from sae_match.matching.significance.significance import significance
+    from sae_match.saes.collection import SAECollection
     from sae_match.saes.folding import fold_decoder_norm, fold_threshold
     from sae_match.saes.formats import load_sae
     from sae_match.saes.sae import SAE
@@ -17,11 +19,13 @@ if TYPE_CHECKING:
 __all__ = [
     "SAE",
     "Matching",
+    "SAECollection",
     "compose",
     "fold_decoder_norm",
     "fold_threshold",
     "load_sae",
     "match",
+    "match_collections",
     "relations",
     "significance",
 ]
@@ -30,11 +34,13 @@ __all__ = [
 _MODULES = {
     "SAE": "saes.sae",
     "Matching": "matching.result",
+    "SAECollection": "saes.collection",
     "compose": "matching.composition",
     "fold_decoder_norm": "saes.folding",
     "fold_threshold": "saes.folding",
     "load_sae": "saes.formats",
     "match": "matching.matching",
+    "match_collections": "matching.between",
     "relations": "matching.relations.relations",
     "significance": "matching.significance.significance",
 }

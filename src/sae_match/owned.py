@@ -23,6 +23,7 @@ _HEADS = {
     "warnings.csv": "kind,where,",
     "matchings.csv": "source_layer,target_layer,",
     "composition.csv": "source_layer,target_layer,",
+    "unmatched.csv": "source_layer,target_layer,",
     "comparison.csv": "run,",
     "comparison_by_layer.csv": "run,",
     "comparison_differences.csv": "run,",

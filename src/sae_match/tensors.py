@@ -20,10 +20,16 @@ from torch import Tensor
 
 from sae_match.errors import UserError
 
+#: oneDNN's product of float32 with a linear map's weights, or none: torch takes another library for float32, which does
+#: not use all that some processors have.
+ONEDNN: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
+
 # How often a product is made anew because another thread has changed meanwhile how exact products are.
 _TRIES = 100
 # Rows and columns of a small product that is looked at.
 _PROBE = 64
+# Rows of a tensor that are copied at a time to be hashed.
+_HASHED_ROWS = 16
 
 
 @contextmanager
@@ -55,11 +61,31 @@ def exact_product(
         UserError: If products of float32 are made coarser from outside the program, or other threads keep changing how
             exact they are.
     """
+    return _exactly(lambda: torch.mm(x, y.T) if out is None else torch.mm(x, y.T, out=out))
+
+
+def quick_product(x: Float[Tensor, "rows width"], y: Float[Tensor, "columns width"]) -> Float[Tensor, "rows columns"]:
+    """The same by the quickest library that there is: the last digits of float32 on a processor are others.
+
+    Args:
+        x: One side.
+        y: The other side, of the same dtype and on the same device.
+
+    Raises:
+        UserError: As `exact_product`.
+    """
+    if ONEDNN is None or x.device.type != "cpu" or x.dtype != torch.float32 or not x.numel():
+        return exact_product(x, y)
+    return _exactly(lambda: ONEDNN(x, y, None, "none", [], ""))
+
+
+def _exactly(product: Callable[[], Tensor]) -> Tensor:
+    """What a product gives while products are exact."""
     for _ in range(_TRIES):
         with _FULL.held():
-            product = torch.mm(x, y.T) if out is None else torch.mm(x, y.T, out=out)
+            found = product()
             if _FULL.is_set():
-                return product
+                return found
     raise UserError(
         "another thread of this program keeps changing the precision of matrix products "
         "(torch.set_float32_matmul_precision, torch.backends.….fp32_precision); no product is exact meanwhile"
@@ -183,7 +209,10 @@ def refuse_coarse_products(device: torch.device) -> None:
 def hashed_parts(name: str, tensor: Tensor) -> Iterator[bytes | memoryview]:
     """A tensor's name, dtype, shape and every byte of it, wherever it lies."""
     yield f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode()
-    yield tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data
+    # What lies otherwise than it is counted is copied, a part at a time.
+    parts = [tensor] if tensor.is_contiguous() else tensor.split(_HASHED_ROWS)
+    for part in parts:
+        yield part.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data
 
 
 def checksum(tensors: Mapping[str, Tensor], notes: Mapping[str, str]) -> str:

@@ -8,6 +8,8 @@ from sae_match.benchmark import gpu
 from sae_match.benchmark.gpu import GROUP, MadeSAEs, Scale, exactness, gemma
 from sae_match.benchmark.measuring import chosen
 from sae_match.errors import UserError
+from sae_match.evaluation.settings import EvaluationSettings
+from sae_match.model.speed.fusing import LARGE, Fused
 
 SMALL = Scale(
     model={
@@ -29,7 +31,7 @@ SMALL = Scale(
 
 
 def test_a_small_gemma_gives_every_figure():
-    figures = {figure.what: figure.value for figure in gemma(SMALL, "cpu", 0)}
+    figures = {figure.what: figure.value for figure in gemma(SMALL, "cpu", 0, EvaluationSettings())}
     assert {"matching", "fitting text", "matching by co-activation", "surveying", "validating"} <= figures.keys()
     assert all(math.isfinite(value) and value > 0 for value in figures.values())
     # 300 documents of 1,024 tokens are so many times those that were measured, with more pairs besides.
@@ -51,9 +53,13 @@ def test_saes_made_for_a_model_are_as_sparse_as_they_should_be_and_related():
 
 
 def test_the_numbers_of_two_devices_are_compared():
-    (figure,) = exactness("cpu", documents=2)
-    assert figure.value == 0
-    assert figure.reached
+    figures = exactness("cpu", documents=2)
+    assert [figure.what.removeprefix("largest relative difference of cpu and cpu") for figure in figures] == [
+        "",
+        ", steps fused",
+    ]
+    assert all(figure.value == 0 and figure.reached for figure in figures)
+    assert Fused.large == LARGE
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -69,7 +75,7 @@ def test_with_a_gpu_its_cases_go_by_one_name_or_by_their_own(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     found = gpu.cases(0, ["sae-match", "validate"])
-    assert list(found)[:2] == ["gpu_exact", "gpu_gemma"]
+    assert list(found)[:2] == ["gpu_exact", "gpu_paper"]
     assert list(found)[-1] == "gpu_processes"
     assert chosen({"exact": list}, {GROUP: found}, ["gpu"]) == found
     assert list(chosen({"exact": list}, {GROUP: found}, ["exact", "gpu_65k"])) == ["exact", "gpu_65k"]

@@ -124,19 +124,21 @@ class Naive:
             altered.append(self.losses(ids))
             hook.remove()
         x, x_hat = self.x(pair[1]), np.concatenate(x_hat)
+        change = (x - self.x(pair[0])).var(axis=0).sum()
+        changed = {"explained_change": 1 - (x_hat - x).var(axis=0).sum() / change} if pair[0] != pair[1] else {}
         return {
+            **changed,
             "explained_variance": 1 - (x_hat - x).var(axis=0).sum() / x.var(axis=0).sum(),
             "explained_variance_mse": 1 - np.square(x_hat - x).sum(1).mean() / x.var(axis=0).sum(),
-            "explained_change": 1 - (x_hat - x).var(axis=0).sum() / (x - self.x(pair[0])).var(axis=0).sum(),
             "delta_loss": (np.concatenate(altered) - self.clean).mean(),
             **self.forms(pair[1], x_hat),
         }
 
-    def of_partners(self, pair, partner):
-        """Metrics of a matching, feature by feature."""
-        before, after = (self.active(layer) for layer in pair)
-        source, target = before.sum(0), after.sum(0)[partner]
-        both = np.array([(before[:, i] & after[:, j]).sum() for i, j in enumerate(partner)])
+    def of_partners(self, pair, partner, other=None):
+        """Metrics of a matching, feature by feature; to features of the same model's other SAEs, if they are given."""
+        before, after = self.active(pair[0]), (other or self).active(pair[1])
+        source, target = before.sum(0), np.where(partner >= 0, after.sum(0)[partner], 0)
+        both = np.array([(before[:, i] & after[:, j]).sum() if j >= 0 else 0 for i, j in enumerate(partner)])
         live = source > 0
         return {
             "matching_score": both.sum() / source.sum(),
@@ -160,7 +162,8 @@ def stand_in(arm, source, target, partner=None, linear=None, chosen=None, mean=N
     def sent(f):
         values = np.zeros((len(f), len(target.b_enc)))
         for i, j in enumerate(partner):
-            values[:, j] += f[:, i]
+            if j >= 0:
+                values[:, j] += f[:, i]
         return values
 
     def partly_matched(x, _):
@@ -168,7 +171,7 @@ def stand_in(arm, source, target, partner=None, linear=None, chosen=None, mean=N
         return target.decode(sent(f * chosen)) + (f * ~chosen) @ source.W_dec
 
     def swapped(x, _):
-        f = source.encode(x) if arm == "swapped" else source.encode(x) * chosen
+        f = source.encode(x) * (partner >= 0) * (True if arm == "swapped" else chosen)
         return x + sent(f) @ target.W_dec - f @ source.W_dec
 
     plain = {

@@ -163,6 +163,19 @@ def test_matched_is_judged_where_that_is_asked_and_ranks_share_it_out(collection
     assert torch.equal(first[pair].q, significance(source, target, first[pair].matching, rotations=2).q)
 
 
+def test_pairs_that_are_matched_at_one_time_are_matched_and_judged_the_same(collection, tmp_path, monkeypatch):
+    def found(name):
+        return dict(matcher(collection, tmp_path / name, [MATCHED, MATCHED_UNFOLDED], rotations=2).all_of(PAIRS))
+
+    expected = found("one")
+    monkeypatch.setattr(PairMatcher, "_at_one_time", lambda _self, _pairs: 3)
+    for pair, matched in found("three").items():
+        for arm, matching in matched.matchings.items():
+            assert torch.equal(matching.permutation, expected[pair].matchings[arm].permutation)
+        assert torch.equal(matched.judged.significance.q, expected[pair].judged.significance.q)
+        assert torch.equal(matched.significant, expected[pair].significant)
+
+
 def test_nothing_is_judged_unless_it_is_asked_and_there_is_something_to_judge(collection, tmp_path):
     for arms, rotations in (([MATCHED], 0), (["random"], 2)):
         cache = MatchingCache(tmp_path / "cache")

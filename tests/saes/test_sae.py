@@ -1,4 +1,5 @@
 import threading
+from dataclasses import replace
 
 import pytest
 import torch
@@ -55,6 +56,13 @@ def test_content_hash_sees_every_tensor_and_nothing_else(make_sae):
     for name in sae.tensors():
         changed = {**sae.tensors(), name: sae.tensors()[name] + 1e-3}
         assert SAE(**changed).content_hash() != sae.content_hash()
+
+
+def test_content_hash_does_not_depend_on_how_numbers_lie_in_memory(make_sae):
+    sae = make_sae(0, d_in=40, d_sae=50)
+    turned = replace(sae, W_enc=sae.W_enc.T.contiguous().T)
+    assert not turned.W_enc.is_contiguous()
+    assert turned.content_hash() == sae.content_hash()
 
 
 @pytest.mark.parametrize(

@@ -41,11 +41,15 @@ def settings_in(said):
     [
         (
             "validate",
-            "model=bundled sae=bundled matcher=folded text=bundled evaluation=adjacent trainer=default logger=wandb "
-            "experiment=null",
-            "report descriptions output_dir cache_dir check",
+            "model=bundled sae=bundled target=null matcher=folded text=bundled evaluation=adjacent trainer=default "
+            "logger=wandb experiment=null",
+            "report descriptions pairs output_dir cache_dir check",
         ),
-        ("match", "sae=bundled matcher=folded", "pairs shard shards rotations alpha progress output_dir cache_dir"),
+        (
+            "match",
+            "sae=bundled target=null matcher=folded",
+            "pairs shard shards rotations alpha progress output_dir cache_dir",
+        ),
         ("report", "logger=wandb", "runs output_dir arms metrics over"),
     ],
 )

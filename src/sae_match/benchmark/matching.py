@@ -76,7 +76,7 @@ def exactness(seed: int) -> list[Figure]:
 
 def against_scipy(d_sae: int, d_in: int, reach: float, seed: int) -> list[Figure]:
     """Time of an assignment, its certificate included, against scipy's, the same costs given to both."""
-    _compile()
+    compile_loops()
     source, target = _planted_vectors(d_in, d_sae, seed)
     rounds = Rounds(Classes.single(source), Classes.single(target), pricers=[partial(DensePricer, source, target)])
     start = time.perf_counter()
@@ -100,7 +100,7 @@ def against_scipy(d_sae: int, d_in: int, reach: float, seed: int) -> list[Figure
 
 def bundled_pairs() -> list[Figure]:
     """All adjacent pairs of the bundled SAEs, by both solvers."""
-    _compile()
+    compile_loops()
     pairs, figures = _bundled_pairs(), []
     for solver in _SOLVERS:
         start = time.perf_counter()
@@ -116,7 +116,7 @@ def bundled_pairs() -> list[Figure]:
 
 def dense_against_sparse(seed: int) -> list[Figure]:
     """Time of the dense solver over that of the sparse one, and how far the choice between them is from the faster."""
-    _compile()
+    compile_loops()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     figures, worst = [], 1.0
     for d_in in _SMALL_D_IN:
@@ -161,7 +161,7 @@ def planted(
     d_sae: int, d_in: int, *, ratio: float = math.nan, memory: float = math.nan, seconds: float = math.nan, seed: int
 ) -> list[Figure]:
     """`match` from SAEs to certified matching, against one float32 pass over the costs."""
-    _compile()
+    compile_loops()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     source, target, relative = planted_saes(d_in, d_sae, seed=seed)
     width = 2 * d_in + 1
@@ -246,7 +246,7 @@ def _bundled_pairs() -> list[tuple[SAE, SAE]]:
     return list(pairwise(saes))
 
 
-def _compile() -> None:
+def compile_loops() -> None:
     """Compile the loops, or load them: that happens once on a machine, and is no part of a figure."""
     source, target, _ = planted_saes(8, 64)
     match(source, target)

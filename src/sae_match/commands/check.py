@@ -1,7 +1,7 @@
 """What a validation would need and take, in place of it: no lightning, no W&B, and nothing is run."""
 
 from sae_match.evaluation.check import check, print_findings
-from sae_match.saes.collection import SAECollection
+from sae_match.saes.two import collections_of
 from sae_match.settings.schema import ValidateSettings
 from sae_match.terminal import Terminal
 
@@ -12,7 +12,7 @@ def main(settings: ValidateSettings) -> None:
     Raises:
         SystemExit: With status 1 if something is missing.
     """
-    saes = SAECollection.of(settings.sae)
+    saes = collections_of(settings.sae, settings.target)
     findings = check(settings.model, saes, settings.matcher, settings.text, settings.evaluation)
     print_findings(Terminal(), findings)
     if findings.missing:

@@ -1,7 +1,7 @@
 """Match the SAEs of pairs of layers, from the weights alone: no language model, no text."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from sae_match.errors import UserError
+from sae_match.matching.between import save_unmatched
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.composition import Chains, compare
 from sae_match.matching.layers import LayerMatcher, Pair, by_target, save_matching, save_significance, unwatched
@@ -26,6 +27,7 @@ from sae_match.report.matchings import (
     significance_table,
 )
 from sae_match.saes.collection import SAECollection
+from sae_match.saes.two import Collections, TwoCollections, collections_of
 from sae_match.settings.match import ADJACENT, ALL, MatchSettings
 from sae_match.terminal import Terminal, say
 
@@ -34,7 +36,7 @@ log = logging.getLogger(__name__)
 
 def main(settings: MatchSettings) -> None:
     """Match the SAEs of pairs of layers, and leave matchings and their costs in the run's folder."""
-    collection, folder, console = SAECollection.of(settings.sae), Path(settings.output_dir), Terminal()
+    collection, folder, console = collections_of(settings.sae, settings.target), Path(settings.output_dir), Terminal()
     pairs = by_target(chosen_pairs(settings, collection))
     cache = MatchingCache(Path(settings.cache_dir).expanduser() if settings.cache_dir else None)
     progress = MatchingProgress(console, len(pairs))
@@ -46,17 +48,22 @@ def main(settings: MatchSettings) -> None:
     rows: list[MatchingRow] = []
     compared: list[CompositionRow] = []
     chains, links = Chains(), dict[Pair, Significance]()
-    neighbours = set(pairwise(sorted(collection.layers)))
+    neighbours = set() if isinstance(collection, TwoCollections) else set(pairwise(sorted(collection.layers)))
+    found, widths = dict[Pair, Matching](), dict[int, int]()
+    if isinstance(collection, TwoCollections):
+        _say_which(console, collection, pairs, settings.shards > 1)
     with progress.shown():
         for pair in pairs:
             matching = matcher.match(pair)
             save_matching(matching, folder, pair, collection)
+            found[pair] = matching
+            widths |= {end: sae.d_sae for end, sae in zip(collection.ends(pair), matcher.opened(pair), strict=True)}
             judged = matcher.judged(pair, matching, settings.rotations)
             if judged is not None:
-                save_significance(judged.significance, folder, pair)
+                save_significance(judged.significance, folder, pair, collection.names)
                 if pair in neighbours:
                     links[pair] = judged.significance
-            rows.append(MatchingRow.of(pair, matching, judged, settings.alpha))
+            rows.append(MatchingRow.of(pair, matching, judged, settings.alpha, collection.names))
             # After each, so that an interrupted run leaves what it has found.
             save_rows(rows, folder / "matchings.csv")
             progress.done()
@@ -64,17 +71,26 @@ def main(settings: MatchSettings) -> None:
             if settings.compares:
                 compared.append(_compared(pair, matching, chains, matcher, _of_chain(pair, links, settings.alpha)))
                 save_rows(compared, folder / "composition.csv")
-    _report(console, rows, compared, folder, settings.alpha)
+    unmatched = save_unmatched(found, widths, collection, folder / "unmatched.csv")
+    _report(console, rows, compared, folder, settings.alpha, unmatched)
 
 
-def chosen_pairs(settings: MatchSettings, collection: SAECollection) -> list[Pair]:
+def _say_which(console: Console, both: TwoCollections, pairs: Sequence[Pair], sharded: bool) -> None:
+    """Which two collections are matched, and which layers of them are not."""
+    say(console, f"From {both.names[0]} to {both.names[1]}, {len(pairs)} pair{'s' * (len(pairs) != 1)} of layers")
+    if not sharded and (alone := both.left_out(pairs)):
+        say(console, f"left out: {alone}")
+
+
+def chosen_pairs(settings: MatchSettings, collection: Collections) -> list[Pair]:
     """The pairs of this run's shard.
 
     Raises:
         UserError: If there are none, or one is no pair of layers of the collection in ascending order.
     """
-    pairs = _all_chosen(settings.pairs, collection)
-    if not pairs:
+    if isinstance(collection, TwoCollections):
+        pairs = _between(settings.pairs, collection)
+    elif not (pairs := _all_chosen(settings.pairs, collection)):
         layers = ", ".join(map(str, sorted(collection.layers))) or "none"
         raise UserError(
             f"pairs={settings.pairs} chooses no pair in {collection.source}; layers with an SAE: {layers}; "
@@ -102,6 +118,12 @@ def _all_chosen(pairs: Any, collection: SAECollection) -> list[Pair]:
     if pairs == ALL:
         return collection.all_pairs()
     return list(dict.fromkeys(_pair(source, target, collection) for source, target in pairs))
+
+
+def _between(pairs: Any, both: TwoCollections) -> list[Pair]:
+    if pairs == ALL:
+        return both.all_pairs()
+    return both.chosen(None if pairs == ADJACENT else pairs)
 
 
 def _pair(source: int, target: int, collection: SAECollection) -> Pair:
@@ -136,7 +158,12 @@ def _compared(
 
 
 def _report(
-    console: Console, rows: list[MatchingRow], compared: list[CompositionRow], folder: Path, alpha: float
+    console: Console,
+    rows: list[MatchingRow],
+    compared: list[CompositionRow],
+    folder: Path,
+    alpha: float,
+    unmatched: bool = False,
 ) -> None:
     console.print()
     ordered = sorted(rows, key=lambda row: (row.source_layer, row.target_layer))
@@ -157,4 +184,5 @@ def _report(
         console.print(agreement_table(compared))
     say(console, ("\nFiles", "bold"), f" in {folder}")
     files = f"matchings.csv, matchings/*.safetensors, {'significance/*.safetensors, ' if judged else ''}.hydra/"
-    say(console, f"  {'composition.csv, ' if compared else ''}{files}")
+    more = f"{'composition.csv, ' if compared else ''}{'unmatched.csv, ' if unmatched else ''}"
+    say(console, f"  {more}{files}")

@@ -18,7 +18,7 @@ from sae_match.report.matching_progress import MatchingProgress
 from sae_match.report.tracking.logger import open_logger
 from sae_match.report.validation.callback import ValidationReport
 from sae_match.report.validation.progress import MatchingBar, ValidationProgress
-from sae_match.saes.collection import SAECollection
+from sae_match.saes.two import collections_of
 from sae_match.semantics.contexts import open_contexts
 from sae_match.semantics.descriptions import open_pages
 from sae_match.settings.processes import is_helper
@@ -45,7 +45,7 @@ def main(settings: ValidateSettings) -> float | None:
     contexts = open_contexts(settings.report, settings.evaluation.seed)
     module = MatchValidation(
         stream,
-        SAECollection.of(settings.sae),
+        collections_of(settings.sae, settings.target),
         settings.matcher,
         settings.evaluation,
         Surroundings(cache, folder, matching.watch, progress.watch, (contexts,) if contexts else ()),

@@ -29,6 +29,8 @@ MATCHING_ARMS = (MATCHED, MATCHED_UNFOLDED, COMPOSED, COACTIVATION, NEAREST, IDE
 FITTED_ARMS = (MEAN, LINEAR_MAP, LINEAR_MAP_SAE, COACTIVATION)
 #: Arms that treat significant pairs otherwise than the others.
 JUDGED_ARMS = (MATCHED_SIGNIFICANT, SWAPPED_SIGNIFICANT)
+#: Arms that say what the layers in between do: of one layer there is nothing to leave out, and nothing to map.
+BETWEEN_LAYERS = (LAYER_DROP, LINEAR_MAP, LINEAR_MAP_SAE)
 #: Arms that do not depend on the source layer: measured once a target.
 OF_TARGET_ALONE = (RECONSTRUCT_TARGET, MEAN)
 #: Every arm with a name of its own, in the order in which tables show them.

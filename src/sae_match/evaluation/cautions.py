@@ -19,7 +19,7 @@ from sae_match.evaluation.arm_names import (
 from sae_match.evaluation.plan import Pair
 from sae_match.evaluation.statistics.results import Results
 from sae_match.files import write_rows
-from sae_match.saes.collection import SAECollection
+from sae_match.saes.two import Collections, TwoCollections
 
 #: Share of dead features, and share of one dimension in the variance, that are worth a word.
 MOST_DEAD, LARGEST_DIMENSION = 0.1, 0.2
@@ -27,6 +27,8 @@ MOST_DEAD, LARGEST_DIMENSION = 0.1, 0.2
 _RECOVERED, _UNLIKE_SIDES, _UNLIKE_TEXT = 0.5, 1.5, 2.0
 # Arms that are meant to be bad, or are the scale, or say what the layer changes: nothing can be done about these.
 _NOT_TO_BE_GOOD = (CLEAN, MEAN, IDENTITY, RANDOM, LAYER_DROP, RECONSTRUCT_SOURCE)
+# A layer's number, or as in `3@seed_100` where there are two collections.
+Layer = int | str
 # Pairs of layers that a line names.
 _NAMED = 6
 _L0_IN_A_NAME = re.compile(r"l0_(\d+)(?!\d)")
@@ -53,7 +55,7 @@ class Caution:
 class _Found:
     """A number that is beyond what it should be: where, on which text, and how large."""
 
-    place: int | Pair
+    place: Layer | Pair
     dataset: str
     value: float
     other: float = 0.0
@@ -65,12 +67,14 @@ def save_cautions(cautions: Iterable[Caution], path: Path) -> None:
     write_rows(path, ({name: getattr(one, name) for name in columns} for one in cautions), columns)
 
 
-def named_l0s(collection: SAECollection) -> dict[int, float]:
+def named_l0s(collection: Collections) -> dict[Layer, float]:
     """L0 that the SAE of a layer is named for, of those layers whose name tells one.
 
     It is what picks an SAE in a layout that has one folder for each L0, or a part of its path as in `average_l0_71`.
     """
-    found: dict[int, float] = {}
+    if isinstance(collection, TwoCollections):
+        return {f"{layer}@{name}": l0 for name, one in collection.by_name for layer, l0 in named_l0s(one).items()}
+    found: dict[Layer, float] = {}
     for layer, which in collection.layers.items():
         l0 = str(which.get("l0", ""))
         in_path = [match[1] for value in which.values() for match in _L0_IN_A_NAME.finditer(str(value))]
@@ -79,18 +83,23 @@ def named_l0s(collection: SAECollection) -> dict[int, float]:
     return found
 
 
-def cautions_before(named: Mapping[int, float], pairs: Iterable[Pair]) -> list[Caution]:
+def cautions_before(
+    named: Mapping[Layer, float], pairs: Iterable[Pair], names: tuple[str, str] | None = None
+) -> list[Caution]:
     """Warnings that need no run.
 
     Args:
         named: L0s that SAEs are named for, by layer.
         pairs: Pairs of layers that will be matched.
+        names: Of two collections, if there are two.
     """
-    sides = [_Found(pair, "", named[pair[0]], named[pair[1]]) for pair in pairs if set(pair) <= named.keys()]
+    first, second = names or ("", "")
+    ends = {pair: (_named(pair[0], first), _named(pair[1], second)) for pair in pairs}
+    sides = [_Found(pair, "", *(named[end] for end in two)) for pair, two in ends.items() if set(two) <= named.keys()]
     return list(_unlike_sides(sides, "by their names"))
 
 
-def cautions_after(results: Results, dead: Mapping[int, float], named: Mapping[int, float]) -> list[Caution]:
+def cautions_after(results: Results, dead: Mapping[Layer, float], named: Mapping[Layer, float]) -> list[Caution]:
     """Warnings about a finished run, the gravest first.
 
     Args:
@@ -110,7 +119,7 @@ def cautions_after(results: Results, dead: Mapping[int, float], named: Mapping[i
     ]
 
 
-def _unlike_text(l0: Mapping[tuple[int, str], float], named: Mapping[int, float]) -> Iterator[Caution]:
+def _unlike_text(l0: Mapping[tuple[Layer, str], float], named: Mapping[Layer, float]) -> Iterator[Caution]:
     found = [
         _Found(layer, dataset, value, named[layer])
         for (layer, dataset), value in l0.items()
@@ -161,7 +170,7 @@ def _weak_saes(results: Results) -> Iterator[Caution]:
         )
 
 
-def _dead(dead: Mapping[int, float]) -> Iterator[Caution]:
+def _dead(dead: Mapping[Layer, float]) -> Iterator[Caution]:
     found = [_Found(layer, "", share) for layer, share in dead.items() if share > MOST_DEAD]
     if found:
         worst = max(found, key=lambda one: one.value)
@@ -175,7 +184,7 @@ def _dead(dead: Mapping[int, float]) -> Iterator[Caution]:
         )
 
 
-def _one_dimension(shares: Mapping[tuple[int, str], float]) -> Iterator[Caution]:
+def _one_dimension(shares: Mapping[tuple[Layer, str], float]) -> Iterator[Caution]:
     found = [_Found(*place, share) for place, share in shares.items() if share > LARGEST_DIMENSION]
     if found:
         worst = max(found, key=lambda one: one.value)
@@ -189,7 +198,7 @@ def _one_dimension(shares: Mapping[tuple[int, str], float]) -> Iterator[Caution]
         )
 
 
-def _extreme_tokens(shares: Mapping[tuple[int, str], float]) -> Iterator[Caution]:
+def _extreme_tokens(shares: Mapping[tuple[Layer, str], float]) -> Iterator[Caution]:
     found = [_Found(*place, share) for place, share in shares.items() if share > 0]
     if found:
         worst = max(found, key=lambda one: one.value)
@@ -237,12 +246,17 @@ def _worse_than_the_mean(results: Results) -> Iterator[Caution]:
         )
 
 
-def _by_layer(results: Results, metric: str) -> dict[tuple[int, str], float]:
+def _named(layer: int, collection: str) -> Layer:
+    """A layer, with its collection where there are two."""
+    return f"{layer}@{collection}" if collection else layer
+
+
+def _by_layer(results: Results, metric: str) -> dict[tuple[Layer, str], float]:
     """A number of each layer and dataset, whichever side of a pair it stands on."""
     found = {}
     for row in results.select(metric=metric):
-        layer = {RECONSTRUCT_SOURCE: row.source_layer, RECONSTRUCT_TARGET: row.target_layer}[row.arm]
-        found[layer, row.dataset] = row.value
+        ends = (row.source_layer, row.source_collection), (row.target_layer, row.target_collection)
+        found[_named(*ends[row.arm == RECONSTRUCT_TARGET]), row.dataset] = row.value
     return found
 
 
@@ -251,11 +265,11 @@ def _by_pair(results: Results, arm: str, metric: str) -> list[tuple[tuple[Pair, 
     return [(((row.source_layer, row.target_layer), row.dataset), row.value) for row in rows]
 
 
-def _sides(results: Results, l0: Mapping[tuple[int, str], float]) -> Iterator[_Found]:
+def _sides(results: Results, l0: Mapping[tuple[Layer, str], float]) -> Iterator[_Found]:
     """The L0 of either side of each pair of layers, on each dataset."""
     for row in results.select(metric="l0", arm=RECONSTRUCT_SOURCE):
         pair = row.source_layer, row.target_layer
-        yield _Found(pair, row.dataset, row.value, l0[row.target_layer, row.dataset])
+        yield _Found(pair, row.dataset, row.value, l0[_named(row.target_layer, row.target_collection), row.dataset])
 
 
 def _ratio(one: float, other: float) -> float:
@@ -264,18 +278,19 @@ def _ratio(one: float, other: float) -> float:
     return 1.0 if high == low else high / low if low > 0 else float("inf")
 
 
-def _layers(found: Iterable[_Found]) -> str:
+def _layers(found: Sequence[_Found]) -> str:
     """Layers, as in `layers 0, 3 to 5`."""
     numbers = sorted({one.place for one in found if isinstance(one.place, int)})
     starts = [number for number in numbers if number - 1 not in numbers]
     runs = [[number for number in numbers if start <= number < end] for start, end in pairwise([*starts, 2**63])]
-    told = ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)
-    return f"layer{'s' * (len(numbers) > 1)} {told}"
+    told = [f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs]
+    named = sorted({one.place for one in found if isinstance(one.place, str)})
+    return f"layer{'s' * (len(numbers) + len(named) > 1)} {', '.join([*told, *named])}"
 
 
 def _pairs(found: Iterable[_Found]) -> str:
     """Pairs of layers, the first of them by name, as in `3→4, 4→5`."""
-    pairs = sorted({one.place for one in found if not isinstance(one.place, int)})
+    pairs = sorted({one.place for one in found if isinstance(one.place, tuple)})
     named = ", ".join(f"{source}→{target}" for source, target in pairs[:_NAMED])
     return named if len(pairs) <= _NAMED else f"{named} and {len(pairs) - _NAMED} more pairs"
 

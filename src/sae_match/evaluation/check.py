@@ -13,10 +13,10 @@ from sae_match.evaluation.arm_names import MATCHED
 from sae_match.evaluation.cautions import cautions_before, named_l0s
 from sae_match.evaluation.passes.beforehand import load_beforehand, memory_beforehand
 from sae_match.evaluation.passes.memory import MemoryPlan, size_of
-from sae_match.evaluation.plan import Pair, PassPlan, pairs_at, speed_of, twins_among
-from sae_match.evaluation.settings import EvaluationSettings, measurable_arms
+from sae_match.evaluation.plan import Pair, PassPlan, chosen_pairs, measured_arms, speed_of, twins_among, wanted_ends
+from sae_match.evaluation.settings import EvaluationSettings
 from sae_match.evaluation.statistics.forms import forms_of
-from sae_match.evaluation.statistics.tally import Layout
+from sae_match.evaluation.statistics.layout import Layout
 from sae_match.hub import UnansweredError
 from sae_match.matching.settings import MatcherSettings
 from sae_match.matching.significance.settings import BY_PARTS, rows_of
@@ -32,9 +32,9 @@ from sae_match.model.description import (
 from sae_match.model.gguf.description import describe_gguf
 from sae_match.model.gguf.file import is_gguf
 from sae_match.model.settings import ModelSettings
-from sae_match.saes.collection import SAECollection
 from sae_match.saes.formats import SAEDescription, SAEFile
 from sae_match.saes.sites import checked_site
+from sae_match.saes.two import Collections, layer_of
 from sae_match.terminal import say
 from sae_match.text.describing import describe
 from sae_match.text.settings import TextSettings
@@ -74,7 +74,7 @@ class Findings:
 
 def check(
     model: ModelSettings,
-    saes: SAECollection,
+    saes: Collections,
     matcher: MatcherSettings,
     text: TextSettings,
     evaluation: EvaluationSettings,
@@ -90,17 +90,19 @@ def check(
             f"{size_of(described.bytes)} in {model.dtype}{_to_download(described.missing)}"
         )
     with findings.about("SAEs"):
-        for layer in sorted(saes.layers):
-            found.update(_found_of(layer, saes, findings))
+        for end in wanted_ends(saes, evaluation):
+            found.update(_found_of(end, saes, findings))
     if found:
         every = [file for one in found.values() for file in one.files]
         absent = sum(file.bytes for file in every if not file.is_local)
         total = size_of(sum(file.bytes for file in every))
-        findings.rows.append(("SAEs", f"{saes.source}: {_several(len(found), 'layer')}, {total}{_to_download(absent)}"))
+        what = _several(len(found), "SAE" if saes.apart else "layer")
+        findings.rows.append(("SAEs", f"{saes.source}: {what}, {total}{_to_download(absent)}"))
     pairs: list[Pair] = []
     with findings.about("pairs"):
-        pairs = [pair for pair in pairs_at(saes, evaluation.spans) if set(pair) <= found.keys()]
-    findings.rows += [("warning", f"{one.says} {one.do}") for one in cautions_before(named_l0s(saes), pairs)]
+        pairs = [pair for pair in chosen_pairs(saes, evaluation) if set(saes.ends(pair)) <= found.keys()]
+    before = cautions_before(named_l0s(saes), pairs, saes.names)
+    findings.rows += [("warning", f"{one.says} {one.do}") for one in before]
     for name, source in text.datasets.items():
         with findings.about(f"text {name}") as say:
             origin = describe(source)
@@ -113,14 +115,14 @@ def check(
     if described is not None and found:
         _judge_fit(findings, described, saes, found)
         with findings.about("plan"):
-            arms = measurable_arms(evaluation)
+            arms = measured_arms(evaluation, pairs, saes.apart)
             twins = twins_among(arms, matcher.fold, evaluation.carry)
             measured = [arm for arm in arms if arm not in twins]
             plan = PassPlan(described.n_layers, pairs, measured, reruns_target=saes.site != "residual")
             device, d_in = _device(), _width(described, saes)
             features = {layer: one.features(d_in) for layer, one in found.items()}
             findings.rows += _costs(described, features, matcher, text, plan, evaluation.rotations, device, d_in)
-            layout = Layout(pairs, arms, list(text.datasets), d_in, features, twins, forms_of(True))
+            layout = Layout(pairs, arms, list(text.datasets), d_in, features, twins, forms_of(True), saes.apart)
             load = load_beforehand(described, model.attention, layout, measured, text)
             findings.plan, findings.memory = plan, memory_beforehand(load, evaluation.memory, device)
             free = size_of(free_memory(device))
@@ -151,9 +153,9 @@ class _Found:
         return self.described.d_sae or sum(file.bytes for file in self.files) // (4 * (2 * d_in + 2))
 
 
-def _found_of(layer: int, saes: SAECollection, findings: Findings) -> dict[int, _Found]:
+def _found_of(end: int, saes: Collections, findings: Findings) -> dict[int, _Found]:
     try:
-        return {layer: _Found(saes.files(layer), saes.describe_sae(layer))}
+        return {end: _Found(saes.files(end), saes.describe_sae(end))}
     except UnansweredError:
         raise
     except UserError as error:
@@ -192,13 +194,13 @@ def _judge_tokens(findings: Findings, model: ModelSettings, rows: int, bos: str 
             )
 
 
-def _judge_fit(findings: Findings, model: ModelDescription, saes: SAECollection, found: Mapping[int, _Found]) -> None:
-    beyond = [layer for layer in saes.layers if layer >= model.n_layers]
+def _judge_fit(findings: Findings, model: ModelDescription, saes: Collections, found: Mapping[int, _Found]) -> None:
+    beyond = sorted({layer_of(end) for end in found if layer_of(end) >= model.n_layers})
     if beyond:
         findings.missing.append(f"layers {beyond}: the model has layers 0 to {model.n_layers - 1}")
     width = model.widths.get(checked_site(saes.site))
-    for layer, one in found.items():
-        d_in = one.described.d_in
+    for end, one in found.items():
+        d_in, layer = one.described.d_in, saes.end_name(end)
         if None not in (d_in, width) and d_in != width:
             findings.missing.append(f"SAE of layer {layer} reads width {d_in}, the model's {saes.site} has {width}")
 
@@ -264,7 +266,7 @@ def _device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _width(model: ModelDescription, saes: SAECollection) -> int:
+def _width(model: ModelDescription, saes: Collections) -> int:
     """Width of the SAEs' site.
 
     Raises:

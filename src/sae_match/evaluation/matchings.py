@@ -2,7 +2,9 @@
 
 import logging
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import cast
 
 import torch
@@ -31,14 +33,15 @@ from sae_match.matching.cache import MatchingCache
 from sae_match.matching.composition import compose, priced
 from sae_match.matching.cost import Metric
 from sae_match.matching.layers import PairWatch, by_target, judge_layers, match_layers
-from sae_match.matching.matching import masks_of
+from sae_match.matching.matching import device_named, masks_of
 from sae_match.matching.result import Matching
 from sae_match.matching.settings import MatcherSettings
+from sae_match.matching.side_by_side import how_many, side_by_side
 from sae_match.matching.significance.judging import Judged
 from sae_match.matching.significance.result import ALPHA
-from sae_match.saes.collection import SAECollection
 from sae_match.saes.folding import Fold, natural_fold
 from sae_match.saes.sae import SAE
+from sae_match.saes.two import Collections
 
 log = logging.getLogger(__name__)
 
@@ -90,10 +93,10 @@ class PairMatchings:
 
 
 class PairMatcher:
-    """Matches the layers of a collection under all arms; the SAEs of two layers are in memory at a time.
+    """Matches pairs of layers under all arms; the SAEs of two layers are in memory at a time.
 
     Args:
-        collection: The SAEs.
+        collection: The SAEs, of one collection or of two.
         settings: How they are matched.
         cache: Where matchings are kept.
         arms: Arms that are wanted.
@@ -107,7 +110,7 @@ class PairMatcher:
 
     def __init__(
         self,
-        collection: SAECollection,
+        collection: Collections,
         settings: MatcherSettings,
         cache: MatchingCache,
         arms: Sequence[str],
@@ -123,6 +126,7 @@ class PairMatcher:
         self.rotations, self.alpha = rotations, alpha
         self._open: dict[int, SAE] = {}
         self._neighbours: dict[int, Matching] = {}
+        self._known: dict[Pair, Judged | None] = {}
 
     def all_of(self, pairs: Sequence[Pair], rank: int = 0, processes: int = 1) -> Iterator[tuple[Pair, PairMatchings]]:
         """Every pair's matchings.
@@ -131,28 +135,45 @@ class PairMatcher:
         waits for a pair that another process is solving. No process waits in any other way.
         """
         ordered = by_target(pairs)
-        if processes > 1:
-            for pair in ordered[rank::processes]:
-                for arm in self._solved_arms():
-                    self._solve(pair, arm)
-                if MATCHED in self.arms:
-                    self._judged(pair, self._solve(pair, MATCHED))
+        workers = self._at_one_time(ordered)
+        if processes > 1 or workers > 1:
+            jobs = [partial(self._ahead, pair) for pair in ordered[rank::processes]]
+            self._known.update(side_by_side(jobs, workers, self.watch))
         for pair in ordered:
             yield pair, self._of(pair)
+
+    def _at_one_time(self, pairs: Sequence[Pair]) -> int:
+        """Pairs that are matched at one time."""
+        device = device_named(self.settings.device)
+        if device.type == "cpu" or not pairs:
+            return 1
+        widths = self.collection.describe_sae(self.collection.ends(pairs[0])[0])
+        if widths.d_in is None or widths.d_sae is None:
+            return 1
+        return min(len(pairs), how_many(widths.d_in, widths.d_sae, device))
+
+    def _ahead(self, pair: Pair, watch: PairWatch) -> tuple[Pair, Judged | None]:
+        """Have what takes long of a pair in the cache, and what is known of its pairs of features."""
+        alone = copy(self)
+        alone.watch, alone._open, alone._neighbours = watch, {}, {}
+        for arm in self._solved_arms():
+            alone._solve(pair, arm)
+        return pair, alone._judged(pair, alone._solve(pair, MATCHED)) if MATCHED in self.arms else None
 
     def opened(self, pair: Pair) -> tuple[SAE, SAE]:
         """The SAEs of a pair.
 
         Raises:
-            UserError: If one cannot be opened, or they are of different widths.
+            UserError: If one cannot be opened, or they are of different widths in one collection.
         """
+        ends = self.collection.ends(pair)
         # Dropped before the next is opened, so that there are never three.
-        self._open = {layer: sae for layer, sae in self._open.items() if layer in pair}
-        for layer in pair:
-            if layer not in self._open:
-                self._open[layer] = self.collection.open(layer)
-        source, target = self._open[pair[0]], self._open[pair[1]]
-        if source.d_sae != target.d_sae:
+        self._open = {end: sae for end, sae in self._open.items() if end in ends}
+        for end in ends:
+            if end not in self._open:
+                self._open[end] = self.collection.open(end)
+        source, target = (self._open[end] for end in ends)
+        if source.d_sae != target.d_sae and not self.collection.apart:
             raise UserError(
                 f"layers {pair[0]} and {pair[1]}: the source has {source.d_sae} features and the target "
                 f"{target.d_sae}; a validation compares SAEs of one width"
@@ -192,9 +213,10 @@ class PairMatcher:
         source, target = self.opened(pair)
         source_mask, target_mask = masks_of(self.settings, source, target)
         if arm == IDENTITY:
-            return baselines.without(baselines.identity(source), source_mask, target_mask)
+            return baselines.without(baselines.identity(source, target.d_sae), source_mask, target_mask)
         if arm == RANDOM:
-            return baselines.without(baselines.random(source, seed=self.seed + pair[0]), source_mask, target_mask)
+            drawn = baselines.random(source, target.d_sae, seed=self.seed + pair[0])
+            return baselines.without(drawn, source_mask, target_mask)
         return baselines.nearest(
             source.to(self.device),
             target.to(self.device),
@@ -214,6 +236,8 @@ class PairMatcher:
 
     def _judged(self, pair: Pair, matched: Matching) -> Judged | None:
         """Which pairs of two layers are matches."""
+        if (known := self._known.pop(pair, None)) is not None:
+            return known
         opened = self.opened(pair)
         return judge_layers(pair, *opened, matched, self.rotations, self.settings, cache=self.cache, watch=self.watch)
 

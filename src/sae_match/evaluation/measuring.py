@@ -15,14 +15,16 @@ from sae_match.evaluation.matchings import PairMatchings
 from sae_match.evaluation.passes.blocks import Blocks
 from sae_match.evaluation.plan import Pair
 from sae_match.evaluation.statistics.forms import UsualTokens, is_by_dimension, sums_under
+from sae_match.evaluation.statistics.layout import ArmKey, LayerKey
 from sae_match.evaluation.statistics.measures import refuse_not_finite
 from sae_match.evaluation.statistics.norms import norms_of
 from sae_match.evaluation.statistics.streaming import Active, DocumentVectors, PairActivity, counted
-from sae_match.evaluation.statistics.tally import ArmKey, LayerKey, Tally
+from sae_match.evaluation.statistics.tally import Tally
 from sae_match.evaluation.transport import ActiveValues
 from sae_match.model.residual_stream import CleanPass, ResidualStream
 from sae_match.saes.sae import SAE
 from sae_match.saes.sites import Site
+from sae_match.saes.two import ends_of, layer_of
 from sae_match.text.batches import TokenBatch
 
 
@@ -43,13 +45,14 @@ class Subject:
     Attributes:
         stream: The language model.
         site: Where its SAEs read.
-        open_sae: Gives the SAE of a layer.
+        open_sae: Gives the SAE of a layer, or of an end where there are two collections.
         matchings: Of each pair of layers.
         linear: Affine maps of each pair, where an arm needs them.
         arms: Arms, as far as a pair has them.
         means: Mean residual of each target layer, where an arm needs it.
-        turn_to: Told which layers are about to be measured, whose SAEs are then asked for many times.
+        turn_to: Told which layers, or ends, are about to be measured, whose SAEs are then asked for many times.
         blocks: How much is computed at one time; as much as is of use on a batch's device by default.
+        apart: Whether sources and targets are of two collections.
     """
 
     stream: ResidualStream
@@ -61,10 +64,15 @@ class Subject:
     means: Mapping[int, Float[Tensor, " d_in"]] = field(default_factory=dict)
     turn_to: Callable[[Iterable[int]], None] = lambda _: None
     blocks: Blocks | None = None
+    apart: bool = False
+
+    def ends(self, pair: Pair) -> tuple[int, int]:
+        """What the SAEs of a pair of layers are asked for by."""
+        return ends_of(pair, self.apart)
 
     def as_read(self, layer: int, value: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "tokens d_in"]:
-        """A layer's residuals, or what stands in for them, as the next block reads them."""
-        return self.stream.as_read(self.site, layer, value)
+        """Residuals of a layer, or end, or what stands in for them, as the next block reads them."""
+        return self.stream.as_read(self.site, layer_of(layer), value)
 
     def stage(
         self,
@@ -74,10 +82,10 @@ class Subject:
         f_target: ActiveValues,
     ) -> Stage:
         """What the arms of a pair are made of, on these tokens."""
-        matched = self.matchings[pair]
+        matched, (source, target) = self.matchings[pair], self.ends(pair)
         return Stage(
-            source=self.open_sae(pair[0]),
-            target=self.open_sae(pair[1]),
+            source=self.open_sae(source),
+            target=self.open_sae(target),
             x_source=x_source,
             f_source=f_source,
             f_target=f_target,
@@ -143,9 +151,9 @@ class BatchMeasurement:
         refuse_not_finite(self._finite, self.batch.dataset)
 
     def features(self, layer: int) -> Features:
-        """Residuals and features of a layer; made once while they are needed."""
+        """Residuals and features of a layer, or end; made once while they are needed."""
         if layer not in self._features:
-            x = self.scored(self.clean.values[layer]).float()
+            x = self.scored(self.clean.values[layer_of(layer)]).float()
             f = self.subject.open_sae(layer).encode(x)
             active = Active.of(f)
             self._features[layer] = Features(x, f, active, ActiveValues.listed(f, active.token, active.feature))
@@ -159,7 +167,7 @@ class BatchMeasurement:
 
     def forget_all_but(self, pairs: Iterable[Pair]) -> None:
         """Drop the features of layers that no further pair has."""
-        later = {layer for pair in pairs for layer in pair}
+        later = {end for pair in pairs for end in self.subject.ends(pair)}
         for layer in self._features.keys() - later:
             self.forget(layer)
 
@@ -171,12 +179,12 @@ class BatchMeasurement:
 
     def stage(self, pair: Pair) -> Stage:
         """What the arms of a pair are made of."""
-        before, after = self.features(pair[0]), self.features(pair[1])
+        before, after = (self.features(end) for end in self.subject.ends(pair))
         return self.subject.stage(pair, before.x, before.values, after.values)
 
     def errors(self, pair: Pair, arms: Sequence[str]) -> Iterator[tuple[str, Float[Tensor, "tokens d_in"]]]:
         """Reconstruction error of each arm of a pair."""
-        stage, x = self.stage(pair), self.features(pair[1]).x
+        stage, x = self.stage(pair), self.features(self.subject.ends(pair)[1]).x
         for arm in arms:
             yield arm, stand_in(arm, stage) - x
 
@@ -196,23 +204,24 @@ class BatchMeasurement:
         self, pair: Pair, arms: Sequence[str], tally: Tally, weights: Float64[Tensor, "rows documents"]
     ) -> None:
         """Add everything about a pair under some of its arms."""
+        source, target = self.subject.ends(pair)
         # What the layers change is the scale of `explained_change`, also where no arm leaves them out.
-        if LAYER_DROP not in self.subject.arms:
-            change = self.features(pair[0]).x - self.features(pair[1]).x
+        if LAYER_DROP not in self.subject.arms and pair[0] != pair[1]:
+            change = self.features(source).x - self.features(target).x
             self._add_error((pair, LAYER_DROP, self.batch.dataset), change, tally, weights)
         for together in self._side_by_side(arms):
             values = []
             for arm, error in self.errors(pair, together):
                 key = (pair, arm, self.batch.dataset)
                 self._add_error(key, error, tally, weights)
-                self._add_forms(key, pair[1], error, tally, weights)
-                values.append(self._placed(pair[1], self.features(pair[1]).x + error))
+                self._add_forms(key, target, error, tally, weights)
+                values.append(self._placed(pair[1], self.features(target).x + error))
             last = self.subject.stream.resume(self.clean, pair[1], torch.cat(values), self.subject.site)
             del values
             for arm, losses in zip(together, self._losses(last), strict=True):
                 self._look_at(losses, f"layers {pair[0]} to {pair[1]}, arm {arm}")
                 tally.add_loss((pair, arm, self.batch.dataset), losses, weights)
-        before, after = (self.features(layer) for layer in pair)
+        before, after = self.features(source), self.features(target)
         for arm, transport in self.subject.matchings[pair].transports.items():
             if arm in arms:
                 counted = PairActivity.of(

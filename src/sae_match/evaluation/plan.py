@@ -3,15 +3,17 @@
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
 
 from sae_match.errors import UserError
-from sae_match.evaluation.arm_names import COMPOSED, MATCHED, MATCHED_UNFOLDED, OF_TARGET_ALONE
-from sae_match.evaluation.settings import refuse_impossible_spans
+from sae_match.evaluation.arm_names import BETWEEN_LAYERS, COMPOSED, MATCHED, MATCHED_UNFOLDED, OF_TARGET_ALONE
+from sae_match.evaluation.settings import EvaluationSettings, measurable_arms, refuse_impossible_spans
 from sae_match.model.sizes import ModelSizes
 from sae_match.saes.collection import SAECollection
+from sae_match.saes.two import Collections, TwoCollections
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +41,76 @@ def pairs_at(collection: SAECollection, spans: Sequence[int]) -> list[Pair]:
     return pairs
 
 
+def chosen_pairs(collection: Collections, settings: EvaluationSettings) -> list[Pair]:
+    """The pairs of layers that settings ask for, in ascending order: those that are named, or else the usual ones.
+
+    In one collection these are layers at the chosen distances; of two, the layers that both have an SAE of.
+
+    Raises:
+        UserError: If there is none, one has no SAE, or a source layer comes after its target.
+    """
+    if isinstance(collection, TwoCollections):
+        if list(settings.spans) != [1]:
+            raise UserError(
+                "evaluation.spans are distances in one collection: layers of two are paired by number, or as in "
+                "pairs=[[3,3],[3,4]]"
+            )
+        pairs = collection.chosen(settings.pairs)
+    elif settings.pairs is None:
+        return pairs_at(collection, settings.spans)
+    else:
+        pairs = [(source, target) for source, target in settings.pairs]
+        for layer in (layer for pair in pairs for layer in pair):
+            collection.refuse_unknown(layer)
+    _refuse_backward(pairs, collection.apart)
+    return sorted(set(pairs))
+
+
+def wanted_ends(saes: Collections, settings: EvaluationSettings) -> list[int]:
+    """The SAEs that are looked at: all of one collection, those that are in a pair of two."""
+    if saes.apart:
+        # What is wrong with the pairs is said with the pairs.
+        with suppress(UserError):
+            return sorted({end for pair in chosen_pairs(saes, settings) for end in saes.ends(pair)})
+    return saes.all_ends
+
+
+def _refuse_backward(pairs: Sequence[Pair], apart: bool) -> None:
+    """Check that no later layer is to stand in for an earlier one, nor a layer of one collection for itself."""
+    if not pairs:
+        raise UserError("pairs=[] chooses no pair of layers: name some as pairs=[[3,4],[4,5]]")
+    for source, target in pairs:
+        if source > target or (source == target and not apart):
+            later = "the same layer or a later one" if apart else "a later one"
+            raise UserError(f"a pair goes from a layer to {later}, got [{source},{target}] in pairs")
+
+
 def arms_of(pair: Pair, arms: Sequence[str]) -> list[str]:
-    """Arms of a pair: between neighbours there is nothing to compose."""
-    return [arm for arm in arms if arm != COMPOSED or pair[1] - pair[0] > 1]
+    """Arms of a pair: between neighbours there is nothing to compose, of one layer nothing to leave out or to map."""
+    without = (*(() if pair[1] - pair[0] > 1 else (COMPOSED,)), *(() if pair[0] != pair[1] else BETWEEN_LAYERS))
+    return [arm for arm in arms if arm not in without]
+
+
+def measured_arms(settings: EvaluationSettings, pairs: Sequence[Pair], apart: bool) -> list[str]:
+    """The asked-for arms in table order that any pair has; the others are said to be left out.
+
+    Args:
+        settings: What is asked for.
+        pairs: Of layers.
+        apart: Whether sources and targets are of two collections, between which no neighbours lead.
+
+    Raises:
+        UserError: If none is left.
+    """
+    asked = measurable_arms(settings)
+    if not apart or not pairs:
+        return asked
+    there = {arm for pair in pairs for arm in arms_of(pair, asked) if arm != COMPOSED}
+    if not there:
+        raise UserError(f"arms {', '.join(asked)} say nothing of two collections on the same layer; take matched")
+    if without := [arm for arm in asked if arm not in there]:
+        log.info("two collections of the same layers: %s left out, as no layer lies in between", ", ".join(without))
+    return [arm for arm in asked if arm in there]
 
 
 def twins_among(arms: Sequence[str], fold: str, carry: str | None = None) -> dict[str, str]:
@@ -122,7 +191,7 @@ class PassPlan:
 
         Args:
             model: The model.
-            features: Width of the SAE of each layer that has one.
+            features: Width of each SAE, by its end.
             tokens: Tokens, padding left out.
         """
         layers = self.layer_forwards * model.parameters_per_layer

@@ -9,17 +9,17 @@ from sae_match.errors import UserError
 from sae_match.evaluation.arm_names import FITTED_ARMS, LINEAR_MAP, LINEAR_MAP_SAE
 from sae_match.evaluation.fitting import refuse_too_few
 from sae_match.evaluation.passes.load import Load
-from sae_match.evaluation.plan import Pair, pairs_at, refuse_broken_chains, twins_among
-from sae_match.evaluation.settings import EvaluationSettings, measurable_arms, refuse_impossible
-from sae_match.evaluation.statistics.tally import Layout
+from sae_match.evaluation.plan import Pair, chosen_pairs, measured_arms, refuse_broken_chains, twins_among
+from sae_match.evaluation.settings import EvaluationSettings, refuse_impossible
+from sae_match.evaluation.statistics.layout import Layout
 from sae_match.evaluation.survey import Observer
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.layers import PairWatch, unwatched
 from sae_match.matching.settings import MatcherSettings
 from sae_match.model.fit import refuse_layers_beyond
 from sae_match.model.residual_stream import ResidualStream
-from sae_match.saes.collection import SAECollection
 from sae_match.saes.sites import Site, checked_site
+from sae_match.saes.two import Collections, TwoCollections, ends_of
 from sae_match.text.batches import TextData, TokenBatch
 
 Watch = Callable[[str, int, int], None]
@@ -55,6 +55,7 @@ class Scope:
         twins: Arms whose results are those of another one, with that one.
         pairs: Pairs of layers, in ascending order.
         layers: Layers that are in a pair.
+        apart: Whether sources and targets are of two collections.
     """
 
     site: Site
@@ -62,10 +63,11 @@ class Scope:
     twins: dict[str, str]
     pairs: list[Pair]
     layers: list[int] = field(default_factory=list)
+    apart: bool = False
 
     @classmethod
     def of(
-        cls, stream: ResidualStream, collection: SAECollection, matcher: MatcherSettings, settings: EvaluationSettings
+        cls, stream: ResidualStream, collection: Collections, matcher: MatcherSettings, settings: EvaluationSettings
     ) -> "Scope":
         """What settings ask for.
 
@@ -73,12 +75,19 @@ class Scope:
             UserError: If there is no such thing.
         """
         refuse_impossible(settings)
-        arms, pairs = measurable_arms(settings), pairs_at(collection, settings.spans)
-        refuse_broken_chains(collection, pairs, arms)
+        pairs = chosen_pairs(collection, settings)
+        arms = measured_arms(settings, pairs, collection.apart)
+        if not isinstance(collection, TwoCollections):
+            refuse_broken_chains(collection, pairs, arms)
         layers = sorted({layer for pair in pairs for layer in pair})
         refuse_layers_beyond(stream, layers)
         twins = twins_among(arms, matcher.fold, settings.carry)
-        return cls(checked_site(collection.site), arms, twins, pairs, layers)
+        return cls(checked_site(collection.site), arms, twins, pairs, layers, collection.apart)
+
+    @property
+    def ends(self) -> list[int]:
+        """The ends of all pairs: what their SAEs are asked for by."""
+        return sorted({end for pair in self.pairs for end in ends_of(pair, self.apart)})
 
     @property
     def measured(self) -> list[str]:

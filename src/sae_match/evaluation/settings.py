@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from sae_match.errors import UserError
 from sae_match.evaluation.arm_names import ARMS, FITTED_ARMS, JUDGED_ARMS, checked_arms
@@ -20,6 +21,7 @@ class EvaluationSettings:
     Attributes:
         arms: Names of arms; `clean` is always there.
         spans: Distances between source and target layer; 1 for neighbours.
+        pairs: Source layer and target layer of each pair, in place of `spans`; by default none are named.
         fitting_documents: Documents of each dataset for the arms that are fitted; none of them is
             evaluated.
         carry: What values are rescaled by on their way from source to target: `threshold` (the ratio of thresholds),
@@ -35,6 +37,7 @@ class EvaluationSettings:
 
     arms: list[str] = field(default_factory=lambda: [*ARMS, "quantile_0.1", "quantile_0.5", "quantile_0.7"])
     spans: list[int] = field(default_factory=lambda: [1])
+    pairs: Any = None
     fitting_documents: int = 64
     carry: str | None = None
     seed: int = 0
@@ -59,6 +62,8 @@ def refuse_impossible(settings: EvaluationSettings) -> None:
             f"arms {', '.join(arms)} need to know which pairs are significant: set evaluation.rotations to at least 1"
         )
     refuse_impossible_spans(settings.spans)
+    if settings.pairs is not None:
+        refuse_other_than_pairs(settings.pairs)
     if set(arms) & set(FITTED_ARMS) and settings.fitting_documents < 1:
         raise UserError(f"evaluation.fitting_documents must be at least 1, got {settings.fitting_documents}")
     if settings.carry is not None:
@@ -78,6 +83,23 @@ def measurable_arms(settings: EvaluationSettings) -> list[str]:
         verb = "is" if len(left_out) == 1 else "are"
         log.warning("evaluation.rotations=0: no pair is judged, and %s %s left out", " and ".join(left_out), verb)
     return [arm for arm in arms if arm not in JUDGED_ARMS]
+
+
+def refuse_other_than_pairs(given: object, others: str = "") -> None:
+    """Check a list of pairs of layers.
+
+    Args:
+        given: As the user has written it.
+        others: What it may be instead, for the message.
+
+    Raises:
+        UserError: If it is none.
+    """
+    if not isinstance(given, list):
+        raise UserError(f"pairs must be {others}a list such as [[0,1],[2,5]], got {given!r}")
+    for pair in given:
+        if not (isinstance(pair, list) and len(pair) == 2 and all(type(layer) is int for layer in pair)):
+            raise UserError(f"a pair is two layers such as [0,1], got {pair!r} in pairs")
 
 
 def refuse_impossible_spans(spans: Sequence[int]) -> None:

@@ -13,9 +13,9 @@ from sae_match.evaluation.arms import stand_in
 from sae_match.evaluation.measuring import BatchMeasurement, Subject
 from sae_match.evaluation.plan import Pair, arms_of
 from sae_match.evaluation.statistics.forms import Landmarks, is_by_dimension, scale_of
+from sae_match.evaluation.statistics.layout import ArmKey, LayerKey, Layout
 from sae_match.evaluation.statistics.norms import EXTREME, SKETCH_BINS, median_of, norms_of, sketch
 from sae_match.evaluation.statistics.streaming import CPU
-from sae_match.evaluation.statistics.tally import ArmKey, LayerKey, Layout
 from sae_match.evaluation.transport import ActiveValues
 from sae_match.text.batches import TokenBatch
 
@@ -34,10 +34,10 @@ class Observer(Protocol):
     """Sees every layer's features on every batch once, before anything is measured."""
 
     def start(self, features: Mapping[int, int], datasets: Sequence[str]) -> None:
-        """Begin anew: with so many features in each layer, and these datasets."""
+        """Begin anew: with so many features in each layer, or end, and these datasets."""
 
     def add(self, layer: int, batch: TokenBatch, f: Float[Tensor, "tokens d_sae"]) -> None:
-        """Look at a layer's features on the scored tokens of a batch."""
+        """Look at the features of a layer, or end, on the scored tokens of a batch."""
 
     def flat(self) -> Tensor:
         """All that was seen, in one vector whose length follows from the layout."""
@@ -86,12 +86,13 @@ class Survey:
         for pairs in groups:
             at = BatchMeasurement.captured(subject, batch, pairs, whole=False)
             for position, pair in enumerate(pairs):
-                subject.turn_to(pair)
-                for layer in set(pair) - seen:
+                ends = subject.ends(pair)
+                subject.turn_to(ends)
+                for layer in set(ends) - seen:
                     self._add_layer(layer, at)
                     for observer in observers:
                         observer.add(layer, batch, at.features(layer).f)
-                seen |= set(pair)
+                seen |= set(ends)
                 bent = [arm for arm in arms_of(pair, subject.arms) if arm in _BENT]
                 for arm, error in at.errors(pair, bent):
                     self._sums["error", pair, arm, batch.dataset] += _sum(error)
@@ -157,11 +158,12 @@ class Survey:
 
     def _add_read(self, at: BatchMeasurement, pair: Pair, some: Int64[Tensor, " sampled"]) -> None:
         """Add what arms give for some tokens, as the next block reads it, less what it reads in truth."""
-        before, after = (at.features(layer) for layer in pair)
+        ends = at.subject.ends(pair)
+        before, after = (at.features(end) for end in ends)
         stage = at.subject.stage(pair, before.x[some], ActiveValues.of(before.f[some]), ActiveValues.of(after.f[some]))
-        truth = at.as_read(pair[1])[some]
+        truth = at.as_read(ends[1])[some]
         for arm in arms_of(pair, at.subject.arms):
-            error = at.subject.as_read(pair[1], stand_in(arm, stage)) - truth
+            error = at.subject.as_read(ends[1], stand_in(arm, stage)) - truth
             self._sums["read", pair, arm, at.batch.dataset] += _sum(error)
 
     def _mean(self, *name: Any) -> Tensor:
@@ -170,15 +172,16 @@ class Survey:
     def _mean_error(self, subject: Subject, run: ArmKey) -> Tensor:
         """An affine arm gives for the means what it gives in the mean."""
         pair, arm, dataset = run
+        ends = subject.ends(pair)
         if arm in _BENT:
             return self._mean("error", *run)
         if arm == LAYER_DROP:
             # No SAE is needed, and none is read for it.
-            return self._mean("x", pair[0], dataset) - self._mean("x", pair[1], dataset)
-        subject.turn_to(pair)
-        like = subject.open_sae(pair[1]).W_dec
+            return self._mean("x", ends[0], dataset) - self._mean("x", ends[1], dataset)
+        subject.turn_to(ends)
+        like = subject.open_sae(ends[1]).W_dec
         (x_source, x_target), (f_source, f_target) = (
-            [self._mean(kind, layer, dataset).to(like)[None] for layer in pair] for kind in ("x", "f")
+            [self._mean(kind, end, dataset).to(like)[None] for end in ends] for kind in ("x", "f")
         )
         return (
             stand_in(arm, subject.stage(pair, x_source, ActiveValues.of(f_source), ActiveValues.of(f_target)))

@@ -25,21 +25,23 @@ from sae_match.evaluation.resuming import SumsIdentity, UnfinishedRun
 from sae_match.evaluation.scope import Scope, Surroundings
 from sae_match.evaluation.settings import EvaluationSettings
 from sae_match.evaluation.statistics.forms import forms_of
+from sae_match.evaluation.statistics.layout import Layout
 from sae_match.evaluation.statistics.measures import objective_of, results_of, so_far, spans_of
 from sae_match.evaluation.statistics.replicates import Replicates
 from sae_match.evaluation.statistics.results import Results, SpanResult
 from sae_match.evaluation.statistics.streaming import CPU
-from sae_match.evaluation.statistics.tally import Layout, Tally
+from sae_match.evaluation.statistics.tally import Tally
 from sae_match.evaluation.survey import Survey
-from sae_match.matching.layers import save_matching, save_significance
+from sae_match.matching.between import save_unmatched
+from sae_match.matching.layers import save_matching, save_significance, say_if_with_itself
 from sae_match.matching.result import Matching
 from sae_match.matching.settings import MatcherSettings
 from sae_match.matching.solver.planning import GIGABYTE, free_memory
 from sae_match.model.fingerprint import fingerprint
 from sae_match.model.fit import refuse_other_width
 from sae_match.model.residual_stream import ResidualStream
-from sae_match.saes.collection import SAECollection
 from sae_match.saes.shelf import InTurn, SAEShelf
+from sae_match.saes.two import Collections, pair_name
 from sae_match.tensors import cpu_by_default, products
 from sae_match.text.batches import TokenBatch
 
@@ -47,7 +49,7 @@ log = logging.getLogger(__name__)
 
 
 class MatchValidation(L.LightningModule):
-    """Validates the matchings of pairs of layers of a collection on streamed text.
+    """Validates the matchings of pairs of layers, of one collection or between two, on streamed text.
 
     `setup` matches, from the weights alone. The data loaders of `ValidationText` are the passes: `validation_step`
     takes each batch to the pass of its `dataloader_idx`.
@@ -85,7 +87,7 @@ class MatchValidation(L.LightningModule):
     def __init__(
         self,
         stream: ResidualStream,
-        collection: SAECollection,
+        collection: Collections,
         matcher: MatcherSettings,
         settings: EvaluationSettings,
         around: Surroundings,
@@ -124,7 +126,7 @@ class MatchValidation(L.LightningModule):
     @property
     def results(self) -> Results:
         """Results of the documents validated so far."""
-        return Results(results_of(self.tally.on(CPU)))
+        return Results(results_of(self.tally.on(CPU))).between(self.collection.names)
 
     @property
     def spans(self) -> list[SpanResult]:
@@ -170,8 +172,12 @@ class MatchValidation(L.LightningModule):
             log.info("layers %d and %d matched%s", *pair, evidence(found.matchings.get(MATCHED)))
             if MATCHED in found.matchings and self.trainer.is_global_zero:
                 save_matching(found.matchings[MATCHED], self.around.folder, pair, self.collection)
+                say_if_with_itself(pair, found.matchings[MATCHED])
             if found.judged is not None and self.trainer.is_global_zero:
-                save_significance(found.judged.significance, self.around.folder, pair)
+                save_significance(found.judged.significance, self.around.folder, pair, self.collection.names)
+        if self.trainer.is_global_zero:
+            matched = {pair: one.matchings[MATCHED] for pair, one in self.matchings.items() if MATCHED in one.matchings}
+            save_unmatched(matched, self._widths, self.collection, self.around.folder / "unmatched.csv")
 
     @cpu_by_default()
     @torch.no_grad()
@@ -199,6 +205,7 @@ class MatchValidation(L.LightningModule):
                 scope.measured,
                 turn_to=in_turn.turn_to,
                 blocks=self.memory.blocks,
+                apart=scope.apart,
             ),
             self.matchings,
             layout,
@@ -210,13 +217,10 @@ class MatchValidation(L.LightningModule):
         kept = UnfinishedRun(self._identity(text, batches).file(self.around.cache.folder.parent / "validations"))
         passes: list[Pass] = [
             SurveyPass(self.state, self.around.observers, self._tell),
-            MeasuringPass(self.state, self.settings.seed, self._tell),
+            MeasuringPass(self.state, self.settings.seed, self._tell, self.collection.names),
         ]
         if self.needs_fitting:
-            of_pair = (kept.part, "L{:02d}-L{:02d}".format)
-            passes.insert(
-                0, FittingPass(self.state, self._joined, lambda pair: of_pair[0](of_pair[1](*pair)), self._tell)
-            )
+            passes.insert(0, FittingPass(self.state, self._joined, lambda pair: kept.part(pair_name(pair)), self._tell))
         self.session = Session(passes, batches, kept)
 
     @cpu_by_default()
@@ -251,14 +255,15 @@ class MatchValidation(L.LightningModule):
 
     def _look_at(self, pair: Pair, matcher: PairMatcher) -> None:
         """Note what the SAEs of a pair are; none of them is held."""
-        for layer, sae in zip(pair, matcher.opened(pair), strict=True):
+        for end, layer, sae in zip(self.collection.ends(pair), pair, matcher.opened(pair), strict=True):
             refuse_other_width(self.stream, self.scope.site, layer, sae.d_in)
-            self._widths[layer], self._hashes[layer] = sae.d_sae, sae.content_hash()
+            self._widths[end], self._hashes[end] = sae.d_sae, sae.content_hash()
 
     def _joined(self, pair: Pair, matchings: PairMatchings, found: Matching) -> PairMatchings:
         """Matchings of a pair, with the one by co-activation."""
-        self.subject.turn_to(pair)
-        given = (self.open_sae(pair[0]), self.open_sae(pair[1]), self.matcher, self.settings.carry)
+        source, target = self.collection.ends(pair)
+        self.subject.turn_to((source, target))
+        given = (self.open_sae(source), self.open_sae(target), self.matcher, self.settings.carry)
         return matchings.with_coactivation(found, *given)
 
     def _layout(self, text: ValidationText) -> Layout:
@@ -267,7 +272,7 @@ class MatchValidation(L.LightningModule):
         datasets = list(dict.fromkeys(batch.dataset for batch in text.evaluated.batches))
         forms = forms_of(all(reading_norm(scope.site, layer) for layer in scope.layers))
         width = self.stream.width(scope.site)
-        return Layout(scope.pairs, scope.arms, datasets, width, self._widths, scope.twins, forms)
+        return Layout(scope.pairs, scope.arms, datasets, width, self._widths, scope.twins, forms, scope.apart)
 
     def _identity(self, text: ValidationText, batches: list[int]) -> SumsIdentity:
         """All that the sums follow from."""

@@ -30,16 +30,30 @@ from sae_match.tensors import plain_torch
 
 
 @plain_torch()
-def identity(source: SAE) -> Matching:
-    """Feature `i` is feature `i`: the paper's "vanilla"."""
-    return _without_cost(torch.arange(source.d_sae), "identity")
+def identity(source: SAE, n_target: int | None = None) -> Matching:
+    """Feature `i` is feature `i`: the paper's "vanilla", and what fine-tuning one SAE from another leaves.
+
+    Args:
+        source: Whose features are sent.
+        n_target: Features of the target, if it has another number; beyond them there is no partner.
+    """
+    features = torch.arange(source.d_sae)
+    return _without_cost(features if n_target is None else _within(features, n_target), "identity")
 
 
 @plain_torch()
-def random(source: SAE, *, seed: int) -> Matching:
-    """A permutation drawn uniformly."""
+def random(source: SAE, n_target: int | None = None, *, seed: int) -> Matching:
+    """A permutation drawn uniformly; where the target has another number of features, a one-to-one matching.
+
+    Args:
+        source: Whose features are sent.
+        n_target: Features of the target, if it has another number.
+        seed: Of the draw.
+    """
     generator = torch.Generator().manual_seed(seed)
-    return _without_cost(torch.randperm(source.d_sae, generator=generator), f"random, seed {seed}")
+    width = source.d_sae if n_target is None else n_target
+    drawn = torch.randperm(max(source.d_sae, width), generator=generator)[: source.d_sae]
+    return _without_cost(_within(drawn, width), f"random, seed {seed}")
 
 
 def rotated(sae: SAE, seed: int) -> SAE:
@@ -182,6 +196,11 @@ def _best_partners(counts: csr_array) -> np.ndarray:
     assignment = SparseAssignment.unstarted(pairs, n_source)
     assignment.solve(pairs)
     return np.where(assignment.partner < n_target, assignment.partner, -1)
+
+
+def _within(partner: Int64[Tensor, " n_source"], n_target: int) -> Int64[Tensor, " n_source"]:
+    """Partners that the target has; -1 for the others."""
+    return torch.where(partner < n_target, partner, -1)
 
 
 def _without_cost(permutation: Tensor, solver: str) -> Matching:

@@ -17,6 +17,7 @@ from sae_match.matching.result import FORMAT_VERSION, Matching
 from sae_match.matching.settings import MatcherSettings
 from sae_match.matching.solver.planning import refuse_unknown_means
 from sae_match.matching.solver.solving import Watch
+from sae_match.matching.solver.starting import Prices
 from sae_match.saes.sae import SAE
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,15 @@ class MatchingCache:
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or default_folder()
 
-    def match(self, source: SAE, target: SAE, settings: MatcherSettings, *, watch: Watch = lambda _: None) -> Matching:
+    def match(
+        self,
+        source: SAE,
+        target: SAE,
+        settings: MatcherSettings,
+        *,
+        watch: Watch = lambda _: None,
+        prices: Prices | None = None,
+    ) -> Matching:
         """`match` under `settings`, or what it found before for SAEs of the same content.
 
         A file that cannot be used is matched again, one that cannot be written is done without; both
@@ -56,11 +65,12 @@ class MatchingCache:
         found = _found(file, ends, source.d_sae, settings.tolerance)
         if found is not None:
             return found
+        given = arguments_of(settings, source, target)
         try:
             make_writable(self.folder)
         except OSError as error:
             log.warning("cannot write %s: %s; the matching is not kept for the next run", self.folder, error)
-            return match(source, target, **arguments_of(settings, source, target), watch=watch)
+            return match(source, target, **given, watch=watch, prices=prices)
         with _alone(file.with_suffix(".lock")):
             # Another process may have found it while this one waited.
             found = _found(file, ends, source.d_sae, settings.tolerance) if file.is_file() else None
@@ -69,9 +79,7 @@ class MatchingCache:
                     with suppress(OSError):
                         remove_leftovers(killed)
                 checkpoint = file.with_suffix(".unfinished")
-                found = match(
-                    source, target, **arguments_of(settings, source, target), watch=watch, checkpoint=checkpoint
-                )
+                found = match(source, target, **given, watch=watch, checkpoint=checkpoint, prices=prices)
                 # What could not be proven another solver, or another memory budget, may prove.
                 if _is_proven(found, settings.tolerance):
                     _keep(found, file)

@@ -1,4 +1,4 @@
-"""Matchings between the layers of a collection, with two SAEs in memory at most."""
+"""Matchings between the layers of a collection, or of two, with two SAEs in memory at most."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -14,8 +14,8 @@ from sae_match.matching.significance.judging import Judged, judge
 from sae_match.matching.significance.result import Significance
 from sae_match.matching.solver.solving import Status
 from sae_match.owned import kept_in_record
-from sae_match.saes.collection import SAECollection
 from sae_match.saes.sae import SAE
+from sae_match.saes.two import Collections, pair_name
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def match_layers(
     target: SAE,
     settings: MatcherSettings,
     *,
-    collection: SAECollection,
+    collection: Collections,
     cache: MatchingCache,
     watch: PairWatch = unwatched,
 ) -> Matching:
@@ -63,11 +63,18 @@ def match_layers(
     Raises:
         UserError: If they cannot be matched; names the layers and their files.
     """
+    ends = collection.ends(pair)
     try:
         return cache.match(source, target, settings, watch=lambda status: watch(pair, status))
     except UserError as error:
-        files = "; ".join(f"layer {layer} is {collection.describe(layer)}" for layer in pair)
+        files = "; ".join(f"layer {collection.end_name(end)} is {collection.describe(end)}" for end in ends)
         raise UserError(f"layers {pair[0]} and {pair[1]}: {error} ({files})") from error
+
+
+def say_if_with_itself(pair: Pair, matching: Matching) -> None:
+    """Say where the SAEs of two collections are one: every feature is its own partner then."""
+    if matching.provenance.get("source", "") == matching.provenance.get("target", "-"):
+        log.warning("layers %d and %d are the same SAE in both collections: it is matched with itself", *pair)
 
 
 def judge_layers(
@@ -115,27 +122,36 @@ def judge_layers(
     return found
 
 
-def matching_file(folder: Path, pair: Pair) -> Path:
-    """Where the matching of two layers stands in a run's folder."""
-    return folder / "matchings" / f"L{pair[0]:02d}-L{pair[1]:02d}.safetensors"
+def matching_file(folder: Path, pair: Pair, names: tuple[str, str] | None = None) -> Path:
+    """Where the matching of two layers stands in a run's folder.
+
+    Args:
+        folder: The run's.
+        pair: The layers.
+        names: Of the two collections that they are of; none of one.
+    """
+    return folder / "matchings" / f"{pair_name(pair, names)}.safetensors"
 
 
-def significance_file(folder: Path, pair: Pair) -> Path:
+def significance_file(folder: Path, pair: Pair, names: tuple[str, str] | None = None) -> Path:
     """Where the significance of two layers' matching stands in a run's folder."""
-    return folder / "significance" / matching_file(folder, pair).name
+    return folder / "significance" / matching_file(folder, pair, names).name
 
 
-def save_significance(found: Significance, folder: Path, pair: Pair) -> None:
+def save_significance(found: Significance, folder: Path, pair: Pair, names: tuple[str, str] | None = None) -> None:
     """Write which pairs of two layers are matches to `significance/` in a run's folder."""
-    file = significance_file(folder, pair)
+    file = significance_file(folder, pair, names)
     with kept_in_record(file):
         found.save(file)
 
 
-def save_matching(matching: Matching, folder: Path, pair: Pair, collection: SAECollection) -> Path:
+def save_matching(matching: Matching, folder: Path, pair: Pair, collection: Collections) -> Path:
     """Write the matching of two layers to `matchings/` in a run's folder, its SAEs' files in the provenance."""
-    file = matching_file(folder, pair)
-    files = {f"{end}_file": collection.describe(layer) for end, layer in zip(("source", "target"), pair, strict=True)}
+    file = matching_file(folder, pair, collection.names)
+    sides = ("source", "target")
+    files = {f"{side}_file": collection.describe(end) for side, end in zip(sides, collection.ends(pair), strict=True)}
+    if collection.names is not None:
+        files |= {f"{side}_collection": name for side, name in zip(sides, collection.names, strict=True)}
     with kept_in_record(file):
         replace(matching, provenance={**matching.provenance, **files}).save(file)
     return file
@@ -145,7 +161,7 @@ class LayerMatcher:
     """Matches and prices pairs of layers; the SAEs of the last pair stay open, all others are dropped.
 
     Args:
-        collection: The SAEs.
+        collection: The SAEs, of one collection or of two.
         settings: How they are matched.
         cache: Where matchings are kept.
         watch: Told where solutions stand.
@@ -153,7 +169,7 @@ class LayerMatcher:
 
     def __init__(
         self,
-        collection: SAECollection,
+        collection: Collections,
         settings: MatcherSettings,
         cache: MatchingCache,
         watch: PairWatch = unwatched,
@@ -168,9 +184,11 @@ class LayerMatcher:
             UserError: If an SAE cannot be opened or the two cannot be matched.
         """
         source, target = self.opened(pair)
-        return match_layers(
+        found = match_layers(
             pair, source, target, self.settings, collection=self.collection, cache=self.cache, watch=self.watch
         )
+        say_if_with_itself(pair, found)
+        return found
 
     def priced(self, pair: Pair, matching: Matching) -> Matching:
         """A matching of two layers with the costs that its pairs have under the settings."""
@@ -192,9 +210,10 @@ class LayerMatcher:
         Raises:
             UserError: If one cannot be opened.
         """
+        ends = self.collection.ends(pair)
         # Dropped before the next is opened, so that there are never three.
-        self._open = {layer: sae for layer, sae in self._open.items() if layer in pair}
-        for layer in pair:
-            if layer not in self._open:
-                self._open[layer] = self.collection.open(layer)
-        return self._open[pair[0]], self._open[pair[1]]
+        self._open = {end: sae for end, sae in self._open.items() if end in ends}
+        for end in ends:
+            if end not in self._open:
+                self._open[end] = self.collection.open(end)
+        return self._open[ends[0]], self._open[ends[1]]

@@ -21,6 +21,7 @@ from sae_match.matching.settings import MatcherSettings, refuse_impossible_bound
 from sae_match.matching.solver.pair_costs import pair_costs
 from sae_match.matching.solver.planning import Solver, planned
 from sae_match.matching.solver.solving import Watch, solve
+from sae_match.matching.solver.starting import Prices
 from sae_match.saes.folding import Fold, live_features
 from sae_match.saes.sae import SAE
 from sae_match.tensors import plain_torch, refuse_coarse_products
@@ -46,6 +47,7 @@ def match(
     precision: str = "auto",
     watch: Watch = lambda _: None,
     checkpoint: Path | None = None,
+    prices: Prices | None = None,
 ) -> Matching:
     """Match features one-to-one at the smallest total cost (Eq. 3), exactly and with a certificate.
 
@@ -72,6 +74,8 @@ def match(
         watch: Told where the solution stands.
         checkpoint: File that keeps the last finished round, so that an interrupted solution goes on
             from there; it is removed in the end.
+        prices: What the solution of a like problem has left, which makes this one quicker; what this one
+            leaves replaces it.
 
     Returns:
         The matching. Its `lower_bound` is the value of a dual solution that is feasible for all
@@ -84,7 +88,7 @@ def match(
     began = time.perf_counter()
     _refuse_unfit(source, target, {"source": source_mask, "target": target_mask}, rejection_cost, tolerance)
     weights = term_weights(terms)
-    where = _device(device)
+    where = device_named(device)
     sides = [
         feature_vectors(sae, fold=fold, terms=weights, metric=metric, keep=mask).to(where)
         for sae, mask in ((source, source_mask), (target, target_mask))
@@ -120,6 +124,7 @@ def match(
             watch=watch,
             checkpoint=checkpoint,
             problem="" if checkpoint is None else _named(repr((about, weights)), hashes, (source_mask, target_mask)),
+            prices=prices,
         )
     finished = time.perf_counter()
     permutation = torch.from_numpy(solved.permutation)
@@ -170,7 +175,12 @@ def _named(about: str, hashes: Sequence[Future[str]], masks: Sequence[Bool[Tenso
     return digest.hexdigest()
 
 
-def _device(name: str) -> torch.device:
+def device_named(name: str) -> torch.device:
+    """Where costs are computed under a setting; `auto` takes a GPU where there is one.
+
+    Raises:
+        UserError: If there is no such device.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

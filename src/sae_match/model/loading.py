@@ -10,7 +10,7 @@ import torch
 import transformers
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from sae_match.errors import UserError
 from sae_match.hub import hub_errors
@@ -41,12 +41,7 @@ def load_model(settings: ModelSettings) -> tuple[ResidualStream, PreTrainedToken
     refuse_unknown_dtype(settings.dtype)
     with reading_once() if is_gguf(settings) else nullcontext():
         tokenizer = load_tokenizer(settings)
-        model, report = _loaded(settings)
-    if absent := sorted({*report["missing_keys"], *(str(key) for key in report["mismatched_keys"])}):
-        raise UserError(
-            f"the files of {settings.source} lack {len(absent)} of the model's weights, {absent[0]} among them; "
-            "fetch the model again"
-        )
+        model = load_weights(settings)
     stream = ResidualStream(model)
     hasten(stream, settings.source, attention=settings.attention is None)
     refuse_inexact(stream, settings.source)
@@ -73,9 +68,17 @@ def load_tokenizer(settings: ModelSettings, setting: str = SOURCE) -> PreTrained
     return tokenizer
 
 
-def _loaded(settings: ModelSettings) -> tuple[Any, Any]:
-    """The model, and what `transformers` says of the loading."""
-    place, named = _place(settings)
+def load_weights(settings: ModelSettings, setting: str = SOURCE) -> PreTrainedModel:
+    """The model as `transformers` has it, neither frozen nor looked at.
+
+    Args:
+        settings: Of the model.
+        setting: Where the user has named it.
+
+    Raises:
+        UserError: If it cannot be found or fetched, or its files lack weights.
+    """
+    place, named = _place(settings, setting)
     options: dict[str, Any] = {**named, "dtype": DTYPES[settings.dtype]}
     if settings.attention is not None:
         options["attn_implementation"] = settings.attention
@@ -84,10 +87,16 @@ def _loaded(settings: ModelSettings) -> tuple[Any, Any]:
     if "gguf_file" in named and hasattr(transformers, "GgufConfig"):
         # All of it as ordinary weights, as older versions do by themselves: packed ones need a GPU's kernels.
         options["quantization_config"] = transformers.GgufConfig(dequantize=True)
-    with model_errors(settings.source):
+    with model_errors(settings.source, setting):
         loaded: Any = AutoModelForCausalLM.from_pretrained(place, output_loading_info=True, **options)
-    model, report = loaded
-    return model, report
+    model: PreTrainedModel = loaded[0]
+    report = loaded[1]
+    if absent := sorted({*report["missing_keys"], *(str(key) for key in report["mismatched_keys"])}):
+        raise UserError(
+            f"the files of {settings.source} lack {len(absent)} of the model's weights, {absent[0]} among them; "
+            "fetch the model again"
+        )
+    return model
 
 
 def _place(settings: ModelSettings, setting: str = SOURCE) -> tuple[str, dict[str, Any]]:

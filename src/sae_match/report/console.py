@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from sae_match.matching.settings import MatcherSettings
+from sae_match.saes.two import Collections, TwoCollections
 from sae_match.terminal import say
 
 
@@ -20,6 +21,13 @@ def matcher_line(settings: MatcherSettings) -> str:
     """How features are matched, in a few words."""
     terms = ", ".join(name for name, weight in settings.terms.items() if weight > 0)
     return f"fold {settings.fold}, terms {terms}, {settings.metric}"
+
+
+def collection_line(collection: Collections) -> str:
+    """Where SAEs come from, in a few words: of one collection, or of two."""
+    if isinstance(collection, TwoCollections):
+        return " → ".join(collection.names)
+    return short_name(collection.source)
 
 
 def short_name(source: str) -> str:

@@ -35,8 +35,7 @@ class MatchingProgress:
         )
         self.task = self.progress.add_task("", total=1.0, standing="")
         self.pairs, self.finished = pairs, 0
-        self._pair: Pair | None = None
-        self._lines = NowAndThen()
+        self._lines: dict[Pair, NowAndThen] = {}
 
     @contextmanager
     def shown(self) -> Iterator[None]:
@@ -58,10 +57,10 @@ class MatchingProgress:
             description = f"layers {pair[0]} → {pair[1]}{against}{self._count()}"
             self.progress.update(self.task, description=description, completed=share, standing=standing)
             return
-        if pair != self._pair:
-            self._pair = pair
-            self._lines.restart()
-        elif self._lines.is_due():
+        # Several pairs may be matched at one time.
+        if pair not in self._lines:
+            self._lines[pair] = NowAndThen()
+        elif self._lines[pair].is_due():
             log.info("layers %d and %d%s%s: %s", *pair, against, self._count(), standing)
 
     def done(self) -> None:

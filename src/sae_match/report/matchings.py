@@ -20,6 +20,7 @@ from sae_match.report.tables import plain_table
 
 # Of the intervals' draws.
 _SEED = 0
+_COLLECTIONS = ("source_collection", "target_collection")
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class MatchingRow:
         mutual_nearest: Share of the pairs that are each other's nearest.
         encoder_agreement, decoder_agreement, terms_agreement: Share of the pairs that encoders alone, decoders alone,
             or both find as well.
+        source_collection, target_collection: What the two collections are called; empty, and no columns, of one.
     """
 
     source_layer: int
@@ -73,14 +75,24 @@ class MatchingRow:
     encoder_agreement: float | None = None
     decoder_agreement: float | None = None
     terms_agreement: float | None = None
+    source_collection: str = ""
+    target_collection: str = ""
 
     @classmethod
-    def of(cls, pair: Pair, matching: Matching, judged: Judged | None = None, alpha: float = ALPHA) -> "MatchingRow":
-        """The row of a matching, and of what is known about its pairs."""
+    def of(
+        cls,
+        pair: Pair,
+        matching: Matching,
+        judged: Judged | None = None,
+        alpha: float = ALPHA,
+        names: tuple[str, str] | None = None,
+    ) -> "MatchingRow":
+        """The row of a matching, and of what is known about its pairs; with the names of two collections."""
         pairs = int((matching.permutation >= 0).sum())
         took = {} if matching.evidence is None else asdict(matching.evidence)
         return cls(
-            *pair,
+            source_layer=pair[0],
+            target_layer=pair[1],
             features=len(matching.permutation),
             pairs=pairs,
             cost=matching.cost,
@@ -93,7 +105,14 @@ class MatchingRow:
             seconds=took.get("seconds"),
             peak_memory=took.get("peak_memory"),
             **({} if judged is None else _known(pair, judged, alpha)),
+            source_collection="" if names is None else names[0],
+            target_collection="" if names is None else names[1],
         )
+
+    @property
+    def layers(self) -> str:
+        """The pair, for people."""
+        return f"{self.source_layer} → {self.target_layer}"
 
 
 def _known(pair: Pair, judged: Judged, alpha: float) -> dict[str, Any]:
@@ -150,7 +169,9 @@ class CompositionRow:
 
 def save_rows(rows: Sequence[MatchingRow] | Sequence[CompositionRow], path: Path) -> None:
     """Write as CSV; floats keep all their digits."""
-    write_rows(path, map(asdict, rows))
+    table = [asdict(row) for row in rows]
+    named = any(row.get(name) for row in table for name in _COLLECTIONS)
+    write_rows(path, [{key: row[key] for key in row if named or key not in _COLLECTIONS} for row in table])
 
 
 def matching_table(rows: Sequence[MatchingRow]) -> Table:
@@ -158,7 +179,7 @@ def matching_table(rows: Sequence[MatchingRow]) -> Table:
     table = plain_table("layers", "features", "pairs", "cost", "gap", "mean\npair cost", "solver", "rounds", "seconds")
     for row in rows:
         table.add_row(
-            f"{row.source_layer} → {row.target_layer}",
+            row.layers,
             f"{row.features:,}",
             f"{row.pairs:,}",
             f"{row.cost:.6g}",
@@ -179,7 +200,7 @@ def significance_table(rows: Sequence[MatchingRow], alpha: float = ALPHA) -> Tab
     for row in rows:
         if row.significant is not None:
             table.add_row(
-                f"{row.source_layer} → {row.target_layer}",
+                row.layers,
                 _with_ends(row.significant, row.significant_low, row.significant_high),
                 _with_ends(row.storey, row.storey_low, row.storey_high),
                 _or_dash(row.cut, ".3f"),

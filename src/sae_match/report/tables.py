@@ -129,6 +129,11 @@ def by_pair(results: Results, metric: str, dataset: str, most: int) -> Iterator[
         yield table
 
 
+def distance_of(span: int) -> str:
+    """Pairs of layers at a distance, for people."""
+    return {0: "the same layer in both collections", 1: "neighbours"}.get(span, f"layers {span} apart")
+
+
 def clean_loss(results: Results, dataset: str) -> float:
     """Loss of the unaltered model in nats per token."""
     return results.select(arm=CLEAN, metric="loss", dataset=dataset).rows[0].value

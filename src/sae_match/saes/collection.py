@@ -1,6 +1,6 @@
 """The SAEs of one model by layer, opened when they are needed."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -31,6 +31,7 @@ class SAECollection:
             source there.
         recorded: SHA-256 of files by their paths in the source, a folder, as far as its manifest records them; what is
             opened is compared with it.
+        name: What it is called beside another one; by default the end of its source.
     """
 
     format: str
@@ -40,6 +41,7 @@ class SAECollection:
     site: str = "residual"
     neuronpedia: Mapping[int, tuple[str, str]] = field(default_factory=dict)
     recorded: Mapping[str, str] = field(default_factory=dict)
+    name: str | None = None
 
     def __post_init__(self) -> None:
         checked_site(self.site)
@@ -58,7 +60,34 @@ class SAECollection:
             name, which = read_folder(Path(settings.source))
             recorded = recorded_hashes(Path(settings.source))
         pages = settings.neuronpedia.names(which)
-        return cls(name, settings.source, settings.revision, which, settings.site, pages, recorded)
+        return cls(name, settings.source, settings.revision, which, settings.site, pages, recorded, settings.name)
+
+    @property
+    def names(self) -> None:
+        """What sources and targets are called: nothing, since both are of this collection."""
+
+    @property
+    def apart(self) -> bool:
+        """Whether sources and targets are of two collections (`sae_match.saes.two`)."""
+        return False
+
+    def ends(self, pair: tuple[int, int]) -> tuple[int, int]:
+        """What the SAEs of a pair of layers are asked for by: their layers."""
+        return pair
+
+    @property
+    def all_ends(self) -> list[int]:
+        """What the SAEs are asked for by: the layers that have one."""
+        return sorted(self.layers)
+
+    def left_out(self, pairs: Iterable[tuple[int, int]]) -> str:
+        """Layers with an SAE that are in none of some pairs, for people; empty where all are."""
+        alone = sorted(set(self.layers) - {layer for pair in pairs for layer in pair})
+        return f"layers {', '.join(map(str, alone))}" if alone else ""
+
+    def end_name(self, layer: int) -> str:
+        """What a layer is called."""
+        return str(layer)
 
     def open(self, layer: int) -> SAE:
         """Read the SAE of a layer from its file.

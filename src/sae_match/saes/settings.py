@@ -1,5 +1,6 @@
 """Which SAEs, as plain settings that Hydra fills and checks."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -16,6 +17,8 @@ FOLDS: tuple[Fold, ...] = ("threshold", "decoder_norm", "none")
 #: In place of a format: the folder says what it holds.
 FOLDER = "folder"
 
+# A part of names of files, in which `@` stands before it.
+_COLLECTION = re.compile(r"[^\W_][\w.=+-]{0,39}")
 # Stands for a value that must be given.
 _MISSING = "???"
 
@@ -84,6 +87,7 @@ class SAESettings:
         site: Where in its decoder layer each SAE reads: `residual`, `residual_before`, `mlp`, `attention` or
             `attention_output`.
         neuronpedia: Where their features have pages on Neuronpedia, if anywhere.
+        name: What the collection is called beside another one, in files and tables; by default the end of its source.
     """
 
     format: str = _MISSING
@@ -92,8 +96,11 @@ class SAESettings:
     layers: dict[str, dict[str, Any]] = field(default_factory=dict)
     site: str = "residual"
     neuronpedia: NeuronpediaSettings = field(default_factory=NeuronpediaSettings)
+    name: str | None = None
 
     def __post_init__(self) -> None:
+        if self.name is not None and not _COLLECTION.fullmatch(self.name):
+            raise UserError(f"sae.name must be up to 40 letters, digits and _ . = + -, got {self.name!r}")
         if self.format not in (_MISSING, FOLDER):
             refuse_unknown_format(self.format)
         if self.format == FOLDER and (self.layers or self.revision is not None):

@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterable
 
 import torch
 
-from sae_match.saes.collection import SAECollection
 from sae_match.saes.sae import SAE
+from sae_match.saes.two import Collections
 
 
 class SAEShelf:
-    """The open SAEs of a collection: as many as fit a budget stay, all others are read anew each time.
+    """The open SAEs of a collection, or of two: as many as fit a budget stay, all others are read anew each time.
 
     What is read in turns, layer by layer and batch by batch, is best served by keeping the first that
     fit: to drop the oldest for the newest would drop each just before it is needed.
@@ -20,7 +20,7 @@ class SAEShelf:
         device: Where their tensors are.
     """
 
-    def __init__(self, collection: SAECollection, budget: float, device: torch.device | str = "cpu") -> None:
+    def __init__(self, collection: Collections, budget: float, device: torch.device | str = "cpu") -> None:
         self.collection, self.budget, self.device = collection, budget, torch.device(device)
         self._open: dict[int, SAE] = {}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import platformdirs
 
 from sae_match.errors import UserError
-from sae_match.saes.collection import SAECollection
+from sae_match.saes.two import Collections
 from sae_match.semantics.neuronpedia.api import (
     FromAPI,
     FromBoth,
@@ -106,7 +106,7 @@ class Descriptions:
         return self._sources.get(layer)
 
 
-def open_descriptions(settings: DescriptionSettings, collection: SAECollection) -> Descriptions | None:
+def open_descriptions(settings: DescriptionSettings, collection: Collections) -> Descriptions | None:
     """Descriptions of a collection's features; None where none are wanted, or it does not say whose they are.
 
     Nothing is asked for yet.
@@ -124,7 +124,7 @@ def open_descriptions(settings: DescriptionSettings, collection: SAECollection) 
     return Descriptions(collection.neuronpedia, _opener(settings), settings.prefer, settings.api)
 
 
-def open_pages(settings: DescriptionSettings, collection: SAECollection) -> Descriptions | None:
+def open_pages(settings: DescriptionSettings, collection: Collections) -> Descriptions | None:
     """As `open_descriptions`, but where no descriptions are wanted, there are links to their pages all the same."""
     if settings.mode == "none" and collection.neuronpedia:
         return Descriptions(collection.neuronpedia, lambda *_: Explanations(), (), settings.api)

@@ -22,6 +22,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from sae_match import bundled
 from sae_match.errors import UserError
 from sae_match.homes import have_a_home
+from sae_match.settings.configs import config_folder
 from sae_match.settings.help import help_on
 from sae_match.settings.jobs import INTERRUPTED, TERMINATED, job_fact, noted_failure
 from sae_match.settings.launching import job_gpus, job_memory
@@ -47,6 +48,9 @@ def register(**schemas: type) -> None:
     store = ConfigStore.instance()
     for name, schema in schemas.items():
         store.store(group="schema", name=name, node=schema)
+    for name in (file.stem for file in (config_folder() / "sae").glob("*.yaml")):
+        # A collection that can be the source can be the target.
+        store.store(group="target", name=name, node={"defaults": [{"/sae@_here_": name}]})
     OmegaConf.register_new_resolver("bundled", bundled.path, replace=True)
     OmegaConf.register_new_resolver("help", help_on, replace=True)
     OmegaConf.register_new_resolver("job", job_fact, replace=True)

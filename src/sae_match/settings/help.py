@@ -11,7 +11,7 @@ from sae_match.errors import UserError
 _WIDTH = 80
 _INDENT = "  "
 # Groups that are no choice of the user's.
-_ASIDE = ("hydra/", "schema", "local")
+_ASIDE = ("hydra/", "schema", "local", "sae@target")
 
 
 def help_on(what: str, *, _root_: DictConfig) -> str:

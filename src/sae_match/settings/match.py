@@ -6,6 +6,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from sae_match.errors import UserError
+from sae_match.evaluation.settings import refuse_other_than_pairs
 from sae_match.matching.settings import MatcherSettings
 from sae_match.matching.significance.settings import refuse_impossible_judging
 from sae_match.saes.settings import SAESettings
@@ -18,7 +19,9 @@ class MatchSettings:
     """Everything that `scripts/match.py` can be told.
 
     Attributes:
-        pairs: `adjacent`, `all`, or a list of pairs of layers such as `[[0,1],[2,5]]`.
+        target: Another collection, whose SAEs pairs lead to; none for pairs within `sae`.
+        pairs: `adjacent`, `all`, or a list of pairs of layers such as `[[0,1],[2,5]]`. Of two collections, `adjacent`
+            pairs each layer that both have with itself.
         shard: Which of `shards` this run does, from zero.
         shards: Number of parts that the pairs are dealt out to.
         rotations: Random targets that each matching is judged against, which says what share of the features is truly
@@ -32,6 +35,7 @@ class MatchSettings:
 
     sae: SAESettings
     matcher: MatcherSettings
+    target: SAESettings | None = None
     pairs: Any = ADJACENT
     shard: int = 0
     shards: int = 1
@@ -46,17 +50,9 @@ class MatchSettings:
             raise UserError(f"shard must lie in 0 … shards - 1, got shard={self.shard} and shards={self.shards}")
         refuse_impossible_judging(self.rotations, self.alpha)
         if self.pairs not in (ADJACENT, ALL):
-            _refuse_other_than_pairs(self.pairs)
+            refuse_other_than_pairs(self.pairs, "adjacent, all or ")
 
     @property
     def compares(self) -> bool:
         """Whether the run sees all pairs, so that chains of neighbours can be compared with direct matchings."""
-        return self.pairs == ALL and self.shards == 1
-
-
-def _refuse_other_than_pairs(given: object) -> None:
-    if not isinstance(given, list):
-        raise UserError(f"pairs must be adjacent, all or a list such as [[0,1],[2,5]], got {given!r}")
-    for pair in given:
-        if not (isinstance(pair, list) and len(pair) == 2 and all(type(layer) is int for layer in pair)):
-            raise UserError(f"a pair is two layers such as [0,1], got {pair!r} in pairs")
+        return self.pairs == ALL and self.shards == 1 and self.target is None

@@ -1,6 +1,6 @@
 """What a validation or a training can be told."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from omegaconf import MISSING
@@ -150,6 +150,9 @@ class ValidateSettings:
     """Everything that `scripts/validate.py` can be told.
 
     Attributes:
+        target: Another collection, whose SAEs pairs lead to; none for pairs within `sae`.
+        pairs: Pairs of layers such as `[[3,3],[3,4]]`, in place of those that follow from `evaluation.spans`; of two
+            collections in place of the layers that both have, each with itself.
         output_dir: Where the run leaves its files.
         cache_dir: Folder in which matchings are kept between runs; `matchings` in the user's cache folder if none
             is given. Beside it stand `validations`, what unfinished runs go on from, and `neuronpedia`, descriptions.
@@ -165,11 +168,15 @@ class ValidateSettings:
     logger: LoggerSettings
     report: ContextSettings = field(default_factory=ContextSettings)
     descriptions: DescriptionSettings = field(default_factory=DescriptionSettings)
+    target: SAESettings | None = None
+    pairs: Any = None
     output_dir: str = MISSING
     cache_dir: str | None = None
     check: bool = False
 
     def __post_init__(self) -> None:
+        if self.pairs is not None:
+            self.evaluation = replace(self.evaluation, pairs=self.pairs)
         if str(self.trainer.precision) not in _EXACT:
             raise UserError(
                 f"trainer.precision={self.trainer.precision} would change what a validation measures: leave it at "

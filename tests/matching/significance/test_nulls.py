@@ -1,3 +1,6 @@
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -51,6 +54,17 @@ def test_features_lose_their_directions_and_keep_all_else():
     assert torch.equal(random.threshold, sae.threshold)
     own = [(unit(encoder) * unit(decoder)).sum(1) for encoder, decoder in (sides(sae), sides(random))]
     assert abs(float(own[0].mean() - own[1].mean())) < 0.02
+
+
+@pytest.mark.parametrize("least", [1.0, 3e-4], ids=["even", "uneven"])
+def test_single_precision_draws_what_double_precision_draws(least):
+    """Uneven: one direction spreads three thousand times as far as another, for which float32 has too few digits."""
+    sae = crowded()
+    spread = torch.logspace(0, math.log10(least), 32)
+    sae = replace(sae, W_enc=sae.W_enc * spread[:, None], W_dec=sae.W_dec * spread)
+    single, double = drawn(sae), drawn(sae.to(dtype=torch.float64))
+    for one, other in zip(sides(single), sides(double), strict=True):
+        assert torch.nn.functional.cosine_similarity(one.double(), other).min() > 1 - 1e-6
 
 
 def test_near_copies_stay_near_copies():

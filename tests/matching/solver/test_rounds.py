@@ -12,6 +12,7 @@ from sae_match.matching.solver.classes import Classes
 from sae_match.matching.solver.pricing import DensePricer
 from sae_match.matching.solver.rounds import Rounds
 from sae_match.matching.solver.sparse import SparsePricer
+from sae_match.matching.solver.starting import Prices
 from tests.matching.problems import PRECISIONS, naive_costs, normal, optimum, plain
 
 PRICERS = {"dense": DensePricer} | {
@@ -190,3 +191,16 @@ def test_pairs_that_a_pass_overlooks_are_caught_by_the_brute_force():
     assert solution.lower_bound > optimum(costs) * (1 + 1e-6)
     with pytest.raises(AssertionError):
         assert_certified(solution, costs)
+
+
+@pytest.mark.parametrize("rejection_cost", [math.inf, 6.0])
+@pytest.mark.parametrize("pricer", PRICERS.values(), ids=PRICERS)
+def test_whatever_prices_it_starts_from_the_optimum_is_proven(pricer, rejection_cost):
+    a, b = problem(0, 60, 200)
+    costs = naive_costs(a, b).astype(float)
+    if math.isfinite(rejection_cost):
+        costs = with_being_alone(costs, rejection_cost)
+    wild = np.random.default_rng(0).normal(0, 30, (2, costs.shape[1]))
+    for prices in (Prices(), Prices(wild[0][:60], wild[1]), Prices(*wild)):
+        rounds = rounds_of(a, b, partial(pricer, a, b), rejection_cost=rejection_cost, prices=prices)
+        assert_certified(finished(rounds), costs)

@@ -10,10 +10,13 @@ import torch
 from sae_match import SAE, match
 from sae_match.errors import UserError
 from sae_match.matching.result import load_tensors
+from sae_match.matching.solver.classes import Classes
 from sae_match.matching.solver.planning import Plan
 from sae_match.matching.solver.pricing import DensePricer
+from sae_match.matching.solver.rounds import Rounds
 from sae_match.matching.solver.solving import pricers_of, solve
 from sae_match.matching.solver.sparse import SparsePricer
+from sae_match.matching.solver.starting import Prices
 from sae_match.matching.tuning import TUNING
 from tests.matching.problems import naive_costs, normal, optimum, plain
 
@@ -50,6 +53,20 @@ def solved(
         checkpoint=checkpoint,
         tuning=tuning,
     )
+
+
+def test_a_solution_leaves_prices_from_which_a_first_pass_with_few_pairs_finds_it_again():
+    sides, prices = (plain(normal(0, 600, 40)), plain(normal(1, 600, 40))), Prices()
+    exact = replace(SPARSE, precisions=(torch.float64,))
+    told = {"rejection_cost": math.inf, "tolerance": 1e-9, "watch": lambda _: None, "checkpoint": None}
+    found = solve(*sides, exact, prices=prices, **told)
+    classes, pricers = [Classes.single(side) for side in sides], pricers_of(exact, *sides, FEW)
+    cold, warm = (
+        Rounds(*classes, pricers=pricers, prices=each, tuning=FEW).first(lambda _: None).objective
+        for each in (None, prices)
+    )
+    assert warm == pytest.approx(found.objective, rel=1e-12)
+    assert cold > found.objective * (1 + 1e-6)
 
 
 def slack(found):

@@ -8,7 +8,7 @@ import torch
 from sae_match.evaluation.passes.load import Load
 from sae_match.evaluation.passes.memory import SHARE_OF_RESIDUALS, MemoryPlan
 from sae_match.evaluation.plan import grouped
-from sae_match.evaluation.statistics.tally import Layout
+from sae_match.evaluation.statistics.layout import Layout
 from sae_match.matching.solver.planning import GIGABYTE, free_memory
 from sae_match.model.description import ModelDescription
 from sae_match.model.sizes import CAPPED

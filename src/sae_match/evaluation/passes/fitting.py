@@ -39,7 +39,8 @@ class Fitted:
 
     def flat(self) -> Float64[Tensor, " entries"]:
         """All of it in one vector on the CPU, in which every number is exact."""
-        parts: list[Tensor] = []
+        # Of a layer to itself there may be nothing to fit.
+        parts: list[Tensor] = [torch.zeros(0, dtype=torch.float64)]
         if self.linear is not None:
             parts += [self.linear.weight, self.linear.bias]
         if self.coactivation is not None:
@@ -68,7 +69,7 @@ class FittingPass(Pass):
     def __init__(self, state: State, join: Join, kept: Callable[[Pair], Unfinished], tell: Tell) -> None:
         self.state, self.join, self.kept, self.tell = state, join, kept, tell
         self.pairs = state.processes.own(state.layout.pairs)
-        self.layers = sorted({layer for pair in self.pairs for layer in pair})
+        self.ends = sorted({end for pair in self.pairs for end in state.layout.ends(pair)})
         arms = state.subject.arms
         self.maps, self.counts, self.means = (
             bool({LINEAR_MAP, LINEAR_MAP_SAE} & set(arms)),
@@ -100,12 +101,12 @@ class FittingPass(Pass):
         """All sums in one vector."""
         d_in, parts = self.state.layout.d_in, [torch.zeros(0, dtype=torch.float64)]
         if self.maps:
-            for pair in self.pairs:
+            for pair in filter(self._is_mapped, self.pairs):
                 sums = self._squares.get(pair)
                 parts.append(torch.zeros(_entries(d_in), dtype=torch.float64) if sums is None else sums.flat())
         parts += [mean.flat(d_in) for mean in self._means.values()]
         if self.counts:
-            parts += [self._record(layer).flat() for layer in self.layers]
+            parts += [self._record(end).flat() for end in self.ends]
         return torch.cat(parts)
 
     def fill(self, flat: Float64[Tensor, " entries"]) -> None:
@@ -115,15 +116,16 @@ class FittingPass(Pass):
             ValueError: If it cannot have given them.
         """
         d_in, device = self.state.layout.d_in, self.state.device
-        fixed = [_entries(d_in)] * (len(self.pairs) if self.maps else 0) + [1 + d_in] * len(self._means)
+        mapped = list(filter(self._is_mapped, self.pairs))
+        fixed = [_entries(d_in)] * len(mapped) + [1 + d_in] * len(self._means)
         if sum(fixed) > len(flat):
             raise ValueError("its sums are cut off")
         *parts, rest = flat.split([*fixed, len(flat) - sum(fixed)])
-        squares = dict(zip(self.pairs, parts, strict=False)) if self.maps else {}
+        squares = dict(zip(mapped, parts, strict=False))
         means = dict(zip(self._means, parts[len(squares) :], strict=True))
         records = {}
-        for layer in self.layers if self.counts else ():
-            records[layer], rest = ActivityRecord.filled(rest, self.state.layout.features[layer], device)
+        for end in self.ends if self.counts else ():
+            records[end], rest = ActivityRecord.filled(rest, self.state.layout.features[end], device)
         if len(rest):
             raise ValueError(f"{len(rest)} of its sums are of nothing")
         self._squares = {pair: LeastSquares.filled(part, d_in, device) for pair, part in squares.items() if part[0] > 0}
@@ -159,10 +161,10 @@ class FittingPass(Pass):
     def _add(self, batch: TokenBatch) -> None:
         at = BatchMeasurement.captured(self.state.subject, batch, self.pairs, whole=False)
         if self.counts:
-            for layer in self.layers:
-                self._record(layer).add(at.features(layer).active)
-                at.forget(layer)
-        for pair in self.pairs if self.maps else ():
+            for end in self.ends:
+                self._record(end).add(at.features(end).active)
+                at.forget(end)
+        for pair in filter(self._is_mapped, self.pairs):
             x, y = (at.scored(at.clean.values[layer]).float() for layer in pair)
             if pair not in self._squares:
                 self._squares[pair] = LeastSquares(x, y)
@@ -170,12 +172,12 @@ class FittingPass(Pass):
         for layer, mean in self._means.items():
             mean.add(at.scored(at.clean.values[layer]))
 
-    def _record(self, layer: int) -> ActivityRecord:
-        return self._records.setdefault(layer, ActivityRecord(self.state.layout.features[layer]))
+    def _record(self, end: int) -> ActivityRecord:
+        return self._records.setdefault(end, ActivityRecord(self.state.layout.features[end]))
 
     def _fitted(self, pair: Pair) -> Fitted:
         linear = None
-        if self.maps:
+        if self._is_mapped(pair):
             sums = self._squares.get(pair)
             # Without a token there is no centre either: one at the origin says how many there are.
             nothing = torch.zeros(1, self.state.layout.d_in, dtype=torch.float32)
@@ -186,9 +188,13 @@ class FittingPass(Pass):
             self._means[pair[1]].solution() if self.means else None,
         )
 
+    def _is_mapped(self, pair: Pair) -> bool:
+        """Whether an arm needs the map between two layers; of a layer to itself there is nothing to fit."""
+        return self.maps and pair[0] != pair[1]
+
     def _matched(self, pair: Pair) -> Matching:
         # Counts of one pair at a time: they are the largest thing here.
-        source, target = (self._record(layer) for layer in pair)
+        source, target = (self._record(end) for end in self.state.layout.ends(pair))
         return match_by_coactivation(together(source, target))
 
     def _take_kept(self, pair: Pair) -> None:
@@ -202,8 +208,10 @@ class FittingPass(Pass):
 
     def _sizes(self, pair: Pair) -> Mapping[str, int]:
         """Numbers of each part of what is fitted of a pair, in their order."""
-        d_in, features = self.state.layout.d_in, self.state.layout.features[pair[0]]
-        linear, matched = ("weight", "bias") if self.maps else (), ("permutation", "cost") if self.counts else ()
+        layout = self.state.layout
+        d_in, features = layout.d_in, layout.features[layout.ends(pair)[0]]
+        linear = ("weight", "bias") if self._is_mapped(pair) else ()
+        matched = ("permutation", "cost") if self.counts else ()
         wanted = (*linear, *matched, *(("mean",) if self.means else ()))
         sizes = {"weight": d_in * d_in, "bias": d_in, "permutation": features, "cost": features, "mean": d_in}
         return {name: sizes[name] for name in wanted}
@@ -213,7 +221,7 @@ class FittingPass(Pass):
         sizes, device, d_in = self._sizes(pair), self.state.device, self.state.layout.d_in
         part = dict(zip(sizes, flat.split(list(sizes.values())), strict=True))
         linear = coactivation = mean = None
-        if self.maps:
+        if "weight" in part:
             weight, bias = (part[name].to(device).float() for name in ("weight", "bias"))
             linear = LinearMap(weight.reshape(d_in, d_in), bias)
         if self.counts:

@@ -10,7 +10,7 @@ import torch
 
 from sae_match.evaluation.passes.blocks import Blocks
 from sae_match.evaluation.plan import Pair
-from sae_match.evaluation.statistics.tally import Layout
+from sae_match.evaluation.statistics.layout import Layout
 from sae_match.model.sizes import ModelSizes, queries_held
 
 _SINGLE = 4
@@ -67,8 +67,8 @@ class Load:
 
     @property
     def layers(self) -> list[int]:
-        """Layers that are in a pair."""
-        return sorted({layer for pair in self.layout.pairs for layer in pair})
+        """Layers that are in a pair; of two collections, ends."""
+        return sorted({end for pair in self.layout.pairs for end in self.layout.ends(pair)})
 
     def sae_bytes(self) -> dict[int, int]:
         """Of each layer's SAE: two matrices, and three vectors."""

@@ -14,6 +14,7 @@ from sae_match.evaluation.passes.state import Pass, State, Tell
 from sae_match.evaluation.plan import Pair, arms_of
 from sae_match.evaluation.statistics.streaming import CPU
 from sae_match.evaluation.statistics.tally import Tally
+from sae_match.saes.two import end_name
 from sae_match.text.batches import TokenBatch
 
 log = logging.getLogger(__name__)
@@ -26,12 +27,13 @@ class MeasuringPass(Pass):
         state: What is known of the validation; its survey is over when this begins.
         seed: Of the bootstrap.
         tell: Told what is done: pairs of layers, of all batches.
+        names: Of two collections, if there are two.
     """
 
     name, stays = "validating", True
 
-    def __init__(self, state: State, seed: int, tell: Tell) -> None:
-        self.state, self.seed, self.tell = state, seed, tell
+    def __init__(self, state: State, seed: int, tell: Tell, names: tuple[str, str] | None = None) -> None:
+        self.state, self.seed, self.tell, self.names = state, seed, tell, names
 
     def start(self) -> None:
         """Begin with the empty sums that the survey has left."""
@@ -64,7 +66,8 @@ class MeasuringPass(Pass):
         self.state.tally = tally
         for layer, dataset in tally.layout.layers():
             if tally.documents(dataset) and not tally.active((layer, dataset)).any():
-                log.warning("no feature of the SAE of layer %d is ever active on dataset %s", layer, dataset)
+                named = end_name(layer, self.names)
+                log.warning("no feature of the SAE of layer %s is ever active on dataset %s", named, dataset)
 
     @property
     def _tally(self) -> Tally:
@@ -105,8 +108,8 @@ def measure_batch(
         if number == 0:
             tally.add_clean(batch.dataset, at.clean_losses(), weights)
         for position, pair in enumerate(pairs):
-            subject.turn_to(pair)
-            for layer in set(pair) - seen:
+            subject.turn_to(subject.ends(pair))
+            for layer in set(subject.ends(pair)) - seen:
                 at.add_layer(layer, tally, weights)
                 seen.add(layer)
             arms = [arm for arm in arms_of(pair, subject.arms) if arm not in OF_TARGET_ALONE or pair[1] not in reached]

@@ -15,10 +15,11 @@ from sae_match.bootstrap import ROWS
 from sae_match.evaluation.arm_names import LINEAR_MAP, LINEAR_MAP_SAE, MATCHING_ARMS
 from sae_match.evaluation.passes.blocks import Blocks
 from sae_match.evaluation.passes.load import Load
-from sae_match.evaluation.plan import Pair, arms_of
+from sae_match.evaluation.plan import arms_of
 from sae_match.evaluation.statistics.forms import is_by_dimension
+from sae_match.evaluation.statistics.layout import Layout
 from sae_match.evaluation.statistics.norms import SKETCH_BINS
-from sae_match.evaluation.statistics.tally import Layout, Tally
+from sae_match.evaluation.statistics.tally import Tally
 from sae_match.matching.solver.planning import GIGABYTE
 from sae_match.model.sizes import queries_held
 
@@ -91,7 +92,7 @@ class MemoryPlan:
             sums=_sums(load),
             fitting=2 * _DOUBLE * load.layout.d_in**2 * load.fits if _MAPPED & set(load.arms) else 0,
             clean=max(map(_clean, every)),
-            features=load.scored * (load.widest + 2 * load.layout.d_in) * _SINGLE * _layers_held(load.groups),
+            features=load.scored * (load.widest + 2 * load.layout.d_in) * _SINGLE * _layers_held(load),
             making=_making(load) + at_once[0] * load.residual_bytes(),
             arms=max(times * one.arm_bytes(device) for times, one in zip(at_once, every, strict=True)),
             logits=max(_logits(one, times, blocks) for times, one in zip(at_once, every, strict=True)),
@@ -164,7 +165,7 @@ def _matchings(load: Load) -> int:
     """Permutation, cost and factor of each matching arm; two cosines; and which pairs are cheap, of each pair."""
     total = 0
     for pair in load.layout.pairs:
-        features, arms = load.layout.features[pair[0]], arms_of(pair, load.arms)
+        features, arms = load.layout.features[load.layout.ends(pair)[0]], arms_of(pair, load.arms)
         matched = sum(arm in MATCHING_ARMS for arm in arms)
         total += features * (matched * (2 * _DOUBLE + _SINGLE) + 2 * _SINGLE)
         if _MAPPED & set(arms):
@@ -212,15 +213,15 @@ def _logits(load: Load, arms: int, blocks: Blocks) -> int:
     return states + min(blocks.logits, arms * load.scored) * load.logit_bytes()
 
 
-def _layers_held(groups: Sequence[Sequence[Pair]]) -> int:
+def _layers_held(load: Load) -> int:
     """Layers whose features are held at one time, at most: those of a pair, and those that a later pair has again."""
-    most = 0
-    for pairs in groups:
+    most, layout = 0, load.layout
+    for pairs in load.groups:
         seen: set[int] = set()
         for position, pair in enumerate(pairs):
-            seen |= set(pair)
+            seen |= set(layout.ends(pair))
             most = max(most, len(seen))
-            seen &= set(chain.from_iterable(pairs[position + 1 :]))
+            seen &= set(chain.from_iterable(map(layout.ends, pairs[position + 1 :])))
     return most
 
 

@@ -13,7 +13,8 @@ from sae_match.evaluation.matchings import PairMatchings
 from sae_match.evaluation.measuring import Subject
 from sae_match.evaluation.passes.processes import ALONE, Processes
 from sae_match.evaluation.plan import Pair
-from sae_match.evaluation.statistics.tally import Layout, Tally
+from sae_match.evaluation.statistics.layout import Layout
+from sae_match.evaluation.statistics.tally import Tally
 from sae_match.evaluation.survey import Survey
 from sae_match.text.batches import TokenBatch
 

@@ -37,7 +37,7 @@ class Coactivation:
         """Of the pairs of `matched` of two layers, on one dataset."""
         permutation = matched.permutation.cpu()
         paired = permutation >= 0
-        before, after = (tally.active((layer, dataset)).long().cpu() for layer in pair)
+        before, after = (tally.active((end, dataset)).long().cpu() for end in tally.layout.ends(pair))
         both = tally.joint((pair, MATCHED, dataset)).long().cpu()
         counts = (before, after[permutation.clamp_min(0)], both)
         source, target, together = (torch.where(paired, count, 0) for count in counts)

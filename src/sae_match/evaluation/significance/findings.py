@@ -66,7 +66,9 @@ class Findings:
             alpha: Level.
             seed: Of the bootstrap.
         """
-        chains = chains_of({pair: found.significance for pair, found in judged.items()})
+        # Between two collections no matching leads on from where another one ends.
+        is_chained = tally is None or not tally.layout.apart
+        chains = chains_of({pair: found.significance for pair, found in judged.items()} if is_chained else {})
         sums: dict[_Key, dict[str, Sums]] = {}
         for pair, found in judged.items():
             population = _population(pair)
@@ -140,7 +142,7 @@ def _text_of(tally: Tally | None, pair: Pair, dataset: str) -> tuple[int, int]:
     """Tokens and documents that a number rests on; none where it follows from weights alone."""
     if tally is None or dataset == WEIGHTS:
         return 0, 0
-    return int(tally.l0((pair[0], dataset))[0, 1]), tally.documents(dataset)
+    return int(tally.l0((tally.layout.ends(pair)[0], dataset))[0, 1]), tally.documents(dataset)
 
 
 def _spans(sums: Mapping[_Key, Mapping[str, Sums]]) -> Iterator[SpanResult]:

@@ -11,6 +11,8 @@ from sae_match.matching.significance.result import Significance
 
 #: Share of the features whose pair is significant; Storey's estimate of the share with a true partner.
 SIGNIFICANT, STOREY = "significant_share", "storey_share"
+#: Share of the features whose pair has a statistic from the plain cut on: a convention, said beside the others.
+PLAIN, PLAIN_CUT = "plain_cut_share", 0.7
 #: Of `Alternatives`: names of its shares, and where they come from.
 _BESIDE = {
     "mutual_nearest": "mutual_nearest",
@@ -26,12 +28,13 @@ FIFTHS = 5
 
 
 def of_significance(found: Significance, alpha: float) -> dict[str, Measured]:
-    """Whether each tested feature's pair is significant, and what Storey's share is the mean of."""
+    """Whether each tested feature's pair is significant, or beyond a plain cut; what Storey's share is the mean of."""
     # One without a partner has no p-value, and counts as one that has none.
     above = ~(found.p <= 0.5)
     return {
         SIGNIFICANT: ((found.q <= alpha).double(), found.tested),
         STOREY: (1 - 2 * above.double(), found.tested),
+        PLAIN: ((found.statistic >= PLAIN_CUT).double(), found.tested),
     }
 
 

@@ -21,6 +21,7 @@ from sae_match.evaluation.arm_names import (
 )
 from sae_match.evaluation.plan import Pair
 from sae_match.evaluation.statistics.forms import explained_variance_in
+from sae_match.evaluation.statistics.layout import ArmKey
 from sae_match.evaluation.statistics.results import Result, SpanResult
 from sae_match.evaluation.statistics.streaming import (
     explained_change,
@@ -31,7 +32,7 @@ from sae_match.evaluation.statistics.streaming import (
     necessity,
     sufficiency,
 )
-from sae_match.evaluation.statistics.tally import ArmKey, Tally
+from sae_match.evaluation.statistics.tally import Tally
 
 _OF_ERRORS = {"explained_variance": explained_variance, "explained_variance_mse": explained_variance_mse}
 _OF_PAIRS = {"matching_score": sufficiency, "necessity": necessity, "jaccard": jaccard}
@@ -124,7 +125,7 @@ def _measured(tally: Tally) -> list[str]:
 def _of_clean(tally: Tally, pair: Pair, dataset: str) -> Iterator[Result]:
     loss = tally.clean_loss(dataset)
     yield _result(tally, (pair, CLEAN, dataset), "loss", loss[:, 0] / loss[:, 1], int(loss[0, 1]))
-    for arm, layer in ((RECONSTRUCT_SOURCE, pair[0]), (RECONSTRUCT_TARGET, pair[1])):
+    for arm, layer in zip((RECONSTRUCT_SOURCE, RECONSTRUCT_TARGET), tally.layout.ends(pair), strict=True):
         key, (active, tokens) = (pair, arm, dataset), tally.l0((layer, dataset)).T
         yield _result(tally, key, "l0", active / tokens, int(tokens[0]))
         norm = tally.residual((layer, dataset)).mean_square.sqrt()
@@ -141,23 +142,25 @@ def _measures(tally: Tally, key: ArmKey) -> Iterator[_Measure]:
     pair, arm, dataset = key
     loss, clean = tally.loss(key), tally.clean_loss(dataset)
     yield "delta_loss", (loss[:, 0] - clean[:, 0]) / clean[:, 1], int(loss[0, 1])
-    residual, error = tally.residual((pair[1], dataset)), tally.error(key)
+    source, target = tally.layout.ends(pair)
+    residual, error = tally.residual((target, dataset)), tally.error(key)
     for name, measure in _OF_ERRORS.items():
         yield name, measure(residual, error), error.count
-    yield "explained_change", explained_change(tally.change(key), error), error.count
+    if pair[0] != pair[1]:
+        yield "explained_change", explained_change(tally.change(key), error), error.count
     for form in tally.layout.forms:
-        x, apart = tally.form(form, (pair[1], dataset)), tally.form(form, key)
+        x, apart = tally.form(form, (target, dataset)), tally.form(form, key)
         yield f"explained_variance_{form}", explained_variance_in(form, x, apart), int(x.count[0])
     if MEAN in tally.layout.arms:
         yield "loss_recovered", _recovered(loss, tally.loss((pair, MEAN, dataset)), clean), int(loss[0, 1])
     if arm in MATCHING_ARMS:
-        together, tokens = tally.together(key), int(tally.l0((pair[0], dataset))[0, 1])
+        together, tokens = tally.together(key), int(tally.l0((source, dataset))[0, 1])
         for name, score in _OF_PAIRS.items():
             yield name, score(together), tokens
 
 
 def _macro(tally: Tally, key: ArmKey) -> Result:
-    (source, _), _, dataset = key
+    (source, _), dataset = tally.layout.ends(key[0]), key[2]
     value = macro_score(tally.joint(key), tally.active((source, dataset)))
     return _plain(tally, key, "matching_score_macro", value, int(tally.l0((source, dataset))[0, 1]))
 

@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -12,6 +12,8 @@ from sae_match.strings import csv_text
 
 #: What the column `dataset` says of numbers that follow from weights alone.
 WEIGHTS = "weights"
+#: Columns that tables of two collections have besides.
+COLLECTIONS = ("source_collection", "target_collection")
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Result:
         low, high: 95 % interval, none where there is none.
         tokens: Tokens that the number is taken over.
         documents: Documents that they come from.
+        source_collection, target_collection: What the two collections are called; empty of one, and no columns then.
     """
 
     source_layer: int
@@ -39,6 +42,8 @@ class Result:
     high: float | None
     tokens: int
     documents: int
+    source_collection: str = ""
+    target_collection: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,11 @@ def load_spans(path: Path) -> list[SpanResult]:
     return [_parse(SpanResult, row, path) for row in _read(path)]
 
 
+def cells_of(row: Result | SpanResult, named: bool) -> dict[str, object]:
+    """A row by column; the collections are columns only where tables are `named` by them."""
+    return {name: cell for name, cell in asdict(row).items() if named or name not in COLLECTIONS}
+
+
 class Results:
     """Results of one run, in the order in which they were found."""
 
@@ -90,9 +100,20 @@ class Results:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def named(self) -> bool:
+        """Whether they are of two collections, by name."""
+        return any(row.source_collection for row in self.rows)
+
     def select(self, **wanted: object) -> "Results":
         """Rows whose columns have the wanted values."""
         return Results(row for row in self.rows if all(getattr(row, key) == value for key, value in wanted.items()))
+
+    def between(self, names: tuple[str, str] | None) -> "Results":
+        """The same numbers as those of two collections of these names; as they are if there are none."""
+        if names is None:
+            return self
+        return Results(replace(row, source_collection=names[0], target_collection=names[1]) for row in self.rows)
 
     def distinct(self, column: str) -> list[Any]:
         """Values of a column in order of first appearance."""
@@ -110,8 +131,9 @@ class Results:
         return found[0].value
 
     def save(self, path: Path) -> None:
-        """Write as CSV; floats keep all their digits."""
-        write_rows(path, map(asdict, self.rows), [field.name for field in fields(Result)])
+        """Write as CSV; floats keep all their digits. Only rows of two collections say which."""
+        columns = [field.name for field in fields(Result) if self.named or field.name not in COLLECTIONS]
+        write_rows(path, (cells_of(row, self.named) for row in self.rows), columns)
 
     @classmethod
     def load(cls, path: Path) -> "Results":
@@ -140,11 +162,12 @@ _CELLS: dict[object, Callable[[str], Any]] = {
 
 
 def _parse(kind: type[Row], row: Mapping[str, str], path: Path) -> Row:
-    missing = [field.name for field in fields(kind) if row.get(field.name) is None]
+    there = [field for field in fields(kind) if field.default is MISSING or row.get(field.name) is not None]
+    missing = [field.name for field in there if row.get(field.name) is None]
     if missing:
         raise UserError(f"{path} has no column {', '.join(missing)}")
     types = get_type_hints(kind)
     try:
-        return kind(**{field.name: _CELLS[types[field.name]](row[field.name]) for field in fields(kind)})
+        return kind(**{field.name: _CELLS[types[field.name]](row[field.name]) for field in there})
     except ValueError as error:
         raise UserError(f"{path} has a row that no run writes: {error}") from error

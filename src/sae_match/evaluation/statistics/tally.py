@@ -1,7 +1,6 @@
 """Everything that a validation adds up. All of it is sums, so that batches and processes add up alike."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 
 import torch
@@ -10,7 +9,6 @@ from torch import Tensor
 
 from sae_match.bootstrap import ROWS
 from sae_match.evaluation.arm_names import CLEAN, LAYER_DROP, MATCHING_ARMS, OF_TARGET_ALONE
-from sae_match.evaluation.plan import Pair, arms_of
 from sae_match.evaluation.statistics.forms import (
     FORM_COLUMNS,
     Form,
@@ -21,58 +19,13 @@ from sae_match.evaluation.statistics.forms import (
     is_by_dimension,
     is_usual,
 )
+from sae_match.evaluation.statistics.layout import ArmKey, LayerKey, Layout
 from sae_match.evaluation.statistics.streaming import CPU, SPREAD_COLUMNS, DocumentVectors, PairActivity, Spread
 
 #: Where the loss without any stand-in is kept.
 _NO_PAIR = (-1, -1)
 
-ArmKey = tuple[Pair, str, str]
-"""Pair of layers, arm, dataset."""
-LayerKey = tuple[int, str]
-"""Layer, dataset."""
 _Name = tuple[str, int, int, str, str]
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What is measured, which determines what is added up.
-
-    Attributes:
-        pairs: Pairs of layers.
-        arms: Arms of each pair, as far as it has them.
-        datasets: Names of the datasets.
-        d_in: Entries of a residual.
-        features: Features of the SAE of each layer.
-        twins: Arms that are another one by another name, with that one; both have the same sums.
-        forms: Further forms of explained variance.
-    """
-
-    pairs: Sequence[Pair]
-    arms: Sequence[str]
-    datasets: Sequence[str]
-    d_in: int
-    features: Mapping[int, int]
-    twins: Mapping[str, str] = field(default_factory=dict)
-    forms: Sequence[Form] = ()
-
-    def layers(self) -> list[LayerKey]:
-        """Every layer that takes part, on every dataset."""
-        layers = sorted({layer for pair in self.pairs for layer in pair})
-        return [(layer, dataset) for layer in layers for dataset in self.datasets]
-
-    def runs(self) -> list[ArmKey]:
-        """Every pair and arm, on every dataset."""
-        return [
-            (pair, arm, dataset) for pair in self.pairs for arm in arms_of(pair, self.arms) for dataset in self.datasets
-        ]
-
-    def changes(self) -> list[ArmKey]:
-        """What the layers of each pair change, on every dataset: the error of leaving them out, measured or not."""
-        return [(pair, LAYER_DROP, dataset) for pair in self.pairs for dataset in self.datasets]
-
-    def unmeasured_changes(self) -> list[ArmKey]:
-        """Of these, those that no arm measures."""
-        return [] if LAYER_DROP in self.arms else self.changes()
 
 
 class Tally:
@@ -198,7 +151,7 @@ class Tally:
 
     def form(self, form: Form, key: LayerKey | ArmKey) -> FormSpread:
         """Spread under a form of the true residuals of a layer, or of an arm's reconstruction error."""
-        layer = key if len(key) == 2 else (key[0][1], key[2])
+        layer = key if len(key) == 2 else (self.layout.ends(key[0])[1], key[2])
         count = self.l0(layer)[:, 1]
         if is_usual(form):
             count = count - self.extreme(layer)
@@ -266,7 +219,7 @@ class Tally:
             yield ("error", *self._arm(run)), (ROWS * SPREAD_COLUMNS + layout.d_in,)
             if run[1] in MATCHING_ARMS:
                 yield ("together", *self._arm(run)), (ROWS, 3)
-                yield ("joint", *self._arm(run)), (layout.features[run[0][0]],)
+                yield ("joint", *self._arm(run)), (layout.features[layout.ends(run[0])[0]],)
             yield from self._empty_forms(self._arm(run))
         for change in layout.unmeasured_changes():
             yield ("error", *self._arm(change)), (ROWS * SPREAD_COLUMNS + layout.d_in,)

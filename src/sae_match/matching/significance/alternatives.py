@@ -16,6 +16,7 @@ from sae_match.matching.significance.rematching import rematch
 from sae_match.matching.significance.settings import Statistic, refuse_unknown
 from sae_match.matching.significance.statistic import directions
 from sae_match.matching.solver.solving import Watch
+from sae_match.matching.solver.starting import Prices
 from sae_match.saes.sae import SAE
 from sae_match.tensors import exact_product, plain_torch
 
@@ -97,7 +98,8 @@ def alternatives(
     again = replace(again, kind="one to one" if again.kind == "blind" else again.kind)
     same = []
     for term, against in (("W_enc", "encoders alone"), ("W_dec", "decoders alone")):
-        alone = replace(again, settings=replace(again.settings, terms={term: 1.0})).told(against)
+        settings = replace(again.settings, terms={term: 1.0})
+        alone = replace(again, settings=settings, prices=Prices()).told(against)
         same.append((permutation >= 0) & (alone.partners(source, target, again.source_part) == permutation))
     return Alternatives(margin, mutual, same[0], same[1])
 

@@ -134,6 +134,7 @@ class _Chain:
         tested: Bool[Tensor, " n_source"],
     ) -> None:
         self.saes, self.again, self.null, self.statistic, self.tested = saes, again, null, statistic, tested
+        self._targets: dict[tuple[int, ...], NullTargets] = {}
         self.permutations = [matching.permutation for matching in matchings]
         self.live = [
             written_and_read(sae) & part
@@ -144,19 +145,24 @@ class _Chain:
         """Every SAE but the first replaced by a random one, all independent, and matched anew."""
         source, permutations = self.saes[0], []
         for link, own in enumerate(rotation_seeds(seed, len(self.again))):
-            target = NullTargets((self.saes[link + 1],), self.null, (self.live[link],)).draw(own)[0]
+            target = self._random((link,)).draw(own)[0]
             permutations.append(self.again[link].partners(source, target, self.again[link].source_part))
             source = target
         return self._statistic(permutations, source)
 
     def one_random(self, link: int, seed: int) -> Float64[Tensor, " draws"]:
         """One link random, and all SAEs behind it turned alike, so that the other links stay as they are."""
-        ends = dict.fromkeys((link, len(self.again) - 1))
-        saes = tuple(self.saes[end + 1] for end in ends)
-        drawn = NullTargets(saes, self.null, tuple(self.live[end] for end in ends)).draw(seed)
+        drawn = self._random(tuple(dict.fromkeys((link, len(self.again) - 1)))).draw(seed)
         partners = self.again[link].partners(self.saes[link], drawn[0], self.again[link].source_part)
         permutations = [*self.permutations[:link], partners, *self.permutations[link + 1 :]]
         return self._statistic(permutations, drawn[-1])
+
+    def _random(self, links: tuple[int, ...]) -> NullTargets:
+        """Random targets of some links; what they have in common is found once."""
+        if links not in self._targets:
+            saes = tuple(self.saes[link + 1] for link in links)
+            self._targets[links] = NullTargets(saes, self.null, tuple(self.live[link] for link in links))
+        return self._targets[links]
 
     def _statistic(self, permutations: Sequence[Int64[Tensor, " _"]], end: SAE) -> Float64[Tensor, " draws"]:
         reached = permutations[0]

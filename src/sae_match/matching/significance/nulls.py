@@ -19,17 +19,14 @@ from sae_match.errors import UserError
 from sae_match.matching.arithmetic import blocks
 from sae_match.matching.baselines import rotated
 from sae_match.matching.significance.settings import Null
+from sae_match.matching.significance.shape import Shape
 from sae_match.saes.sae import SAE
-from sae_match.tensors import exact_product, plain_torch
+from sae_match.tensors import plain_torch, quick_product
 
-# Rows of a block: what is made of them in float64 stays small beside the dictionary.
-_ROWS = 4096
-# Directions whose share of the second moment is below this of the largest one's are not there.
-_ABSENT = 1e-12
+# Rows of a block: what is made of them in between stays small beside the dictionary.
+_ROWS = 2048
 # Below this, a mean is zero and a direction is no part of a span.
 _OUTSIDE = 1e-6
-# The first is the second moment itself; of the next ones, two bring what twenty do.
-_PASSES = 3
 # A rotation of a line is a reflection: there would be two targets, not many.
 _FEWEST_DIMENSIONS = 2
 # Of one feature, a random target has nothing to say.
@@ -45,55 +42,6 @@ def written_and_read(sae: SAE) -> Bool[Tensor, " d_sae"]:
     """Features that have an encoder and a decoder direction: neither is zero, both are finite."""
     decoder, encoder = sae.W_dec.abs().sum(1), sae.W_enc.abs().sum(0)
     return ((decoder > 0) & (encoder > 0) & torch.isfinite(decoder) & torch.isfinite(encoder)).cpu()
-
-
-@dataclass(frozen=True, eq=False)
-class Shape:
-    """What one side's directions have in common: their second moment and their mean.
-
-    Attributes:
-        white: Takes a row to the basis in which the second moment is white; zero outside of the span.
-        coloured: Takes it back.
-        mean: Mean direction, in the white basis.
-        span: Projection onto the span; none where it is the whole space.
-    """
-
-    white: Float64[Tensor, "d d"]
-    coloured: Float64[Tensor, "d d"]
-    mean: Float64[Tensor, " d"]
-    span: Float64[Tensor, "d d"] | None
-
-    @classmethod
-    def of(cls, rows: Float[Tensor, "n d"], live: Bool[Tensor, " n"]) -> "Shape":
-        """The shape of the live rows.
-
-        Each counts with length one in the white basis (Tyler's estimate), so that what is coloured anew and then
-        brought to its old length has the shape again; with length one in its own basis it would crowd less.
-        """
-        white = torch.eye(rows.shape[1], dtype=torch.float64)
-        for _ in range(_PASSES):
-            second, total = _moments(rows, live, white)
-            values, vectors = torch.linalg.eigh(second)
-            there = values > _ABSENT * values[-1]
-            basis, scale = vectors[:, there], (values[there] / values[-1]).sqrt()
-            white = (basis / scale) @ basis.T
-        return cls(white, (basis * scale) @ basis.T, total @ white, None if bool(there.all()) else basis @ basis.T)
-
-
-def _moments(
-    rows: Float[Tensor, "n d"], live: Bool[Tensor, " n"], white: Float64[Tensor, "d d"]
-) -> tuple[Float64[Tensor, "d d"], Float64[Tensor, " d"]]:
-    """Second moment and mean of the live rows, each divided by its length in a basis."""
-    white = white.to(rows.device)
-    second, total = torch.zeros_like(white), torch.zeros_like(white[0])
-    kept = live.nonzero().flatten().to(rows.device)
-    for block in blocks(len(kept), _ROWS):
-        some = rows[kept[block]].double()
-        some /= some.norm(dim=1, keepdim=True)
-        some /= (some @ white).norm(dim=1, keepdim=True)
-        second += some.T @ some
-        total += some.sum(0)
-    return second.cpu() / len(kept), total.cpu() / len(kept)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,51 +73,37 @@ class NullTargets:
         """
         if self.null == "rotation":
             return tuple(rotated(sae, seed) for sae in self.saes)
-        maps = self._maps
-        rotation = _haar(maps[0].into.shape[1], torch.Generator().manual_seed(seed))
-        turned = []
-        for sae, encoder, decoder in zip(self.saes, maps[::2], maps[1::2], strict=True):
-            W_enc = encoder.turned(sae.W_enc.T, rotation).T.contiguous()
-            turned.append(replace(sae, W_enc=W_enc, W_dec=decoder.turned(sae.W_dec, rotation)))
-        return tuple(turned)
+        fixed, turned = _bases(self._shapes)
+        if turned.shape[1] < _FEWEST_DIMENSIONS:
+            raise UserError(
+                f"the target's features span {fixed.shape[1] + turned.shape[1]} dimensions, of which their means take "
+                f"{fixed.shape[1]}: too few for a random rotation; null='rotation' turns the whole space"
+            )
+        rotation = _haar(turned.shape[1], torch.Generator().manual_seed(seed))
+        dtype = max((shape.basis.dtype for shape in self._shapes), key=lambda dtype: dtype.itemsize)
+        fixed, turned, rotation = (each.to(dtype) for each in (fixed, turned, rotation.T))
+        white = quick_product(quick_product(turned, rotation.contiguous()), turned).addmm_(fixed, fixed.T)
+        found = []
+        for sae, encoder, decoder in zip(self.saes, self._shapes[::2], self._shapes[1::2], strict=True):
+            # Left as rows of features: whoever matches them has no copy to make.
+            W_enc = _turned(sae.W_enc.T, encoder.transposed_map(white)).T
+            found.append(replace(sae, W_enc=W_enc, W_dec=_turned(sae.W_dec, decoder.transposed_map(white))))
+        return tuple(found)
 
     @cached_property
-    def _maps(self) -> list["_Map"]:
-        """How encoder columns and decoder rows of each are turned, one after the other."""
+    def _shapes(self) -> list[Shape]:
+        """Shapes of encoder columns and decoder rows of each, one after the other."""
         for sae, live in zip(self.saes, self.live, strict=True):
             if int(live.sum()) < _FEWEST_FEATURES:
                 raise UserError(
                     f"of the target's {sae.d_sae} features {int(live.sum())} take part and have both an encoder and a "
                     f"decoder direction; a random target needs at least {_FEWEST_FEATURES}"
                 )
-        shapes = [
-            Shape.of(rows, live)
+        return [
+            Shape.of(rows, live.nonzero().flatten())
             for sae, live in zip(self.saes, self.live, strict=True)
             for rows in (sae.W_enc.T, sae.W_dec)
         ]
-        fixed, turned = _bases(shapes)
-        if turned.shape[1] < _FEWEST_DIMENSIONS:
-            raise UserError(
-                f"the target's features span {fixed.shape[1] + turned.shape[1]} dimensions, of which their means take "
-                f"{fixed.shape[1]}: too few for a random rotation; null='rotation' turns the whole space"
-            )
-        return [
-            _Map(shape.white @ fixed @ (fixed.T @ shape.coloured), shape.white @ turned, turned.T @ shape.coloured)
-            for shape in shapes
-        ]
-
-
-@dataclass(frozen=True, eq=False)
-class _Map:
-    """Where one side's rows go: `kept + into Q back`, whatever the rotation `Q`."""
-
-    kept: Float64[Tensor, "d d"]
-    into: Float64[Tensor, "d turned"]
-    back: Float64[Tensor, "turned d"]
-
-    def turned(self, rows: Float[Tensor, "n d"], rotation: Float64[Tensor, "turned turned"]) -> Float[Tensor, "n d"]:
-        """The rows under a rotation, as long as they were."""
-        return _turned(rows, self.kept + self.into @ rotation @ self.back)
 
 
 def _bases(shapes: Sequence[Shape]) -> tuple[Float64[Tensor, "d kept"], Float64[Tensor, "d turned"]]:
@@ -178,10 +112,10 @@ def _bases(shapes: Sequence[Shape]) -> tuple[Float64[Tensor, "d kept"], Float64[
     vectors, values, _ = torch.linalg.svd(means, full_matrices=True)
     rank = int((values > _OUTSIDE).sum())
     fixed, rest = vectors[:, :rank], vectors[:, rank:]
-    spans = [shape.span for shape in shapes if shape.span is not None]
-    if len(spans) < len(shapes):
+    if any(shape.basis.shape[1] == len(means) for shape in shapes):
         return fixed, rest
-    values, inside = torch.linalg.eigh(rest.T @ torch.stack(spans).sum(0) @ rest)
+    spans = torch.stack([shape.basis @ shape.basis.T for shape in shapes]).sum(0)
+    values, inside = torch.linalg.eigh(rest.T @ spans @ rest)
     return fixed, rest @ inside[:, values > _OUTSIDE]
 
 
@@ -192,16 +126,16 @@ def _haar(size: int, generator: torch.Generator) -> Float64[Tensor, "size size"]
     return rotation
 
 
-def _turned(rows: Float[Tensor, "n d"], matrix: Float64[Tensor, "d d"]) -> Float[Tensor, "n d"]:
+def _turned(rows: Float[Tensor, "n d"], transposed: Float[Tensor, "d d"]) -> Float[Tensor, "n d"]:
     """Every row times a matrix, as long as it was; zero rows stay zero."""
     # Random targets need no more digits than float32 has, but half precision has too few to rotate in.
     dtype = torch.float64 if rows.dtype == torch.float64 else torch.float32
-    transposed = matrix.T.contiguous().to(device=rows.device, dtype=dtype)
+    transposed = transposed.to(device=rows.device, dtype=dtype)
     out = torch.empty(rows.shape, dtype=rows.dtype, device=rows.device)
     for block in blocks(len(rows), _ROWS):
-        before = rows[block].to(dtype)
-        after = exact_product(before.contiguous(), transposed)
+        before = rows[block].to(dtype).contiguous()
+        after = quick_product(before, transposed)
         lengths = after.norm(dim=1, keepdim=True)
-        scale = before.norm(dim=1, keepdim=True) / torch.where(lengths > 0, lengths, 1)
-        out[block] = (after * scale).to(rows.dtype)
+        after *= before.norm(dim=1, keepdim=True) / torch.where(lengths > 0, lengths, 1)
+        out[block] = after
     return out

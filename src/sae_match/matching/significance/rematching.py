@@ -1,6 +1,6 @@
 """The same matcher again, against any target: what is told a matching's own provenance is found out here."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import torch
@@ -15,6 +15,7 @@ from sae_match.matching.matching import arguments_of, match
 from sae_match.matching.result import Matching, among_all, mask_hash
 from sae_match.matching.settings import MatcherSettings
 from sae_match.matching.solver.solving import Watch
+from sae_match.matching.solver.starting import Prices
 from sae_match.saes.folding import Fold, live_features
 from sae_match.saes.sae import SAE
 
@@ -35,6 +36,7 @@ class Rematch:
         target_part: Target features that take part.
         cache: Where matchings are kept; none if they are not.
         watch: Told where solutions stand.
+        prices: What the last matching of all that take part has left: random targets are like one another.
     """
 
     settings: MatcherSettings
@@ -44,6 +46,7 @@ class Rematch:
     target_part: Bool[Tensor, " n_target"]
     cache: MatchingCache | None = None
     watch: Watch = lambda _: None
+    prices: Prices = field(default_factory=Prices)
 
     def told(self, against: str) -> "Rematch":
         """The same, with what is matched said to whoever watches."""
@@ -59,17 +62,19 @@ class Rematch:
         """
         if self.kind == "blind":
             return torch.where(part, self.matching.permutation, -1)
-        found = self._found(some_features(source, part), some_features(target, self.target_part))
+        # Other features have other prices.
+        prices = self.prices if torch.equal(part, self.source_part) else None
+        found = self._found(some_features(source, part), some_features(target, self.target_part), prices)
         return among_all(found, part, self.target_part).permutation
 
-    def _found(self, source: SAE, target: SAE) -> Matching:
+    def _found(self, source: SAE, target: SAE, prices: Prices | None) -> Matching:
         if self.kind == _NEAREST:
             settings = self.settings
             fold, metric = cast(Fold, settings.fold), cast(Metric, settings.metric)
             return nearest(source, target, fold=fold, terms=settings.terms, metric=metric)
         if self.cache is not None:
-            return self.cache.match(source, target, self.settings, watch=self.watch)
-        return match(source, target, **arguments_of(self.settings, source, target), watch=self.watch)
+            return self.cache.match(source, target, self.settings, watch=self.watch, prices=prices)
+        return match(source, target, **arguments_of(self.settings, source, target), watch=self.watch, prices=prices)
 
 
 def rematch(

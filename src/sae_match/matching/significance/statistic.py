@@ -10,8 +10,8 @@ from sae_match.matching.arithmetic import blocks
 from sae_match.matching.significance.settings import Statistic
 from sae_match.saes.sae import SAE
 
-# Rows of a block: their float64 copies stay small beside a dictionary.
-_ROWS = 4096
+# Rows of a block: their float64 copies stay in a processor's cache.
+_ROWS = 256
 
 
 def pair_statistic(
@@ -47,7 +47,7 @@ def statistic_of_pairs(
     sides = list(zip(compared(source, statistic), compared(target, statistic), strict=True))
     for block in blocks(len(rows), _ROWS):
         i, j = rows[block], columns[block]
-        cosines = [_cosines(x[i.to(x.device)], y[j.to(y.device)]) for x, y in sides]
+        cosines = [_cosines(_listed(x, i), _listed(y, j)) for x, y in sides]
         found[block] = torch.stack(cosines).mean(0).cpu()
     return found
 
@@ -69,6 +69,13 @@ def compared(sae: SAE, statistic: Statistic) -> list[Float[Tensor, "d_sae d_in"]
     """What a statistic compares of features: a row each, as long as it is."""
     both = {"encoder": sae.W_enc.T, "decoder": sae.W_dec}
     return list(both.values()) if statistic == "mean" else [both[statistic]]
+
+
+def _listed(rows: Float[Tensor, "n d"], index: Int64[Tensor, " k"]) -> Float[Tensor, "k d"]:
+    """Some rows, side by side in memory."""
+    index = index.to(rows.device)
+    # An encoder's rows are columns: gathered one by one, each number would come from another place of memory.
+    return rows[index] if rows.is_contiguous() else rows.T.index_select(1, index).T.contiguous()
 
 
 def _cosines(x: Float[Tensor, "n d"], y: Float[Tensor, "n d"]) -> Float64[Tensor, " n"]:

@@ -85,7 +85,7 @@ class Paths(NamedTuple):
     bound: Array
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def no_paths(n_rows: int, n_columns: int) -> Paths:
     """Paths of which nothing is known."""
     key, place, back = np.full(n_columns, np.inf), np.full(n_columns, _NOWHERE), np.full(n_rows, _NOWHERE)
@@ -94,7 +94,7 @@ def no_paths(n_rows: int, n_columns: int) -> Paths:
     return Paths(key, place, lists[0], lists[1], back, lists[2], lists[3], passed, counts, bound)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def forget(paths: Paths) -> None:
     """Make them paths of which nothing is known again."""
     for k in range(paths.counts[_REACHED]):
@@ -106,7 +106,7 @@ def forget(paths: Paths) -> None:
     paths.bound[0] = np.inf
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def bid(order: Array, pairs: Listed, joined: Joined, most_bids: int) -> None:
     """Let rows with something left take their cheapest columns, from their owners if need be.
 
@@ -141,7 +141,7 @@ def bid(order: Array, pairs: Listed, joined: Joined, most_bids: int) -> None:
             join(e, min(left[row], joined.room[column]), pairs, joined)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def line_up(order: Array, left: Array, waiting: Array) -> int:
     """Put rows with something left in line, the first in order at the end; returns how many."""
     size = 0
@@ -152,7 +152,7 @@ def line_up(order: Array, left: Array, waiting: Array) -> int:
     return size
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def wanted(row: int, pairs: Listed, joined: Joined) -> tuple[Array, float]:
     """The pairs that a row bids for, and what they are to cost it: as much as the next cheapest.
 
@@ -176,7 +176,7 @@ def wanted(row: int, pairs: Listed, joined: Joined) -> tuple[Array, float]:
     return first + by_net, nets[by_net[len(by_net) - 1]]
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def take_from_owners(e: int, pairs: Listed, joined: Joined, waiting: Array, size: int) -> int:
     """Free a pair's column of what other rows have of it; they line up. Returns how many then wait."""
     column = pairs.columns[e]
@@ -191,7 +191,7 @@ def take_from_owners(e: int, pairs: Listed, joined: Joined, waiting: Array, size
     return size
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def join(e: int, amount: int, pairs: Listed, joined: Joined) -> None:
     """Have a pair join so much more."""
     joined.flow[e] += amount
@@ -199,7 +199,7 @@ def join(e: int, amount: int, pairs: Listed, joined: Joined) -> None:
     joined.room[pairs.columns[e]] -= amount
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def visit(row: int, base: float, pairs: Listed, joined: Joined, paths: Paths) -> None:
     """Shorten the paths to a row's columns by way of it, see `kernels.relax`.
 
@@ -231,7 +231,7 @@ def visit(row: int, base: float, pairs: Listed, joined: Joined, paths: Paths) ->
         sift_up(paths.heap, paths.place, paths.key, paths.place[column])
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def nearest_with_room(start: int, pairs: Listed, joined: Joined, paths: Paths) -> int:
     """The column with room to which the shortest path from a row leads (Dijkstra), or -1."""
     _, own, _ = two_cheapest(start, pairs.starts, pairs.columns, pairs.cost, joined.v)
@@ -257,7 +257,7 @@ def nearest_with_room(start: int, pairs: Listed, joined: Joined, paths: Paths) -
     return _NOWHERE
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def push(start: int, sink: int, pairs: Listed, joined: Joined, paths: Paths) -> None:
     """Send along the path from a row to a column as much as it can take."""
     most = min(joined.left[start], joined.room[sink])
@@ -276,7 +276,7 @@ def push(start: int, sink: int, pairs: Listed, joined: Joined, paths: Paths) -> 
         column = pairs.columns[paths.back[row]]
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def augment(pairs: Listed, joined: Joined, most: int) -> int:
     """Send what rows have left along shortest paths, `most` times, the duals following.
 

@@ -12,7 +12,7 @@ from sae_match.matching.vector_kernels import Array
 _NOWHERE = -1
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def sift_up(heap: Array, place: Array, key: Array, at: int) -> None:
     """Move an entry of a binary heap of columns up to where its key belongs."""
     column = heap[at]
@@ -27,7 +27,7 @@ def sift_up(heap: Array, place: Array, key: Array, at: int) -> None:
     place[column] = at
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def pop_least(heap: Array, place: Array, key: Array, size: int) -> int:
     """Remove and return the column with the least key; the heap has one entry less then."""
     least = int(heap[0])
@@ -53,7 +53,7 @@ def pop_least(heap: Array, place: Array, key: Array, size: int) -> int:
     return least
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def two_cheapest(row: int, starts: Array, columns: Array, cost: Array, v: Array) -> tuple[int, float, float]:
     """A row's cheapest pair at the columns' prices, its cost there, and that of the second cheapest."""
     best = np.inf
@@ -70,7 +70,7 @@ def two_cheapest(row: int, starts: Array, columns: Array, cost: Array, v: Array)
     return pair, best, second
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def bid(starts: Array, columns: Array, cost: Array, v: Array, partner: Array, owner: Array, most_bids: int) -> None:
     """Let rows without a column take their cheapest, from its owner if need be.
 
@@ -97,7 +97,7 @@ def bid(starts: Array, columns: Array, cost: Array, v: Array, partner: Array, ow
             row = int(loser)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def relax(
     row: int,
     base: float,
@@ -141,7 +141,7 @@ def relax(
     return size, n_reached, bound
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def hand_over(start: int, sink: int, through: Array, rows: Array, partner: Array, owner: Array) -> None:
     """Give each row on the path from a row to a free column the column that it was reached by."""
     column = sink
@@ -155,7 +155,7 @@ def hand_over(start: int, sink: int, through: Array, rows: Array, partner: Array
         column = before
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def augment(
     starts: Array, rows: Array, columns: Array, cost: Array, v: Array, partner: Array, owner: Array, most: int
 ) -> int:
@@ -201,7 +201,7 @@ def augment(
     return -1
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def lower(column: int, reach: float, heap: Array, place: Array, key: Array) -> None:
     """Lower a column's key if it still stands in the heap and its key is higher."""
     if place[column] != _NOWHERE and reach < key[column]:
@@ -209,7 +209,7 @@ def lower(column: int, reach: float, heap: Array, place: Array, key: Array) -> N
         sift_up(heap, place, key, place[column])
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def spread_from_free(
     level: float,
     first: Array,
@@ -233,7 +233,7 @@ def spread_from_free(
             lower(column, level + room[column], heap, place, key)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def spread(
     first: Array, last: Array, node: Array, length: Array, key: Array, free: Array, room: Array, outwards: bool
 ) -> float:
@@ -277,7 +277,7 @@ def spread(
     return level if level < np.inf else 0.0
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def keep_best(keys: Array, order: Array, radius: Array) -> int:
     """Of neighbours with the same key, move the one with the least radius to the front of `order`.
 

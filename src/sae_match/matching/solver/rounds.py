@@ -24,7 +24,7 @@ from sae_match.matching.solver.classes import Classes, Flow
 from sae_match.matching.solver.pair_costs import ExactCosts
 from sae_match.matching.solver.passes import Found, Passes
 from sae_match.matching.solver.pricing import Hits, Pricer, Progress
-from sae_match.matching.solver.starting import flow_by_length, flow_duals_by_length
+from sae_match.matching.solver.starting import Prices, flow_by_length, flow_duals_by_length
 from sae_match.matching.solver.transport import SparseTransport
 from sae_match.matching.tuning import TUNING, Tuning
 
@@ -68,6 +68,7 @@ class Rounds:
         pricers: Make what looks at all pairs, the coarsest first; the next, finer one is made when more
             pairs are within the rounding error of contradicting than there is room for.
         rejection_cost: What it costs to leave a row alone; infinite where that is not allowed.
+        prices: What a like problem has left, if there is one.
         tuning: How many pairs passes bring, and which costs are made exact.
 
     Attributes:
@@ -83,6 +84,7 @@ class Rounds:
         *,
         pricers: Sequence[Callable[[], Pricer]],
         rejection_cost: float = math.inf,
+        prices: Prices | None = None,
         tuning: Tuning = TUNING,
     ) -> None:
         self.n_rows, self.n_targets = len(source), len(target)
@@ -94,6 +96,7 @@ class Rounds:
         self._exact = ExactCosts(source.vectors, target.vectors, rejection_cost)
         self._gamma = gamma(source.vectors.width)
         self._passes, self._tuning = Passes(pricers, tuning=tuning), tuning
+        self._prices = None if prices is None else prices.of(self.n_rows, self.n_columns)
         self._row_lengths, lengths = self._passes.row_lengths, self._passes.column_lengths
         self._column_lengths = np.pad(lengths, (0, self.n_columns - self.n_targets), constant_values=lengths.mean())
         # Pairs of the first pass: the best within groups, for every row and column. They stay, so that no
@@ -235,6 +238,8 @@ class Rounds:
         return flow_by_length(*lengths, self.supply, self.capacity)
 
     def _starting_duals(self) -> tuple[Float64[np.ndarray, " n_rows"], Float64[np.ndarray, " n_columns"]]:
+        if self._prices is not None:
+            return self._prices
         lengths = self._row_lengths, self._column_lengths[: self.n_targets]
         sizes = self.supply, self.capacity[: self.n_targets]
         u, v = flow_duals_by_length(*lengths, *sizes, self._tuning.cosine)

@@ -24,6 +24,7 @@ from sae_match.matching.solver.planning import Plan
 from sae_match.matching.solver.pricing import DensePricer, Pricer
 from sae_match.matching.solver.rounds import Rounds, Solution
 from sae_match.matching.solver.sparse import SparsePricer
+from sae_match.matching.solver.starting import Prices
 from sae_match.matching.tuning import TUNING, Tuning
 
 log = logging.getLogger(__name__)
@@ -95,6 +96,7 @@ def solve(
     watch: Watch,
     checkpoint: Path | None,
     problem: str = "",
+    prices: Prices | None = None,
     tuning: Tuning = TUNING,
 ) -> Solved:
     """Rounds until the relative gap is at most `tolerance`.
@@ -109,6 +111,7 @@ def solve(
         checkpoint: File that holds the last finished round until the solution is complete. What it
             holds of the same problem is where the solution goes on.
         problem: Names the problem in the checkpoint: another one's is not gone on with.
+        prices: Where the solution starts, if there are any, and where its own are left.
         tuning: How many pairs passes bring, how many rounds are made, and the like.
     """
     # Small problems are over before anyone has read of them.
@@ -119,7 +122,7 @@ def solve(
     if not (rows.are_single and columns.are_single):
         log.log(level, "%d x %d of them are unlike all others of their side", len(rows), len(columns))
     pricers = pricers_of(plan, rows.vectors, columns.vectors, tuning)
-    rounds = Rounds(rows, columns, pricers=pricers, rejection_cost=rejection_cost, tuning=tuning)
+    rounds = Rounds(rows, columns, pricers=pricers, rejection_cost=rejection_cost, prices=prices, tuning=tuning)
     solution, before = _resumed(checkpoint, rounds, problem)
     if solution is None:
         rounds.assigning = lambda share: watch(Status(1, 1.0, math.inf, share))
@@ -130,6 +133,8 @@ def solve(
         rounds.assigning = partial(_report, watch, solution, 1.0)
         solution = rounds.next(solution, partial(_report, watch, solution))
         log.debug("round %d: objective %.9g, bound %.9g", solution.rounds, solution.objective, solution.lower_bound)
+    if prices is not None:
+        prices.u, prices.v = solution.u, solution.v
     proven = _good_enough(solution, rounds, tolerance)
     if not proven:
         log.warning("after %d rounds the gap is %.1e, not %.1e", solution.rounds, solution.gap, tolerance)

@@ -93,7 +93,6 @@ class SparsePricer:
     ) -> Hits:
         """See `Pricer`."""
         shift, margin = self._set_duals(u, v, threshold)
-        x = self._x if rows is None else self._x[_index(rows, self._x)]
         y = self._y if columns is None else self._y[_index(_repeated_to_alignment(columns), self._y)]
         n_rows = self.n_source if rows is None else len(rows)
         n_columns = self.n_target if columns is None else len(columns)
@@ -102,11 +101,13 @@ class SparsePricer:
         found: list[tuple[Tensor, Tensor, Tensor]] = []
         count = 0
         for top in range(0, n_rows, height):
+            bottom = min(top + height, n_rows)
+            # Nearly all rows may be wanted: taken out at once, they would be another copy of the side.
+            x = self._x[top:bottom] if rows is None else self._x[_index(rows[top:bottom], self._x)]
             for left in range(0, n_columns, width):
-                bottom = min(top + height, n_rows)
                 # Of a group in several blocks one block stands for all.
                 best = minima and left // width % every[1] == 0, minima and top // height % every[0] == 0
-                i, j, below = self._hits_of_block(x[top:bottom], y[left : left + width], n_columns - left, best)
+                i, j, below = self._hits_of_block(x, y[left : left + width], n_columns - left, best)
                 found.append((i + top, j + left, below))
                 count += len(i)
                 if limit is not None and count > limit:

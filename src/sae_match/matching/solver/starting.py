@@ -1,9 +1,34 @@
-"""Where a first round starts: partners and duals by the lengths of the vectors alone."""
+"""Where a first round starts: partners and duals by the lengths of the vectors alone, or duals of a like problem."""
+
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
 from sae_match.matching.solver.classes import Flow
+
+
+@dataclass(eq=False)
+class Prices:
+    """Duals that a solution leaves behind, and from which the next one of a like problem starts.
+
+    They decide how soon an assignment is found, never what is proven about it.
+
+    Attributes:
+        u: Of the rows; none before there is a solution.
+        v: Of the columns.
+    """
+
+    u: Float64[np.ndarray, " n_rows"] | None = None
+    v: Float64[np.ndarray, " n_columns"] | None = None
+
+    def of(
+        self, n_rows: int, n_columns: int
+    ) -> tuple[Float64[np.ndarray, " n_rows"], Float64[np.ndarray, " n_columns"]] | None:
+        """The duals, if they are of a problem of this size."""
+        if self.u is None or self.v is None or (len(self.u), len(self.v)) != (n_rows, n_columns):
+            return None
+        return self.u, self.v
 
 
 def flow_by_length(

@@ -15,6 +15,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 
 from sae_match.model.sizes import CAPPED, QUERIES, QUERIES_ELSEWHERE
+from sae_match.model.speed.fusing import Fused
 
 #: The same in blocks of two queries: a few tokens show what it leaves out.
 CAPPED_IN_SMALL_BLOCKS = f"{CAPPED}_in_small_blocks"
@@ -60,15 +61,28 @@ def capped_attention(
         first = 0 if sliding_window is None else max(0, start - sliding_window + 1)
         columns = slice(first, rows.stop) if is_causal else slice(None)
         some = query[:, :, :, rows].flatten(2, 3)
-        scores = (some @ key[..., columns]).float().unflatten(2, (heads // groups, -1))
-        if softcap is not None:
-            scores.sigmoid_().mul_(2 * softcap)
-        if attention_mask is not None:
-            scores += attention_mask[:, :, None, rows, columns]
-        weights = torch.softmax(scores, -1).to(value.dtype).flatten(2, 3)
+        scores = (some @ key[..., columns]).unflatten(2, (heads // groups, -1))
+        mask = None if attention_mask is None else attention_mask[:, :, None, rows, columns]
+        weights = _fused_weights(scores, mask, softcap).flatten(2, 3)
         seen[:, rows] = (weights @ value[:, :, columns]).unflatten(2, (heads // groups, -1)).permute(0, 3, 1, 2, 4)
     return seen.flatten(2, 3), None
 
+
+def _weights(
+    scores: Float[Tensor, "batch groups heads queries keys"],
+    mask: Float[Tensor, "batch one one queries keys"] | None,
+    softcap: float | None,
+) -> Float[Tensor, "batch groups heads queries keys"]:
+    """How much each query sees of each key; scores are those of a sigmoid where they are capped, and are lost."""
+    capped = scores.float()
+    if softcap is not None:
+        capped.sigmoid_().mul_(2 * softcap)
+    if mask is not None:
+        capped += mask
+    return torch.softmax(capped, -1).to(scores.dtype)
+
+
+_fused_weights = Fused(_weights, "attention with capped scores")
 
 for _name, _attention in ((CAPPED, capped_attention), (CAPPED_IN_SMALL_BLOCKS, partial(capped_attention, queries=2))):
     AttentionInterface.register(_name, _attention)

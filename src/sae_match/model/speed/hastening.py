@@ -9,6 +9,7 @@ from sae_match.model.exactness import distance, logits_of, narrowed, probe, tole
 from sae_match.model.residual_stream import ResidualStream
 from sae_match.model.sizes import CAPPED, EAGER
 from sae_match.model.speed.capped_attention import CAPPED_IN_SMALL_BLOCKS
+from sae_match.model.speed.fusing import fuse_norms
 from sae_match.model.speed.linear_maps import freeze_linear_maps, unfreeze_linear_maps
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ def hasten(stream: ResidualStream, name: str, *, attention: bool = True) -> None
     with narrowed(stream):
         before = logits_of(stream, tokens, mask)[mask]
         freeze_linear_maps(model)
+        fuse_norms(model)
         if caps:
             model.set_attn_implementation(CAPPED_IN_SMALL_BLOCKS)
         after = logits_of(stream, tokens, mask)[mask]

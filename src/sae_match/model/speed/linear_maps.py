@@ -3,13 +3,11 @@
 For float32 torch takes another library, which does not use all that some processors have.
 """
 
-from typing import Any
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-_PRODUCT: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
+from sae_match.tensors import ONEDNN
 
 
 class FrozenLinear(nn.Linear):
@@ -18,9 +16,9 @@ class FrozenLinear(nn.Linear):
     def forward(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out"]:
         """`x W^T + b`."""
         is_plain = x.device.type == "cpu" and x.dtype == self.weight.dtype == torch.float32 and x.numel() > 0
-        if _PRODUCT is None or not is_plain or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
+        if ONEDNN is None or not is_plain or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
             return super().forward(x)
-        product: Tensor = _PRODUCT(x, self.weight, self.bias, "none", [], "")
+        product: Tensor = ONEDNN(x, self.weight, self.bias, "none", [], "")
         return product
 
 

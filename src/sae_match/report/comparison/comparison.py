@@ -1,7 +1,7 @@
 """Runs side by side as tables: long ones for other programs, short ones for people."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -10,14 +10,14 @@ from rich.table import Table
 from sae_match.errors import UserError
 from sae_match.evaluation.arm_names import CLEAN, MATCHED, order_of
 from sae_match.evaluation.statistics.differences import excludes_zero
-from sae_match.evaluation.statistics.results import Result, SpanResult
+from sae_match.evaluation.statistics.results import Result, SpanResult, cells_of
 from sae_match.files import write_rows, written_whole
 from sae_match.report.comparison.differences import from_first
 from sae_match.report.comparison.joining import Joined
 from sae_match.report.comparison.naming import Naming, in_full
 from sae_match.report.comparison.seeds import SeedMean, over_seeds
 from sae_match.report.runs import Run
-from sae_match.report.tables import LADDER, TITLES, mean_and_interval, with_interval
+from sae_match.report.tables import LADDER, TITLES, distance_of, mean_and_interval, with_interval
 from sae_match.strings import markdown_text
 
 Row = Mapping[str, object]
@@ -110,7 +110,11 @@ def chosen(joined: Joined, arms: Sequence[str], metrics: Sequence[str]) -> Compa
 
 def told(joined: Joined, number: int, row: Result | SpanResult) -> Row:
     """A number of a run, with the run's folder and the settings that differ."""
-    return {"run": joined.names[number], **joined.settings(number), **asdict(row)}
+    return {
+        "run": joined.names[number],
+        **joined.settings(number),
+        **cells_of(row, any(run.results.named for run in joined.runs)),
+    }
 
 
 def save_tables(comparison: Comparison, folder: Path) -> None:
@@ -208,7 +212,7 @@ def _short(comparison: Comparison, numbers: Sequence[tuple[int, SpanResult]]) ->
                     if any(cells):
                         rows.append((number, arm, cells))
             if rows:
-                yield f"{dataset}, {'neighbours' if span == 1 else f'layers {span} apart'}", rows
+                yield f"{dataset}, {distance_of(span)}", rows
 
 
 def _of_seeds(comparison: Comparison) -> Iterator[tuple[str, list[tuple[tuple[str, str, str], list[SeedMean | None]]]]]:
@@ -226,8 +230,7 @@ def _of_seeds(comparison: Comparison) -> Iterator[tuple[str, list[tuple[tuple[st
             if known := [one for one in cells if one is not None]:
                 rows.append(((str(known[0].runs), about, arm), cells))
         if rows:
-            far = "neighbours" if span == 1 else f"layers {span} apart"
-            yield f"{dataset}, {far}: means and 95 % intervals over seeds", rows
+            yield f"{dataset}, {distance_of(span)}: means and 95 % intervals over seeds", rows
 
 
 def _arms(run: Run) -> set[str]:

@@ -31,13 +31,14 @@ class LayerData:
     """The features of one layer.
 
     Attributes:
-        layer: Which one.
+        layer: Which one; where there are two collections, its place among those shown.
         tokens: Evaluated tokens in all.
         active: Tokens on which each feature was active.
         mean_activation: Mean value where it was; nan where it never was.
         labels: Its description where there is one, else what it fires on; empty where it never was active.
         contexts: Strongest contexts of a feature, strongest first; called once for each.
         links: Address of a feature's page at Neuronpedia; none where it has none. Called once for each.
+        name: What it is called, as in `3@seed_100`; by default its number.
     """
 
     layer: int
@@ -47,6 +48,7 @@ class LayerData:
     labels: Sequence[str]
     contexts: Callable[[int], Sequence[Context]]
     links: Callable[[int], str | None]
+    name: str | None = None
 
     @property
     def d_sae(self) -> int:

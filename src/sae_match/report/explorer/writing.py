@@ -102,9 +102,9 @@ def _write_beside(data: ExplorerData, folder: Path) -> None:
 def _index(data: ExplorerData, starts: Sequence[int]) -> dict[str, object]:
     """What the page reads first.
 
-    `warnings`: what was found and what to do, of each; `alpha` and `fewest`, as `ExplorerData` says; `layers`: number,
-    tokens, features, whether there is a step to the next, and whether its pairs were judged; `chunks`: the first path
-    of each chunk of paths.
+    `warnings`: what was found and what to do, of each; `alpha` and `fewest`, as `ExplorerData` says; `layers`: number
+    or name, number of its chunks, tokens, features, whether there is a step to the next, and whether its pairs were
+    judged; `chunks`: the first path of each chunk of paths.
     """
     return {
         "title": data.title,
@@ -114,7 +114,8 @@ def _index(data: ExplorerData, starts: Sequence[int]) -> dict[str, object]:
         "fewest": data.fewest_activations,
         "layers": [
             {
-                "layer": layer.layer,
+                "layer": layer.layer if layer.name is None else layer.name,
+                "chunk": layer.layer,
                 "tokens": layer.tokens,
                 "features": layer.d_sae,
                 "step": step is not None,

@@ -18,6 +18,7 @@ from sae_match.evaluation.plan import Pair
 from sae_match.matching.result import Matching
 from sae_match.report.picture import Picture
 from sae_match.report.tracking.logger import Logger, wandb_run
+from sae_match.saes.two import pair_name
 from sae_match.strings import visible
 
 Rows = Sequence[Mapping[str, object]]
@@ -27,7 +28,7 @@ MOST_PAIRS = 10_000
 _LAYER = "layer"
 # Folder of an offline run's own files.
 _LOGGED = "logged"
-_TABLES = ("results.csv", "spans.csv", "differences.csv", "warnings.csv")
+_TABLES = ("results.csv", "spans.csv", "differences.csv", "warnings.csv", "unmatched.csv")
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class ValidationRecord:
         pairs: Matched features, with a row for each pair and dataset; none without any.
         costs: Costs of the pairs of two layers, each pair once.
         warnings: What should make one wary, a row a warning.
+        names: Of two collections, if there are two.
     """
 
     by_layer: Mapping[int, Mapping[str, float]]
@@ -47,6 +49,7 @@ class ValidationRecord:
     pairs: pa.Table | None = None
     costs: Mapping[Pair, Float64[np.ndarray, " pairs"]] = field(default_factory=dict)
     warnings: Rows = ()
+    names: tuple[str, str] | None = None
 
 
 def sampled(tables: Iterable[pa.Table], seed: int = 0) -> pa.Table:
@@ -79,9 +82,9 @@ def log_validation(logger: Logger | None, record: ValidationRecord, pictures: Se
     if record.pairs is not None:
         data = [list(row) for row in zip(*(column.to_pylist() for column in record.pairs.columns), strict=True)]
         run.log({"pairs": wandb.Table(columns=record.pairs.column_names, data=data)})
-    for (source, target), costs in record.costs.items():
+    for pair, costs in record.costs.items():
         if np.isfinite(costs).any():
-            run.log({f"pair_cost/L{source:02d}-L{target:02d}": wandb.Histogram(costs[np.isfinite(costs)])})
+            run.log({f"pair_cost/{pair_name(pair, record.names)}": wandb.Histogram(costs[np.isfinite(costs)])})
     for picture in pictures:
         _log_picture(run, picture, folder)
     if record.warnings:

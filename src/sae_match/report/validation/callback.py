@@ -13,7 +13,7 @@ from sae_match.evaluation.statistics.replicates import Replicates
 from sae_match.evaluation.statistics.results import save_spans
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.report.attempts import Attempts
-from sae_match.report.console import short_name
+from sae_match.report.console import collection_line, short_name
 from sae_match.report.picture import save_pictures
 from sae_match.report.tracking.logger import Logger
 from sae_match.report.tracking.records import log_files, log_validation
@@ -103,7 +103,7 @@ class ValidationReport(L.Callback):
         with attempts.of("warnings.csv"):
             save_cautions(outcome.cautions, self.folder / "warnings.csv")
         with attempts.of("tables of pairs"):
-            save_tables(outcome.tables, self.folder / "pairs")
+            save_tables(outcome.tables, self.folder / "pairs", outcome.names)
 
     def _draw_and_log(
         self, outcome: Outcome, module: MatchValidation, logger: Logger | None, attempts: Attempts
@@ -111,10 +111,10 @@ class ValidationReport(L.Callback):
         """Pictures, the page, W&B."""
         saved = save_pictures(drawings(outcome), self.folder / "figures", attempts)
         with attempts.of("report.html"):
-            title = f"{short_name(self.model_source)}, {short_name(module.collection.source)}"
+            title = f"{short_name(self.model_source)}, {collection_line(module.collection)}"
             write_page(outcome, self.folder, title, facts(module, self.text, self.model_source), self.described)
         with attempts.of("logging numbers and pictures"):
-            record = record_of(outcome.logged(), outcome.all_spans(), outcome.tables, outcome.cautions)
+            record = record_of(outcome.logged(), outcome.all_spans(), outcome.tables, outcome.cautions, outcome.names)
             log_validation(logger, record, saved, self.folder / "figures")
         with attempts.of("logging files"):
             log_files(logger, self.folder)

@@ -17,8 +17,8 @@ from sae_match.evaluation.statistics.results import Results, SpanResult
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.significance.settings import rows_of
 from sae_match.matching.solver.planning import GIGABYTE
-from sae_match.report.console import matcher_line, print_rows, short_name
-from sae_match.report.tables import FORMS, by_pair, changes, clean_loss, ladder
+from sae_match.report.console import collection_line, matcher_line, print_rows, short_name
+from sae_match.report.tables import CHANGE, FORMS, by_pair, changes, clean_loss, distance_of, ladder
 from sae_match.report.tracking.logger import where_to_look
 from sae_match.terminal import say
 
@@ -31,6 +31,7 @@ _FILES = (
     "differences.csv",
     "replicates.safetensors",
     "warnings.csv",
+    "unmatched.csv",
     "figures/*",
     "pairs/*.parquet",
     "matchings/*.safetensors",
@@ -40,6 +41,7 @@ _CHANGES = (
     "\nExplained share of what the layers change (0: as leaving them out); more than matched\n"
     "on the same documents (~: may be none)"
 )
+_APART = "\nMore than matched on the same documents (~: may be none)"
 # Width of a table's first column, and of the others.
 _ARM, _PAIR = 20, 8
 
@@ -49,12 +51,13 @@ def print_plan(
 ) -> None:
     """Model, SAEs, pairs, arms and text of the validation that is about to run, and what it takes."""
     stream, scope, plan = module.stream, module.scope, module.plan()
-    sae = module.collection.open(scope.pairs[0][0])
+    sae = module.collection.open(module.collection.ends(scope.pairs[0])[0])
     dtype = str(next(stream.parameters()).dtype).removeprefix("torch.")
     tokens = ", ".join(f"{count:,} of {name}" for name, count in text.evaluated.tokens().items())
     rows = {
         "model": f"{model_source} ({stream.n_layers} layers, d = {stream.d_in}, {dtype}, on {device})",
         "SAEs": f"{module.collection.source} ({len(scope.layers)} layers, {sae.d_sae:,} features, {sae.activation})",
+        **_two(module),
         "pairs": f"{len(scope.pairs)}: {', '.join(f'{source}→{target}' for source, target in scope.pairs)}",
         "matcher": matcher_line(module.matcher),
         "arms": ", ".join((CLEAN, *dict.fromkeys(arm for _, arm in plan.runs()))) + _twins(module),
@@ -66,15 +69,16 @@ def print_plan(
             f"{MATCHED}, against {rotations} random targets for each pair of layers{_sampled(sae.d_sae)}, and by "
             "encoders and decoders alone"
         )
-    if alone := sorted(set(module.collection.layers) - set(scope.layers)):
-        rows["left out"] = f"layers {', '.join(map(str, alone))}: no other layer at these distances has an SAE"
+    if alone := module.collection.left_out(scope.pairs):
+        why = "in no pair" if scope.apart or module.settings.pairs else "no other layer at these distances has an SAE"
+        rows["left out"] = f"{alone}: {why}"
     if text.fitting is not None and module.needs_fitting:
         fitted = sum(text.fitting.tokens().values())
         rows["fitting"] = (
             f"{', '.join(scope.fitted)} on {fitted:,} other tokens, one clean pass{_held(module, sae.d_sae)}"
         )
     print_rows(console, "Plan", rows)
-    print_cautions(console, cautions_before(named_l0s(module.collection), scope.pairs))
+    print_cautions(console, cautions_before(named_l0s(module.collection), scope.pairs, module.collection.names))
 
 
 def facts(module: MatchValidation, text: ValidationText, model_source: str) -> dict[str, str]:
@@ -82,7 +86,7 @@ def facts(module: MatchValidation, text: ValidationText, model_source: str) -> d
     tokens = ", ".join(f"{count:,} of {name}" for name, count in text.evaluated.tokens().items())
     return {
         "model": short_name(model_source),
-        "SAEs": f"{short_name(module.collection.source)}, {len(module.scope.layers)} layers",
+        "SAEs": f"{collection_line(module.collection)}, {len(module.scope.layers)} layers",
         "matcher": matcher_line(module.matcher),
         "text": f"{tokens} tokens",
     }
@@ -97,7 +101,7 @@ def print_results(
         say(console, (f"\n{dataset}", "bold"), clean)
         for span in sorted({row.span for row in spans}):
             chosen = [row for row in spans if row.dataset == dataset and row.span == span]
-            far = "neighbours" if span == 1 else f"layers {span} apart"
+            far = distance_of(span)
             over = max(row.pairs for row in chosen)
             say(console, (f"\nMeans over {over} pairs of {far}, with 95 % intervals over documents", "italic"))
             console.print(ladder(chosen))
@@ -113,7 +117,8 @@ def print_results(
             apart = [row for row in differences if row.source_layer is None]
             apart = [row for row in apart if (row.dataset, row.span, row.than) == (dataset, span, MATCHED)]
             if (table := changes(chosen, apart)) is not None:
-                console.print(_CHANGES, style="italic", highlight=False)
+                title = _CHANGES if any(row.metric in CHANGE for row in chosen) else _APART
+                console.print(title, style="italic", highlight=False)
                 console.print(table)
         say(console, (f"\nexplained_variance on {dataset} by pair of layers", "italic"))
         for table in by_pair(results, "explained_variance", dataset, max(1, (console.width - _ARM) // _PAIR)):
@@ -135,6 +140,12 @@ def print_files(console: Console, folder: Path, logger: Logger | None) -> None:
     say(console, f"  {', '.join(files)}, .hydra/")
     if (line := where_to_look(logger)) is not None:
         say(console, f"  W&B: {line}")
+
+
+def _two(module: MatchValidation) -> dict[str, str]:
+    """What two collections are called, in a line of the plan; nothing of one."""
+    names = module.collection.names
+    return {} if names is None else {"from, to": f"{names[0]} → {names[1]}, the residuals of one model"}
 
 
 def _held(module: MatchValidation, features: int) -> str:

@@ -1,6 +1,7 @@
 """The explorer page of a finished validation."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ from sae_match.matching.significance.judging import Judged
 from sae_match.matching.significance.result import ALPHA
 from sae_match.report.explorer.data import Context, ExplorerData, LayerData, StepData, StepEvidence
 from sae_match.report.explorer.writing import write_explorer
-from sae_match.report.validation.outcome import LayerFacts, Outcome
+from sae_match.report.validation.outcome import Outcome
+from sae_match.saes.two import end_name
 from sae_match.semantics.descriptions import Descriptions
 from sae_match.semantics.passages import Passages
 
@@ -35,19 +37,39 @@ def write_page(
     """
     if not outcome.tables:
         return None
-    layers = [
-        _layer(layer, facts_of, outcome.passages, described) for layer, facts_of in sorted(outcome.layers.items())
-    ]
-    pairs = zip(sorted(outcome.layers), sorted(outcome.layers)[1:], strict=False)
-    steps = [_step(pair, outcome) for pair in pairs if pair in outcome.tables]
+    shown, pairs = _shown(outcome)
+    layers = [_layer(end, number, outcome, described) for end, number in shown.items()]
+    steps = [_step(pair, shown, outcome) for pair in pairs]
+    if hidden := sorted(outcome.tables.keys() - set(pairs)) if outcome.names is not None else []:
+        facts = {**facts, "not shown": ", ".join(f"{source}→{target}" for source, target in hidden)}
     warnings = [(one.says, one.do) for one in outcome.cautions]
     alpha = ALPHA if outcome.findings is None else outcome.findings.alpha
     return write_explorer(ExplorerData(title, layers, steps, facts, warnings, alpha, FEWEST_ACTIVATIONS), folder)
 
 
-def _layer(layer: int, facts: LayerFacts, passages: Passages | None, described: Descriptions | None) -> LayerData:
+def _shown(outcome: Outcome) -> tuple[dict[int, int], list[Pair]]:
+    """The number of each layer on the page, in their order, and the pairs that lead from one to the next.
+
+    Of two collections each layer stands beside its partner, the nearest if it has several: a path has two features.
+    """
+    if outcome.names is None:
+        layers = sorted(outcome.layers)
+        return {layer: layer for layer in layers}, [pair for pair in pairwise(layers) if pair in outcome.tables]
+    shown: dict[int, int] = {}
+    pairs: list[Pair] = []
+    for pair in sorted(outcome.tables, key=lambda pair: (pair[1] - pair[0], pair)):
+        if not set(outcome.ends(pair)) & shown.keys():
+            pairs.append(pair)
+            for end in outcome.ends(pair):
+                shown[end] = len(shown)
+    return shown, pairs
+
+
+def _layer(end: int, number: int, outcome: Outcome, described: Descriptions | None) -> LayerData:
+    facts, passages, layer = outcome.layers[end], outcome.passages, end
     return LayerData(
-        layer=layer,
+        layer=number,
+        name=None if outcome.names is None else end_name(end, outcome.names),
         tokens=facts.tokens,
         active=facts.active,
         mean_activation=facts.mean_activation,
@@ -76,12 +98,13 @@ def _contexts(layer: int, passages: Passages | None) -> Callable[[int], Sequence
     return strongest
 
 
-def _step(pair: Pair, outcome: Outcome) -> StepData:
+def _step(pair: Pair, shown: Mapping[int, int], outcome: Outcome) -> StepData:
+    source, target = outcome.ends(pair)
     found = outcome.matchings[pair]
     matching = found.matchings[MATCHED]
     return StepData(
-        source_layer=pair[0],
-        target_layer=pair[1],
+        source_layer=shown[source],
+        target_layer=shown[target],
         permutation=matching.permutation,
         cost=matching.pair_cost,
         encoder_cosine=found.encoder_cosine,

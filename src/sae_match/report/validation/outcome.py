@@ -19,6 +19,7 @@ from sae_match.evaluation.statistics.results import WEIGHTS, Result, Results, Sp
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.cost import Term
 from sae_match.report.validation.pairs import pair_table
+from sae_match.saes.two import end_name, ends_of
 from sae_match.semantics.passages import Passages
 
 
@@ -50,11 +51,12 @@ class Outcome:
         spans: Their means over pairs of layers at the same distance.
         matchings: Of each pair of layers, under each arm.
         tables: Table of matched features of each pair of layers; empty without the arm `matched`.
-        layers: Facts by layer.
+        layers: Facts by layer, or by end where there are two collections.
         errors: Matching error of each pair of neighbours and arm, by term.
         passages: Where features fire; none where that was not collected.
         cautions: What should make one wary, the gravest first.
         findings: Which pairs are matches, and what that means; none where nothing was judged.
+        names: Of two collections, if there are two.
     """
 
     results: Results
@@ -66,6 +68,7 @@ class Outcome:
     passages: Passages | None = None
     cautions: Sequence[Caution] = ()
     findings: Findings | None = None
+    names: tuple[str, str] | None = None
 
     @classmethod
     def of(
@@ -83,19 +86,27 @@ class Outcome:
             results: The module's, where they are at hand: adding them up takes a while.
             spans: As well.
         """
+        names = module.collection.names
         tables = {
             pair: pair_table(pair, found, module.tally, module.settings.alpha)
             for pair, found in module.matchings.items()
             if MATCHED in module.scope.arms
         }
-        layers = {layer: _facts(module, layer) for layer in module.scope.layers}
+        layers = {layer: _facts(module, layer) for layer in module.scope.ends}
         errors = dict(_errors(module, _neighbours(module.matchings)))
         results, named = module.results if results is None else results, named_l0s(module.collection)
         spans = module.spans if spans is None else spans
-        dead = {layer: float((facts.active == 0).double().mean()) for layer, facts in layers.items()}
+        called = {layer: layer if names is None else end_name(layer, names) for layer in layers}
+        dead: dict[int | str, float] = {
+            called[layer]: float((facts.active == 0).double().mean()) for layer, facts in layers.items()
+        }
         findings = _findings(module)
         cautions = [*cautions_after(results, dead, named), *(doubts(findings) if findings else ())]
-        return cls(results, spans, module.matchings, tables, layers, errors, passages, cautions, findings)
+        return cls(results, spans, module.matchings, tables, layers, errors, passages, cautions, findings, names)
+
+    def ends(self, pair: Pair) -> tuple[int, int]:
+        """What the facts of a pair of layers are kept by."""
+        return ends_of(pair, self.names is not None)
 
     def neighbours(self) -> list[Pair]:
         """Pairs of layers at the shortest distance that was measured."""
@@ -104,11 +115,11 @@ class Outcome:
     def everything(self) -> Results:
         """The results, what significance says, and numbers of weights alone, as results of the dataset `WEIGHTS`."""
         judged = [] if self.findings is None else self.findings.results
-        return Results([*self.results, *judged, *self._of_weights()])
+        return Results([*self.results, *judged, *self._of_weights()]).between(self.names)
 
     def logged(self) -> Results:
         """The results and what significance says: what charts are made of."""
-        return Results([*self.results, *(() if self.findings is None else self.findings.results)])
+        return Results([*self.results, *(() if self.findings is None else self.findings.results)]).between(self.names)
 
     def all_spans(self) -> list[SpanResult]:
         """The means over pairs of layers, with those of what significance says at the distances that were measured."""
@@ -146,7 +157,7 @@ def _findings(module: MatchValidation) -> Findings | None:
 
 def _errors(module: MatchValidation, pairs: Sequence[Pair]) -> Iterator[tuple[tuple[Pair, str], Mapping[Term, float]]]:
     for pair in pairs:
-        source, target = (folded(module.open_sae(layer)) for layer in pair)
+        source, target = (folded(module.open_sae(end)) for end in module.collection.ends(pair))
         for arm, matching in module.matchings[pair].matchings.items():
             yield (pair, arm), matching_errors(source, target, matching)
 

@@ -16,6 +16,7 @@ from sae_match.files import written_whole
 from sae_match.matching.significance.judging import Judged
 from sae_match.matching.significance.result import ALPHA
 from sae_match.owned import kept_in_record
+from sae_match.saes.two import pair_name
 
 
 def pair_table(pair: Pair, found: PairMatchings, tally: Tally, alpha: float = ALPHA) -> pa.Table:
@@ -38,7 +39,7 @@ def pair_table(pair: Pair, found: PairMatchings, tally: Tally, alpha: float = AL
     known = _known(found.judged, source, alpha)
     tables = []
     for dataset in tally.layout.datasets:
-        active, after = (tally.active((layer, dataset)).long().numpy() for layer in pair)
+        active, after = (tally.active((end, dataset)).long().numpy() for end in tally.layout.ends(pair))
         both = tally.joint((pair, MATCHED, dataset)).long().numpy()[source]
         active, after = active[source], after[target]
         columns = {
@@ -92,11 +93,11 @@ def _known(judged: Judged | None, source: np.ndarray, alpha: float) -> dict[str,
     }
 
 
-def save_tables(tables: Mapping[Pair, pa.Table], folder: Path) -> list[Path]:
-    """Write each table as `L03-L04.parquet`; returns the files."""
+def save_tables(tables: Mapping[Pair, pa.Table], folder: Path, names: tuple[str, str] | None = None) -> list[Path]:
+    """Write each table as `L03-L04.parquet`, with the names of two collections in it; returns the files."""
     files = []
-    for (source, target), table in tables.items():
-        file = folder / f"L{source:02d}-L{target:02d}.parquet"
+    for pair, table in tables.items():
+        file = folder / f"{pair_name(pair, names)}.parquet"
         with kept_in_record(file), written_whole(file) as temporary:
             pq.write_table(table, temporary)
         files.append(file)

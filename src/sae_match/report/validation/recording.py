@@ -18,6 +18,7 @@ def record_of(
     spans: Sequence[SpanResult],
     tables: Mapping[Pair, pa.Table],
     cautions: Sequence[Caution] = (),
+    names: tuple[str, str] | None = None,
 ) -> ValidationRecord:
     """Numbers of a validation as they are logged.
 
@@ -26,6 +27,7 @@ def record_of(
         spans: Means over pairs of layers at the same distance.
         tables: Tables of matched features, by pair of layers.
         cautions: What should make one wary.
+        names: Of two collections, if there are two.
     """
     return ValidationRecord(
         by_layer=dict(charts(results)),
@@ -37,4 +39,5 @@ def record_of(
             for pair, table in tables.items()
         },
         warnings=[asdict(one) for one in cautions],
+        names=names,
     )

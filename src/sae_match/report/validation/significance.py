@@ -10,9 +10,18 @@ from rich.text import Text
 
 from sae_match.evaluation.arm_names import COMPOSED, MATCHED
 from sae_match.evaluation.significance.findings import CUT, MEDIAN, Findings
-from sae_match.evaluation.significance.measured import JACCARD, OTHERS, RATIO, SIGNIFICANT, STOREY, TRUE
+from sae_match.evaluation.significance.measured import (
+    JACCARD,
+    OTHERS,
+    PLAIN,
+    PLAIN_CUT,
+    RATIO,
+    SIGNIFICANT,
+    STOREY,
+    TRUE,
+)
 from sae_match.evaluation.statistics.results import WEIGHTS, Result, SpanResult
-from sae_match.report.tables import plain_table, with_interval
+from sae_match.report.tables import distance_of, plain_table, with_interval
 from sae_match.terminal import say
 
 
@@ -25,8 +34,9 @@ def print_significance(console: Console, findings: Findings | None) -> None:
         console.print(Padding(Text(line), (0, 0, 0, 2)))
     say(console, ("\nBy pair of layers, with 95 % intervals over features", "italic"))
     console.print(layers_table(findings))
-    say(console, ("\nBy distance, as means over pairs of layers; composed: every link significant", "italic"))
-    console.print(distance_table(findings))
+    if any(row.span for row in findings.spans):
+        say(console, ("\nBy distance, as means over pairs of layers; composed: every link significant", "italic"))
+        console.print(distance_table(findings))
     together = class_table(findings)
     if together.row_count:
         say(console, ("\nCo-activation (Jaccard) of pairs that are significant, and of the others", "italic"))
@@ -39,13 +49,17 @@ def answers(findings: Findings) -> Iterator[str]:
     share, storey = _span(near, SIGNIFICANT), _span(near, STOREY)
     if share is None or storey is None:
         return
+    what = "are found again in the other collection, by" if share.span == 0 else "have"
     random = next(iter(findings.judged.values())).significance.evidence.rotations
-    far = "neighbours" if share.span == 1 else f"layers {share.span} apart"
+    far = distance_of(share.span)
     yield (
-        f"{share.value:.1%} of the features ({_ends(share)}) have a partner that is better than chance at "
+        f"{share.value:.1%} of the features ({_ends(share)}) {what} a partner that is better than chance at "
         f"{findings.alpha:.0%}, over {share.pairs} pairs of {far}, by {random} random targets each; "
         f"Storey's estimate of all that are truly matched is {storey.value:.1%} ({_ends(storey)})."
     )
+    if share.span == 0 and (plain := _span(near, PLAIN)) is not None:
+        cut = f"a mean of encoder's and decoder's cosine of at least {PLAIN_CUT}"
+        yield f"By a plain cut, {cut}, it would be {plain.value:.1%} ({_ends(plain)})."
     yield "Which: column `significance` of pairs/*.parquet, and report.html; files to go on with in significance/."
 
 

@@ -1,5 +1,6 @@
 """Gemma Scope 2's layout: `resid_post/layer_{i}_width_{w}_l0_{small,medium,big}/`, safetensors, JumpReLU."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from sae_match.saes.sites import Site, Spot
 
 _TENSORS = ("w_enc", "b_enc", "w_dec", "b_dec", "threshold")
 _L0 = ("small", "medium", "big")
+_OF_SEED = re.compile(rf"({'|'.join(_L0)})(_seed_\d{{1,3}})?")
 # What the folders of the published repositories hold; heads before their projection, or what they add.
 _SITES: dict[str, tuple[Site, ...]] = {
     "resid_post": ("residual",),
@@ -35,7 +37,7 @@ def load(
         source: A folder, or a repository such as `google/gemma-scope-2-4b-pt`.
         layer: Decoder layer that the SAE belongs to.
         width: As in the path: `16k`, `262k`, `1m`.
-        l0: `small`, `medium` or `big`.
+        l0: `small`, `medium` or `big`; of a further training seed, as its folder says, `medium_seed_1`.
         site: Folder of the repository: `resid_post` (few layers, every width and L0), `resid_post_all`
             (every layer), and others that hold SAEs.
         revision: Commit, tag or branch of the repository.
@@ -83,8 +85,10 @@ def describe(
 
 def paths(*, layer: int, width: str | int, l0: str | int, site: str) -> list[str]:
     """Paths of the files that an SAE is read from; arguments as for `load`."""
-    if l0 not in _L0:
-        raise UserError(f"l0 of a Gemma Scope 2 SAE is one of {', '.join(_L0)}, got {l0!r}")
+    if not _OF_SEED.fullmatch(str(l0)):
+        raise UserError(
+            f"l0 of a Gemma Scope 2 SAE is one of {', '.join(_L0)}, got {l0!r}; of another seed medium_seed_1"
+        )
     folder = f"{site}/layer_{layer}_width_{width}_l0_{l0}"
     return [f"{folder}/config.json", f"{folder}/params.safetensors"]
 

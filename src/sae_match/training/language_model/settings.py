@@ -21,6 +21,8 @@ class LanguageModelSettings:
         weight_decay: AdamW's, on matrices only.
         compile: Whether `torch.compile` is applied.
         seed: Seed of initialisation and crops.
+        start_from: Folder or hub repository of a model that training goes on from, with its tokenizer and its shape,
+            instead of from scratch; the settings of the shape then say nothing.
     """
 
     #: What it writes to its destination, as patterns.
@@ -51,6 +53,7 @@ class LanguageModelSettings:
     weight_decay: float = 0.1
     compile: bool = False
     seed: int = 0
+    start_from: str | None = None
 
     def __post_init__(self) -> None:
         refuse_not_positive(self, "layers", "batch", "steps", "learning_rate", "context", "vocabulary")

@@ -1,4 +1,4 @@
-"""Training of a small Gemma 2 from scratch."""
+"""Training of a small Gemma 2, from scratch or further."""
 
 import math
 
@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from transformers import AutoModelForCausalLM, Gemma2Config
+from transformers import Gemma2Config, PreTrainedModel
 
 from sae_match.training.language_model.settings import LanguageModelSettings
 
@@ -34,10 +34,10 @@ def gemma_2_config(settings: LanguageModelSettings, *, bos: int, eos: int, pad: 
 class LanguageModelTraining(L.LightningModule):
     """Next-token training on crops that begin with BOS."""
 
-    def __init__(self, settings: LanguageModelSettings, config: Gemma2Config) -> None:
+    def __init__(self, settings: LanguageModelSettings, model: PreTrainedModel) -> None:
         super().__init__()
         self.settings = settings
-        self.model = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
+        self.model = model
         self.run = torch.compile(self.model) if settings.compile else self.model
 
     def _loss(self, input_ids: Int[Tensor, "batch context"]) -> Float[Tensor, ""]:

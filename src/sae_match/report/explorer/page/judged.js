@@ -36,8 +36,8 @@ Explorer.judged = (() => {
   function join() {
     labels = model.layers.map((layer) => new Uint8Array(layer.features));
     for (const source of bySource.keys()) {
-      const [number, feature] = source.split("/").map(Number);
-      const index = model.indexOf(number);
+      const [name, feature] = source.split("/");
+      const index = model.indexOf(name);
       const partner = model.layers[index]?.next?.[feature] ?? -1;
       if (partner < 0) continue;
       labels[index][feature] = step(source, format.feature(model.layers[index + 1].layer, partner))?.[0].label ?? 0;

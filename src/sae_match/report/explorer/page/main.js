@@ -76,6 +76,7 @@
   function spans(numbers) {
     const runs = [];
     for (const number of numbers) {
+      // Layers of two collections have names, between which there are no numbers.
       if (runs.length && runs.at(-1)[1] === number - 1) runs.at(-1)[1] = number;
       else runs.push([number, number]);
     }

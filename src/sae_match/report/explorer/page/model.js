@@ -16,7 +16,7 @@ Explorer.model = (() => {
 
   model.load = async () => {
     const index = await Explorer.loading.chunk("index");
-    const buffers = await Promise.all(index.layers.map((of) => Explorer.loading.packed(`layer-${of.layer}`)));
+    const buffers = await Promise.all(index.layers.map((of) => Explorer.loading.packed(`layer-${of.chunk}`)));
     Object.assign(model, { title: index.title, facts: index.facts, warnings: index.warnings ?? [], chunks: index.chunks });
     model.layers = index.layers.map((of, at) => unpacked(of, buffers[at]));
     Object.assign(model, { judged: model.layers.some((layer) => layer.q), alpha: index.alpha ?? 0.05, fewest: index.fewest ?? 0 });
@@ -143,8 +143,11 @@ Explorer.model = (() => {
     };
   });
 
-  /** The place of a layer among those shown, -1 where it is not. */
-  model.indexOf = (number) => model.layers.findIndex((layer) => layer.layer === number);
+  /** The place of a layer, by its number or name, among those shown; -1 where it is not. */
+  model.indexOf = (name) => {
+    const wanted = String(name).toLowerCase();
+    return model.layers.findIndex((layer) => String(layer.layer).toLowerCase() === wanted);
+  };
 
   /** The features of a path, first layer first, from any of them. */
   model.pathOf = (index, feature) => {

@@ -16,8 +16,8 @@ Explorer.path = (() => {
   async function open(mine) {
     const begun = performance.now();
     const chosen = Explorer.state.get().f;
-    const [number, feature] = chosen.split("/").map(Number);
-    const index = chosen === "" ? -1 : model.indexOf(number);
+    const [name, feature] = chosen.split("/");
+    const index = chosen === "" ? -1 : model.indexOf(name);
     if (index < 0 || feature >= model.layers[index].features) return nothing(chosen);
     const path = model.layers[index].path[feature];
     const details = await model.details(path);

@@ -38,7 +38,7 @@ Explorer.results = (() => {
   function filters() {
     const state = Explorer.state.get();
     const place = (value, otherwise) => {
-      const index = value === "" ? -1 : model.indexOf(Number(value));
+      const index = value === "" ? -1 : model.indexOf(value);
       return index < 0 ? otherwise : index;
     };
     return {

@@ -11,8 +11,8 @@ Explorer.search = (() => {
   /** A query: one feature, or words and "several words" that must all occur; a number may be a feature's. */
   function parsed(query) {
     const text = query.trim().toLowerCase();
-    const one = /^(?:l|layer)?\s*(\d+)\s*[/:,\s]\s*(?:f|feature)?\s*#?(\d+)$/.exec(text);
-    if (one) return { layer: Number(one[1]), feature: Number(one[2]), words: [] };
+    const one = /^(?:l|layer)?\s*(\d+)(@[^\s/:,]+)?\s*[/:,\s]\s*(?:f|feature)?\s*#?(\d+)$/.exec(text);
+    if (one) return { layer: `${Number(one[1])}${one[2] ?? ""}`, feature: Number(one[3]), words: [] };
     const words = Array.from(text.matchAll(/"([^"]+)"|\S+/g), ([word, phrase]) => phrase ?? word);
     // The longest is the rarest, as a rule, and leaves the others little to look at.
     words.sort((left, right) => right.length - left.length);
@@ -22,7 +22,7 @@ Explorer.search = (() => {
   /** Read the labels of a layer; they are known once this resolves. */
   function labels(index) {
     if (!loaded.has(index)) {
-      const reading = Explorer.loading.packedJson(`labels-${model.layers[index].layer}`);
+      const reading = Explorer.loading.packedJson(`labels-${model.layers[index].chunk}`);
       loaded.set(index, reading.then((value) => { read.set(index, value); }));
       loaded.get(index).catch(() => loaded.delete(index));
     }
@@ -107,7 +107,7 @@ Explorer.search = (() => {
   function candidates(index, query) {
     const layer = model.layers[index];
     if (query.layer !== undefined) {
-      const there = layer.layer === query.layer && query.feature < layer.features;
+      const there = index === model.indexOf(query.layer) && query.feature < layer.features;
       return { features: there ? [query.feature] : [] };
     }
     if (!query.words.length) return { features: null };

@@ -7,10 +7,10 @@ Explorer.state = (() => {
   };
   const number = /^\d*\.?\d+(e[-+]?\d+)?$/i;
   const VALID = {
-    f: /^\d{1,9}\/\d{1,9}$/,
+    f: /^\d{1,9}(@[\p{L}\p{N}_.=+-]{1,60})?\/\d{1,9}$/u,
     q: /^[^]{1,500}$/,
-    from: /^\d{1,9}$/,
-    to: /^\d{1,9}$/,
+    from: /^\d{1,9}(@[\p{L}\p{N}_.=+-]{1,60})?$/u,
+    to: /^\d{1,9}(@[\p{L}\p{N}_.=+-]{1,60})?$/u,
     cost: number,
     active: number,
     kind: /^(all|live|carries|appears|ends|significant|chance|dead|judged-[123])$/,

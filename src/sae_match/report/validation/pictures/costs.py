@@ -70,6 +70,7 @@ def _examples(outcome: Outcome, pair: Pair) -> list[dict[str, object]]:
         if row["source_active_sum"] and row["target_active_sum"] and math.isfinite(row["cost"])
     ]
     ends = rows[:_EXAMPLES], rows[_EXAMPLES:][-_EXAMPLES:]
+    source, target = outcome.ends(pair)
     return [
         {
             "end": name,
@@ -77,8 +78,8 @@ def _examples(outcome: Outcome, pair: Pair) -> list[dict[str, object]]:
             "target_feature": row["target_feature"],
             "cost": row["cost"],
             "jaccard": _jaccard(row),
-            "source_fires_on": _label(outcome, pair[0], row["source_feature"]),
-            "target_fires_on": _label(outcome, pair[1], row["target_feature"]),
+            "source_fires_on": _label(outcome, source, row["source_feature"]),
+            "target_fires_on": _label(outcome, target, row["target_feature"]),
         }
         for name, end in zip(("cheapest", "costliest"), ends, strict=True)
         for row in end

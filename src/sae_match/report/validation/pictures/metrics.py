@@ -6,7 +6,7 @@ from dataclasses import asdict
 from matplotlib.figure import Figure
 
 from sae_match.evaluation.arm_names import MATCHED, order_of, quantile_of
-from sae_match.evaluation.statistics.results import Result, Results, SpanResult
+from sae_match.evaluation.statistics.results import Result, Results, SpanResult, cells_of
 from sae_match.report.drawing import (
     ARM_STYLES,
     GREY,
@@ -36,14 +36,15 @@ def metric_pictures(
 
 def by_layer(results: Results, metric: str) -> Picture:
     """A metric of every arm by target layer, datasets side by side; of neighbours, or of the shortest distance."""
-    shortest = min(row.target_layer - row.source_layer for row in results)
-    rows = [row for row in results if row.metric == metric and row.target_layer - row.source_layer == shortest]
+    of_metric = results.select(metric=metric)
+    shortest = min(row.target_layer - row.source_layer for row in of_metric)
+    rows = [row for row in of_metric if row.target_layer - row.source_layer == shortest]
     figure = _side_by_side(
         {dataset: _lines(rows, dataset, "target_layer") for dataset in results.distinct("dataset")},
         METRIC_LABELS[metric],
         "target layer",
     )
-    return Picture(metric, figure, [asdict(row) for row in rows])
+    return Picture(metric, figure, [cells_of(row, results.named) for row in rows])
 
 
 def by_span(spans: Sequence[SpanResult], metric: str) -> Picture:

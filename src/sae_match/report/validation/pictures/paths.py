@@ -42,9 +42,12 @@ class Step:
 
 
 def paths(outcome: Outcome) -> Iterator[Picture]:
-    """Paths over the last layers in a row: a random choice of those on which every feature was ever active."""
+    """Paths over the last layers in a row: a random choice of those on which every feature was ever active.
+
+    None of two collections, between which nothing leads on.
+    """
     chain = _chain(outcome)
-    if not chain or outcome.passages is None:
+    if not chain or outcome.passages is None or outcome.names is not None:
         return
     layers = [chain[0][0], *(target for _, target in chain)]
     every = feature_paths([outcome.matchings[pair].matchings[MATCHED] for pair in chain]).tolist()

@@ -21,9 +21,12 @@ _COLUMNS = ("source_layer", "target_layer", "arm", "dataset", "metric", "value",
 
 
 def persistence(outcome: Outcome) -> Iterator[Picture]:
-    """Matching score and agreement by distance from a first layer, exact and composed. None without distances."""
+    """Matching score and agreement by distance from a first layer, exact and composed.
+
+    None without distances, nor of two collections.
+    """
     starts = _starts(outcome)
-    if not starts:
+    if not starts or outcome.names is not None:
         return
     rows = [row for row in outcome.results if row.metric == _SCORE and row.arm in (MATCHED, COMPOSED, RANDOM)]
     datasets = list(dict.fromkeys(row.dataset for row in rows))

@@ -1,11 +1,11 @@
 """Are cheap pairs good pairs? Arms in which only the cheapest are matched (App. B, Figs. 16, 17)."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
 
 import matplotlib as mpl
 
 from sae_match.evaluation.arm_names import MATCHED, MATCHED_SIGNIFICANT, RECONSTRUCT_SOURCE, quantile_of
+from sae_match.evaluation.statistics.results import cells_of
 from sae_match.report.drawing import (
     ARM_STYLES,
     GREY,
@@ -64,4 +64,4 @@ def quantiles(outcome: Outcome) -> Iterator[Picture]:
         if dataset == datasets[0]:
             panel.set_ylabel(METRIC_LABELS[metric].replace(" (", "\n("))
     add_legend(figure, drawn[0])
-    yield Picture("quantiles", figure, [asdict(row) for row in rows])
+    yield Picture("quantiles", figure, [cells_of(row, outcome.results.named) for row in rows])

@@ -31,9 +31,12 @@ class Correlation(NamedTuple):
 
 
 def threshold_scale(outcome: Outcome) -> Iterator[Picture]:
-    """Threshold and residual norm by layer; threshold and mean activation by feature. None without thresholds."""
+    """Threshold and residual norm by layer; threshold and mean activation by feature.
+
+    None without thresholds, nor of two collections, which are no course over layers.
+    """
     layers = {layer: facts for layer, facts in outcome.layers.items() if facts.threshold is not None}
-    if not layers:
+    if not layers or outcome.names is not None:
         return
     norms = _norms(outcome.results)
     tracked = {layer: tracking(facts) for layer, facts in layers.items()}

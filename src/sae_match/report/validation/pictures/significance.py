@@ -9,8 +9,18 @@ from matplotlib.axes import Axes
 from sae_match.evaluation.arm_names import COMPOSED, MATCHED
 from sae_match.evaluation.plan import Pair
 from sae_match.evaluation.significance.findings import Findings
-from sae_match.evaluation.significance.measured import FIFTHS, JACCARD, MATCHING_SCORE, OTHERS, SIGNIFICANT, TRUE
-from sae_match.evaluation.statistics.results import WEIGHTS, SpanResult
+from sae_match.evaluation.significance.measured import (
+    FIFTHS,
+    JACCARD,
+    MATCHING_SCORE,
+    OTHERS,
+    PLAIN,
+    PLAIN_CUT,
+    SIGNIFICANT,
+    STOREY,
+    TRUE,
+)
+from sae_match.evaluation.statistics.results import WEIGHTS, Result, SpanResult, cells_of
 from sae_match.matching.significance.result import PROBABILITIES, Significance
 from sae_match.report.drawing import (
     BLUE,
@@ -31,10 +41,15 @@ from sae_match.report.validation.outcome import Outcome
 _MOST_PAIRS = 26
 _OUTER, _INNER, _MIDDLE = (0.05, 0.95), (0.25, 0.75), 0.5
 _CLASSES = (("significant", TRUE), ("the others", OTHERS))
+# By which features count as found again in another collection.
+_RULES = {SIGNIFICANT: "significant", STOREY: "Storey's estimate", PLAIN: f"plain cut, cosine {PLAIN_CUT}"}
 
 
 def significance(outcome: Outcome) -> Iterator[Picture]:
-    """Observed statistic against the null by pair of layers, with the cut; share significant by distance."""
+    """Observed statistic against the null by pair of layers, with the cut; beside it the share that is significant.
+
+    That is by distance of layers; of two collections by pair of layers, by three rules.
+    """
     found = outcome.findings
     if found is None:
         return
@@ -54,11 +69,16 @@ def significance(outcome: Outcome) -> Iterator[Picture]:
     against.set(xlabel="layers", ylabel="mean of encoder and decoder cosine")
     # Room for the legend above the boxes.
     against.set_ylim(top=against.get_ylim()[1] + 0.12 * (against.get_ylim()[1] - against.get_ylim()[0]))
-    _draw_distances(by_distance, found)
+    if outcome.names is None:
+        _draw_distances(by_distance, found)
+        numbers = {"by_distance": [vars(row) for arm in (MATCHED, COMPOSED) for row in _shares(found.spans, arm)]}
+    else:
+        of_pairs = _found_again(found, pairs)
+        _draw_found_again(by_distance, of_pairs, pairs)
+        numbers = {"found_again": [cells_of(row, named=False) for row in of_pairs]}
     against.legend(frameon=False, loc="upper left", ncols=3, title="middle half of the pairs, and from 5 to 95 %")
     add_legend(figure, by_distance)
-    shares = [row for arm in (MATCHED, COMPOSED) for row in _shares(found.spans, arm)]
-    yield Picture("significance", figure, rows, {"by_distance": [vars(row) for row in shares]})
+    yield Picture("significance", figure, rows, numbers)
 
 
 def coactivation_by_q(outcome: Outcome) -> Iterator[Picture]:
@@ -125,10 +145,10 @@ def _draw_box(panel: Axes, at: float, row: dict[str, object], which: str, colour
     panel.plot([at], [value(_MIDDLE)], marker="o", markersize=4, color="white", markeredgecolor=colour)
 
 
-def _draw_point(panel: Axes, at: float, row: SpanResult, style: tuple[str, str, str]) -> None:
+def _draw_point(panel: Axes, at: float, row: SpanResult | Result, style: tuple[str, str, str], label: str = "") -> None:
     low, high = (row.value if end is None else end for end in (row.low, row.high))
     ends = [[row.value - low], [high - row.value]]
-    panel.errorbar(at, row.value, ends, color=style[0], marker=style[1], linestyle="none", capsize=4)
+    panel.errorbar(at, row.value, ends, color=style[0], marker=style[1], linestyle="none", capsize=4, label=label)
 
 
 def _draw_distances(panel: Axes, found: Findings) -> None:
@@ -145,6 +165,22 @@ def _draw_distances(panel: Axes, found: Findings) -> None:
         ylabel=f"share of features significant at {found.alpha:.0%}",
         ylim=(0, 1.02),
     )
+
+
+def _found_again(found: Findings, pairs: Sequence[Pair]) -> list[Result]:
+    """Shares of the features of each pair of layers that another collection has too, by three rules."""
+    rows = (row for row in found.results if (row.arm, row.dataset) == (MATCHED, WEIGHTS) and row.metric in _RULES)
+    return [row for row in rows if (row.source_layer, row.target_layer) in pairs]
+
+
+def _draw_found_again(panel: Axes, rows: Sequence[Result], pairs: Sequence[Pair]) -> None:
+    for number, (metric, name) in enumerate(_RULES.items()):
+        of = {(row.source_layer, row.target_layer): row for row in rows if row.metric == metric}
+        for at, pair in enumerate(pairs):
+            if pair in of:
+                _draw_point(panel, at + 0.16 * (number - 1), of[pair], (*look(number), "none"), name if at == 0 else "")
+    panel.set_xticks(range(len(pairs)), [f"{source}→{target}" for source, target in pairs])
+    panel.set(xlabel="layers", ylabel="share of features found again", ylim=(0, 1.02), xlim=(-0.6, len(pairs) - 0.4))
 
 
 def _shares(spans: Sequence[SpanResult], arm: str) -> list[SpanResult]:

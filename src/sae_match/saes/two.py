@@ -1,0 +1,282 @@
+"""Two collections side by side: pairs go from an SAE of the first to an SAE of the second.
+
+A pair of layers is two numbers, `(source layer, target layer)`, also where both are the same. What is known of one SAE
+(its features, where they fire) is kept by its *end*, a number: in one collection the layer's own, since layer 4 is the
+same SAE as a target and as a source; of two collections one that says which of them is meant.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sae_match.errors import UserError
+from sae_match.saes.collection import SAECollection
+from sae_match.saes.formats import SAEDescription, SAEFile
+from sae_match.saes.sae import SAE
+from sae_match.saes.settings import SAESettings
+
+Pair = tuple[int, int]
+
+# Ends of two collections: beyond every layer, so that a layer's number taken for an end is found nowhere.
+_SOURCE, _TARGET = 10_000, 20_000
+# What is no part of a name of files and columns; `@` stands between a layer and its collection.
+_LONGEST = 40
+_NOT_NAMED = re.compile(r"[^\w.=+-]+")
+
+
+def ends_of(pair: Pair, apart: bool) -> tuple[int, int]:
+    """The ends of a pair of layers.
+
+    Args:
+        pair: Source layer and target layer.
+        apart: Whether they are of two collections.
+    """
+    return (pair[0] + _SOURCE, pair[1] + _TARGET) if apart else pair
+
+
+def layer_of(end: int) -> int:
+    """The layer of an end."""
+    return end % _SOURCE
+
+
+def end_name(end: int, names: tuple[str, str] | None = None) -> str:
+    """What an end is called: `3`, or `3@seed_100` where there are two collections."""
+    if end < _SOURCE or names is None:
+        return str(end)
+    return f"{layer_of(end)}@{names[end >= _TARGET]}"
+
+
+def pair_name(pair: Pair, names: tuple[str, str] | None = None) -> str:
+    """What the files of a pair of layers are called: `L03-L04`, or `L03@saes-L03@seed_100` of two collections."""
+    source, target = (f"L{layer:02d}" for layer in pair)
+    return f"{source}-{target}" if names is None else f"{source}@{names[0]}-{target}@{names[1]}"
+
+
+@dataclass(frozen=True)
+class TwoCollections:
+    """The collection that pairs start from, and the one that they lead to; the SAEs of either are asked for by end.
+
+    Attributes:
+        sources: The first.
+        targets: The second.
+
+    Raises:
+        UserError: If they are the same, or read different sites.
+    """
+
+    sources: SAECollection
+    targets: SAECollection
+
+    def __post_init__(self) -> None:
+        if self.sources.site != self.targets.site:
+            raise UserError(
+                f"the source's SAEs read the site {self.sources.site}, the target's {self.targets.site}: features of "
+                "different places of a layer are not compared; sae.site and target.site say which"
+            )
+        if _content(self.sources) == _content(self.targets):
+            raise UserError(
+                f"sae and target are the same collection, {self.sources.source}, in which each feature is its own "
+                "partner: name another one as target, or leave target out to compare its layers"
+            )
+
+    @classmethod
+    def of(cls, source: SAESettings, target: SAESettings) -> "TwoCollections":
+        """The collections that settings describe.
+
+        Raises:
+            UserError: As `SAECollection.of`, and if they are not two of the same site.
+        """
+        return cls(SAECollection.of(source), SAECollection.of(target))
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """What the two are called, unlike each other."""
+        return _told_apart(self.sources, self.targets)
+
+    @property
+    def by_name(self) -> list[tuple[str, SAECollection]]:
+        """The two with their names."""
+        return list(zip(self.names, (self.sources, self.targets), strict=True))
+
+    @property
+    def apart(self) -> bool:
+        """Whether sources and targets are of two collections."""
+        return True
+
+    @property
+    def site(self) -> str:
+        """Where in its decoder layer each SAE reads."""
+        return self.sources.site
+
+    @property
+    def source(self) -> str:
+        """Where both come from, for people."""
+        return f"{self.sources.source} → {self.targets.source}"
+
+    @property
+    def neuronpedia(self) -> dict[int, tuple[str, str]]:
+        """By end, the names of the model and of the source on Neuronpedia, where features have pages there."""
+        sides = ((self.sources, _SOURCE), (self.targets, _TARGET))
+        return {layer + of: names for one, of in sides for layer, names in one.neuronpedia.items()}
+
+    @property
+    def all_ends(self) -> list[int]:
+        """The ends that have an SAE, the source's first."""
+        sides = ((self.sources, _SOURCE), (self.targets, _TARGET))
+        return [layer + of for one, of in sides for layer in sorted(one.layers)]
+
+    def ends(self, pair: Pair) -> tuple[int, int]:
+        """The ends of a pair of layers."""
+        return ends_of(pair, apart=True)
+
+    def end_name(self, end: int) -> str:
+        """What an end is called, as in `3@seed_100`."""
+        return end_name(end, self.names)
+
+    def same_layers(self) -> list[Pair]:
+        """Pairs of the layers that both have an SAE of, in ascending order.
+
+        Raises:
+            UserError: If there is none.
+        """
+        both = sorted(set(self.sources.layers) & set(self.targets.layers))
+        if not both:
+            of = (f"{_numbers(one.layers)} in {one.source}" for one in (self.sources, self.targets))
+            raise UserError(f"no layer has an SAE in both collections ({', '.join(of)}): pair layers by pairs=[[3,4]]")
+        return [(layer, layer) for layer in both]
+
+    def chosen(self, pairs: Iterable[Sequence[int]] | None) -> list[Pair]:
+        """Pairs of layers: those that are given, each once, or the layers that both have, each with itself.
+
+        Raises:
+            UserError: If there are none, or one has no SAE in its collection.
+        """
+        if pairs is None:
+            return self.same_layers()
+        found = list(dict.fromkeys((source, target) for source, target in pairs))
+        if not found:
+            raise UserError("pairs=[] chooses no pair of layers: name some as pairs=[[3,3],[3,4]]")
+        for pair in found:
+            self.refuse_unknown(pair)
+        return found
+
+    def all_pairs(self) -> list[Pair]:
+        """Every layer of the source with every layer of the target."""
+        return [(source, target) for source in sorted(self.sources.layers) for target in sorted(self.targets.layers)]
+
+    def left_out(self, pairs: Iterable[Pair]) -> str:
+        """Layers with an SAE that are in none of some pairs, for people; empty where all are."""
+        chosen = list(pairs)
+        told = []
+        for side, (name, one) in enumerate(self.by_name):
+            if alone := set(one.layers) - {pair[side] for pair in chosen}:
+                told.append(f"{_numbers(alone)} of {name}")
+        return ", ".join(told)
+
+    def refuse_unknown(self, pair: Pair) -> None:
+        """Check that both layers of a pair have an SAE, each in its own collection.
+
+        Raises:
+            UserError: If one has none.
+        """
+        for side, one, layer in zip(("sae", "target"), (self.sources, self.targets), pair, strict=True):
+            try:
+                one.refuse_unknown(layer)
+            except UserError as error:
+                raise UserError(f"{side}: {error}") from error
+
+    def open(self, end: int) -> SAE:
+        """Read the SAE of an end from its file.
+
+        Raises:
+            UserError: As `SAECollection.open`.
+        """
+        return self._of(end).open(layer_of(end))
+
+    def describe(self, end: int) -> str:
+        """Where the SAE of an end comes from, for people."""
+        return self._of(end).describe(layer_of(end))
+
+    def describe_sae(self, end: int) -> SAEDescription:
+        """What the SAE of an end is, by the small files that describe it.
+
+        Raises:
+            UserError: As `SAECollection.describe_sae`.
+        """
+        return self._of(end).describe_sae(layer_of(end))
+
+    def files(self, end: int) -> list[SAEFile]:
+        """The files that the SAE of an end is read from.
+
+        Raises:
+            UserError: As `SAECollection.files`.
+        """
+        return self._of(end).files(layer_of(end))
+
+    def _of(self, end: int) -> SAECollection:
+        return self.targets if end >= _TARGET else self.sources
+
+
+Collections = SAECollection | TwoCollections
+"""Where the SAEs of pairs of layers come from: from one collection, or from two."""
+
+
+def collections_of(source: SAESettings, target: SAESettings | None) -> Collections:
+    """One collection, or two where there is a target.
+
+    Raises:
+        UserError: As `SAECollection.of` and `TwoCollections`.
+    """
+    return SAECollection.of(source) if target is None else TwoCollections.of(source, target)
+
+
+def _content(one: SAECollection) -> tuple[object, ...]:
+    """What makes a collection the one it is, whatever it is called."""
+    layers = {layer: {"source": one.source_of(layer), **which} for layer, which in one.layers.items()}
+    places = {layer: str(Path(str(which["source"])).absolute()) for layer, which in layers.items()}
+    picked = {layer: {**which, "source": places[layer]} for layer, which in layers.items()}
+    return one.format, one.revision, one.site, picked
+
+
+def _told_apart(source: SAECollection, target: SAECollection) -> tuple[str, str]:
+    """Names of two collections: as they are called, else by the end of their folder, more of it where those agree."""
+    both = (source, target)
+    candidates = [
+        [one.name or _named(one.source, 1) for one in both],
+        [one.name or _named(one.source, 2) for one in both],
+        [f"{one.name or _named(one.source, 1)}{_picked(one, _unlike(*both))}" for one in both],
+    ]
+    for first, second in candidates:
+        if first != second:
+            return first, second
+    return f"{candidates[0][0]}_source", f"{candidates[0][1]}_target"
+
+
+def _named(source: str, parts: int) -> str:
+    """The last parts of a folder or a repository, as a part of names of files."""
+    return _as_name("_".join(Path(source).parts[-parts:]))
+
+
+def _as_name(text: str) -> str:
+    return _NOT_NAMED.sub("_", text).strip("_.=+-")[:_LONGEST] or "saes"
+
+
+def _unlike(source: SAECollection, target: SAECollection) -> Sequence[str]:
+    """What picks SAEs by one value in the whole of each collection, and by another one in the other."""
+    found = []
+    for key in {key: None for one in (source, target) for which in one.layers.values() for key in which}:
+        values = [{str(which.get(key, "")) for which in one.layers.values()} for one in (source, target)]
+        if values[0] != values[1] and max(map(len, values)) == 1:
+            found.append(key)
+    return found
+
+
+def _picked(one: SAECollection, keys: Sequence[str]) -> str:
+    which = next(iter(one.layers.values()), {})
+    return "".join(f"_{_as_name(str(which[key]))}" for key in keys if key in which)
+
+
+def _numbers(layers: Iterable[int]) -> str:
+    every = sorted(layers)
+    return f"layer{'s' * (len(every) != 1)} {', '.join(map(str, every)) or 'none'}"
