@@ -17,7 +17,7 @@ class BenchmarkSettings:
     Attributes:
         cases: Names of the cases that are measured; all of them if there is none.
         seed: Of the planted dictionaries; the first one where there are several.
-        seeds: Of the case `significance`: how many dictionaries of each kind it is calibrated on.
+        seeds: Of the cases `significance` and `relations`: how many dictionaries of each kind they are measured on.
         kept: Folder in which `significance` keeps each seed that it has finished, and finds it again; by default one
             in the output folder.
         pairs: Of the case `scale`: pairs of neighbouring layers, from the middle of the model's 26; 25 are all.

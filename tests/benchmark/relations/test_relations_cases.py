@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from sae_match.benchmark.relations.cases import by_strength, cases, cost, outcome
+from sae_match.benchmark.relations.cases import by_strength, cases, cost, on_text, outcome
 from sae_match.benchmark.relations.planted import Fates
 
 
@@ -30,6 +30,14 @@ def test_weak_relatives_are_missed_and_said_to_be():
     assert len(right) == 2 * 8
     assert right[0].reached is False
     assert right[-1].reached is True
+
+
+def test_planted_activity_is_contained_and_covered_and_random_features_are_there_as_often_as_they_fire():
+    found = {figure.what.split(" (")[0]: figure.value for figure in on_text(0, 256, 64)}
+    for name in ("containment", "coverage"):
+        assert found[f"{name}, split"] > 0.9
+        assert found[f"{name}, merge"] > 0.9
+        assert found[f"{name}, split, of random features"] < 0.1
 
 
 def test_a_cost_is_a_ratio_of_times():

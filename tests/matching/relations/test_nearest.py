@@ -37,7 +37,7 @@ def found(source: SAE, target: SAE, statistic="mean", rows=None, columns=None):
 
 
 @pytest.mark.parametrize("statistic", EVERY)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_the_nearest_are_those_of_a_naive_loop(statistic, dtype, monkeypatch):
     # Several blocks in both directions, none of which is whole.
     monkeypatch.setattr(nearest, "_BLOCK", (7, 5))
@@ -139,6 +139,17 @@ def test_bfloat16_finds_the_same_as_a_naive_loop(most, n_target, monkeypatch):
     result = found(source, target)
     assert torch.equal(result.of_source, values.argmax(1))
     assert torch.equal(result.of_target, values.argmax(0))
+
+
+def test_bits_of_bfloat16_are_in_the_order_of_the_numbers():
+    generator = torch.Generator().manual_seed(0)
+    products = torch.randn(40, 24, generator=generator).bfloat16()
+    products[0, :3] = torch.tensor([0.0, -0.0, math.inf])
+    drawn = torch.rand(40, 1, generator=generator), torch.randn(40, 1, generator=generator), torch.zeros(24)
+    for least in (each.bfloat16() for each in drawn):
+        assert torch.equal(nearest._reaching(products, least), products.float() >= least.float())
+    exact = products.abs().clamp_min(1e-3)
+    assert nearest._reaching(exact, exact[:, :1]).sum(1).min() >= 1
 
 
 def test_of_rows_alone_no_best_of_a_row_is_missed(monkeypatch):

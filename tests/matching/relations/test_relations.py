@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sae_match import SAE, Matching, match, relations, significance
+from sae_match import SAE, Matching, compose, match, relations, significance
 from sae_match.benchmark.relations.planted import Fates, planted_relations
 from sae_match.errors import UserError
 from sae_match.matching.relations.kinds import APPEAR, END, KINDS, MERGE, NOT_TESTED, ONE_TO_ONE, SPLIT
@@ -157,6 +157,9 @@ def test_impossible_requests_are_refused(planted):
         relations(source, target, matching, judged, alpha=1.0)
     with pytest.raises(UserError, match="the significance is of another matching"):
         relations(source, target, judged.significant(0.05), judged)
+    chain = compose(matching, match(target, target))
+    with pytest.raises(UserError, match="direct matching of these, not with a composed one"):
+        relations(source, target, chain, replace(judged, matching=chain))
     dead = SAE(source.W_enc, source.b_enc, torch.zeros_like(source.W_dec), source.b_dec, source.threshold)
     with pytest.raises(UserError, match="content hash"):
         relations(dead, target, matching, judged)

@@ -84,7 +84,7 @@ def parts(scale: Scale, device_name: str, seed: int) -> list[Figure]:
     return figures
 
 
-def _at(entries: float, device: torch.device, work: Callable[[], object]) -> float:
+def _at(entries: float | int, device: torch.device, work: Callable[[], object]) -> float:
     fuse_from(entries)
     try:
         # What is compiled is compiled before the clock runs.

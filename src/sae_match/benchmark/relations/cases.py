@@ -12,8 +12,11 @@ from torch import Tensor
 from sae_match.benchmark.measuring import Case, Figure, peak_gigabytes
 from sae_match.benchmark.planted import planted_saes
 from sae_match.benchmark.relations.on_bundled import bundled_relations
-from sae_match.benchmark.relations.planted import Fates, planted_relations
+from sae_match.benchmark.relations.planted import Fates, planted_activity, planted_relations
 from sae_match.benchmark.relations.relating import related
+from sae_match.evaluation.relations.activity import PairedActivity
+from sae_match.evaluation.relations.overlap import overlap
+from sae_match.evaluation.statistics.streaming import Active
 from sae_match.matching.matching import match
 from sae_match.matching.relations.kinds import APPEAR
 from sae_match.matching.relations.relations import relations
@@ -28,6 +31,7 @@ _RIGHT, _FALSE, _OFF = 0.9, 0.06, 0.02
 # Of the matching's time, and gigabytes.
 _TIMES, _MEMORY = 1.5, 12.0
 _ALPHA, _ROTATIONS = 0.05, 8
+_ON_TEXT, _TOKENS, _TOKENS_OF_DOCUMENT = 0.8, 6000, 200
 
 
 def cases(seeds: int, seed: int) -> dict[str, Case]:
@@ -71,7 +75,23 @@ def by_strength(seeds: int, seed: int, size: int = _SIZE, d_in: int = _D_IN) -> 
         for name, fates in plans.items():
             outcomes = [outcome(fates, d_in, each) for each in range(seed, seed + seeds)]
             found += _figures(f"{spectrum}, {size:,} x {d_in}, {name}", outcomes, fates.one_to_one > 0)
-    return found
+    return [*found, *on_text(seed, size, d_in)]
+
+
+def on_text(seed: int, size: int, d_in: int) -> Iterator[Figure]:
+    """Containment and coverage where the parts of each family share its tokens out, and others fire on their own."""
+    planted = planted_relations(Fates.of(_ON_TEXT, size), d_in, seed)
+    source, target = (Active.of(side.float()) for side in planted_activity(planted, _TOKENS, seed))
+    activity = PairedActivity(planted.source.d_sae, planted.target.d_sae)
+    activity.add(source, target, torch.arange(_TOKENS) // _TOKENS_OF_DOCUMENT)
+    found = overlap(related(planted.source, planted.target, seed), activity, dataset="planted")
+    case = f"crowded, {size:,} x {d_in}, cosine {_ON_TEXT}, {_TOKENS:,} tokens"
+    for name, means in (("containment", found.mean_containment), ("coverage", found.mean_coverage)):
+        for kind, mean in means.items():
+            yield Figure(case, f"{name}, {kind} (planted: 1)", mean.share.value, "")
+            yield Figure(
+                case, f"{name}, {kind}, of random features (planted: as often as they fire)", mean.control.value, ""
+            )
 
 
 def wider(strength: float, size: int, crowding: float) -> Fates:

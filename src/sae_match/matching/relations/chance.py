@@ -19,10 +19,10 @@ from sae_match.matching.significance.settings import Null, Statistic
 from sae_match.matching.significance.significance import sampled
 from sae_match.saes.sae import SAE
 
-#: Pairs up to which all features look for their nearest in every random dictionary. Where there are more, there are few
-#: random dictionaries, and in each one feature in so many of either side looks: each look takes as long as all features
-#: of the other side, and making a random dictionary as long as a third of the matching.
-ALL_DRAWN, WIDE_ROTATIONS, ONE_IN = 2**26, 2, 8
+#: Pairs up to which all features look for their nearest in every random dictionary. Where there are more, there is one
+#: random dictionary, whose making takes long, and in it one feature in so many of either side looks for its nearest
+#: among all of the other side.
+ALL_DRAWN, WIDE_ROTATIONS, ONE_IN = 2**26, 1, 8
 
 
 @dataclass(frozen=True, eq=False)

@@ -131,9 +131,9 @@ class _Kept:
         """Keep the pairs of a block whose products are within a margin of the truth; none, and false, if too many."""
         rows, columns = products.amax(1).float(), products.amax(0).float()
         before = self._of_rows[at].to(rows.device), self._of_columns[beside].to(rows.device)
-        near = products >= self._threshold(rows, before[0], margin, products.dtype)[:, None]
+        near = _reaching(products, self._threshold(rows, before[0], margin, products.dtype)[:, None])
         if self._wants_columns:
-            near |= products >= self._threshold(columns, before[1], margin, products.dtype)
+            near |= _reaching(products, self._threshold(columns, before[1], margin, products.dtype))
         i, j = _true(near)
         if len(i) > _MOST * sum(products.shape):
             return False
@@ -177,6 +177,15 @@ def _below(highest: Float32[Tensor, " n"], margin: float, precision: torch.dtype
     # Both products may be off, each by the margin and by one rounding; the threshold is rounded once more.
     unit = torch.finfo(precision).eps / 2
     return highest - 2 * margin - 4 * unit * (highest.abs() + 2 * margin)
+
+
+def _reaching(products: Float[Tensor, "rows columns"], least: Float[Tensor, "..."]) -> Bool[Tensor, "rows columns"]:
+    """Which products are at least as large as those of their rows, or of their columns, have to be."""
+    if products.dtype == torch.bfloat16 and bool((least > 0).all()):
+        # Positive numbers are in the order of their bits, and negative ones have a sign: whole numbers are compared
+        # in a quarter of the time.
+        return products.view(torch.int16) >= least.view(torch.int16)
+    return products >= least
 
 
 def _true(near: Bool[Tensor, "rows columns"]) -> tuple[Int64[Tensor, " some"], Int64[Tensor, " some"]]:

@@ -151,6 +151,8 @@ def _of_evidence(significance: Significance) -> tuple[Null, Statistic]:
 
 
 def _refuse_others(matching: Matching, significance: Significance) -> None:
+    if matching.provenance.get("solver") == "composition":
+        raise UserError("relations of two dictionaries go with a direct matching of these, not with a composed one")
     if not torch.equal(matching.permutation, significance.matching.permutation):
         raise UserError(
             "the significance is of another matching: its pairs are not those of the matching that was given; "

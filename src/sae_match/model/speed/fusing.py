@@ -79,7 +79,7 @@ class Fused:
         return found
 
 
-def fuse_from(entries: float) -> None:
+def fuse_from(entries: float | int) -> None:
     """Fuse the steps of tensors of so many entries and more, in this process; of infinitely many, never."""
     Fused.large = entries
 
