@@ -11,7 +11,7 @@ from sae_match.matching.cache import MatchingCache
 from sae_match.matching.layers import LayerMatcher, save_matching
 from sae_match.matching.result import Matching
 from sae_match.matching.settings import MatcherSettings
-from sae_match.saes.formats import gemma_scope
+from sae_match.saes.formats import gemma_scope, sae_lens
 from sae_match.saes.two import TwoCollections
 
 
@@ -74,6 +74,15 @@ def test_widths_may_be_unlike_and_what_is_left_over_is_written(tmp_path, make_sa
     assert {(row["source_collection"], row["target_collection"]) for row in rows} == {("a", "b")}
     back = match_collections(both.targets, both.sources, pairs=[(3, 3)])[3, 3]
     assert int((back.permutation < 0).sum()) == 4
+
+
+def test_formats_may_be_unlike(tmp_path, both, saes, order):
+    for layer, sae in saes.items():
+        place = {"model_name": "m", "hook_name": f"blocks.{layer}.hook_resid_post"}
+        sae_lens.save(shuffled(sae, order), tmp_path / "lens" / str(layer), **place)
+    lens = SAECollection("sae_lens", str(tmp_path / "lens"), layers={layer: {"path": str(layer)} for layer in saes})
+    found = match_collections(both[0], lens)
+    assert all(order[matching.permutation].equal(torch.arange(10)) for matching in found.values())
 
 
 def test_nothing_is_written_where_all_widths_are_alike(tmp_path, both):

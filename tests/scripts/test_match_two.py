@@ -45,6 +45,7 @@ def test_what_is_no_second_collection_is_refused_in_a_line(tmp_path):
         (("target=bundled_seed_100", "pairs=[[3,3],[3,7]]"), "target: no SAE for layer 7"),
         (("target=bundled_seed_100", "pairs=[[3]]"), "a pair is two layers"),
         (("target=bundled_seed_100", "target.name=a@b"), "sae.name must be up to 40 letters"),
-        (("target=seed",), "target"),
+        (("target=seed",), "there is no target=seed; there are bundled, bundled_seed_100,"),
+        (("target=null",), "null is no choice of a group; to choose nothing, say '~GROUP'"),
     ):
         assert_refused(run("match.py", *overrides, *QUICKLY, folder=tmp_path, check=False), message)

@@ -6,7 +6,7 @@ from tests import programs
 from tests.conftest import ROOT
 
 CHOICES = "There are cosine, decoder_norm, decoder_only, encoder_only, folded, unfolded"
-SETTINGS = "there are sae, matcher, pairs, shard, shards, rotations, alpha, progress, output_dir, cache_dir"
+SETTINGS = "there are sae, matcher, target, pairs, shard, shards, rotations, alpha, progress, output_dir, cache_dir"
 
 
 def said(folder, *told, environment=None):
@@ -21,7 +21,8 @@ def said(folder, *told, environment=None):
         (["matcher=foldet"], f"there is no matcher=foldet; did you mean folded? {CHOICES}"),
         (["-m", "matcher=foldet,folded"], f"there is no matcher=foldet; did you mean folded? {CHOICES}"),
         (["--cfg", "job", "matcher=foldet"], f"there is no matcher=foldet; did you mean folded? {CHOICES}"),
-        (["evaluation=nope"], "there is no group evaluation to choose from; there are sae, matcher"),
+        (["evaluation=nope"], "there is no group evaluation to choose from; there are sae, target, matcher"),
+        (["target=null"], "null is no choice of a group; to choose nothing, say '~GROUP'"),
         (["+matcher=cosine"], "matcher is chosen already; to choose another one, say matcher=… without a +"),
         (["nothing=1"], f"there is no setting nothing; {SETTINGS}"),
         (["matchr.fold=none"], f"there is no setting matchr.fold; did you mean matcher? {SETTINGS.capitalize()}"),

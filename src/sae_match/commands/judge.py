@@ -15,27 +15,43 @@ from sae_match.report.judged.page import JudgedPage
 from sae_match.report.judged.reporting import JudgeReport
 from sae_match.report.matching_progress import MatchingProgress
 from sae_match.report.tracking.logger import open_logger
-from sae_match.saes.collection import SAECollection
+from sae_match.saes.two import Collections, TwoCollections, collections_of, layer_of
 from sae_match.semantics.answers import asked, named, warn_of_obstacles
 from sae_match.semantics.descriptions import Descriptions, open_descriptions
 from sae_match.semantics.judge import open_judges
 from sae_match.semantics.sources import EvidenceSource, PublishedDescriptions, TextToRead
-from sae_match.semantics.study import chosen_layers, eligible_of, matchings_of, questions_of, starting_layers
+from sae_match.semantics.study import (
+    chosen_layers,
+    eligible_of,
+    matchings_between,
+    matchings_of,
+    questions_between,
+    questions_of,
+    starting_layers,
+)
 from sae_match.settings.judge import AUTO, JudgeStudySettings
 from sae_match.terminal import Terminal
 
 
 def main(settings: JudgeStudySettings) -> None:
     """Ask judges about matched features, and leave what they said in the run's folder."""
-    console, folder, collection = Terminal(), writable(Path(settings.output_dir)), SAECollection.of(settings.sae)
+    console, folder = Terminal(), writable(Path(settings.output_dir))
+    collection = collections_of(settings.sae, settings.target)
     bars = console if settings.progress else None
     cache = MatchingCache(Path(settings.cache_dir).expanduser() if settings.cache_dir else None)
-    layers = chosen_layers(settings.study, list(collection.layers))
-    starts = starting_layers(settings.study, layers)
+    if isinstance(collection, TwoCollections):
+        pairs = sorted(collection.chosen(settings.pairs))
+        layers = list(dict.fromkeys(end for pair in pairs for end in collection.ends(pair)))
+        starts, first = list[int](), list(dict.fromkeys(collection.ends(pair)[0] for pair in pairs))
+    else:
+        pairs, first = [], []
+        layers = chosen_layers(settings.study, list(collection.layers))
+        starts = starting_layers(settings.study, layers)
     page = None if settings.page is None else JudgedPage(Path(settings.page).expanduser())
     judges = named(open_judges(settings.judges(), cache.folder.parent / "answers"))
     published = _published(settings, collection, cache.folder.parent)
-    report = JudgeReport(console, folder, layers, settings.study, _shown(settings, published, layers), page)
+    over = [layer_of(one) for one in first or layers]
+    report = JudgeReport(console, folder, over, settings.study, _shown(settings, published, layers), page)
     report.print_plan(collection.source, starts, settings.matcher, list(judges))
     warn_of_obstacles(judges)
     # Opened first: what cannot be read had better be known before hours of matching.
@@ -43,14 +59,21 @@ def main(settings: JudgeStudySettings) -> None:
     progress = MatchingProgress(console)
     matcher = LayerMatcher(collection, settings.matcher, cache, progress.watch if settings.progress else unwatched)
     with progress.shown():
-        matchings = matchings_of(matcher, layers, starts, settings.study.rotations)
+        rotations = settings.study.rotations
+        if pairs:
+            matchings = matchings_between(matcher, pairs, rotations)
+        else:
+            matchings = matchings_of(matcher, layers, starts, rotations)
     if page is not None:
-        page.refuse_other_matchings(matchings.neighbours)
+        page.refuse_other_matchings(matchings.neighbours, collection.names)
     with counting(bars, source.work) as advance:
         evidence = source.gather(matchings.widths, advance)
     eligible = eligible_of({layer: evidence.known(layer) for layer in layers}, matchings.widths, settings.study.live)
-    paths, questions = questions_of(settings.study, layers, starts, matchings, eligible, matcher)
-    report.print_questions(paths, questions, eligible)
+    if pairs:
+        paths, questions = questions_between(settings.study, matchings, eligible, matcher)
+    else:
+        paths, questions = questions_of(settings.study, layers, starts, matchings, eligible, matcher)
+    report.print_questions(paths, questions, eligible, first)
     with counting(bars, source.work) as advance:
         evidence.fetch(questions, advance)
     with open_logger(settings.logger, folder, told(settings)) as logger:
@@ -58,7 +81,7 @@ def main(settings: JudgeStudySettings) -> None:
         report.finish(said, logger)
 
 
-def _published(settings: JudgeStudySettings, collection: SAECollection, caches: Path) -> Descriptions | None:
+def _published(settings: JudgeStudySettings, collection: Collections, caches: Path) -> Descriptions | None:
     """Published descriptions, if they are what judges are shown."""
     descriptions = open_descriptions(settings.descriptions.kept_in(caches), collection)
     return None if settings.shows_contexts(published=descriptions is not None) else descriptions
@@ -79,7 +102,7 @@ def _device_name(settings: JudgeStudySettings) -> str:
 
 
 def _source(
-    settings: JudgeStudySettings, published: Descriptions | None, collection: SAECollection, layers: Sequence[int]
+    settings: JudgeStudySettings, published: Descriptions | None, collection: Collections, layers: Sequence[int]
 ) -> EvidenceSource:
     if published is not None:
         return PublishedDescriptions(published)

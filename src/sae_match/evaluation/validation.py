@@ -172,7 +172,7 @@ class MatchValidation(L.LightningModule):
             log.info("layers %d and %d matched%s", *pair, evidence(found.matchings.get(MATCHED)))
             if MATCHED in found.matchings and self.trainer.is_global_zero:
                 save_matching(found.matchings[MATCHED], self.around.folder, pair, self.collection)
-                say_if_with_itself(pair, found.matchings[MATCHED])
+                say_if_with_itself(pair, found.matchings[MATCHED], self.collection)
             if found.judged is not None and self.trainer.is_global_zero:
                 save_significance(found.judged.significance, self.around.folder, pair, self.collection.names)
         if self.trainer.is_global_zero:

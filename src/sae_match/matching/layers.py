@@ -71,9 +71,9 @@ def match_layers(
         raise UserError(f"layers {pair[0]} and {pair[1]}: {error} ({files})") from error
 
 
-def say_if_with_itself(pair: Pair, matching: Matching) -> None:
+def say_if_with_itself(pair: Pair, matching: Matching, collection: Collections) -> None:
     """Say where the SAEs of two collections are one: every feature is its own partner then."""
-    if matching.provenance.get("source", "") == matching.provenance.get("target", "-"):
+    if collection.apart and matching.provenance.get("source", "") == matching.provenance.get("target", "-"):
         log.warning("layers %d and %d are the same SAE in both collections: it is matched with itself", *pair)
 
 
@@ -187,7 +187,7 @@ class LayerMatcher:
         found = match_layers(
             pair, source, target, self.settings, collection=self.collection, cache=self.cache, watch=self.watch
         )
-        say_if_with_itself(pair, found)
+        say_if_with_itself(pair, found, self.collection)
         return found
 
     def priced(self, pair: Pair, matching: Matching) -> Matching:

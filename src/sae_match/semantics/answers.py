@@ -73,8 +73,8 @@ def asked(
     """
     pairs = [
         (
-            evidence.of(question.source_layer, question.source_feature),
-            evidence.of(question.target_layer, question.target_feature),
+            evidence.of(question.ends[0], question.source_feature),
+            evidence.of(question.ends[1], question.target_feature),
         )
         for question in questions
     ]

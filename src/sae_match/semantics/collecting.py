@@ -9,6 +9,7 @@ from torch import Tensor
 from sae_match.model.residual_stream import ResidualStream
 from sae_match.saes.sae import SAE
 from sae_match.saes.sites import Site
+from sae_match.saes.two import layer_of
 from sae_match.semantics.contexts import Contexts
 from sae_match.text.batches import TokenBatch
 
@@ -29,7 +30,7 @@ def collect(
         stream: The language model.
         site: Where its SAEs read.
         open_sae: Gives the SAE of a layer, on the device of the model.
-        features: Number of features of each layer that is looked at.
+        features: Number of features of each layer, or end, that is looked at.
         batches: The text.
         contexts: Started anew and filled.
         watch: Told how many batches are done, and of how many.
@@ -39,9 +40,11 @@ def collect(
     device = stream.model.get_input_embeddings().weight.device
     for number, batch in enumerate(batches):
         here = batch.to(device)
-        clean = stream.capture(here.input_ids, here.attention_mask, site, keep=set(features), whole=False)
+        clean = stream.capture(
+            here.input_ids, here.attention_mask, site, keep=set(map(layer_of, features)), whole=False
+        )
         for layer in features:
-            f = open_sae(layer).encode(clean.values[layer][here.scored].float())
+            f = open_sae(layer).encode(clean.values[layer_of(layer)][here.scored].float())
             active[layer] += (f > 0).sum(0).cpu()
             contexts.add(layer, here, f)
         watch(number + 1, len(batches))

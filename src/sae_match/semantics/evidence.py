@@ -93,8 +93,8 @@ class Published:
         """
         wanted: defaultdict[int, set[int]] = defaultdict(set)
         for question in questions:
-            wanted[question.source_layer].add(question.source_feature)
-            wanted[question.target_layer].add(question.target_feature)
+            wanted[question.ends[0]].add(question.source_feature)
+            wanted[question.ends[1]].add(question.target_feature)
         self.descriptions.fetch(wanted, lambda _, done, total: watch(done, total))
 
     def known(self, layer: int) -> list[bool]:

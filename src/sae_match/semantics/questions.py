@@ -13,6 +13,7 @@ from torch import Tensor
 from sae_match.errors import UserError
 from sae_match.matching.result import Matching
 from sae_match.matching.significance.result import Significance
+from sae_match.saes.two import ends_of
 
 MATCHED, COMPOSED = "matched", "composed"
 #: Controls: what a random feature, the nearest one and the feature itself would get.
@@ -37,6 +38,7 @@ class Question:
         path: Number of the path that the source feature is on; questions of one path are not independent.
         cost: Of the pair; nan where it is not known.
         q: Of the pair: of all pairs that are as good or better, the share that chance accounts for; nan likewise.
+        names: Of two collections, the source's and the target's, if the features are of two.
     """
 
     arm: str
@@ -48,6 +50,13 @@ class Question:
     cost: float = math.nan
     # The same question is the same whether it is known or not.
     q: float = field(default=math.nan, compare=False)
+    names: tuple[str, str] | None = None
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        """What is known of the two features is asked for by these: their layers, unless there are two collections."""
+        ends = ends_of((self.source_layer, self.target_layer), self.names is not None)
+        return (ends[0], ends[0]) if self.arm == IDENTICAL else ends
 
     @property
     def distance(self) -> int:

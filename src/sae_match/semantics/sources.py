@@ -9,9 +9,9 @@ from sae_match.matching.solver.planning import free_memory
 from sae_match.model.fit import refuse_layers_beyond, refuse_other_width
 from sae_match.model.loading import load_model, refuse_longer_text
 from sae_match.model.settings import ModelSettings
-from sae_match.saes.collection import SAECollection
 from sae_match.saes.shelf import SAEShelf
 from sae_match.saes.sites import checked_site
+from sae_match.saes.two import Collections, layer_of
 from sae_match.semantics.collecting import collect
 from sae_match.semantics.contexts import Contexts
 from sae_match.semantics.evidence import DescriptionLookup, Evidence, Published, WhereItFires
@@ -70,7 +70,7 @@ class TextToRead:
         text: What it reads.
         device: Where it runs.
         collection: The SAEs.
-        layers: Layers whose features are looked at.
+        layers: Layers whose features are looked at; ends where there are two collections.
         seed: Of the sample of tokens that is kept of each feature.
 
     Raises:
@@ -85,16 +85,17 @@ class TextToRead:
         model: ModelSettings,
         text: TextSettings,
         device: str,
-        collection: SAECollection,
+        collection: Collections,
         layers: Sequence[int],
         seed: int,
     ) -> None:
         self._collection, self._site, self._device = collection, checked_site(collection.site), torch.device(device)
         stream, self._tokenizer = load_model(model)
         refuse_longer_text(stream, text.max_tokens)
-        refuse_layers_beyond(stream, layers)
+        refuse_layers_beyond(stream, map(layer_of, layers))
         # One stands for all: files of a collection are of one model, and large.
-        refuse_other_width(stream, self._site, layers[0], collection.open(layers[0]).d_in)
+        for layer in layers[:1] if not collection.apart else layers:
+            refuse_other_width(stream, self._site, layer_of(layer), collection.open(layer).d_in)
         self._data = TextData(text, self._tokenizer)
         self._data.setup("validate")
         self._data.refuse_tokens_beyond(stream.vocabulary)

@@ -17,6 +17,7 @@ from sae_match.matching.settings import MatcherSettings
 from sae_match.matching.significance.result import Significance
 from sae_match.saes.folding import Fold
 from sae_match.saes.sae import SAE
+from sae_match.saes.two import layer_of
 from sae_match.semantics.classes import of_each_class
 from sae_match.semantics.questions import (
     COMPOSED,
@@ -135,11 +136,58 @@ def questions_of(
     return paths, list(dict.fromkeys(asked))
 
 
+def matchings_between(matcher: LayerMatcher, pairs: Sequence[Pair], rotations: int = 0) -> Matchings:
+    """Match pairs of layers of two collections; what is known of them is kept by ends, of which no two lead on.
+
+    Args:
+        matcher: Matches pairs of layers.
+        pairs: Of layers.
+        rotations: Random targets that matchings are judged against.
+    """
+    found: dict[Pair, Matching] = {}
+    judged: dict[Pair, Significance] = {}
+    widths: dict[int, int] = {}
+    for pair in pairs:
+        ends = matcher.collection.ends(pair)
+        found[ends] = matcher.match(pair)
+        if (known := matcher.judged(pair, found[ends], rotations)) is not None:
+            judged[ends] = known.significance
+        widths.update((end, sae.d_sae) for end, sae in zip(ends, matcher.opened(pair), strict=True))
+    return Matchings(found, found, {}, widths, judged)
+
+
+def questions_between(
+    settings: StudySettings, matchings: Matchings, eligible: Eligible, matcher: LayerMatcher
+) -> tuple[list[FeaturePath], list[Question]]:
+    """Paths of two features, one of each collection, and all questions about them and their controls, each once."""
+    paths: list[FeaturePath] = []
+    asked: list[Question] = []
+    for ends, matching in matchings.neighbours.items():
+        drawn = draw_paths(ends, {ends: matching}, eligible, settings.paths, settings.seed)
+        drawn = [replace(path, number=path.number + len(paths)) for path in drawn]
+        steps = list(along(drawn, ends, {ends: matching}, matchings.judged))
+        asked += [*steps, *controls(steps, nearest_of(steps, matcher), eligible, settings.seed)]
+        paths += drawn
+    more = of_each_class(
+        matchings.judged, eligible, settings.of_each_class, settings.alpha, settings.seed, first=len(paths)
+    )
+    named = (
+        replace(
+            question,
+            source_layer=layer_of(question.source_layer),
+            target_layer=layer_of(question.target_layer),
+            names=matcher.collection.names,
+        )
+        for question in (*asked, *more)
+    )
+    return paths, list(dict.fromkeys(named))
+
+
 def nearest_of(steps: Sequence[Question], matcher: LayerMatcher) -> dict[Pair, Matching]:
     """Nearest target feature of every source feature that is asked about; -1 for the others."""
     found = {}
     for pair in sorted({(step.source_layer, step.target_layer) for step in steps}):
-        source, target = matcher.opened(pair)
+        source, target = matcher.opened((layer_of(pair[0]), layer_of(pair[1])))
         wanted = sorted({step.source_feature for step in steps if step.source_layer == pair[0]})
         few = _nearest(_only(source, wanted), target, matcher.settings)
         permutation = torch.full((source.d_sae,), -1)

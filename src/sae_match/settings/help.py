@@ -12,6 +12,8 @@ _WIDTH = 80
 _INDENT = "  "
 # Groups that are no choice of the user's.
 _ASIDE = ("hydra/", "schema", "local", "sae@target")
+# Groups that offer what another one does.
+_LIKE = {"target": "sae"}
 
 
 def help_on(what: str, *, _root_: DictConfig) -> str:
@@ -49,6 +51,8 @@ def _groups(chosen: Mapping[str, str | None]) -> str:
 
 
 def _choices(group: str) -> list[str]:
+    if group in _LIKE:
+        return [f"as for {_LIKE[group]}"]
     loader = GlobalHydra.instance().config_loader()
     return sorted(loader.get_group_options(group.partition("@")[0]))
 

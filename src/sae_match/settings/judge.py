@@ -1,10 +1,12 @@
 """What a study of meanings can be told."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from omegaconf import MISSING
 
 from sae_match.errors import UserError
+from sae_match.evaluation.settings import refuse_other_than_pairs
 from sae_match.matching.settings import MatcherSettings
 from sae_match.model.settings import ModelSettings
 from sae_match.report.tracking.settings import LoggerSettings
@@ -21,6 +23,9 @@ class JudgeStudySettings:
     """Everything that `scripts/judge.py` can be told.
 
     Attributes:
+        target: Another collection: features are asked about with their partners in it, layer by layer; none for paths
+            over the layers of `sae`.
+        pairs: With a target, pairs of layers such as `[[3,3],[3,4]]`; by default the layers that both have.
         study: What is asked about.
         descriptions: Where published descriptions come from.
         judge: Who is asked.
@@ -43,6 +48,8 @@ class JudgeStudySettings:
     judge: JudgeSettings
     second: JudgeSettings
     logger: LoggerSettings
+    target: SAESettings | None = None
+    pairs: Any = None
     study: StudySettings = field(default_factory=StudySettings)
     descriptions: DescriptionSettings = field(default_factory=DescriptionSettings)
     evidence: str = AUTO
@@ -57,6 +64,10 @@ class JudgeStudySettings:
             raise UserError(f"judge.kind must be one of {', '.join(KINDS)}, got {NONE!r}")
         if self.evidence not in (AUTO, DESCRIPTIONS, CONTEXTS):
             raise UserError(f"evidence must be {AUTO}, {DESCRIPTIONS} or {CONTEXTS}, got {self.evidence!r}")
+        if self.pairs is not None:
+            if self.target is None:
+                raise UserError("pairs are of two collections: name a target, or choose layers by study.layers")
+            refuse_other_than_pairs(self.pairs)
         self.judges()
 
     def judges(self) -> list[JudgeSettings]:

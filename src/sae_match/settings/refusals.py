@@ -24,6 +24,7 @@ from sae_match.strings import in_a_line, reason_of, visible
 _NO_GROUP = re.compile(r"Could not override '([^']+)'\. No match in the defaults list")
 _NO_SETTING = re.compile(r"Could not override '([^']+)'\.")
 _TWICE = re.compile(r"Multiple values for ([^ ]+)\.")
+_NO_CHOICE = "Config group override must be a string or a list"
 _NO_VALUE = re.compile(r"Error merging override (.+)")
 # Lines that say where Hydra's documentation is, and how to change its own configs.
 _ASIDE = ("See https://", "To append to your", "Did you mean")
@@ -58,6 +59,11 @@ def refused_in_one_line(config: Path) -> Iterator[None]:
                     raise
                 where = f"{error.full_key}: " if error.full_key else ""
                 raise SystemExit(f"error: {where}{reason_of(error)}") from error
+            except ValueError as error:
+                # Hydra has no refusal of its own for this one.
+                if os.environ.get(_FULL) == "1" or not str(error).startswith(_NO_CHOICE):
+                    raise
+                raise SystemExit("error: null is no choice of a group; to choose nothing, say '~GROUP'") from error
 
         return report(answered)
 

@@ -38,3 +38,6 @@ def test_the_share_that_is_no_chance_is_found_again():
     assert storey_share(p, torch.ones(40_000, dtype=torch.bool)) == pytest.approx(0.25, abs=0.02)
     assert storey_share(torch.ones(3, dtype=torch.float64), torch.ones(3, dtype=torch.bool)) == 0
     assert math.isnan(storey_share(p, torch.zeros(40_000, dtype=torch.bool)))
+    # Half of a wider dictionary has no partner: of all its features half as many have a true one.
+    half = torch.cat([p, torch.full_like(p, math.nan)])
+    assert storey_share(half, torch.ones(80_000, dtype=torch.bool)) == pytest.approx(0.125, abs=0.01)

@@ -39,6 +39,10 @@ def test_features_are_found_by_the_name_of_their_layer_and_collection(page, quer
     assert look_for(page, query) == names
 
 
+def test_the_search_says_how_features_are_called(page):
+    assert "as in 3@saes/123 or 123" in page.locator("label[for=query]").text_content()
+
+
 def test_a_layer_of_no_collection_is_not_there(page):
     look_for(page, "3@others/1")
     assert page.locator("#count").text_content() == "There is no feature 3@others/1 here."

@@ -29,11 +29,11 @@ FIFTHS = 5
 
 def of_significance(found: Significance, alpha: float) -> dict[str, Measured]:
     """Whether each tested feature's pair is significant, or beyond a plain cut; what Storey's share is the mean of."""
-    # One without a partner has no p-value, and counts as one that has none.
-    above = ~(found.p <= 0.5)
+    # One without a partner has no p-value, and no true partner.
+    true = torch.where(found.p.isnan(), 0, 1 - 2 * (found.p > 0.5).double())
     return {
         SIGNIFICANT: ((found.q <= alpha).double(), found.tested),
-        STOREY: (1 - 2 * above.double(), found.tested),
+        STOREY: (true, found.tested),
         PLAIN: ((found.statistic >= PLAIN_CUT).double(), found.tested),
     }
 

@@ -41,11 +41,12 @@ def q_values(p: Float64[Tensor, " n"], tested: Bool[Tensor, " n"]) -> Float64[Te
 
 
 def storey_share(p: Float64[Tensor, " n"], tested: Bool[Tensor, " n"]) -> float:
-    """Estimate of the share that has a true partner: one minus twice the share with `p > 1/2` or no partner.
+    """Estimate of the share that has a true partner: of those with any, one minus twice the share with `p > 1/2`.
 
-    nan where nothing is tested.
+    A feature without a partner, as a wider dictionary has by necessity, has no true one. nan where nothing is tested.
     """
     if not tested.any():
         return math.nan
-    none = 1 - float((p[tested] <= _LAMBDA).double().mean())
-    return max(0.0, 1 - none / (1 - _LAMBDA))
+    known = p[tested & ~p.isnan()]
+    none = float((known > _LAMBDA).double().sum()) / (1 - _LAMBDA)
+    return max(0.0, (len(known) - none) / int(tested.sum()))

@@ -11,8 +11,8 @@ from sae_match.semantics.scores import Score
 
 _NAME = "judgements"
 
-#: Layer and feature.
-Feature = tuple[int, int]
+#: Layer, by its name where it has one, and feature.
+Feature = tuple[int | str, int]
 
 
 @dataclass(frozen=True)

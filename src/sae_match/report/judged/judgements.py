@@ -125,7 +125,7 @@ def rows_of(answers: Sequence[Answer]) -> list[dict[str, object]]:
     """Every answer, with what the judge was shown."""
     return [
         {
-            **vars(answer.question),
+            **_asked(answer.question),
             "label": answer.verdict.label,
             "score": answer.verdict.score,
             "similarity": answer.verdict.detail,
@@ -135,6 +135,13 @@ def rows_of(answers: Sequence[Answer]) -> list[dict[str, object]]:
         }
         for answer in answers
     ]
+
+
+def _asked(question: Question) -> dict[str, object]:
+    """A question by column; the collections are columns where there are two."""
+    told = {name: value for name, value in vars(question).items() if name != "names"}
+    names = question.names
+    return told if names is None else {**told, "source_collection": names[0], "target_collection": names[1]}
 
 
 def score_table(answers: Sequence[Answer]) -> Table:
@@ -214,4 +221,4 @@ def _with_interval(found: Score | Kappa) -> Text:
 
 def step_of(answers: Sequence[Answer]) -> int:
     """Distance of neighbouring layers."""
-    return min((answer.question.distance for answer in answers if answer.question.distance), default=1)
+    return min((answer.question.distance for answer in answers if answer.question.arm != IDENTICAL), default=1)

@@ -10,6 +10,7 @@ from sae_match.matching.result import Matching
 from sae_match.report.explorer.judged import Feature, JudgedPair, Judgements, write_judgements
 from sae_match.report.explorer.writing import judgements_of_page
 from sae_match.report.judged.judgements import ARMS, of_neighbours, scored
+from sae_match.saes.two import end_name, layer_of
 from sae_match.semantics.answers import Answer
 from sae_match.semantics.questions import COMPOSED, MATCHED, Pair
 
@@ -35,18 +36,20 @@ class JudgedPage:
         except OSError as error:
             raise UserError(f"page={folder}: cannot write {self._chunks}: {error.strerror or error}") from error
 
-    def refuse_other_matchings(self, neighbours: Mapping[Pair, Matching]) -> None:
+    def refuse_other_matchings(self, neighbours: Mapping[Pair, Matching], names: tuple[str, str] | None = None) -> None:
         """Refuse judgements of pairs that the page does not show.
 
         Args:
-            neighbours: Matchings of neighbouring layers that judges are asked about.
+            neighbours: Matchings of neighbouring layers that judges are asked about; of two collections, by ends.
+            names: Of two collections, if there are two.
 
         Raises:
             UserError: If the page's run has no matching of two of these layers, or another one.
         """
-        for pair, matching in neighbours.items():
+        for ends, matching in neighbours.items():
+            pair = (layer_of(ends[0]), layer_of(ends[1]))
             layers = f"layers {pair[0]} and {pair[1]}"
-            file = matching_file(self.folder, pair)
+            file = matching_file(self.folder, pair, names)
             if not file.is_file():
                 raise UserError(
                     f"page={self.folder}: its run did not match {layers}; validate them as well, or ask about other "
@@ -85,8 +88,10 @@ def judgements_of(said: Mapping[str, Sequence[Answer]], about: Mapping[str, str]
         # Controls are about chance, not about what the page shows: they stand in the scores only.
         if question.arm not in (MATCHED, COMPOSED):
             continue
-        source = (question.source_layer, question.source_feature)
-        target = (question.target_layer, question.target_feature)
+        source, target = (
+            (end if question.names is None else end_name(end, question.names), feature)
+            for end, feature in zip(question.ends, (question.source_feature, question.target_feature), strict=True)
+        )
         pairs.append(JudgedPair(question.arm, source, target, [answer.verdict for answer in answers]))
         shown |= {source: answers[0].source.text, target: answers[0].target.text}
     return Judgements(scores, pairs, shown, about)

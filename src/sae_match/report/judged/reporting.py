@@ -27,6 +27,7 @@ from sae_match.report.judged.results import save_results
 from sae_match.report.picture import save_pictures
 from sae_match.report.tracking.logger import Logger, where_to_look
 from sae_match.report.tracking.records import Rows, log_judgements
+from sae_match.saes.two import layer_of
 from sae_match.semantics.answers import Answer
 from sae_match.semantics.questions import Eligible, FeaturePath, Question
 from sae_match.semantics.scores import Kappa
@@ -42,7 +43,7 @@ class JudgeReport:
     Args:
         console: Where plan and tables go.
         folder: Run folder.
-        layers: That paths lead over.
+        layers: That paths lead over; of two collections, those that pairs start from.
         study: What is asked about.
         evidence: What judges are shown, in words.
         page: That shows the judgements as well.
@@ -82,13 +83,24 @@ class JudgeReport:
             rows["matches"] = f"at {self.study.alpha:.0%}, by {self.study.rotations} random targets a pair{more}"
         print_rows(self.console, "Plan", rows)
 
-    def print_questions(self, paths: Sequence[FeaturePath], questions: Sequence[Question], eligible: Eligible) -> None:
-        """What is going to be asked, which follows from the matchings and from what there is evidence for."""
+    def print_questions(
+        self, paths: Sequence[FeaturePath], questions: Sequence[Question], eligible: Eligible, first: Sequence[int] = ()
+    ) -> None:
+        """What is going to be asked, which follows from the matchings and from what there is evidence for.
+
+        Args:
+            paths: Over the layers.
+            questions: About them.
+            eligible: Features that may be asked about.
+            first: What the features that paths begin with are kept by; the first layer if nothing else is said.
+        """
         arms = {arm: sum(question.arm == arm for question in questions) for arm in _arms(questions)}
-        drawn = f"features of layer {self.layers[0]}, drawn uniformly without replacement, seed {self.study.seed}"
-        first = int(eligible[self.layers[0]].sum())
+        begun = list(first or self.layers[:1])
+        where = ", ".join(str(layer_of(one)) for one in begun)
+        drawn = f"features of layer {where}, drawn uniformly without replacement, seed {self.study.seed}"
+        there = sum(int(eligible[one].sum()) for one in begun)
         rows = {
-            "paths": f"{len(paths)} from {'live' if self.study.live else 'any'} {drawn}; {first:,} could be drawn",
+            "paths": f"{len(paths)} from {'live' if self.study.live else 'any'} {drawn}; {there:,} could be drawn",
             "in all": f"{len(questions):,}: {', '.join(f'{count:,} {arm}' for arm, count in arms.items())}",
         }
         print_rows(self.console, "Questions", rows)
@@ -139,7 +151,8 @@ class JudgeReport:
     def _print(self, said: Mapping[str, Sequence[Answer]], agreement: Mapping[str, Kappa]) -> None:
         over = "with 95 % intervals over"
         for judge, answers in said.items():
-            self._print_table(f"What {judge} says of neighbouring layers, {over} paths", score_table(answers))
+            of = "two collections" if answers and answers[0].question.names else "neighbouring layers"
+            self._print_table(f"What {judge} says of {of}, {over} paths", score_table(answers))
             if any(len(set(answer.verdict.labels)) > 1 for answer in answers):
                 self.console.print(
                     "A pair's score is the mean of its two orders, and it counts under that rounded down.",

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from sae_match.evaluation.statistics.results import COLLECTIONS
 from sae_match.files import write_rows
 from sae_match.report.judged.judgements import ARMS, SCORE, by_cost, by_pair, by_q, of_neighbours, scored, step_of
 from sae_match.semantics.answers import Answer
@@ -26,6 +27,7 @@ class JudgementResult:
         low, high: 95 % interval by bootstrap over paths, none where there is none.
         questions: Questions with a label, which the number is taken over.
         paths: Paths that they are about.
+        source_collection, target_collection: What the two collections are called; empty of one, and no columns then.
     """
 
     source_layer: int
@@ -38,6 +40,8 @@ class JudgementResult:
     high: float | None
     questions: int
     paths: int
+    source_collection: str = ""
+    target_collection: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,12 +70,13 @@ class JudgementSpan:
 
 def results_of(answers: Sequence[Answer], judge: str) -> Iterator[JudgementResult]:
     """Scores and shares of labels of each arm and pair of layers."""
+    names = next((answer.question.names for answer in answers), None) or ("", "")
     for (arm, source, target), found in by_pair(answers):
         at, counted = (source, target, arm, judge), (_labelled(found), found.paths)
-        yield JudgementResult(*at, SCORE, found.value, found.low, found.high, *counted)
+        yield JudgementResult(*at, SCORE, found.value, found.low, found.high, *counted, *names)
         for label, count in zip(LABELS, found.counts[:3], strict=True):
             share = count / counted[0] if counted[0] else math.nan
-            yield JudgementResult(*at, f"semantic_share_{label}", share, None, None, *counted)
+            yield JudgementResult(*at, f"semantic_share_{label}", share, None, None, *counted, *names)
 
 
 def spans_of(answers: Sequence[Answer], judge: str) -> Iterator[JudgementSpan]:
@@ -93,7 +98,9 @@ def save_results(said: Mapping[str, Sequence[Answer]], folder: Path) -> None:
 
 
 def _save(path: Path, rows: Iterable[JudgementResult | JudgementSpan]) -> None:
-    write_rows(path, map(asdict, rows))
+    table = [asdict(row) for row in rows]
+    named = any(row.get(COLLECTIONS[0]) for row in table)
+    write_rows(path, [{key: row[key] for key in row if named or key not in COLLECTIONS} for row in table])
 
 
 def _span(span: int, arm: str, judge: str, metric: str, found: Score, pairs: int) -> JudgementSpan:

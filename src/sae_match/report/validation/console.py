@@ -145,7 +145,12 @@ def print_files(console: Console, folder: Path, logger: Logger | None) -> None:
 def _two(module: MatchValidation) -> dict[str, str]:
     """What two collections are called, in a line of the plan; nothing of one."""
     names = module.collection.names
-    return {} if names is None else {"from, to": f"{names[0]} → {names[1]}, the residuals of one model"}
+    if names is None:
+        return {}
+    target = module.collection.open(module.collection.ends(module.scope.pairs[0])[1])
+    return {
+        "from, to": f"{names[0]} → {names[1]} ({target.d_sae:,} features, {target.activation}), on the same residuals"
+    }
 
 
 def _held(module: MatchValidation, features: int) -> str:

@@ -56,6 +56,8 @@
     const facts = [...model.facts, ["Layers", spans(numbers)], ["Features", format.count(model.features)]];
     byId("facts").replaceChildren(...facts.map(([name, value]) =>
       element("div", {}, element("dt", {}, name), element("dd", {}, value))));
+    // Layers of two collections have names.
+    if (typeof numbers[0] === "string") byId("as-in").textContent = format.feature(numbers[0], 123);
     warn();
     for (const [id, otherwise] of [["from", numbers[0]], ["to", numbers.at(-1)]]) {
       byId(id).replaceChildren(...numbers.map((number) =>
