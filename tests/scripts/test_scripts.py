@@ -13,6 +13,7 @@ QUESTIONS = ("threshold_scale", "folding_error", "pair_error", "quantiles", "pat
 OF_PAIRS = (
     "significant_share",
     "storey_share",
+    "plain_cut_share",
     "significant_from",
     "median_cosine",
     "mutual_nearest",
