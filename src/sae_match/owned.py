@@ -24,6 +24,7 @@ _HEADS = {
     "matchings.csv": "source_layer,target_layer,",
     "composition.csv": "source_layer,target_layer,",
     "unmatched.csv": "source_layer,target_layer,",
+    "splits.csv": "source_layer,target_layer,",
     "comparison.csv": "run,",
     "comparison_by_layer.csv": "run,",
     "comparison_differences.csv": "run,",
@@ -38,6 +39,7 @@ _KEPT = {
     "pairs": (f"{_PAIRED}.parquet",),
     "matchings": (f"{_PAIRED}.safetensors",),
     "significance": (f"{_PAIRED}.safetensors",),
+    "relations": (f"{_PAIRED}.safetensors",),
     "csv": ("metrics.csv", "hparams.yaml"),
 }
 _MOST = 1 << 16

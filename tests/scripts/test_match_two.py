@@ -1,8 +1,11 @@
 """Two collections matched from the weights alone, as a user does it."""
 
 import csv
+from collections import Counter
 
 from sae_match import Matching
+from sae_match.matching.relations.kinds import KINDS, MERGE, SPLIT
+from sae_match.matching.relations.result import Relations
 from sae_match.saes.formats import gemma_scope
 from tests.conftest import random_sae
 from tests.scripts.as_a_user import assert_refused, run
@@ -45,7 +48,28 @@ def test_what_is_no_second_collection_is_refused_in_a_line(tmp_path):
         (("target=bundled_seed_100", "pairs=[[3,3],[3,7]]"), "target: no SAE for layer 7"),
         (("target=bundled_seed_100", "pairs=[[3]]"), "a pair is two layers"),
         (("target=bundled_seed_100", "target.name=a@b"), "sae.name must be up to 40 letters"),
-        (("target=seed",), "there is no target=seed; there are bundled, bundled_seed_100,"),
+        (("target=seed",), "there is no target=seed; there are bundled, bundled_4k,"),
         (("target=null",), "null is no choice of a group; to choose nothing, say '~GROUP'"),
     ):
         assert_refused(run("match.py", *overrides, *QUICKLY, folder=tmp_path, check=False), message)
+
+
+def test_what_became_of_features_is_told_where_that_is_asked_though_nothing_was_to_be_judged(tmp_path):
+    of = ("sae=bundled_seed_100", "target=bundled_seed_200", "pairs=[[3,3]]")
+    done = run("match.py", *of, "relations=true", *QUICKLY, folder=tmp_path)
+    (file,) = (tmp_path / "out" / "relations").iterdir()
+    found = Relations.load(file)
+    assert file.name == "L03@saes_seed_100-L03@saes_seed_200.safetensors"
+    assert found.evidence.rotations == 8
+    line = next(line for line in done.stdout.split("What became of features")[1].splitlines() if line.startswith("3 →"))
+    numbers = [int(cell.replace(",", "")) for cell in line.split()[3:]]
+    assert numbers[:-1] == [found.counts[name] for name in KINDS]
+    with (tmp_path / "out" / "splits.csv").open(newline="") as table:
+        rows = list(csv.DictReader(table))
+    shown = (found.edge_kind == SPLIT) | (found.edge_kind == MERGE)
+    assert len(rows) == int(shown.sum()) > 50
+    assert {row["kind"] for row in rows} == {"split", "merge"}
+    assert numbers[-1] == max(Counter(row["component"] for row in rows).values())
+    # A second run is welcome in the same folder, whose files are known.
+    again = run("match.py", *of, "relations=true", *QUICKLY, folder=tmp_path)
+    assert again.returncode == 0

@@ -9,10 +9,20 @@ from typing import Any
 from rich.console import Console
 
 from sae_match.errors import UserError
+from sae_match.evaluation.relations.tables import SPLITS, write_splits
 from sae_match.matching.between import save_unmatched
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.composition import Chains, compare
-from sae_match.matching.layers import LayerMatcher, Pair, by_target, save_matching, save_significance, unwatched
+from sae_match.matching.layers import (
+    LayerMatcher,
+    Pair,
+    by_target,
+    save_matching,
+    save_relations,
+    save_significance,
+    unwatched,
+)
+from sae_match.matching.relations.result import MOST_DRAWN, Relations
 from sae_match.matching.result import Matching
 from sae_match.matching.significance.composed import path_significance
 from sae_match.matching.significance.result import Significance
@@ -26,6 +36,7 @@ from sae_match.report.matchings import (
     save_rows,
     significance_table,
 )
+from sae_match.report.relatives import relations_table, too_large
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.two import Collections, TwoCollections, collections_of
 from sae_match.settings.match import ADJACENT, ALL, MatchSettings
@@ -43,13 +54,13 @@ def main(settings: MatchSettings) -> None:
     matcher = LayerMatcher(collection, settings.matcher, cache, progress.watch if settings.progress else unwatched)
     if settings.matcher.memory is not None:
         log.info("memory budget of a matching: %.3g GB", settings.matcher.memory)
-    if settings.rotations:
-        log.info("each matching is judged against %d random targets; rotations=0 judges none", settings.rotations)
+    if settings.random_targets:
+        log.info("each matching is judged against %d random targets; rotations=0 judges none", settings.random_targets)
     rows: list[MatchingRow] = []
     compared: list[CompositionRow] = []
     chains, links = Chains(), dict[Pair, Significance]()
     neighbours = set() if isinstance(collection, TwoCollections) else set(pairwise(sorted(collection.layers)))
-    found, widths = dict[Pair, Matching](), dict[int, int]()
+    found, widths, related = dict[Pair, Matching](), dict[int, int](), dict[Pair, Relations]()
     if isinstance(collection, TwoCollections):
         _say_which(console, collection, pairs, settings.shards > 1)
     with progress.shown():
@@ -58,11 +69,15 @@ def main(settings: MatchSettings) -> None:
             save_matching(matching, folder, pair, collection)
             found[pair] = matching
             widths |= {end: sae.d_sae for end, sae in zip(collection.ends(pair), matcher.opened(pair), strict=True)}
-            judged = matcher.judged(pair, matching, settings.rotations)
+            judged = matcher.judged(pair, matching, settings.random_targets)
             if judged is not None:
                 save_significance(judged.significance, folder, pair, collection.names)
                 if pair in neighbours:
                     links[pair] = judged.significance
+                if settings.relations:
+                    related[pair] = matcher.related(pair, matching, judged, settings.alpha)
+                    save_relations(related[pair], folder, pair, collection.names)
+                    write_splits(folder / SPLITS, related)
             rows.append(MatchingRow.of(pair, matching, judged, settings.alpha, collection.names))
             # After each, so that an interrupted run leaves what it has found.
             save_rows(rows, folder / "matchings.csv")
@@ -72,7 +87,7 @@ def main(settings: MatchSettings) -> None:
                 compared.append(_compared(pair, matching, chains, matcher, _of_chain(pair, links, settings.alpha)))
                 save_rows(compared, folder / "composition.csv")
     unmatched = save_unmatched(found, widths, collection, folder / "unmatched.csv")
-    _report(console, rows, compared, folder, settings.alpha, unmatched)
+    _report(console, rows, compared, related, folder, settings.alpha, unmatched)
 
 
 def _say_which(console: Console, both: TwoCollections, pairs: Sequence[Pair], sharded: bool) -> None:
@@ -161,6 +176,7 @@ def _report(
     console: Console,
     rows: list[MatchingRow],
     compared: list[CompositionRow],
+    related: Mapping[Pair, Relations],
     folder: Path,
     alpha: float,
     unmatched: bool = False,
@@ -179,10 +195,28 @@ def _report(
         if compared:
             console.print("\nBy distance, as means; composed: every link significant", style="italic", highlight=False)
             console.print(distance_table(ordered, compared))
+    if related:
+        _report_relations(console, rows, related)
     if compared:
         console.print("\nChains of neighbours against direct matchings", style="italic", highlight=False)
         console.print(agreement_table(compared))
     say(console, ("\nFiles", "bold"), f" in {folder}")
-    files = f"matchings.csv, matchings/*.safetensors, {'significance/*.safetensors, ' if judged else ''}.hydra/"
-    more = f"{'composition.csv, ' if compared else ''}{'unmatched.csv, ' if unmatched else ''}"
-    say(console, f"  {more}{files}")
+    kept = {
+        f"{SPLITS}, relations/*.safetensors": bool(related),
+        "composition.csv": bool(compared),
+        "unmatched.csv": unmatched,
+        "matchings.csv, matchings/*.safetensors": True,
+        "significance/*.safetensors": judged,
+        ".hydra/": True,
+    }
+    say(console, f"  {', '.join(name for name, there in kept.items() if there)}")
+
+
+def _report_relations(console: Console, rows: list[MatchingRow], related: Mapping[Pair, Relations]) -> None:
+    called = {(row.source_layer, row.target_layer): row.layers for row in rows}
+    console.print(
+        "\nWhat became of features: groups of relatives, and single features", style="italic", highlight=False
+    )
+    console.print(relations_table(related, called))
+    if large := too_large(related.values()):
+        say(console, f"{large} group{'s' * (large != 1)} of more than {MOST_DRAWN} features: counted, never drawn")

@@ -8,6 +8,8 @@ from pathlib import Path
 from sae_match.errors import UserError
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.composition import priced
+from sae_match.matching.relations.relations import relations
+from sae_match.matching.relations.result import Relations
 from sae_match.matching.result import Matching
 from sae_match.matching.settings import MatcherSettings
 from sae_match.matching.significance.judging import Judged, judge
@@ -138,6 +140,13 @@ def significance_file(folder: Path, pair: Pair, names: tuple[str, str] | None = 
     return folder / "significance" / matching_file(folder, pair, names).name
 
 
+def save_relations(found: Relations, folder: Path, pair: Pair, names: tuple[str, str] | None = None) -> None:
+    """Write what became of the features of two layers to `relations/` in a run's folder."""
+    file = folder / "relations" / matching_file(folder, pair, names).name
+    with kept_in_record(file):
+        found.save(file)
+
+
 def save_significance(found: Significance, folder: Path, pair: Pair, names: tuple[str, str] | None = None) -> None:
     """Write which pairs of two layers are matches to `significance/` in a run's folder."""
     file = significance_file(folder, pair, names)
@@ -203,6 +212,15 @@ class LayerMatcher:
         return judge_layers(
             pair, *self.opened(pair), matching, rotations, self.settings, cache=self.cache, watch=self.watch
         )
+
+    def related(self, pair: Pair, matching: Matching, judged: Judged, alpha: float) -> Relations:
+        """What became of the features of two layers, at a level.
+
+        Raises:
+            UserError: If an SAE cannot be opened.
+        """
+        source, target = self.opened(pair)
+        return relations(source, target, matching, judged.significance, alpha=alpha, settings=self.settings)
 
     def opened(self, pair: Pair) -> tuple[SAE, SAE]:
         """The SAEs of two layers.

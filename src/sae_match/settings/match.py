@@ -12,6 +12,8 @@ from sae_match.matching.significance.settings import refuse_impossible_judging
 from sae_match.saes.settings import SAESettings
 
 ADJACENT, ALL = "adjacent", "all"
+#: Random targets unless told.
+ROTATIONS = 8
 
 
 @dataclass
@@ -27,6 +29,8 @@ class MatchSettings:
         rotations: Random targets that each matching is judged against, which says what share of the features is truly
             matched; each takes as long as a matching. Zero: none is judged.
         alpha: Level at which a pair counts as significant: of the significant pairs, at most this share is wrong.
+        relations: Whether it is told what became of every feature: one to one, split, merged, new or gone. Takes as
+            long again as the matching.
         progress: Whether progress is shown.
         output_dir: Where the run leaves its files.
         cache_dir: Folder in which matchings are kept between runs; `matchings` in the user's cache folder if none
@@ -39,8 +43,9 @@ class MatchSettings:
     pairs: Any = ADJACENT
     shard: int = 0
     shards: int = 1
-    rotations: int = 8
+    rotations: int = ROTATIONS
     alpha: float = 0.05
+    relations: bool = False
     progress: bool = True
     output_dir: str = MISSING
     cache_dir: str | None = None
@@ -51,6 +56,11 @@ class MatchSettings:
         refuse_impossible_judging(self.rotations, self.alpha)
         if self.pairs not in (ADJACENT, ALL):
             refuse_other_than_pairs(self.pairs, "adjacent, all or ")
+
+    @property
+    def random_targets(self) -> int:
+        """Random targets that each matching is judged against: relations need some, asked for or not."""
+        return self.rotations or (ROTATIONS if self.relations else 0)
 
     @property
     def compares(self) -> bool:
