@@ -154,8 +154,7 @@ def test_two_widths_of_gemma_scope_are_looked_up_each_in_its_own_collection(tmp_
     class Widths(Hub):
         downloaded, asked = [], []
 
-    told = ("experiment=gemma_2_2b", "sae=gemma_scope_2b_layer_12_16k", "target=gemma_scope_2b_layer_12_65k")
-    done = asked_of(Widths, tmp_path, *told)
+    done = asked_of(Widths, tmp_path, "experiment=widths_gemma_2_2b")
     assert "2 SAEs" in done.stdout, (done.stdout, done.stderr)
     assert "pairs" in done.stdout
     assert "missing" not in done.stdout
