@@ -48,7 +48,7 @@ def settings_in(said):
         (
             "match",
             "sae=bundled target=null matcher=folded",
-            "pairs shard shards rotations alpha progress output_dir cache_dir",
+            "pairs shard shards rotations alpha relations progress output_dir cache_dir",
         ),
         ("report", "logger=wandb", "runs output_dir arms metrics over"),
     ],

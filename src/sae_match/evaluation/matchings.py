@@ -147,10 +147,9 @@ class PairMatcher:
         device = device_named(self.settings.device)
         if device.type == "cpu" or not pairs:
             return 1
-        widths = self.collection.describe_sae(self.collection.ends(pairs[0])[0])
-        if widths.d_in is None or widths.d_sae is None:
-            return 1
-        return min(len(pairs), how_many(widths.d_in, widths.d_sae, device))
+        sides = [self.collection.describe_sae(end) for end in self.collection.ends(pairs[0])]
+        d_in, d_sae = (max(width or 0 for width in widths) for widths in zip(*((s.d_in, s.d_sae) for s in sides)))
+        return min(len(pairs), how_many(d_in, d_sae, device)) if d_in and d_sae else 1
 
     def _ahead(self, pair: Pair, watch: PairWatch) -> tuple[Pair, Judged | None]:
         """Have what takes long of a pair in the cache, and what is known of its pairs of features."""
