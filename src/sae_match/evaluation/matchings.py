@@ -148,7 +148,8 @@ class PairMatcher:
         if device.type == "cpu" or not pairs:
             return 1
         sides = [self.collection.describe_sae(end) for end in self.collection.ends(pairs[0])]
-        d_in, d_sae = (max(width or 0 for width in widths) for widths in zip(*((s.d_in, s.d_sae) for s in sides)))
+        d_in = max(side.d_in or 0 for side in sides)
+        d_sae = max(side.d_sae or 0 for side in sides)
         return min(len(pairs), how_many(d_in, d_sae, device)) if d_in and d_sae else 1
 
     def _ahead(self, pair: Pair, watch: PairWatch) -> tuple[Pair, Judged | None]:
