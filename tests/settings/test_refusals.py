@@ -6,7 +6,9 @@ from tests import programs
 from tests.conftest import ROOT
 
 CHOICES = "There are cosine, decoder_norm, decoder_only, encoder_only, folded, unfolded"
-SETTINGS = "there are sae, matcher, target, pairs, shard, shards, rotations, alpha, progress, output_dir, cache_dir"
+SETTINGS = (
+    "there are sae, matcher, target, pairs, shard, shards, rotations, alpha, relations, progress, output_dir, cache_dir"
+)
 
 
 def said(folder, *told, environment=None):
