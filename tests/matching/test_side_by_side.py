@@ -49,6 +49,23 @@ def test_when_one_fails_the_others_end_where_they_tell_how_far_they_are():
     assert ended.is_set()
 
 
+def test_a_failure_is_not_kept_waiting_by_a_job_that_was_begun_before():
+    ended = []
+
+    def long(watch):
+        for _ in range(20_000):
+            watch(PAIR, STATUS)
+            time.sleep(0.001)
+        ended.append(True)
+
+    def fails(_):
+        raise UserError("at once")
+
+    with pytest.raises(UserError, match="at once"):
+        side_by_side([long, fails], 2, unwatched)
+    assert not ended
+
+
 def test_one_at_a_time_tells_how_far_it_is():
     inside, most = [], []
 

@@ -51,6 +51,8 @@ def test_an_end_is_opened_in_its_own_collection(tmp_path, make_sae):
         (("x/saes", ONE), ("y/saes", ONE), ("x_saes", "y_saes")),
         (("org/res", ONE), ("org/res", OTHER), ("res_10", "res_12")),
         (("org/a@b c", ONE), ("d", ONE), ("a_b_c", "d")),
+        (("x/Run", ONE), ("y/run", ONE), ("x_Run", "y_run")),
+        (("org/res", {"path": "a" * 50}), ("org/res", {"path": "b" * 50}), ("res_source", "res_target")),
     ],
 )
 def test_names_are_the_ends_of_sources_and_more_of_them_where_those_agree(first, second, names):

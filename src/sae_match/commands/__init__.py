@@ -59,6 +59,8 @@ PROGRAMS = {
             "figures",
             "pairs",
             "matchings",
+            "significance",
+            "unmatched.csv",
             "csv",
             "*profile*",
         ),
@@ -68,7 +70,15 @@ PROGRAMS = {
     "match": Program(
         MatchSettings,
         "match the SAEs of pairs of layers, from the weights alone",
-        leaves=("matchings.csv", "composition.csv", "matchings", "significance"),
+        leaves=(
+            "matchings.csv",
+            "composition.csv",
+            "unmatched.csv",
+            "splits.csv",
+            "matchings",
+            "significance",
+            "relations",
+        ),
     ),
     "train": Program(
         TrainSettings,

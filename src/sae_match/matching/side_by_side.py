@@ -3,7 +3,8 @@
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -60,11 +61,20 @@ def side_by_side(jobs: Sequence[Callable[[PairWatch], T]], workers: int, watch: 
         with speaking:
             watch(pair, status)
 
-    with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="matching") as pool:
+    with ThreadPoolExecutor(workers, "matching", _same_gpu()) as pool:
         futures = [pool.submit(job, told) for job in jobs]
         try:
-            return [future.result() for future in futures]
+            wait(futures, return_when=FIRST_EXCEPTION)
+            failed = [future for future in futures if future.done() and future.exception() is not None]
+            return [future.result() for future in failed or futures]
         finally:
             # Whatever ends it, signals among that; where all are done there is nobody to be told.
             ended.set()
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _same_gpu() -> Callable[[], object] | None:
+    """What has a new thread work on this one's GPU, where there are several; a thread begins with the first."""
+    if not torch.cuda.is_initialized():
+        return None
+    return partial(torch.cuda.set_device, torch.cuda.current_device())

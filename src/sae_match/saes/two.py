@@ -248,9 +248,11 @@ def _told_apart(source: SAECollection, target: SAECollection) -> tuple[str, str]
         [f"{one.name or _named(one.source, 1)}{_picked(one, _unlike(*both))}" for one in both],
     ]
     for first, second in candidates:
-        if first != second:
+        # Some file systems, and whoever searches, take large letters for small ones.
+        if first.casefold() != second.casefold() and max(len(first), len(second)) <= _LONGEST:
             return first, second
-    return f"{candidates[0][0]}_source", f"{candidates[0][1]}_target"
+    first, second = (name[: _LONGEST - len("_source")] for name in candidates[0])
+    return f"{first}_source", f"{second}_target"
 
 
 def _named(source: str, parts: int) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor
 from sae_match.errors import UserError
 from sae_match.matching.result import Matching
 from sae_match.matching.significance.result import Significance
-from sae_match.saes.two import ends_of
+from sae_match.saes.two import ends_of, layer_of
 
 MATCHED, COMPOSED = "matched", "composed"
 #: Controls: what a random feature, the nearest one and the feature itself would get.
@@ -104,8 +104,8 @@ def draw_paths(
             return paths
     if not paths:
         raise UserError(
-            f"no feature of layer {layers[0]} can be asked about: of {len(starts)} eligible ones none has a partner "
-            "that is eligible too"
+            f"no feature of layer {layer_of(layers[0])} can be asked about: of {len(starts)} eligible ones none has a "
+            "partner that is eligible too"
         )
     return paths
 

@@ -232,5 +232,5 @@ def eligible_of(evidence: Mapping[int, Sequence[bool]], widths: Mapping[int, int
         masks = {layer: torch.tensor(list(evidence[layer]), dtype=torch.bool) for layer in widths}
     for layer, mask in masks.items():
         if not mask.any():
-            raise UserError(f"no feature of layer {layer} has a description, or fires anywhere in the text")
+            raise UserError(f"no feature of layer {layer_of(layer)} has a description, or fires anywhere in the text")
     return masks

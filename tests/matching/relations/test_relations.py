@@ -173,3 +173,16 @@ def test_a_side_without_directions_is_refused():
     dead = replace(target, W_dec=torch.zeros_like(target.W_dec))
     with pytest.raises(UserError, match="none of the target's 10 features takes part"):
         relations(source, dead, unknown, replace(judged, matching=unknown))
+
+
+def test_one_feature_of_next_to_no_length_makes_nobody_a_relative():
+    planted = planted_relations(Fates.of(0.8, 200), 64, 0)
+    W_enc = planted.source.W_enc.clone()
+    W_enc[:, 3] *= 1e-30
+    found = []
+    for source in (planted.source, replace(planted.source, W_enc=W_enc)):
+        matching = match(source, planted.target)
+        judged = significance(source, planted.target, matching, rotations=2)
+        found.append(relations(source, planted.target, matching, judged))
+    assert all(after.counts[kind] > 20 for after in found for kind in ("appear", "end"))
+    assert (found[0].source_kind != found[1].source_kind).sum() <= 4

@@ -79,7 +79,7 @@ def test_where_nothing_can_be_told_one_line_says_why_and_the_matching_stands(mak
     target.W_dec[live:] = 0
     assert of_layers(source, target, tmp_path) is None
     (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert record.getMessage().startswith("layers 3 and 4: which pairs are matches cannot be told: of the target's 10")
+    assert record.getMessage().startswith("layers 3 and 4: which pairs are matches cannot be told: of 10")
     assert "\n" not in record.getMessage()
 
 

@@ -8,6 +8,7 @@ from sae_match.benchmark.planted_chain import Plan, planted_chain
 from sae_match.errors import UserError
 from sae_match.matching.significance.nulls import NullTargets, rotation_seeds, written_and_read
 from sae_match.saes.sae import SAE
+from tests.conftest import random_sae
 
 
 def unit(rows):
@@ -131,8 +132,25 @@ def test_several_are_turned_alike(make_sae):
 
 @pytest.mark.parametrize(
     ("features", "d_in", "message"),
-    [(1, 6, "1 take part and have both .* needs at least 2"), (2, 2, "too few for a random rotation")],
+    [(1, 6, "1 take part and have both .* need at least 2"), (2, 2, "too few for a random rotation")],
 )
 def test_too_little_to_rotate_is_one_clear_line(make_sae, features, d_in, message):
     with pytest.raises(UserError, match=message):
         drawn(make_sae(0, d_in=d_in, d_sae=features))
+
+
+@pytest.mark.parametrize("factor", [1e-22, 1e-30, 1e-42])
+def test_a_feature_of_next_to_no_length_is_turned_like_the_others(factor):
+    sae = random_sae(0, d_in=24, d_sae=64)
+    live = (torch.ones(64, dtype=torch.bool),)
+    plain = NullTargets((sae,), "second_moment", live).draw(0)[0]
+    W_enc = sae.W_enc.clone()
+    W_enc[:, 3] *= factor
+    (drawn,) = NullTargets((replace(sae, W_enc=W_enc),), "second_moment", live).draw(0)
+    assert drawn.W_enc.isfinite().all()
+    assert (drawn.W_enc[:, 3] != 0).any()
+    # Their shape is found of directions alone.
+    others = torch.arange(64) != 3
+    assert torch.allclose(drawn.W_enc[:, others], plain.W_enc[:, others], atol=1e-3)
+    lengths = drawn.W_enc.double().norm(dim=0) / W_enc.double().norm(dim=0)
+    assert lengths[3] == pytest.approx(1, abs=1e-5 if factor > 1e-35 else 0.1)

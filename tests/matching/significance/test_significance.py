@@ -234,7 +234,7 @@ def test_a_level_lies_between_zero_and_one(make_sae, alpha):
 
 def test_one_live_target_feature_and_no_live_source_feature_are_refused(make_sae):
     sae, one = make_sae(0), make_sae(1, d_sae=1)
-    with pytest.raises(UserError, match="of the target's 1 features 1 take part"):
+    with pytest.raises(UserError, match="of 1 features 1 take part"):
         significance(sae, one, match(sae, one))
     dead = make_sae(2)
     dead.W_dec.zero_()

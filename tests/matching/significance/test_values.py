@@ -41,3 +41,9 @@ def test_the_share_that_is_no_chance_is_found_again():
     # Half of a wider dictionary has no partner: of all its features half as many have a true one.
     half = torch.cat([p, torch.full_like(p, math.nan)])
     assert storey_share(half, torch.ones(80_000, dtype=torch.bool)) == pytest.approx(0.125, abs=0.01)
+
+
+def test_chance_that_came_out_as_no_number_speaks_for_nobody():
+    statistic = torch.tensor([0.9, 0.1], dtype=torch.float64)
+    null = torch.tensor([0.2, math.nan, math.nan, -math.inf], dtype=torch.float64)
+    assert p_values(statistic, null).tolist() == pytest.approx([3 / 5, 4 / 5])

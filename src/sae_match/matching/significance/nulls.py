@@ -76,7 +76,7 @@ class NullTargets:
         fixed, turned = _bases(self._shapes)
         if turned.shape[1] < _FEWEST_DIMENSIONS:
             raise UserError(
-                f"the target's features span {fixed.shape[1] + turned.shape[1]} dimensions, of which their means take "
+                f"the features span {fixed.shape[1] + turned.shape[1]} dimensions, of which their means take "
                 f"{fixed.shape[1]}: too few for a random rotation; null='rotation' turns the whole space"
             )
         rotation = _haar(turned.shape[1], torch.Generator().manual_seed(seed))
@@ -96,8 +96,8 @@ class NullTargets:
         for sae, live in zip(self.saes, self.live, strict=True):
             if int(live.sum()) < _FEWEST_FEATURES:
                 raise UserError(
-                    f"of the target's {sae.d_sae} features {int(live.sum())} take part and have both an encoder and a "
-                    f"decoder direction; a random target needs at least {_FEWEST_FEATURES}"
+                    f"of {sae.d_sae} features {int(live.sum())} take part and have both an encoder and a decoder "
+                    f"direction; random ones in their place need at least {_FEWEST_FEATURES}"
                 )
         return [
             Shape.of(rows, live.nonzero().flatten())
@@ -134,8 +134,11 @@ def _turned(rows: Float[Tensor, "n d"], transposed: Float[Tensor, "d d"]) -> Flo
     out = torch.empty(rows.shape, dtype=rows.dtype, device=rows.device)
     for block in blocks(len(rows), _ROWS):
         before = rows[block].to(dtype).contiguous()
+        # By powers of two, which change no digit: squares of very small entries would come out as zero.
+        exponent = torch.frexp(before.abs().amax(1, keepdim=True)).exponent.clamp(-126, 126)
+        before = torch.ldexp(before, -exponent)
         after = quick_product(before, transposed)
         lengths = after.norm(dim=1, keepdim=True)
         after *= before.norm(dim=1, keepdim=True) / torch.where(lengths > 0, lengths, 1)
-        out[block] = after
+        out[block] = torch.ldexp(after, exponent)
     return out

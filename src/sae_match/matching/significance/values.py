@@ -17,7 +17,8 @@ def p_values(statistic: Float64[Tensor, " n"], null: Float64[Tensor, " k"]) -> F
         statistic: Observed.
         null: What chance gives, all features and random targets together; minus infinity for no pair.
     """
-    ordered = null.sort().values
+    # What came out as no number says nothing for a feature.
+    ordered = null.nan_to_num(nan=math.inf, posinf=math.inf, neginf=-math.inf).sort().values
     at_least = len(ordered) - torch.searchsorted(ordered, statistic.nan_to_num(math.inf))
     return torch.where(statistic.isnan(), torch.nan, (1 + at_least).double() / (1 + len(ordered)))
 

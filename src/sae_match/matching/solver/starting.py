@@ -25,10 +25,11 @@ class Prices:
     def of(
         self, n_rows: int, n_columns: int
     ) -> tuple[Float64[np.ndarray, " n_rows"], Float64[np.ndarray, " n_columns"]] | None:
-        """The duals, if they are of a problem of this size."""
+        """The duals, if they are finite and of a problem of this size."""
         if self.u is None or self.v is None or (len(self.u), len(self.v)) != (n_rows, n_columns):
             return None
-        return self.u, self.v
+        finite = np.isfinite(self.u).all() and np.isfinite(self.v).all()
+        return (self.u, self.v) if finite else None
 
 
 def flow_by_length(
