@@ -9,7 +9,7 @@ from torch import nn
 
 from sae_match.model.speed import fusing
 from sae_match.model.speed.capped_attention import _weights
-from sae_match.model.speed.fusing import Fused, fuse_norms
+from sae_match.model.speed.fusing import Fused, fuse_norms, unfuse_norms
 from sae_match.model.speed.losses import _in_one_pass, _losses, losses_of
 from tests.model.architectures import random_model
 
@@ -121,3 +121,17 @@ def test_norms_whose_steps_may_be_fused_are_the_norms_that_they_were(name):
     assert bool(norms) == (name != "gpt_2")
     assert all(type(norm).__mro__[1].__name__ == type(norm).__name__ for norm in norms)
     assert len({type(norm) for norm in norms}) <= 1
+    unfuse_norms(model)
+    pairs = zip(model.modules(), before.modules(), strict=True)
+    assert all(type(module) is type(own) for module, own in pairs)
+
+
+@pytest.mark.usefixtures("_at_any_size")
+@torch.no_grad()
+def test_too_little_memory_is_not_the_compiler_s_doing(monkeypatch):
+    def full(_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch, "compile", lambda _: full)
+    with pytest.raises(torch.OutOfMemoryError):
+        fused(lambda x: x + 1)(torch.ones(3))

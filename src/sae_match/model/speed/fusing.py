@@ -14,10 +14,15 @@ log = logging.getLogger(__name__)
 
 #: Entries of a tensor from which on its steps are fused.
 LARGE = 1 << 22
+# What torch raises where it cannot compile: its own errors, in which it wraps its backend's, are runtime errors; a part
+# of the compiler that is not installed, or a folder that cannot be written, are the others.
+_OF_THE_COMPILER = (RuntimeError, ImportError, OSError)
 # What float32 and another order of summands may change, as a share of all.
 _ROUNDING = 1e-5
 # Of a norm's class: it reads one tensor and gives one of the same shape, in many steps.
 _NORM = "RMSNorm"
+# How a class is known that lets them be fused.
+_IS_FUSED = "_lets_steps_be_fused"
 
 
 class Fused:
@@ -62,8 +67,10 @@ class Fused:
         kept = [one.clone() if isinstance(one, Tensor) else one for one in given]
         try:
             found = compiled(*given)
-        except Exception as error:
-            # A compiler may lack anything: another compiler, a folder to write to, an operation.
+        except torch.OutOfMemoryError:
+            # Not the compiler's doing; plain steps take more.
+            raise
+        except _OF_THE_COMPILER as error:
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             log.warning("%s takes longer than it could: torch cannot compile it here (%s)", self.name, reason)
             self._refused = True
@@ -95,6 +102,13 @@ def fuse_norms(model: nn.Module) -> None:
             module.__class__ = made[own]
 
 
+def unfuse_norms(model: nn.Module) -> None:
+    """Make them plain again."""
+    for module in model.modules():
+        if _IS_FUSED in vars(type(module)):
+            module.__class__ = type(module).__bases__[0]
+
+
 def _with_fused_steps(norm: type[nn.Module]) -> type[nn.Module]:
     fused = Fused(norm.forward, norm.__name__)
 
@@ -104,4 +118,4 @@ def _with_fused_steps(norm: type[nn.Module]) -> type[nn.Module]:
         found: Tensor = norm.forward(self, *given, **named) if plain else fused(self, *given)
         return found
 
-    return type(norm.__name__, (norm,), {"forward": forward, "__module__": norm.__module__})
+    return type(norm.__name__, (norm,), {"forward": forward, "__module__": norm.__module__, _IS_FUSED: True})

@@ -9,7 +9,7 @@ from sae_match.model.exactness import distance, logits_of, narrowed, probe, tole
 from sae_match.model.residual_stream import ResidualStream
 from sae_match.model.sizes import CAPPED, EAGER
 from sae_match.model.speed.capped_attention import CAPPED_IN_SMALL_BLOCKS
-from sae_match.model.speed.fusing import fuse_norms
+from sae_match.model.speed.fusing import fuse_norms, unfuse_norms
 from sae_match.model.speed.linear_maps import freeze_linear_maps, unfreeze_linear_maps
 
 log = logging.getLogger(__name__)
@@ -40,6 +40,7 @@ def hasten(stream: ResidualStream, name: str, *, attention: bool = True) -> None
         model.set_attn_implementation(CAPPED if says_the_same else own)
     if not says_the_same:
         unfreeze_linear_maps(model)
+        unfuse_norms(model)
         said = "%s says something else with faster parts, by %.2g of its logits' size; it keeps its own"
         log.warning(said, name, apart)
 
