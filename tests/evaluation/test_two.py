@@ -24,7 +24,7 @@ from sae_match.saes.collection import SAECollection
 from sae_match.saes.formats import gemma_scope
 from sae_match.saes.two import TwoCollections
 from tests.evaluation.naive import Naive, affine_map, costs, stand_in
-from tests.evaluation.validating import SOURCES, collection_of, documents, fitting_text, saved, text_of, validated
+from tests.evaluation.validating import SOURCES, collection_of, documents, saved, validated
 
 PAIRS = [(3, 3), (3, 4)]
 KEPT = 700
@@ -46,21 +46,6 @@ def both(tmp_path_factory):
     first, second = seeds()
     few = {layer: some_features(second.open(layer), torch.arange(1024) < KEPT) for layer in (3, 4)}
     return TwoCollections(first, saved(few, tmp_path_factory.mktemp("saes") / "narrow"))
-
-
-@pytest.fixture(scope="module")
-def data(bundled_model):
-    return text_of(bundled_model[1])
-
-
-@pytest.fixture(scope="module")
-def fitting(bundled_model, data):
-    return fitting_text(bundled_model[1], data)
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture(scope="module")

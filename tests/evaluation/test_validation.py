@@ -22,7 +22,6 @@ from tests.evaluation.validating import (
     TEXT,
     collection_of,
     documents,
-    fitting_text,
     text_of,
     trainer,
     validated,
@@ -38,21 +37,6 @@ FEW = ["reconstruct_target", "linear_map_sae", "matched", "composed", "coactivat
 @pytest.fixture(scope="module")
 def collection():
     return collection_of(2, 3, 4)
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
-def data(bundled_model):
-    return text_of(bundled_model[1])
-
-
-@pytest.fixture(scope="module")
-def fitting(bundled_model, data):
-    return fitting_text(bundled_model[1], data)
 
 
 @pytest.fixture(scope="module")
