@@ -1,7 +1,7 @@
 """What a finished validation has found, as what its pictures and pages are made of."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 import torch
@@ -13,11 +13,14 @@ from sae_match.evaluation.cautions import Caution, cautions_after, named_l0s
 from sae_match.evaluation.matching_error import folded, matching_errors
 from sae_match.evaluation.matchings import PairMatchings
 from sae_match.evaluation.plan import Pair
+from sae_match.evaluation.relations.overlap import Overlap
+from sae_match.evaluation.relations.stitching import Stitching
 from sae_match.evaluation.significance.doubts import doubts
 from sae_match.evaluation.significance.findings import Findings
 from sae_match.evaluation.statistics.results import WEIGHTS, Result, Results, SpanResult
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.cost import Term
+from sae_match.matching.relations.result import Relations
 from sae_match.report.validation.pairs import pair_table
 from sae_match.saes.two import end_name, ends_of
 from sae_match.semantics.passages import Passages
@@ -57,6 +60,10 @@ class Outcome:
         cautions: What should make one wary, the gravest first.
         findings: Which pairs are matches, and what that means; none where nothing was judged.
         names: Of two collections, if there are two.
+        relations: What became of the features of each pair of layers; empty where that was not asked.
+        overlaps: What relatives do on each dataset, by pair of layers and dataset; likewise.
+        stitched: What each target feature adds to the source's dictionary, by pair of layers and dataset; of two
+            dictionaries of one layer, where relations were asked for.
     """
 
     results: Results
@@ -69,6 +76,9 @@ class Outcome:
     cautions: Sequence[Caution] = ()
     findings: Findings | None = None
     names: tuple[str, str] | None = None
+    relations: Mapping[Pair, Relations] = field(default_factory=dict)
+    overlaps: Mapping[tuple[Pair, str], Overlap] = field(default_factory=dict)
+    stitched: Mapping[tuple[Pair, str], Stitching] = field(default_factory=dict)
 
     @classmethod
     def of(
