@@ -122,8 +122,8 @@ def test_shares_of_kinds_are_of_what_was_tested(related):
 
 def test_numbers_of_a_pair_are_rows_of_the_results(related, measured):
     narrow, wide = random_sae(0, 6, 5), random_sae(1, 6, 6)
-    sums = StitchingSums(narrow, wide)
-    sums.add(3 * torch.randn(400, 6, generator=torch.Generator().manual_seed(1)), torch.arange(400) // 40)
+    sums, x = StitchingSums(6), 3 * torch.randn(400, 6, generator=torch.Generator().manual_seed(1))
+    sums.add(x, torch.arange(400) // 40, narrow, wide)
     stitched = sums.found("prose", kind=related.target_kind)
     rows = list(results_of((3, 4), related, {"prose": measured}, {"prose": stitched}))
     assert {(row.source_layer, row.target_layer, row.arm) for row in rows} == {(3, 4, "relations")}

@@ -14,10 +14,10 @@ from sae_match.files import write_rows, written_whole
 from sae_match.matching.relations.kinds import KINDS, MERGE, SPLIT
 from sae_match.matching.relations.result import MOST_DRAWN, Relations
 
-#: Name of the table of splits and merges in a run's folder.
-SPLITS = "splits.csv"
+#: Names of the tables of splits and merges, and of lives, in a run's folder.
+SPLITS, LIVES = "splits.csv", "lives.csv"
 _MEASURED = ("value", "low", "high", "control")
-#: Its columns.
+#: Columns of the former.
 SPLIT_COLUMNS = (
     *("source_layer", "target_layer", "kind", "component", "features", "parent", "child"),
     *("statistic", "p", "q", "matched", "dataset"),

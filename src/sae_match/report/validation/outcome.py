@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import pyarrow as pa
 import torch
@@ -13,6 +14,7 @@ from sae_match.evaluation.cautions import Caution, cautions_after, named_l0s
 from sae_match.evaluation.matching_error import folded, matching_errors
 from sae_match.evaluation.matchings import PairMatchings
 from sae_match.evaluation.plan import Pair
+from sae_match.evaluation.relations.findings import results_of as relations_results
 from sae_match.evaluation.relations.overlap import Overlap
 from sae_match.evaluation.relations.stitching import Stitching
 from sae_match.evaluation.significance.doubts import doubts
@@ -64,6 +66,7 @@ class Outcome:
         overlaps: What relatives do on each dataset, by pair of layers and dataset; likewise.
         stitched: What each target feature adds to the source's dictionary, by pair of layers and dataset; of two
             dictionaries of one layer, where relations were asked for.
+        seed: Of all intervals.
     """
 
     results: Results
@@ -79,6 +82,7 @@ class Outcome:
     relations: Mapping[Pair, Relations] = field(default_factory=dict)
     overlaps: Mapping[tuple[Pair, str], Overlap] = field(default_factory=dict)
     stitched: Mapping[tuple[Pair, str], Stitching] = field(default_factory=dict)
+    seed: int = 0
 
     @classmethod
     def of(
@@ -110,9 +114,25 @@ class Outcome:
         dead: dict[int | str, float] = {
             called[layer]: float((facts.active == 0).double().mean()) for layer, facts in layers.items()
         }
-        findings = _findings(module)
+        findings, on_text = _findings(module), module.state.relatives
+        relations = {pair: found.related for pair, found in module.matchings.items() if found.related is not None}
         cautions = [*cautions_after(results, dead, named), *(doubts(findings) if findings else ())]
-        return cls(results, spans, module.matchings, tables, layers, errors, passages, cautions, findings, names)
+        return cls(
+            results,
+            spans,
+            module.matchings,
+            tables,
+            layers,
+            errors,
+            passages,
+            cautions,
+            findings,
+            names,
+            relations,
+            on_text.overlaps,
+            on_text.stitched,
+            module.settings.seed,
+        )
 
     def ends(self, pair: Pair) -> tuple[int, int]:
         """What the facts of a pair of layers are kept by."""
@@ -123,13 +143,24 @@ class Outcome:
         return _neighbours(self.matchings)
 
     def everything(self) -> Results:
-        """The results, what significance says, and numbers of weights alone, as results of the dataset `WEIGHTS`."""
+        """The results, what significance and relations say, and numbers of weights alone (dataset `WEIGHTS`)."""
         judged = [] if self.findings is None else self.findings.results
-        return Results([*self.results, *judged, *self._of_weights()]).between(self.names)
+        return Results([*self.results, *judged, *self.of_relations, *self._of_weights()]).between(self.names)
 
     def logged(self) -> Results:
-        """The results and what significance says: what charts are made of."""
-        return Results([*self.results, *(() if self.findings is None else self.findings.results)]).between(self.names)
+        """The results and what significance and relations say: what charts are made of."""
+        judged = [] if self.findings is None else self.findings.results
+        return Results([*self.results, *judged, *self.of_relations]).between(self.names)
+
+    @cached_property
+    def of_relations(self) -> list[Result]:
+        """What became of features, and what relatives do on text, as results."""
+        found: list[Result] = []
+        for pair, relations in self.relations.items():
+            overlaps = {dataset: one for (at, dataset), one in self.overlaps.items() if at == pair}
+            stitched = {dataset: one for (at, dataset), one in self.stitched.items() if at == pair}
+            found += relations_results(pair, relations, overlaps, stitched, seed=self.seed)
+        return found
 
     def all_spans(self) -> list[SpanResult]:
         """The means over pairs of layers, with those of what significance says at the distances that were measured."""
