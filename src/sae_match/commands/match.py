@@ -22,7 +22,7 @@ from sae_match.matching.layers import (
     save_significance,
     unwatched,
 )
-from sae_match.matching.relations.result import MOST_DRAWN, Relations
+from sae_match.matching.relations.result import Relations
 from sae_match.matching.result import Matching
 from sae_match.matching.significance.composed import path_significance
 from sae_match.matching.significance.result import Significance
@@ -37,7 +37,7 @@ from sae_match.report.matchings import (
     save_rows,
     significance_table,
 )
-from sae_match.report.relatives import relations_table, too_large
+from sae_match.report.relatives import large_line, relations_table
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.two import Collections, TwoCollections, collections_of
 from sae_match.settings.match import ADJACENT, ALL, MatchSettings
@@ -221,5 +221,5 @@ def _report_relations(console: Console, rows: list[MatchingRow], related: Mappin
         "\nWhat became of features: groups of relatives, and single features", style="italic", highlight=False
     )
     console.print(relations_table(related, called))
-    if large := too_large(related.values()):
-        say(console, f"{large} group{'s' * (large != 1)} of more than {MOST_DRAWN} features: counted, never drawn")
+    if line := large_line(related.values()):
+        say(console, line)

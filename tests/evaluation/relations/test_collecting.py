@@ -180,11 +180,11 @@ def test_what_is_cut_off_or_of_something_else_is_refused(run, related):
     flat = collector().flat()
     collector().fill(flat)
     for wrong in (flat[:-1], flat[:0], torch.cat([flat, flat[:1]]), torch.cat([torch.ones(1).double(), flat])):
-        with pytest.raises(ValueError, match="cut off|of nothing|tokens of its documents"):
+        with pytest.raises(ValueError, match=r"cut off|of nothing|tokens of its documents"):
             collector().fill(wrong)
 
 
 @pytest.mark.parametrize("more", [{"rotations": 0}, {"arms": ["random"]}])
 def test_relations_without_what_they_are_judged_by_are_refused(more):
-    with pytest.raises(UserError, match="set evaluation.rotations to at least 1"):
+    with pytest.raises(UserError, match=r"set evaluation\.rotations to at least 1"):
         EvaluationSettings(**{"arms": ["matched"], "relations": True, **more})
