@@ -30,6 +30,7 @@ _HEADS = {
     "comparison_by_layer.csv": "run,",
     "comparison_differences.csv": "run,",
     "comparison_over_seeds.csv": "seeds,",
+    "stability.csv": "source_layer,",
     "agreement.csv": "agreement_of,",
     "benchmark.csv": "case,",
 }

@@ -40,9 +40,8 @@ def too_large(found: Iterable[Relations]) -> int:
 def large_line(found: Iterable[Relations]) -> str:
     """That there are components of too many features; empty where there is none."""
     large = too_large(found)
-    return (
-        f"{large} group{'s' * (large != 1)} of more than {MOST_DRAWN} features: counted, never drawn" if large else ""
-    )
+    told = f"{large} group{'s' * (large != 1)} of more than {MOST_DRAWN} features: counted, never drawn"
+    return told if large else ""
 
 
 def example_lines(found: Mapping[Pair, Relations], called: Called) -> Iterator[str]:
@@ -83,9 +82,10 @@ def life_lines(chains: Sequence[Lives], called: Callable[[int, int], str]) -> It
             if not len(ending):
                 continue
             life = int(ending[length[ending].argmax()])
-            first = chain.layers[int(chain.first[life])]
-            feature = int(chain.feature[life])
-            yield f"{called(first, feature)} of layer {first}, from there on: {chain.told(first, feature)}"
+            first, last = chain.layers[int(chain.first[life])], chain.layers[int(chain.last[life])]
+            behind = chain.layers[int(chain.last[life]) + 1]
+            name = called(first, int(chain.feature[life]))
+            yield f"{way}: {first}/{name} is one and the same up to layer {last}, and {way} at layer {behind}"
 
 
 def _told(relations: Relations, pair: Pair, component: int, kind: int, called: Called) -> str:

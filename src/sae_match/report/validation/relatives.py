@@ -1,6 +1,6 @@
 """What became of features and what their relatives do on text: files of a run, and tables for the terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -84,6 +84,20 @@ def print_relatives(console: Console, outcome: Outcome) -> None:
         title = f"\n{dataset}: of the target's features, those that are new to the source's dictionary (each, added"
         say(console, (f"{title}\nalone, lowers its error); the others describe again what it knows", "italic"))
         console.print(_new(outcome, dataset))
+    for line in alone_lines(outcome):
+        console.print(Padding(Text(line), (1, 0, 0, 2)))
+
+
+def alone_lines(outcome: Outcome) -> Iterator[str]:
+    """Whether the features that only one of two dictionaries has write to the same part of the residual stream."""
+    for pair, space in sorted(outcome.spaces.items()):
+        names = " and ".join(f"{count:,}" for count in space.features)
+        yield (
+            f"{_layers(pair)}: {names} features have no significant partner. The leading {space.dimension} directions "
+            f"that they write to share {space.shared:.3f} (mean squared cosine of principal angles), random spaces "
+            f"{float(space.random.mean()):.3f}, as many features drawn from both {float(space.drawn.mean()):.3f} "
+            f"(p {space.p_drawn:.2f})."
+        )
 
 
 def _shares(means: Mapping[Pair, Mapping[str, MeanShare]]) -> Table:

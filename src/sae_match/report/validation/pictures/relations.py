@@ -72,9 +72,11 @@ def _between(outcome: Outcome) -> Picture:
         titled(panel, " → ".join(f"layer {end_name(end, outcome.names)}" for end in outcome.ends(pair)))
         rows += _draw_flow(panel, pair, outcome.relations[pair])
     new: list[dict[str, object]] = []
+    shown = [one.shares for (pair, _), one in outcome.stitched.items() if pair in pairs]
+    names = [name for name in ("all", *KINDS) if any(name in shares for shares in shown)]
     for panel, pair in zip(drawn[len(pairs) :], pairs, strict=False):
         of = {dataset: outcome.stitched[pair, dataset] for dataset in datasets if (pair, dataset) in outcome.stitched}
-        new += _draw_new(panel, pair, of)
+        new += _draw_new(panel, pair, of, names)
     if datasets:
         drawn[len(pairs)].set_ylabel("share of the target's features that are\nnew to the source's dictionary")
         add_legend(figure, drawn[len(pairs)])
@@ -134,9 +136,10 @@ def _row(pair: Pair, side: int, kind: int, count: int, share: float) -> dict[str
     return {**layers, "side": of, "kind": KINDS[kind], "features": count, "share": share}
 
 
-def _draw_new(panel: Axes, pair: Pair, stitched: Mapping[str, Stitching]) -> list[dict[str, object]]:
+def _draw_new(
+    panel: Axes, pair: Pair, stitched: Mapping[str, Stitching], names: Sequence[str]
+) -> list[dict[str, object]]:
     """Share of the target's features that are new, by kind, with intervals over documents; one colour a dataset."""
-    names = [name for name in ("all", *KINDS) if any(name in one.shares for one in stitched.values())]
     rows: list[dict[str, object]] = []
     for number, (dataset, one) in enumerate(stitched.items()):
         colour, marker = look(number)
@@ -160,7 +163,12 @@ def _draw_new(panel: Axes, pair: Pair, stitched: Mapping[str, Stitching]) -> lis
                     "surely_known": share.surely_known,
                 }
             )
-    words = {"many to many": "many to\nmany", "one to one": "one to\none", "split": "children\nof splits"}
+    words = {
+        "many to many": "many to\nmany",
+        "one to one": "one to\none",
+        "split": "children\nof splits",
+        "merge": "merged",
+    }
     panel.set_xticks(range(len(names)), [words.get(name, name) for name in names])
     panel.set(ylim=(-0.03, 1.03), xlim=(-0.6, len(names) - 0.4), xlabel="what became of them, by weights alone")
     return rows
