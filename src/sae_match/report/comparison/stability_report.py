@@ -36,8 +36,6 @@ def stability_picture(layers: Sequence[StableLayer]) -> Iterator[Picture]:
     others = max(len(layer.others) for layer in layers)
     of = f"share of {others} other dictionaries of the layer"
     drawn[0].set_ylabel(f"{of} in\nwhich a feature has a significant partner")
-        f"share of {others} other dictionaries of the layer in\nwhich a feature has a significant partner"
-    )
     add_legend(figure, drawn[0])
     yield Picture("stability", figure, rows)
 
