@@ -66,7 +66,7 @@ def relations(outcome: Outcome) -> Iterator[Picture]:
 def _between(outcome: Outcome) -> Picture:
     pairs = sorted(outcome.relations)[:_MOST_PAIRS]
     datasets = list(dict.fromkeys(dataset for _, dataset in outcome.stitched))
-    figure, drawn = panels(len(pairs), 2 if datasets else 1, width=5.2, height=4.4, sharey=False)
+    figure, drawn = panels(len(pairs), 2 if datasets else 1, width=4.8, height=4.2, sharey=False)
     rows: list[dict[str, object]] = []
     for panel, pair in zip(drawn, pairs, strict=False):
         titled(panel, " → ".join(f"layer {end_name(end, outcome.names)}" for end in outcome.ends(pair)))
@@ -185,7 +185,7 @@ def _draw_estimate(panel: Axes, at: float, found: Estimate, style: tuple[str, st
 
 def _by_layer(outcome: Outcome) -> Picture:
     datasets = list(dict.fromkeys(dataset for _, dataset in outcome.overlaps))
-    figure, drawn = panels(1 + len(datasets), sharey=False)
+    figure, drawn = panels(1 + len(datasets), width=3.3, height=3.8, sharey=False)
     nearest = min(target - source for source, target in outcome.relations)
     pairs = [pair for pair in sorted(outcome.relations) if pair[1] - pair[0] == nearest]
     rows = [row for row in outcome.of_relations if (row.source_layer, row.target_layer) in pairs]
