@@ -5,7 +5,7 @@ from contextlib import suppress
 import pytest
 
 from sae_match.errors import UserError
-from sae_match.owned import claim, is_made_here, kept_in_record
+from sae_match.owned import claim, is_made_here, kept_in_record, remove_table
 from sae_match.version import PROVENANCE
 
 LEAVES = ("results.csv", "figures", "judgements_*.csv")
@@ -158,3 +158,12 @@ def test_a_users_notes_under_a_name_of_ours_stay(tmp_path, name):
     (tmp_path / name).write_text("# Comparison of what I think\n")
     with pytest.raises(UserError, match=rf"holds {name}, which"):
         claim(tmp_path, leaves)
+
+
+def test_only_a_table_of_ours_is_removed(tmp_path):
+    ours, theirs = tmp_path / "splits.csv", tmp_path / "lives.csv"
+    ours.write_text("source_layer,target_layer,kind\n")
+    theirs.write_text("whose,life\n")
+    for file in (ours, theirs, tmp_path / "unmatched.csv", tmp_path / "mine.csv"):
+        remove_table(file)
+    assert [file.name for file in tmp_path.iterdir()] == ["lives.csv"]

@@ -14,6 +14,10 @@ QUICKLY = ("cache_dir=cache", "rotations=0", "hydra.run.dir=out")
 
 
 def test_two_seeds_are_matched_layer_by_layer_and_named(tmp_path):
+    (tmp_path / "out").mkdir()
+    for table in ("unmatched.csv", "splits.csv"):
+        # Of an earlier run in this folder.
+        (tmp_path / "out" / table).write_text("source_layer,target_layer,\n")
     done = run("match.py", "sae=bundled", "target=bundled_seed_100", *QUICKLY, folder=tmp_path)
     with (tmp_path / "out" / "matchings.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -24,6 +28,7 @@ def test_two_seeds_are_matched_layer_by_layer_and_named(tmp_path):
     assert "From saes to saes_seed_100, 2 pairs of layers" in done.stdout
     assert "left out: layers 0, 1, 2, 5, 6, 7 of saes" in done.stdout
     assert not (tmp_path / "out" / "unmatched.csv").exists()
+    assert not (tmp_path / "out" / "splits.csv").exists()
 
 
 def test_collections_of_one_layer_and_of_unlike_width_are_matched(tmp_path):
@@ -39,6 +44,12 @@ def test_collections_of_one_layer_and_of_unlike_width_are_matched(tmp_path):
         left = {int(row["feature"]) for row in csv.DictReader(file)}
     assert left == set(range(20)) - set(matching.permutation.tolist())
     assert "unmatched.csv" in done.stdout
+    # A collection that the user has a config of can be the target as well.
+    (tmp_path / "mine" / "sae").mkdir(parents=True)
+    ours = "format: gemma_scope\nsource: wide\nlayers: {'3': {width: '20', l0: 5}}\nname: ours\n"
+    (tmp_path / "mine" / "sae" / "ours.yaml").write_text(ours)
+    run("match.py", "--config-dir", "mine", *given[:3], "target=ours", *QUICKLY, folder=tmp_path)
+    assert (tmp_path / "out" / "matchings" / "L03@narrow-L03@ours.safetensors").is_file()
 
 
 def test_what_is_no_second_collection_is_refused_in_a_line(tmp_path):

@@ -20,6 +20,7 @@ SMALL = (
     "text.min_tokens=16",
     "evaluation.fitting_documents=8",
     "evaluation.arms=[matched,matched_unfolded,linear_map,coactivation]",
+    "evaluation.relations=true",
     "trainer.accelerator=cpu",
     "trainer.progress=false",
     "logger=offline",
@@ -52,8 +53,8 @@ def test_two_processes_give_the_numbers_of_one_and_match_each_pair_once(tmp_path
     assert_equal(*found)
     for job in ("a", "b"):
         matchings = [file.name for file in (tmp_path / job / "matchings").iterdir()]
-        # Seven pairs, folded and not; for each of the former eight random targets and two matchings by parts.
-        assert len(matchings) == 14 + 7 * 10
+        # Seven pairs, folded and not; for each of the former eight random targets, two matchings by parts, relations.
+        assert len(matchings) == 14 + 7 * 11
         assert all(name.endswith(".safetensors") for name in matchings)
         assert not list((tmp_path / job / "validations").iterdir())
     assert one.count("clean loss") == two.count("clean loss") == 2

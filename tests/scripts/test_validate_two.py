@@ -101,8 +101,17 @@ def test_the_plain_cut_is_said_beside_what_is_found_again(folder):
 
 
 def test_the_question_about_seeds_is_answered_by_one_command(tmp_path):
-    told = ("experiment=seeds", *FAST, "logger=none", "evaluation.rotations=1", "hydra.run.dir=out", "cache_dir=cache")
-    done = run("validate.py", *told, folder=tmp_path)
+    told = ("experiment=seeds", *FAST, "logger=none", "evaluation.rotations=1", "hydra.sweep.dir=out")
+    done = run("validate.py", *told, f"cache_dir={tmp_path}/cache", folder=tmp_path)
     said = " ".join(done.stdout.split())
     assert "are found again in the other collection, by a partner that is better than chance at 5%" in said
     assert "By a plain cut, a mean of encoder's and decoder's cosine of at least 0.7, it would be" in said
+    # Of both other seeds: by how often features fire, and of each feature.
+    assert "Which features do other dictionaries of the same layer find again?" in said
+    assert (tmp_path / "out" / "comparison" / "figures" / "stability.png").is_file()
+    rows = rows_of(tmp_path / "out" / "comparison" / "stability.csv")
+    assert {(row["source_layer"], row["others"]) for row in rows} == {("3", "2"), ("4", "2")}
+    assert len(rows) == 2 * 1024
+    # And of each by itself, what became of the features.
+    assert (tmp_path / "out" / "0" / "splits.csv").is_file()
+    assert "those that are new to the source's dictionary" in said

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar, cast
@@ -48,7 +49,9 @@ def register(**schemas: type) -> None:
     store = ConfigStore.instance()
     for name, schema in schemas.items():
         store.store(group="schema", name=name, node=schema)
-    for name in (file.stem for file in (config_folder() / "sae").glob("*.yaml")):
+    for name in (
+        file.stem for folder in (config_folder(), *_own_folders()) for file in (folder / "sae").glob("*.yaml")
+    ):
         # A collection that can be the source can be the target.
         store.store(group="target", name=name, node={"defaults": [{"/sae@_here_": name}]})
     OmegaConf.register_new_resolver("bundled", bundled.path, replace=True)
@@ -56,6 +59,13 @@ def register(**schemas: type) -> None:
     OmegaConf.register_new_resolver("job", job_fact, replace=True)
     OmegaConf.register_new_resolver("job_gpus", job_gpus, replace=True)
     OmegaConf.register_new_resolver("job_memory", job_memory, replace=True)
+
+
+def _own_folders() -> list[Path]:
+    """Folders of a user's configs: Hydra reads `--config-dir` itself, but only after all groups are made."""
+    told = sys.argv[1:]
+    apart = [behind for one, behind in pairwise(told) if one in ("--config-dir", "-cd")]
+    return [Path(name) for name in (*apart, *(one[13:] for one in told if one.startswith("--config-dir=")))]
 
 
 def typed(config: DictConfig, kind: type[Settings]) -> Settings:

@@ -1,9 +1,11 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from sae_match import SAE
+from sae_match.bootstrap import bootstrap_weights
 from sae_match.errors import UserError
 from sae_match.evaluation.relations import stitching
 from sae_match.evaluation.relations.stitching import StitchingSums, stitch
@@ -67,6 +69,41 @@ def planted() -> tuple[SAE, SAE, torch.Tensor, torch.Tensor]:
     wide = SAE(rows.T.contiguous(), torch.zeros(12), rows, torch.zeros(16), torch.full((12,), 0.5))
     on = (torch.rand(TOKENS, 12, generator=generator) < 0.2) * (1 + torch.rand(TOKENS, 12, generator=generator))
     return narrow, wide, on @ rows, torch.tensor([ONE_TO_ONE] * 6 + [APPEAR] * 6)
+
+
+def test_replicates_are_of_their_own_tokens(x):
+    # One document is nine times as long as the others: a replicate without it has few tokens.
+    narrow, wide = random_sae(0, 6, 8), random_sae(1, 6, 30)
+    document = (torch.arange(TOKENS) * 100 // TOKENS - 90).clamp_min(0)
+    sums = StitchingSums(wide.d_sae)
+    sums.add(x, document, narrow, wide)
+    found = sums.found("prose")
+    known, f = narrow(x), wide.encode(x)
+    added = (x - known)[:, None] - f[:, :, None] * wide.W_dec
+    change = added.double().square().sum(2) - (x - known).double().square().sum(1)[:, None]
+    weights = bootstrap_weights("prose", list(range(10)), 0)[:, document]
+    rows = (weights @ change) / weights.sum(1, keepdim=True)
+    low, high = np.nanpercentile(rows[1:].numpy(), (2.5, 97.5), axis=0)
+    assert np.allclose(found.low, low, atol=1e-5)
+    assert np.allclose(found.high, high, atol=1e-5)
+
+
+def test_what_was_added_is_kept_and_gone_on_from(x):
+    narrow, wide = random_sae(0, 6, 8), random_sae(1, 6, 30)
+    whole = summed(narrow, wide, x, batches=4)
+    part = StitchingSums(wide.d_sae)
+    pieces = torch.arange(TOKENS).chunk(4)
+    for some in pieces[:2]:
+        part.add(x[some], DOCUMENT[some], narrow, wide)
+    part, rest = StitchingSums.filled(torch.cat([part.flat(), torch.ones(3).double()]), wide.d_sae)
+    assert torch.equal(rest, torch.ones(3).double())
+    for some in pieces[2:]:
+        part.add(x[some], DOCUMENT[some], narrow, wide)
+    assert torch.equal(part.flat(), whole.flat())
+    with pytest.raises(ValueError, match="cut off"):
+        StitchingSums.filled(whole.flat()[:-1], wide.d_sae)
+    with pytest.raises(ValueError, match=r"must lie in 0 … 3"):
+        StitchingSums.filled(whole.flat(), 4)
 
 
 def test_what_the_narrower_dictionary_does_not_know_is_new():

@@ -5,7 +5,7 @@ import torch
 
 from sae_match.errors import UserError
 from sae_match.matching.relations.kinds import Components
-from sae_match.matching.relations.lives import BIRTHS, DEATHS, lives
+from sae_match.matching.relations.lives import BIRTHS, DEATHS, chains_of, lives
 from sae_match.matching.relations.result import Edges, Relations, RelationsEvidence
 
 EVIDENCE = RelationsEvidence("second_moment", "mean", 8, 0, 0.05, 0.3, 80, 80, 0.3, 0.3, 0)
@@ -93,3 +93,11 @@ def test_what_is_no_chain_is_refused():
         lives((0, 1, 2), CHAIN[:1])
     with pytest.raises(UserError, match="lead to 4 features of layer 1 and from 5"):
         lives((0, 1, 2), [CHAIN[1], CHAIN[0]])
+
+
+def test_chains_lead_as_far_as_neighbours_are_known():
+    one = related([(0, 0), (1, 1)], 2, 2)
+    chains = chains_of({(3, 4): one, (4, 5): one, (7, 8): one, (10, 12): one, (12, 13): one, (3, 5): one})
+    # Of layers 7 and 8 there is one link, which is no chain; layer 11 is none of those that are known.
+    assert [chain.layers for chain in chains] == [(3, 4, 5), (10, 12, 13)]
+    assert chains_of({}) == []
