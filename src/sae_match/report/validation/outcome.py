@@ -68,7 +68,7 @@ class Outcome:
         overlaps: What relatives do on each dataset, by pair of layers and dataset; likewise.
         stitched: What each target feature adds to the source's dictionary, by pair of layers and dataset; of two
             dictionaries of one layer, where relations were asked for.
-        spaces: What the features that only one of two dictionaries has write to; of those that are stitched.
+        spaces: What the features that only one of two dictionaries has write to; where both have as many.
         seed: Of all intervals.
     """
 
@@ -226,7 +226,9 @@ def _spaces(module: MatchValidation) -> Iterator[tuple[Pair, SpaceOverlap]]:
         if judged is not None:
             source, target = (module.open_sae(end) for end in module.collection.ends(pair))
             about = judged.significance, module.settings.alpha, module.settings.seed
-            if (space := space_of_the_alone(source, target, *about)) is not None:
+            # Of a wider dictionary most features are alone in a matching: it has one partner for each of the narrower.
+            alike = source.d_sae == target.d_sae
+            if alike and (space := space_of_the_alone(source, target, *about)) is not None:
                 yield pair, space
 
 
