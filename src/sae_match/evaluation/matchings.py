@@ -256,9 +256,7 @@ class PairMatcher:
         """What became of the features of two layers, where that is asked for and can be told."""
         if not self.relations or judged is None:
             return None
-        return relate_layers(
-            pair, *self.opened(pair), matched, judged, self.alpha, self.settings, cache=self.cache, device=self.device
-        )
+        return relate_layers(pair, *self.opened(pair), matched, judged, self.alpha, self.settings, cache=self.cache)
 
     def _significant(self, pair: Pair, matched: Matching, judged: Judged | None) -> Bool[Tensor, " n_source"]:
         """Source features whose pair is a match; none of them where that cannot be told."""

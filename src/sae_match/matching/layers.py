@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from sae_match.errors import UserError
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.composition import priced
@@ -143,7 +141,6 @@ def relate_layers(
     settings: MatcherSettings,
     *,
     cache: MatchingCache,
-    device: torch.device | str = "cpu",
 ) -> Relations:
     """What became of the features of two layers, or what was found before of them.
 
@@ -156,14 +153,13 @@ def relate_layers(
         alpha: Level of the edges.
         settings: How the layers were matched.
         cache: Where matchings are kept.
-        device: Where nearest features are looked for.
 
     Raises:
         UserError: If they cannot be told; names the layers.
     """
     try:
         return kept_relations(
-            source, target, matching, judged.significance, alpha=alpha, settings=settings, cache=cache, device=device
+            source, target, matching, judged.significance, alpha=alpha, settings=settings, cache=cache
         )
     except UserError as error:
         raise UserError(f"layers {pair[0]} and {pair[1]}: {error}") from error

@@ -5,8 +5,6 @@ import json
 import logging
 from pathlib import Path
 
-import torch
-
 from sae_match.errors import UserError
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.relations.relations import relations
@@ -32,7 +30,6 @@ def kept_relations(
     alpha: float,
     settings: MatcherSettings,
     cache: MatchingCache,
-    device: torch.device | str = "cpu",
 ) -> Relations:
     """`relations`, or what it found before for SAEs of the same content; beside the matchings that are kept.
 
@@ -46,7 +43,6 @@ def kept_relations(
         alpha: Level of the edges.
         settings: How the matching was found.
         cache: Where matchings are kept.
-        device: Where nearest features are looked for.
 
     Raises:
         UserError: As `relations`.
@@ -69,7 +65,6 @@ def kept_relations(
     file = cache.folder / f"{name}.safetensors"
     if (found := _found(file, source.d_sae, target.d_sae)) is not None:
         return found
-    source, target = source.to(device), target.to(device)
     found = relations(source, target, matching, significance, alpha=alpha, settings=settings)
     try:
         found.save(file)

@@ -224,7 +224,7 @@ def _spaces(module: MatchValidation) -> Iterator[tuple[Pair, SpaceOverlap]]:
     for pair in dict.fromkeys(pair for pair, _ in module.state.relatives.stitched):
         judged = module.matchings[pair].judged
         if judged is not None:
-            source, target = (module.open_sae(end) for end in module.collection.ends(pair))
+            source, target = (module.open_sae(end).to("cpu") for end in module.collection.ends(pair))
             about = judged.significance, module.settings.alpha, module.settings.seed
             # Of a wider dictionary most features are alone in a matching: it has one partner for each of the narrower.
             alike = source.d_sae == target.d_sae
