@@ -17,7 +17,7 @@ from sae_match.evaluation.settings import EvaluationSettings
 from sae_match.matching.settings import MatcherSettings
 from sae_match.saes.two import TwoCollections
 from tests.conftest import ROOT
-from tests.evaluation.test_check import COMMIT, EVERYTHING, MODEL, SHARD, SHARDS, TEXT, Hub
+from tests.evaluation.test_check import COMMIT, EVERYTHING, MODEL, SHARD, SHARDS, TEXT, Hub, headers_of_shards
 from tests.evaluation.test_two import seeds
 from tests.evaluation.validating import collection_of, saved
 from tests.serving import serving
@@ -158,3 +158,13 @@ def test_two_widths_of_gemma_scope_are_looked_up_each_in_its_own_collection(tmp_
     assert "2 SAEs" in done.stdout, (done.stdout, done.stderr)
     assert "pairs" in done.stdout
     assert "missing" not in done.stdout
+
+
+def test_relations_over_all_layers_of_gemma_are_looked_up(tmp_path):
+    class Layers(Hub):
+        downloaded, asked, beginnings = [], [], dict(zip(SHARDS, headers_of_shards(), strict=True))
+
+    done = asked_of(Layers, tmp_path, "experiment=relations_gemma_2_2b")
+    # One layer's SAE is missing, and with it two of 25 pairs.
+    assert "23, 46 arms of them in all" in done.stdout, (done.stdout, done.stderr)
+    assert Layers.downloaded == []
