@@ -11,9 +11,12 @@ from sae_match.matching.settings import MatcherSettings
 from sae_match.matching.significance.judging import Judged
 from sae_match.matching.significance.nulls import written_and_read
 from sae_match.matching.significance.rematching import rematch
+from sae_match.matching.significance.settings import Statistic
 from sae_match.matching.significance.statistic import pair_statistic
 from sae_match.saes.sae import SAE
 from sae_match.tensors import plain_torch
+
+_PARTS: tuple[Statistic, Statistic] = ("encoder", "decoder")
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,9 +63,9 @@ def likeness(
         UserError: If the matching is not of these SAEs, or it is not known how it was found.
     """
     permutation = matching.permutation
-    cosines = [pair_statistic(source, target, permutation, part) for part in ("encoder", "decoder")]
+    encoder, decoder = (pair_statistic(source, target, permutation, part) for part in _PARTS)
     if judged is not None:
-        return Likeness(*cosines, judged.beside.margin, judged.beside.mutual_nearest)
+        return Likeness(encoder, decoder, judged.beside.margin, judged.beside.mutual_nearest)
     again = rematch(source, target, matching, settings=settings)
     parts = again.source_part & written_and_read(source), again.target_part & written_and_read(target)
-    return Likeness(*cosines, *margins(source, target, permutation, *parts, "mean"))
+    return Likeness(encoder, decoder, *margins(source, target, permutation, *parts, "mean"))

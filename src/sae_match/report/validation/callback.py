@@ -14,13 +14,13 @@ from sae_match.evaluation.statistics.results import save_spans
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.report.attempts import Attempts
 from sae_match.report.console import collection_line, short_name
+from sae_match.report.pair_tables import save_tables
 from sae_match.report.picture import save_pictures
 from sae_match.report.tracking.logger import Logger
 from sae_match.report.tracking.records import log_files, log_validation
 from sae_match.report.validation.console import facts, print_cautions, print_files, print_plan, print_results
 from sae_match.report.validation.exploring import write_page
 from sae_match.report.validation.outcome import Outcome
-from sae_match.report.validation.pairs import save_tables
 from sae_match.report.validation.pictures import drawings
 from sae_match.report.validation.recording import record_of
 from sae_match.report.validation.significance import print_significance
