@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from sae_match.saes.folding import fold_decoder_norm, fold_threshold
     from sae_match.saes.formats import load_sae
     from sae_match.saes.sae import SAE
+    from sae_match.semantics.features.asking import features
 
 __all__ = [
     "SAE",
     "Matching",
     "SAECollection",
     "compose",
+    "features",
     "fold_decoder_norm",
     "fold_threshold",
     "load_sae",
@@ -36,6 +38,7 @@ _MODULES = {
     "Matching": "matching.result",
     "SAECollection": "saes.collection",
     "compose": "matching.composition",
+    "features": "semantics.features.asking",
     "fold_decoder_norm": "saes.folding",
     "fold_threshold": "saes.folding",
     "load_sae": "saes.formats",
