@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from sae_match.matching.relations.relations import relations
     from sae_match.matching.result import Matching
     from sae_match.matching.significance.significance import significance
+    from sae_match.report.reading.run import open_run
     from sae_match.saes.collection import SAECollection
     from sae_match.saes.folding import fold_decoder_norm, fold_threshold
     from sae_match.saes.formats import load_sae
@@ -28,6 +29,7 @@ __all__ = [
     "load_sae",
     "match",
     "match_collections",
+    "open_run",
     "relations",
     "significance",
 ]
@@ -44,6 +46,7 @@ _MODULES = {
     "load_sae": "saes.formats",
     "match": "matching.matching",
     "match_collections": "matching.between",
+    "open_run": "report.reading.run",
     "relations": "matching.relations.relations",
     "significance": "matching.significance.significance",
 }
