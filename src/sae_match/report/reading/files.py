@@ -18,7 +18,8 @@ Pair = tuple[int, int]
 """Source layer and target layer."""
 
 _SUFFIX = ".safetensors"
-_PLAIN, _NAMED = re.compile(r"L(\d+)-L(\d+)"), re.compile(r"L(\d+)@.+-L(\d+)@.+")
+# No name of a collection has an `@`.
+_FILE = re.compile(r"L(?P<source>\d+)(?:@(?P<first>[^@]+))?-L(?P<target>\d+)(?:@(?P<second>[^@]+))?")
 # Bytes of the number that a file of tensors begins with, and of the longest header of a matching.
 _SIZE, _LONGEST = 8, 1 << 20
 # As `sae_match.matching.result` notes it; that takes torch.
@@ -55,13 +56,14 @@ class RunFiles:
             below = sorted({file.parent for file in folder.rglob(PROVENANCE) if is_made_here(file.parent)})
             hint = f"; runs below it: {listed((str(one) for one in below), _RUNS)}" if below else ""
             raise UserError(f"{folder} is no run's folder: it has no {PROVENANCE} of this program{hint}")
-        files = sorted((folder / "matchings").glob(f"L*-L*{_SUFFIX}"))
-        named = [file for file in files if _NAMED.fullmatch(file.stem)]
-        found = (_NAMED if named else _PLAIN).fullmatch
-        pairs = sorted({(int(one[1]), int(one[2])) for file in files if (one := found(file.stem)) is not None})
+        stems = (file.stem for file in (folder / "matchings").glob(f"L*-L*{_SUFFIX}"))
+        found = [one for stem in sorted(stems) if (one := _FILE.fullmatch(stem)) is not None]
+        names = next(((one["first"], one["second"]) for one in found if one["first"] and one["second"]), None)
+        called = names or (None, None)
+        pairs = {(int(one["source"]), int(one["target"])) for one in found if (one["first"], one["second"]) == called}
         if not pairs:
             raise UserError(f"{folder} holds no matching: open the folder of a run of validate or match that has any")
-        return cls(folder, tuple(pairs), _names_in(named[0]) if named else None)
+        return cls(folder, tuple(sorted(pairs)), names)
 
     @property
     def ends(self) -> list[str]:
@@ -153,16 +155,6 @@ def _stem(end: str) -> str:
     """What files of a layer are called: `L03`, `L03@seed_100`."""
     layer, at, name = end.partition("@")
     return f"L{int(layer):02d}{at}{name}"
-
-
-def _names_in(file: Path) -> tuple[str, str]:
-    """Names of the two collections, as a matching's file says: names of files can be read in several ways."""
-    header = _header(file)
-    try:
-        said = header["__metadata__"]
-        return str(said["source_collection"]), str(said["target_collection"])
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{file} does not say of which collections it is") from error
 
 
 def _header(file: Path) -> dict[str, Any]:

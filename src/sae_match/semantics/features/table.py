@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import pyarrow as pa
 from jaxtyping import Float64, Int64
@@ -34,6 +34,7 @@ _MEANING = {
 }
 
 
+@runtime_checkable
 class Published(Protocol):
     """Descriptions of features that others have published."""
 
