@@ -170,7 +170,7 @@ def test_labels_that_cannot_be_had_take_no_table_of_pairs_with_them(reported, tm
         raise UserError("the server is gone")
 
     monkeypatch.setattr(callback, "save_features", gone)
-    with pytest.raises(UserError, match="failed: tables of features .the server is gone.; everything else is in"):
+    with pytest.raises(UserError, match=r"failed: tables of features .the server is gone.; everything else is in"):
         reported(["matched"])
     assert "source_label" not in pq.read_table(tmp_path / "pairs" / "L02-L03.parquet").column_names
     assert (tmp_path / "report.html").is_file()
