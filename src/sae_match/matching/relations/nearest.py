@@ -74,7 +74,11 @@ def nearest_of_both(
 
 
 def near_pairs(
-    left: FeatureVectors, right: FeatureVectors, *, of_columns: bool = True
+    left: FeatureVectors,
+    right: FeatureVectors,
+    *,
+    of_columns: bool = True,
+    without: Int64[Tensor, " rows"] | None = None,
 ) -> tuple[Int64[Tensor, " pairs"], Int64[Tensor, " pairs"], Float64[Tensor, " pairs"]]:
     """Pairs among which are the best of every row and every column, with their statistics.
 
@@ -82,6 +86,7 @@ def near_pairs(
         left: Rows.
         right: Columns.
         of_columns: Whether the best of columns are wanted as well as those of rows.
+        without: Of each row a column that counts for neither, or -1: the best but for a pair.
     """
     precision = precision_for(len(left), len(right), left.width, left.factors[0].device)
     copies = Copy.of(left, precision), Copy.of(right, precision)
@@ -89,14 +94,18 @@ def near_pairs(
     kept = _Kept(len(left), len(right), margin, precision, of_columns)
     for at in blocks(len(left), _BLOCK[0]):
         for beside in blocks(len(right), _BLOCK[1]):
-            products = exact_product(copies[0].rows[at], copies[1].rows[beside])
+            products = _but_for(without, exact_product(copies[0].rows[at], copies[1].rows[beside]), at, beside)
             if kept.add(products, at, beside, margin):
                 continue
             finer = Copy.of(left, torch.float32, at), Copy.of(right, torch.float32, beside)
-            products = exact_product(finer[0].rows, finer[1].rows)
+            products = _but_for(without, exact_product(finer[0].rows, finer[1].rows), at, beside)
             if not kept.add(products, at, beside, finer[0].margin(finer[1])):
-                kept.add_first(left.rows(at) @ right.rows(beside).T, at, beside)
+                kept.add_first(_but_for(without, left.rows(at) @ right.rows(beside).T, at, beside), at, beside)
     i, j = kept.pairs()
+    if without is not None:
+        # Kept where there is nothing else.
+        other = without[i] != j
+        i, j = i[other], j[other]
     return i, j, statistics(left, right, i, j)
 
 
@@ -173,6 +182,17 @@ class _Kept:
         reached = torch.maximum(_below(here, margin, precision), _below(before, self._margin, self._precision))
         # In the products' own precision, which is quicker to compare in; rounded down by the room that is in it.
         return reached.to(precision)
+
+
+def _but_for(
+    without: Int64[Tensor, " n"] | None, products: Float[Tensor, "rows columns"], at: slice, beside: slice
+) -> Float[Tensor, "rows columns"]:
+    """A block of products in which the pairs that do not count are below all others."""
+    if without is not None:
+        column = without[at] - beside.start
+        row = ((column >= 0) & (column < products.shape[1])).nonzero().flatten()
+        products[row.to(products.device), column[row].to(products.device)] = -math.inf
+    return products
 
 
 def _below(highest: Float32[Tensor, " n"], margin: float, precision: torch.dtype) -> Float32[Tensor, " n"]:

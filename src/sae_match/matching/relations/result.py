@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sae_match.errors import UserError
 from sae_match.matching.relations.kinds import APPEAR, END, KINDS, NOT_TESTED, Components
-from sae_match.matching.result import load_tensors, save_tensors
+from sae_match.matching.tensor_files import load_tensors, save_tensors
 
 #: Features that a component may have to be drawn; a larger one is only told of.
 MOST_DRAWN = 64

@@ -36,6 +36,7 @@ _FILES = (
     "lives.csv",
     "figures/*",
     "pairs/*.parquet",
+    "features/*.parquet",
     "matchings/*.safetensors",
     "significance/*.safetensors",
     "relations/*",
