@@ -15,12 +15,18 @@ FEATURES = sum(WIDTHS.values())
 
 def test_the_first_view_says_what_it_is_and_shows_the_flow(browser, report, size):
     with watched(browser, size) as tab:
-        show(tab, report)
+        show(tab, report, unfolded=False)
         assert tab.get_by_role("heading", level=1).text_content() == "Model <i>one</i>"
         assert "0\N{EN DASH}2, 4\N{EN DASH}5" in tab.locator("#facts").text_content()
         assert NASTY in tab.locator("#facts").text_content()
         assert table(tab, "flow-table") == flow_expected(0.7)
-        assert tab.locator("#flow-chart svg").count() == 1
+        assert not tab.get_by_label("Order by").is_visible()
+        # Nothing that has no size is drawn.
+        assert tab.locator("#flow-chart svg").count() == 0
+        assert "of 16 live features with a layer after theirs" in tab.locator("#flow-told").text_content()
+        tab.get_by_role("heading", name="The flow over layers").click()
+        tab.locator("#flow-chart svg").wait_for()
+        assert tab.evaluate("location.hash") == "#flow=open"
         assert "carry on" in tab.locator("#flow-chart").get_attribute("aria-label")
         assert tab.locator("#count").text_content() == f"{FEATURES} features"
         assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")

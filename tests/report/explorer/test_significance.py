@@ -20,7 +20,12 @@ def tab(browser, judged_page):
         yield show(tab, judged_page)
 
 
-def carrying(level, least=-1.0):
+def either(source, target, feature):
+    """Tokens on which one of a pair was active."""
+    return active(source, feature) + active(target, partner(source, target, feature)) - 10 * feature
+
+
+def carrying(level, least=-1.0, tokens=400):
     """How many features of each layer that has a step carry on."""
     steps = {0: 1, 1: 2, 2: 4}
     return {
@@ -30,6 +35,7 @@ def carrying(level, least=-1.0):
             and active(target, partner(source, target, feature)) > 0
             and q(source, feature) <= level
             and cosine(feature) >= least
+            and either(source, target, feature) >= tokens
             for feature in range(WIDTHS[source])
         )
         for source, target in steps.items()
@@ -105,9 +111,10 @@ def test_a_path_says_how_sure_each_step_is_and_how_sure_all_of_it(browser, judge
             ["0.141", "0.125", "yes", "encoder"],
             ["0.406", "0.125", "yes", "encoder"],
         ]
-        assert [row[-1] for row in rows[1:]] == ["yes", "yes", "no"]
+        assert [row[-1] for row in rows[1:]] == ["too few", "yes", "no"]
         said = tab.locator("#summary").text_content()
-        assert "carried through 3 layers, 0 to 2; its weakest step has q 0.141" in said
+        assert "carried through 2 layers, 1 to 2; its weakest step has q 0.141" in said
+        assert "The step from 0 to 1 rests on 301 tokens, too few to say" in said
         assert "14.1 % are chance" in said
         assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
