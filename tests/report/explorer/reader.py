@@ -69,7 +69,7 @@ def open_feature(tab, name):
 
 
 def flow_expected(cut):
-    """Live, carried on, appearing, carrying on, ending and never active, layer by layer; none has too few activations."""
+    """Live, carried on, appearing, carrying on, ending, never active, too few activations (none), layer by layer."""
     layers = list(WIDTHS)
     carried = {
         pair: sum(

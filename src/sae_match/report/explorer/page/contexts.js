@@ -50,7 +50,8 @@ Explorer.contexts = (() => {
 
   function line(tokens, position) {
     const from = Math.max(0, position - BESIDE);
-    const [before, space, marked, after] = parts(tokens.slice(from, position + BESIDE), position - from);
+    const [before, space, marked, after] = parts(tokens.slice(from, position + BESIDE), position - from)
+      .map((part) => part.replace(/ {2,}/g, " "));
     return element("p", { class: "line" }, element("span", {}, element("bdi", {}, before + space)), element("mark", {}, marked), element("span", {}, element("bdi", {}, after)));
   }
 

@@ -10,7 +10,7 @@ Explorer.flow = (() => {
     { key: "fewBefore", name: "too few activations to say", colour: "few" },
     { key: "appears", name: "appear", colour: "appears" },
     { key: "dead", name: "never active", colour: "dead" },
-    { key: "few", name: "too few activations, to the next layer", colour: "few", below: true },
+    { key: "few", name: "too few activations to say", colour: "few", below: true },
     { key: "ends", name: "end", colour: "ends", below: true },
   ];
 

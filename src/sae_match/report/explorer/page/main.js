@@ -3,11 +3,11 @@
 /* Reads what is needed for the first view, and connects what is chosen with what is shown. */
 (() => {
   // What any script of the page is missing for; report.html says so as long as nothing has started.
-  const PARTS = ["byId", "loading", "model", "judged", "search", "state", "charts", "flow", "contexts", "steps", "strip", "multiples", "path", "results"];
+  const PARTS = ["byId", "loading", "model", "judged", "search", "state", "charts", "flow", "contexts", "steps", "strip", "multiples", "relations", "relatives", "components", "path", "results"];
   if (!window.echarts || typeof Explorer === "undefined" || PARTS.some((part) => !Explorer[part])) return;
   document.documentElement.dataset.started = "yes";
 
-  const { byId, element, format, model, state, flow, results, path, judged } = Explorer;
+  const { byId, element, format, model, state, flow, results, path, judged, components } = Explorer;
   const CONTROLS = {
     query: "q", from: "from", to: "to", "max-cost": "cost", "min-active": "active", kind: "kind", sort: "sort",
     "level-cut": "level", "cosine-cut": "cosine", "cost-cut": "cut", "few-cut": "few",
@@ -22,12 +22,15 @@
     offerCuts();
     introduce();
     judged.showScores();
+    components.offer();
+    if (matchMedia("(max-width: 900px)").matches) byId("cuts-box").open = false;
     state.restore();
     state.onChange(onChange);
     connect();
     cut();
     fillControls();
     flow.show();
+    components.show().catch(fail);
     // Where no feature is chosen, the list suggests one.
     await Promise.all([results.show(), ...(state.get().f ? [path.show()] : [])]);
     await Explorer.painted();
@@ -111,6 +114,7 @@
     const recut = has("level", "cosine", "cut", "few");
     if (recut) cut();
     if (recut || has("flow")) flow.show();
+    if (has("rel", "relkind", "relsort", "comp")) redrawn.push(components.show());
     if (has(...LISTED)) redrawn.push(results.show());
     else results.mark();
     if (recut || has("f")) redrawn.push(path.show());
@@ -173,6 +177,10 @@
       await new Promise((resolve) => (window.requestIdleCallback ?? setTimeout)(resolve));
       await path.opened();
       await Explorer.search.labels(index);
+    }
+    for (let number = 0; number < model.relations.length; number++) {
+      await new Promise((resolve) => (window.requestIdleCallback ?? setTimeout)(resolve));
+      await Explorer.relations.load(number);
     }
   }
 

@@ -10,7 +10,7 @@ Explorer.model = (() => {
   const [ENDS, CARRIES, TOO_FEW] = [0, 1, 2];
 
   const model = {
-    layers: [], title: "", facts: [], warnings: [], chunks: [], features: 0, costs: { least: NaN, most: NaN },
+    layers: [], title: "", facts: [], warnings: [], chunks: [], relations: [], features: 0, costs: { least: NaN, most: NaN },
     /** Whether any pairs were judged; level and tokens that say something, as the run says them and as they are chosen. */
     judged: false, alpha: 0.05, level: 0.05, fewest: 0, few: 0,
   };
@@ -19,7 +19,7 @@ Explorer.model = (() => {
   model.load = async () => {
     const index = await Explorer.loading.chunk("index");
     const buffers = await Promise.all(index.layers.map((of) => Explorer.loading.packed(`layer-${of.chunk}`)));
-    Object.assign(model, { title: index.title, facts: index.facts, warnings: index.warnings ?? [], chunks: index.chunks });
+    Object.assign(model, { title: index.title, facts: index.facts, warnings: index.warnings ?? [], chunks: index.chunks, relations: index.relations ?? [] });
     model.layers = index.layers.map((of, at) => unpacked(of, buffers[at]));
     Object.assign(model, { judged: model.layers.some((layer) => layer.q), alpha: index.alpha ?? 0.05, fewest: index.fewest ?? 0 });
     model.features = model.layers.reduce((sum, layer) => sum + layer.features, 0);
@@ -217,7 +217,8 @@ Explorer.model = (() => {
     let [best, longest, surest] = [null, 1, -Infinity];
     model.layers.forEach((layer, index) => {
       for (let feature = 0; feature < layer.features; feature++) {
-        const begins = layer.carries[feature] === CARRIES && layer.carried[feature] !== CARRIES;
+        // One of few activations would make a poor beginning.
+        const begins = layer.carries[feature] === CARRIES && layer.carried[feature] !== CARRIES && layer.active[feature] >= model.few;
         if (!begins || layer.length[feature] < longest) continue;
         const weakest = weakestCosine(index, feature);
         if (layer.length[feature] === longest && weakest <= surest) continue;

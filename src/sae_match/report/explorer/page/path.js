@@ -2,7 +2,7 @@
 
 /* One feature, and its path through the layers. */
 Explorer.path = (() => {
-  const { byId, element, format, model, judged, contexts, steps, multiples } = Explorer;
+  const { byId, element, format, model, judged, relatives, contexts, steps, multiples } = Explorer;
   let asked = 0;
   let opening = Promise.resolve();
   let neighbours = { before: null, after: null };
@@ -43,6 +43,8 @@ Explorer.path = (() => {
     const rows = told(model.pathOf(index, feature), details);
     const at = rows.findIndex((row) => row.index === index);
     fill(rows, at);
+    await relatives.show(index, Number(feature), () => mine === asked);
+    if (mine !== asked) return undefined;
     byId("path").dataset.shown = wanted;
     await Explorer.painted();
     performance.measure("explorer-path", { start: begun, end: performance.now() });

@@ -4,7 +4,7 @@
 Explorer.state = (() => {
   const DEFAULTS = {
     f: "", q: "", from: "", to: "", cost: "", active: "", kind: "all", sort: "match", level: "0.05", cosine: "0.7", cut: "", few: "0",
-    flow: "",
+    flow: "", rel: "", relkind: "", relsort: "size", comp: "",
   };
   const number = /^\d*\.?\d+(e[-+]?\d+)?$/i;
   const VALID = {
@@ -21,6 +21,10 @@ Explorer.state = (() => {
     cut: number,
     few: /^\d{1,9}$/,
     flow: /^open$/,
+    rel: /^\d{1,4}$/,
+    relkind: /^[0-5]$/,
+    relsort: /^(size|surest)$/,
+    comp: /^\d{1,9}$/,
   };
   const listeners = [];
   let current = { ...DEFAULTS };
