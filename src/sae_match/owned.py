@@ -25,10 +25,12 @@ _HEADS = {
     "composition.csv": "source_layer,target_layer,",
     "unmatched.csv": "source_layer,target_layer,",
     "splits.csv": "source_layer,target_layer,",
+    "lives.csv": "first_layer,first_feature,",
     "comparison.csv": "run,",
     "comparison_by_layer.csv": "run,",
     "comparison_differences.csv": "run,",
     "comparison_over_seeds.csv": "seeds,",
+    "stability.csv": "source_layer,",
     "agreement.csv": "agreement_of,",
     "benchmark.csv": "case,",
 }
@@ -39,7 +41,7 @@ _KEPT = {
     "pairs": (f"{_PAIRED}.parquet",),
     "matchings": (f"{_PAIRED}.safetensors",),
     "significance": (f"{_PAIRED}.safetensors",),
-    "relations": (f"{_PAIRED}.safetensors",),
+    "relations": (f"{_PAIRED}.safetensors", f"{_PAIRED}.parquet"),
     "csv": ("metrics.csv", "hparams.yaml"),
 }
 _MOST = 1 << 16
@@ -64,6 +66,21 @@ def is_table(file: Path) -> bool:
     if head is None or not file.is_file():
         return False
     return file.stat().st_size == 0 or re.match(head, begin_of(file)) is not None
+
+
+def remove_table(file: Path) -> None:
+    """Remove a table that an earlier run has left, so that it does not pass for one of this run; nothing else.
+
+    Raises:
+        UserError: If it cannot be removed.
+    """
+    if is_table(file):
+        try:
+            file.unlink(missing_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"cannot remove {file}, which an earlier run has left: {error.strerror or error}"
+            ) from error
 
 
 def _head_of(name: str) -> str | None:

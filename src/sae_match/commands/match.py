@@ -9,8 +9,8 @@ from typing import Any
 from rich.console import Console
 
 from sae_match.errors import UserError
-from sae_match.evaluation.relations.tables import SPLITS, write_splits
-from sae_match.matching.between import save_unmatched
+from sae_match.evaluation.relations.tables import LIVES, SPLITS, write_splits
+from sae_match.matching.between import UNMATCHED_FILE, save_unmatched
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.composition import Chains, compare
 from sae_match.matching.layers import (
@@ -22,10 +22,11 @@ from sae_match.matching.layers import (
     save_significance,
     unwatched,
 )
-from sae_match.matching.relations.result import MOST_DRAWN, Relations
+from sae_match.matching.relations.result import Relations
 from sae_match.matching.result import Matching
 from sae_match.matching.significance.composed import path_significance
 from sae_match.matching.significance.result import Significance
+from sae_match.owned import remove_table
 from sae_match.report.matching_progress import MatchingProgress
 from sae_match.report.matchings import (
     CompositionRow,
@@ -36,7 +37,7 @@ from sae_match.report.matchings import (
     save_rows,
     significance_table,
 )
-from sae_match.report.relatives import relations_table, too_large
+from sae_match.report.relatives import large_line, relations_table
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.two import Collections, TwoCollections, collections_of
 from sae_match.settings.match import ADJACENT, ALL, MatchSettings
@@ -56,6 +57,8 @@ def main(settings: MatchSettings) -> None:
         log.info("memory budget of a matching: %.3g GB", settings.matcher.memory)
     if settings.random_targets:
         log.info("each matching is judged against %d random targets; rotations=0 judges none", settings.random_targets)
+    for table in (UNMATCHED_FILE, SPLITS, LIVES):
+        remove_table(folder / table)
     rows: list[MatchingRow] = []
     compared: list[CompositionRow] = []
     chains, links = Chains(), dict[Pair, Significance]()
@@ -86,7 +89,7 @@ def main(settings: MatchSettings) -> None:
             if settings.compares:
                 compared.append(_compared(pair, matching, chains, matcher, _of_chain(pair, links, settings.alpha)))
                 save_rows(compared, folder / "composition.csv")
-    unmatched = save_unmatched(found, widths, collection, folder / "unmatched.csv")
+    unmatched = save_unmatched(found, widths, collection, folder / UNMATCHED_FILE)
     _report(console, rows, compared, related, folder, settings.alpha, unmatched)
 
 
@@ -204,7 +207,7 @@ def _report(
     kept = {
         f"{SPLITS}, relations/*.safetensors": bool(related),
         "composition.csv": bool(compared),
-        "unmatched.csv": unmatched,
+        UNMATCHED_FILE: unmatched,
         "matchings.csv, matchings/*.safetensors": True,
         "significance/*.safetensors": judged,
         ".hydra/": True,
@@ -218,5 +221,5 @@ def _report_relations(console: Console, rows: list[MatchingRow], related: Mappin
         "\nWhat became of features: groups of relatives, and single features", style="italic", highlight=False
     )
     console.print(relations_table(related, called))
-    if large := too_large(related.values()):
-        say(console, f"{large} group{'s' * (large != 1)} of more than {MOST_DRAWN} features: counted, never drawn")
+    if line := large_line(related.values()):
+        say(console, line)

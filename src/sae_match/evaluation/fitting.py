@@ -212,7 +212,10 @@ class ActivityRecord:
 
     def matrix(self) -> csr_array:
         """`[tokens, n_features]`, one where a feature was active."""
-        counts, features = torch.cat(self._counts).cpu().numpy(), torch.cat(self._features).cpu().numpy()
+        # Of a process that has none of the text, too.
+        nothing = torch.zeros(0, dtype=torch.int64)
+        joined = (torch.cat(each) if each else nothing for each in (self._counts, self._features))
+        counts, features = (each.cpu().numpy() for each in joined)
         starts = np.concatenate([[0], np.cumsum(counts)])
         return csr_array((np.ones(len(features), np.int32), features, starts), shape=(len(counts), self.n_features))
 

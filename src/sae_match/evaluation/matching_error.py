@@ -40,6 +40,15 @@ def decoder_cosine(source: SAE, target: SAE, matching: Matching) -> Float[Tensor
     return torch.where(matching.permutation >= 0, cosine, torch.nan)
 
 
+def pair_cosines(
+    source: Float[Tensor, "n_source d"], target: Float[Tensor, "n_target d"], matching: Matching
+) -> Float[Tensor, " n_source"]:
+    """Cosine of the vectors of each matched pair, float32; nan where there is no partner."""
+    partner = matching.permutation.to(target.device)
+    cosines = torch.nn.functional.cosine_similarity(source, target[partner.clamp_min(0)], dim=1)
+    return torch.where(partner >= 0, cosines, torch.nan).float().cpu()
+
+
 def _by_feature(sae: SAE) -> dict[Term, Float[Tensor, "d_sae _"]]:
     """Parameters with one row a feature."""
     return {"W_enc": sae.W_enc.T, "b_enc": sae.b_enc[:, None], "W_dec": sae.W_dec}

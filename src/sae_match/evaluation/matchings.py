@@ -10,7 +10,6 @@ from typing import cast
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.functional import cosine_similarity
 
 from sae_match.errors import UserError
 from sae_match.evaluation.arm_names import (
@@ -26,14 +25,16 @@ from sae_match.evaluation.arm_names import (
     SWAPPED,
     quantile_of,
 )
+from sae_match.evaluation.matching_error import pair_cosines
 from sae_match.evaluation.plan import Pair, arms_of
 from sae_match.evaluation.transport import Transport, cheapest
 from sae_match.matching import baselines
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.composition import compose, priced
 from sae_match.matching.cost import Metric
-from sae_match.matching.layers import PairWatch, by_target, judge_layers, match_layers
+from sae_match.matching.layers import PairWatch, by_target, judge_layers, match_layers, relate_layers
 from sae_match.matching.matching import device_named, masks_of
+from sae_match.matching.relations.result import Relations
 from sae_match.matching.result import Matching
 from sae_match.matching.settings import MatcherSettings
 from sae_match.matching.side_by_side import how_many, side_by_side
@@ -58,6 +59,7 @@ class PairMatchings:
         decoder_cosine: Of each pair of `matched`: cosine of the rows of `W_dec`; empty without.
         judged: Which pairs of `matched` are matches; none without, or where that was not asked or cannot be told.
         significant: Source features whose pair is one at the level of the settings; none where that was not asked.
+        related: What became of the features; none where that was not asked, or nothing could be judged.
     """
 
     matchings: dict[str, Matching]
@@ -67,6 +69,7 @@ class PairMatchings:
     decoder_cosine: Float[Tensor, " n_source"] = field(default_factory=lambda: torch.empty(0, dtype=torch.float32))
     judged: Judged | None = None
     significant: Bool[Tensor, " n_source"] | None = None
+    related: Relations | None = None
 
     def to(self, device: torch.device) -> "PairMatchings":
         """The same with everything that a batch needs on another device."""
@@ -106,6 +109,7 @@ class PairMatcher:
         carry: What values are rescaled by on their way, if not by what they are matched by.
         rotations: Random targets that `matched` is judged against; none is where there are none.
         alpha: Pairs with `q <= alpha` are significant.
+        relations: Whether relations are found as well.
     """
 
     def __init__(
@@ -120,10 +124,11 @@ class PairMatcher:
         carry: str | None = None,
         rotations: int = 0,
         alpha: float = ALPHA,
+        relations: bool = False,
     ) -> None:
         self.collection, self.settings, self.cache = collection, settings, cache
         self.arms, self.seed, self.watch, self.device, self.carry = arms, seed, watch, device, carry
-        self.rotations, self.alpha = rotations, alpha
+        self.rotations, self.alpha, self.relations = rotations, alpha, relations
         self._open: dict[int, SAE] = {}
         self._neighbours: dict[int, Matching] = {}
         self._known: dict[Pair, Judged | None] = {}
@@ -158,7 +163,12 @@ class PairMatcher:
         alone.watch, alone._open, alone._neighbours = watch, {}, {}
         for arm in self._solved_arms():
             alone._solve(pair, arm)
-        return pair, alone._judged(pair, alone._solve(pair, MATCHED)) if MATCHED in self.arms else None
+        if MATCHED not in self.arms:
+            return pair, None
+        matched = alone._solve(pair, MATCHED)
+        judged = alone._judged(pair, matched)
+        alone._related(pair, matched, judged)
+        return pair, judged
 
     def opened(self, pair: Pair) -> tuple[SAE, SAE]:
         """The SAEs of a pair.
@@ -199,10 +209,11 @@ class PairMatcher:
         return replace(
             found,
             cheap={arm: cheapest(matched, q) for arm, q in quantiles.items()},
-            encoder_cosine=_cosines(source.W_enc.T, target.W_enc.T, matched),
-            decoder_cosine=_cosines(source.W_dec, target.W_dec, matched),
+            encoder_cosine=pair_cosines(source.W_enc.T, target.W_enc.T, matched),
+            decoder_cosine=pair_cosines(source.W_dec, target.W_dec, matched),
             judged=judged,
             significant=self._significant(pair, matched, judged) if self.rotations else None,
+            related=self._related(pair, matched, judged),
         )
 
     def _matching(self, pair: Pair, arm: str) -> Matching:
@@ -241,6 +252,14 @@ class PairMatcher:
         opened = self.opened(pair)
         return judge_layers(pair, *opened, matched, self.rotations, self.settings, cache=self.cache, watch=self.watch)
 
+    def _related(self, pair: Pair, matched: Matching, judged: Judged | None) -> Relations | None:
+        """What became of the features of two layers, where that is asked for and can be told."""
+        if not self.relations or judged is None:
+            return None
+        return relate_layers(
+            pair, *self.opened(pair), matched, judged, self.alpha, self.settings, cache=self.cache, device=self.device
+        )
+
     def _significant(self, pair: Pair, matched: Matching, judged: Judged | None) -> Bool[Tensor, " n_source"]:
         """Source features whose pair is a match; none of them where that cannot be told."""
         if judged is not None:
@@ -277,19 +296,3 @@ def fold_of(arm: str, settings: MatcherSettings, source: SAE) -> Fold:
 def carried_by(arm: str, settings: MatcherSettings, source: SAE, carry: str | None) -> Fold:
     """What values are rescaled by under an arm, if they are to be carried otherwise than matched."""
     return fold_of(arm, settings, source) if carry is None or arm == MATCHED_UNFOLDED else cast(Fold, carry)
-
-
-def evidence(matching: Matching | None) -> str:
-    """What is proven about a pair's matching, for the log."""
-    if matching is None:
-        return ""
-    return f": cost {matching.cost:.6g}, proven to be the optimum to within {matching.gap:.0e} of it"
-
-
-def _cosines(
-    source: Float[Tensor, "n_source d"], target: Float[Tensor, "n_target d"], matching: Matching
-) -> Float[Tensor, " n_source"]:
-    """Cosine of each pair's vectors, nan where there is no partner."""
-    partner = matching.permutation.to(target.device)
-    cosines = cosine_similarity(source, target[partner.clamp_min(0)], dim=1)
-    return torch.where(partner >= 0, cosines, torch.nan).float().cpu()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sae_match.errors import UserError
-from sae_match.evaluation.arm_names import ARMS, FITTED_ARMS, JUDGED_ARMS, checked_arms
+from sae_match.evaluation.arm_names import ARMS, FITTED_ARMS, JUDGED_ARMS, MATCHED, checked_arms
 from sae_match.matching.significance.settings import refuse_impossible_judging
 from sae_match.saes.settings import refuse_unknown_fold
 
@@ -33,6 +33,8 @@ class EvaluationSettings:
         alpha: Level at which a pair counts as significant: of the significant pairs, at most this share is wrong.
         memory: Gigabytes, of which half is for open SAEs and a fifth for residuals; by default what is free. What does
             not fit is read, or computed, again.
+        relations: Whether it is told what became of every feature (one to one, split, merged, new or gone), and what
+            relatives do on the text. Needs `rotations`, and takes as long again as the matchings.
     """
 
     arms: list[str] = field(default_factory=lambda: [*ARMS, "quantile_0.1", "quantile_0.5", "quantile_0.7"])
@@ -44,6 +46,7 @@ class EvaluationSettings:
     rotations: int = 8
     alpha: float = 0.05
     memory: float | None = None
+    relations: bool = False
 
     def __post_init__(self) -> None:
         refuse_impossible(self)
@@ -60,6 +63,11 @@ def refuse_impossible(settings: EvaluationSettings) -> None:
     if not settings.rotations and set(arms) <= set(JUDGED_ARMS):
         raise UserError(
             f"arms {', '.join(arms)} need to know which pairs are significant: set evaluation.rotations to at least 1"
+        )
+    if settings.relations and not (settings.rotations and MATCHED in arms):
+        raise UserError(
+            "evaluation.relations=true asks which features are nearer than chance, of the arm matched: set "
+            "evaluation.rotations to at least 1, and have matched among evaluation.arms"
         )
     refuse_impossible_spans(settings.spans)
     if settings.pairs is not None:

@@ -12,6 +12,7 @@ from sae_match.evaluation.arm_names import LAYER_DROP, LINEAR_MAP_SAE
 from sae_match.evaluation.arms import stand_in
 from sae_match.evaluation.measuring import BatchMeasurement, Subject
 from sae_match.evaluation.plan import Pair, arms_of
+from sae_match.evaluation.relations.collecting import RelativesCollector
 from sae_match.evaluation.statistics.forms import Landmarks, is_by_dimension, scale_of
 from sae_match.evaluation.statistics.layout import ArmKey, LayerKey, Layout
 from sae_match.evaluation.statistics.norms import EXTREME, SKETCH_BINS, median_of, norms_of, sketch
@@ -76,9 +77,12 @@ class Survey:
         batch: TokenBatch,
         groups: Sequence[Sequence[Pair]],
         observers: Sequence[Observer] = (),
+        relatives: RelativesCollector | None = None,
     ) -> None:
         """Add a batch: one clean pass a group of pairs."""
         seen: set[int] = set()
+        if relatives is not None:
+            relatives.add_tokens(batch)
         self._sums["tokens", batch.dataset] += batch.scored.sum()
         some = _sample(batch)
         if self._reads:
@@ -92,6 +96,10 @@ class Survey:
                     self._add_layer(layer, at)
                     for observer in observers:
                         observer.add(layer, batch, at.features(layer).f)
+                    if relatives is not None:
+                        relatives.add_end(layer, at)
+                if relatives is not None:
+                    relatives.add_pair(pair, at)
                 seen |= set(ends)
                 bent = [arm for arm in arms_of(pair, subject.arms) if arm in _BENT]
                 for arm, error in at.errors(pair, bent):

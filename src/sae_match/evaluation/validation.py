@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from sae_match.evaluation.arm_names import MATCHED
-from sae_match.evaluation.matchings import PairMatcher, PairMatchings, evidence
+from sae_match.evaluation.matchings import PairMatcher, PairMatchings
 from sae_match.evaluation.measuring import Subject
 from sae_match.evaluation.passes.fitting import FittingPass
 from sae_match.evaluation.passes.measurement import MeasuringPass
@@ -19,8 +19,10 @@ from sae_match.evaluation.passes.processes import Processes
 from sae_match.evaluation.passes.session import Session
 from sae_match.evaluation.passes.state import Pass, State
 from sae_match.evaluation.passes.surveying import SurveyPass
-from sae_match.evaluation.passes.text import ValidationText, text_of
+from sae_match.evaluation.passes.text import ValidationText, say_what_was_limited, text_of
 from sae_match.evaluation.plan import Pair, PassPlan, grouped
+from sae_match.evaluation.relations.collecting import RelativesCollector
+from sae_match.evaluation.relations.tables import LIVES, SPLITS
 from sae_match.evaluation.resuming import SumsIdentity, UnfinishedRun
 from sae_match.evaluation.scope import Scope, Surroundings
 from sae_match.evaluation.settings import EvaluationSettings
@@ -32,14 +34,15 @@ from sae_match.evaluation.statistics.results import Results, SpanResult
 from sae_match.evaluation.statistics.streaming import CPU
 from sae_match.evaluation.statistics.tally import Tally
 from sae_match.evaluation.survey import Survey
-from sae_match.matching.between import save_unmatched
-from sae_match.matching.layers import save_matching, save_significance, say_if_with_itself
+from sae_match.matching.between import UNMATCHED_FILE, save_unmatched
+from sae_match.matching.layers import evidence, save_matching, save_relations, save_significance, say_if_with_itself
 from sae_match.matching.result import Matching
 from sae_match.matching.settings import MatcherSettings
 from sae_match.matching.solver.planning import GIGABYTE, free_memory
 from sae_match.model.fingerprint import fingerprint
 from sae_match.model.fit import refuse_other_width
 from sae_match.model.residual_stream import ResidualStream
+from sae_match.owned import remove_table
 from sae_match.saes.shelf import InTurn, SAEShelf
 from sae_match.saes.two import Collections, pair_name
 from sae_match.tensors import cpu_by_default, products
@@ -154,6 +157,8 @@ class MatchValidation(L.LightningModule):
     def setup(self, stage: str) -> None:
         """Match every pair; no text and no language model is needed for it."""
         self.scope.refuse_unfit(text_of(self.trainer).fitting, self.stream.width(self.scope.site))
+        for table in (UNMATCHED_FILE, SPLITS, LIVES) if self.trainer.is_global_zero else ():
+            remove_table(self.around.folder / table)
         matcher = PairMatcher(
             self.collection,
             self.matcher,
@@ -165,6 +170,7 @@ class MatchValidation(L.LightningModule):
             self.settings.carry,
             self.settings.rotations,
             self.settings.alpha,
+            self.settings.relations,
         )
         for pair, found in matcher.all_of(self.scope.pairs, self.global_rank, self.trainer.world_size):
             self._look_at(pair, matcher)
@@ -175,9 +181,11 @@ class MatchValidation(L.LightningModule):
                 say_if_with_itself(pair, found.matchings[MATCHED], self.collection)
             if found.judged is not None and self.trainer.is_global_zero:
                 save_significance(found.judged.significance, self.around.folder, pair, self.collection.names)
+            if found.related is not None and self.trainer.is_global_zero:
+                save_relations(found.related, self.around.folder, pair, self.collection.names)
         if self.trainer.is_global_zero:
             matched = {pair: one.matchings[MATCHED] for pair, one in self.matchings.items() if MATCHED in one.matchings}
-            save_unmatched(matched, self._widths, self.collection, self.around.folder / "unmatched.csv")
+            save_unmatched(matched, self._widths, self.collection, self.around.folder / UNMATCHED_FILE)
 
     @cpu_by_default()
     @torch.no_grad()
@@ -215,8 +223,10 @@ class MatchValidation(L.LightningModule):
         )
         batches = [int(number) for number in self.trainer.num_val_batches]
         kept = UnfinishedRun(self._identity(text, batches).file(self.around.cache.folder.parent / "validations"))
+        related = {pair: found.related for pair, found in self.matchings.items() if found.related is not None}
+        relatives = RelativesCollector(related, layout, self.settings.seed) if related else None
         passes: list[Pass] = [
-            SurveyPass(self.state, self.around.observers, self._tell),
+            SurveyPass(self.state, self.around.observers, self._tell, relatives),
             MeasuringPass(self.state, self.settings.seed, self._tell, self.collection.names),
         ]
         if self.needs_fitting:
@@ -241,7 +251,7 @@ class MatchValidation(L.LightningModule):
             self.forget()
         if self.objective is not None:
             self.log("objective", self.objective, rank_zero_only=True)
-        self._say_what_was_limited(text_of(self.trainer))
+        say_what_was_limited(text_of(self.trainer), self.tally)
 
     def forget(self) -> None:
         """Remove what the same validation would go on from: its results are written."""
@@ -288,13 +298,3 @@ class MatchValidation(L.LightningModule):
             text=text.evaluated.content_hash(),
             fitting=text.fitting.content_hash() if text.fitting and self.needs_fitting else "",
         )
-
-    def _say_what_was_limited(self, text: ValidationText) -> None:
-        """Say of how few documents the numbers are, where the trainer was to leave some out."""
-        for dataset in self.tally.layout.datasets:
-            there = sum(len(batch.documents) for batch in text.evaluated.batches if batch.dataset == dataset)
-            if not (measured := self.tally.documents(dataset)):
-                log.warning(f"trainer.limit_val_batches: nothing of {dataset} was read; datasets follow one another")
-            elif measured < there:
-                said = f"numbers and intervals of {dataset} are of {measured} of its {there} documents"
-                log.warning(f"trainer.limit_val_batches: {said}")

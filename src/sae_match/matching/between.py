@@ -15,7 +15,9 @@ from sae_match.saes.collection import SAECollection
 from sae_match.saes.sae import SAE
 from sae_match.saes.two import Collections, TwoCollections
 
-#: Columns of `unmatched.csv`.
+#: Name of the table of features without a partner in a run's folder.
+UNMATCHED_FILE = "unmatched.csv"
+#: Its columns.
 UNMATCHED = ("source_layer", "target_layer", "source_collection", "target_collection", "side", "feature")
 
 

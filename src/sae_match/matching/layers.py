@@ -5,10 +5,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from sae_match.errors import UserError
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.composition import priced
-from sae_match.matching.relations.relations import relations
+from sae_match.matching.relations.keeping import kept_relations
 from sae_match.matching.relations.result import Relations
 from sae_match.matching.result import Matching
 from sae_match.matching.settings import MatcherSettings
@@ -73,6 +75,13 @@ def match_layers(
         raise UserError(f"layers {pair[0]} and {pair[1]}: {error} ({files})") from error
 
 
+def evidence(matching: Matching | None) -> str:
+    """What is proven about a pair's matching, for the log."""
+    if matching is None:
+        return ""
+    return f": cost {matching.cost:.6g}, proven to be the optimum to within {matching.gap:.0e} of it"
+
+
 def say_if_with_itself(pair: Pair, matching: Matching, collection: Collections) -> None:
     """Say where the SAEs of two collections are one: every feature is its own partner then."""
     if collection.apart and matching.provenance.get("source", "") == matching.provenance.get("target", "-"):
@@ -122,6 +131,42 @@ def judge_layers(
     told = "layers %d and %d judged: %.3f of the features are significantly matched at 5 %%, Storey's share %.3f"
     log.info(told, *pair, shares.share, shares.storey)
     return found
+
+
+def relate_layers(
+    pair: Pair,
+    source: SAE,
+    target: SAE,
+    matching: Matching,
+    judged: Judged,
+    alpha: float,
+    settings: MatcherSettings,
+    *,
+    cache: MatchingCache,
+    device: torch.device | str = "cpu",
+) -> Relations:
+    """What became of the features of two layers, or what was found before of them.
+
+    Args:
+        pair: The layers.
+        source: SAE of the first.
+        target: SAE of the second.
+        matching: Of these.
+        judged: What is known of its pairs.
+        alpha: Level of the edges.
+        settings: How the layers were matched.
+        cache: Where matchings are kept.
+        device: Where nearest features are looked for.
+
+    Raises:
+        UserError: If they cannot be told; names the layers.
+    """
+    try:
+        return kept_relations(
+            source, target, matching, judged.significance, alpha=alpha, settings=settings, cache=cache, device=device
+        )
+    except UserError as error:
+        raise UserError(f"layers {pair[0]} and {pair[1]}: {error}") from error
 
 
 def matching_file(folder: Path, pair: Pair, names: tuple[str, str] | None = None) -> Path:
@@ -219,8 +264,8 @@ class LayerMatcher:
         Raises:
             UserError: If an SAE cannot be opened.
         """
-        source, target = self.opened(pair)
-        return relations(source, target, matching, judged.significance, alpha=alpha, settings=self.settings)
+        opened = self.opened(pair)
+        return relate_layers(pair, *opened, matching, judged, alpha, self.settings, cache=self.cache)
 
     def opened(self, pair: Pair) -> tuple[SAE, SAE]:
         """The SAEs of two layers.

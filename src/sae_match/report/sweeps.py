@@ -6,6 +6,8 @@ from pathlib import Path
 ERROR_FILE = "error.txt"
 #: Folder in that of a sweep that holds the comparison of its jobs.
 COMPARISON = "comparison"
+#: Table of features and in how many other dictionaries they are found, in a comparison.
+STABILITY = "stability.csv"
 #: Names of all that a comparison may write into its folder, as patterns.
 COMPARED = (
     "comparison.csv",
@@ -13,6 +15,7 @@ COMPARED = (
     "comparison_differences.csv",
     "comparison_over_seeds.csv",
     "comparison.md",
+    STABILITY,
     "figures",
     "kind_*",
     "csv",

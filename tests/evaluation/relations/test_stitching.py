@@ -22,9 +22,9 @@ DOCUMENT = torch.arange(TOKENS) * DOCUMENTS // TOKENS
 
 
 def summed(narrow, wide, x, batches=1):
-    sums = StitchingSums(narrow, wide)
+    sums = StitchingSums(wide.d_sae)
     for part in torch.arange(TOKENS).chunk(batches):
-        sums.add(x[part], DOCUMENT[part])
+        sums.add(x[part], DOCUMENT[part], narrow, wide)
     return sums
 
 
@@ -99,12 +99,12 @@ def test_a_text_is_stitched_on_by_dataset(tiny_stream, tiny_batches):
     found = stitch(tiny_stream, "residual", 1, narrow, wide, tiny_batches)
     assert set(found) == {"one", "two"}
     for dataset, stitched in found.items():
-        sums = StitchingSums(narrow, wide)
+        sums = StitchingSums(wide.d_sae)
         for batch in (each for each in tiny_batches if each.dataset == dataset):
             value = tiny_stream.capture(batch.input_ids, batch.attention_mask).values[1]
             for row, number in enumerate(batch.documents):
                 own = value[row][batch.scored[row]]
-                sums.add(own, torch.full((len(own),), number))
+                sums.add(own, torch.full((len(own),), number), narrow, wide)
         expected = sums.found(dataset)
         assert torch.allclose(stitched.change, expected.change, atol=1e-5)
         assert stitched.documents == expected.documents
@@ -114,6 +114,6 @@ def test_a_text_is_stitched_on_by_dataset(tiny_stream, tiny_batches):
 
 def test_unlike_widths_and_no_text_are_refused():
     with pytest.raises(UserError, match="reads activations of width 6, the wider of width 7"):
-        StitchingSums(random_sae(0, 6, 8), random_sae(1, 7, 8))
+        StitchingSums(8).add(torch.zeros(1, 6), torch.zeros(1).long(), random_sae(0, 6, 8), random_sae(1, 7, 8))
     with pytest.raises(UserError, match="there is no token to stitch on"):
-        StitchingSums(random_sae(0, 6, 8), random_sae(1, 6, 8)).found("prose")
+        StitchingSums(8).found("prose")

@@ -13,6 +13,7 @@ from sae_match.evaluation.matchings import PairMatchings
 from sae_match.evaluation.measuring import Subject
 from sae_match.evaluation.passes.processes import ALONE, Processes
 from sae_match.evaluation.plan import Pair
+from sae_match.evaluation.relations.collecting import RelativesOnText
 from sae_match.evaluation.statistics.layout import Layout
 from sae_match.evaluation.statistics.tally import Tally
 from sae_match.evaluation.survey import Survey
@@ -35,6 +36,7 @@ class State:
         processes: Those that share the validation.
         survey: Means over the evaluated text: of what this process has seen, then of all.
         tally: After the survey, the sums of what is measured: of this process's share, in the end of all.
+        relatives: After the survey, what relatives do on the text; nothing where that was not asked.
     """
 
     subject: Subject
@@ -45,6 +47,7 @@ class State:
     processes: Processes = ALONE
     survey: Survey = field(init=False)
     tally: Tally | None = None
+    relatives: RelativesOnText = field(default_factory=RelativesOnText)
 
     def __post_init__(self) -> None:
         self.survey = Survey(self.layout, self.device)

@@ -1,6 +1,7 @@
 """The first pass over the evaluated text: means of residuals and features, which all sums are taken about."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from jaxtyping import Float64
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from sae_match.evaluation.measuring import Subject
 from sae_match.evaluation.passes.state import Pass, State, Tell
+from sae_match.evaluation.relations.collecting import RelativesCollector
 from sae_match.evaluation.statistics.layout import Layout
 from sae_match.evaluation.statistics.tally import Tally
 from sae_match.evaluation.survey import Observer, Survey
@@ -24,12 +26,19 @@ class SurveyPass(Pass):
         state: What is known of the validation.
         observers: Shown every layer's features.
         tell: Told what is done.
+        relatives: Collects what relatives do, where that is asked for.
     """
 
     name, stays = "surveying", True
 
-    def __init__(self, state: State, observers: Sequence[Observer], tell: Tell) -> None:
-        self.state, self.observers, self.tell = state, observers, tell
+    def __init__(
+        self,
+        state: State,
+        observers: Sequence[Observer],
+        tell: Tell,
+        relatives: RelativesCollector | None = None,
+    ) -> None:
+        self.state, self.observers, self.tell, self.relatives = state, observers, tell, relatives
 
     def start(self) -> None:
         """Begin with empty sums."""
@@ -37,27 +46,40 @@ class SurveyPass(Pass):
         self.state.survey = Survey(layout, self.state.device)
         for observer in self.observers:
             observer.start({layer: layout.features[layer] for layer, _ in layout.layers()}, layout.datasets)
+        if self.relatives is not None:
+            self.relatives.start()
 
-    def entries(self) -> int:
-        """How many sums there are."""
-        return len(self.flat())
+    def entries(self) -> int | None:
+        """How many sums there are; none with relatives, of which there is a number for each active feature."""
+        return len(self.flat()) if self.relatives is None else None
 
     def add(self, number: int, batch: TokenBatch, batches: int) -> None:
         """Add a batch."""
         state = self.state
-        state.survey.add(state.subject, batch, state.groups, self.observers)
+        state.survey.add(state.subject, batch, state.groups, self.observers, self.relatives)
         self.tell(self.name, number + 1, batches)
 
     def flat(self) -> Float64[Tensor, " entries"]:
-        """All sums, and all that observers saw, in one vector."""
+        """All sums, all that observers saw and what relatives did, in one vector."""
         seen = [observer.flat().double().clamp_min(_NOTHING) for observer in self.observers]
-        return torch.cat([self.state.survey.flat(), *seen])
+        return torch.cat(
+            [self.state.survey.flat(), *seen, *([] if self.relatives is None else [self.relatives.flat()])]
+        )
 
     def fill(self, flat: Float64[Tensor, " entries"]) -> None:
-        """Go on from what `flat` gave."""
-        seen = [observer.flat() for observer in self.observers]
-        own = len(flat) - sum(map(len, seen))
-        sums, *parts = flat.split([own, *map(len, seen)])
+        """Go on from what `flat` gave.
+
+        Raises:
+            ValueError: If it cannot have given that.
+        """
+        seen, own = [observer.flat() for observer in self.observers], len(self.state.survey.flat())
+        sizes = [own, *map(len, seen)]
+        if len(flat) < sum(sizes):
+            raise ValueError("its sums are cut off")
+        sums, *parts, rest = flat.split([*sizes, len(flat) - sum(sizes)])
+        if self.relatives is not None:
+            # First: it refuses what is not its own.
+            self.relatives.fill(rest)
         self.state.survey.fill(sums.clone())
         for observer, before, part in zip(self.observers, seen, parts, strict=True):
             if len(part):
@@ -70,6 +92,8 @@ class SurveyPass(Pass):
             state.survey.fill(state.processes.summed(state.survey.flat()))
             for observer in self.observers:
                 observer.fill(state.processes.gathered(observer.flat()))
+        if self.relatives is not None:
+            state.relatives = self.relatives.found(state.processes.summed, partial(self.tell, "relatives"))
         state.tally = tally_about(state.survey, state.subject, state.layout, state.device)
 
 

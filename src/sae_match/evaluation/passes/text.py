@@ -1,5 +1,6 @@
 """The text of a validation, as Lightning streams it: a data loader for each pass."""
 
+import logging
 from typing import Any, cast
 
 import lightning as L
@@ -7,7 +8,10 @@ from torch.utils.data import DataLoader
 
 from sae_match.errors import UserError
 from sae_match.evaluation.fitting import refuse_common_documents
+from sae_match.evaluation.statistics.tally import Tally
 from sae_match.text.batches import TextData, TokenBatch, loader_of, own_share
+
+log = logging.getLogger(__name__)
 
 
 class ValidationText(L.LightningDataModule):
@@ -92,3 +96,14 @@ def text_of(trainer: L.Trainer) -> ValidationText:
     if not isinstance(text, ValidationText):
         raise TypeError(f"MatchValidation is validated on ValidationText, got {type(text).__name__}")
     return text
+
+
+def say_what_was_limited(text: ValidationText, tally: Tally) -> None:
+    """Say of how few documents the numbers are, where the trainer was to leave some out."""
+    for dataset in tally.layout.datasets:
+        there = sum(len(batch.documents) for batch in text.evaluated.batches if batch.dataset == dataset)
+        if not (measured := tally.documents(dataset)):
+            log.warning(f"trainer.limit_val_batches: nothing of {dataset} was read; datasets follow one another")
+        elif measured < there:
+            said = f"numbers and intervals of {dataset} are of {measured} of its {there} documents"
+            log.warning(f"trainer.limit_val_batches: {said}")

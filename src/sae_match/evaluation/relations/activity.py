@@ -23,6 +23,23 @@ class PairedActivity:
         self.source, self.target = ActivityRecord(n_source), ActivityRecord(n_target)
         self._documents: list[Int64[Tensor, " tokens"]] = []
 
+    @classmethod
+    def of(cls, source: ActivityRecord, target: ActivityRecord, document: Int64[Tensor, " tokens"]) -> "PairedActivity":
+        """Activity that was recorded side by side, on the same tokens.
+
+        Args:
+            source: Of source features.
+            target: Of target features.
+            document: Number of each token's document in the dataset.
+
+        Raises:
+            UserError: If these are not as many tokens.
+        """
+        _refuse_unlike(source.tokens, target.tokens, len(document))
+        found = cls(source.n_features, target.n_features)
+        found.source, found.target, found._documents = source, target, [document.cpu()]
+        return found
+
     def add(self, source: Active, target: Active, document: Int64[Tensor, " tokens"]) -> None:
         """Add the tokens of a batch.
 
@@ -34,11 +51,7 @@ class PairedActivity:
         Raises:
             UserError: If these are not as many tokens, or not as many features as there are.
         """
-        if not source.tokens == target.tokens == len(document):
-            raise UserError(
-                f"activity on {source.tokens} and on {target.tokens} tokens and documents of {len(document)} cannot be "
-                "joined"
-            )
+        _refuse_unlike(source.tokens, target.tokens, len(document))
         for side, record, active in (("source", self.source, source), ("target", self.target, target)):
             if active.features != record.n_features:
                 raise UserError(f"the {side} has {record.n_features} features, the activity is of {active.features}")
@@ -57,17 +70,17 @@ class PairedActivity:
         return torch.cat(self._documents).unique().tolist() if self._documents else []
 
     def matrices(self) -> tuple[csr_array, csr_array]:
-        """`[tokens, n_source]` and `[tokens, n_target]`, one where a feature was active.
-
-        Raises:
-            UserError: If there is no token.
-        """
-        if not self.tokens:
-            raise UserError("there is no token on which features could be active; give some text")
+        """`[tokens, n_source]` and `[tokens, n_target]`, one where a feature was active."""
         return self.source.matrix(), self.target.matrix()
 
     def by_document(self) -> csr_array:
         """`[documents, tokens]`, one where a token is of a document, in the order of `documents`."""
-        place = torch.cat(self._documents).unique(return_inverse=True)[1].numpy()
+        nothing = torch.zeros(0, dtype=torch.int64)
+        documents, place = torch.cat([nothing, *self._documents]).unique(return_inverse=True)
         ones = np.ones(len(place), dtype=np.int32)
-        return csr_array((ones, (place, np.arange(len(place)))), shape=(int(place.max()) + 1, len(place)))
+        return csr_array((ones, (place.numpy(), np.arange(len(place)))), shape=(len(documents), len(place)))
+
+
+def _refuse_unlike(source: int, target: int, documents: int) -> None:
+    if not source == target == documents:
+        raise UserError(f"activity on {source} and on {target} tokens and documents of {documents} cannot be joined")

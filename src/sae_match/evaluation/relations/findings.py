@@ -3,6 +3,9 @@
 import math
 from collections.abc import Iterator, Mapping
 
+import torch
+
+from sae_match.errors import UserError
 from sae_match.evaluation.plan import Pair
 from sae_match.evaluation.relations.overlap import MeanShare, Overlap
 from sae_match.evaluation.relations.stitching import Stitching
@@ -10,7 +13,12 @@ from sae_match.evaluation.significance.over_features import Estimate, sums_over_
 from sae_match.evaluation.statistics.results import WEIGHTS, Result
 from sae_match.matching.relations.kinds import KINDS, NOT_TESTED
 from sae_match.matching.relations.result import Relations
+from sae_match.matching.relations.subspaces import SpaceOverlap, common_space
+from sae_match.matching.significance.result import Significance
+from sae_match.saes.sae import SAE
 
+# Random spaces, as many where activations are up to so wide, and how many at least.
+_DRAWS, _NARROW, _FEWEST_DRAWS = 200, 256, 20
 #: What the column `arm` says of them: they are about no stand-in.
 RELATIONS = "relations"
 
@@ -41,11 +49,37 @@ def kind_shares(relations: Relations, population: str, seed: int = 0) -> dict[st
     return found
 
 
+def space_of_the_alone(
+    source: SAE, target: SAE, significance: Significance, alpha: float, seed: int = 0
+) -> SpaceOverlap | None:
+    """How much the spaces have in common that features write to which only one of two dictionaries has.
+
+    None where there are too few of them. Wide activations have fewer draws, each of which takes their width cubed.
+
+    Args:
+        source: One dictionary.
+        target: Another one of the same layer.
+        significance: Of their matching.
+        alpha: Level at which a feature has a partner.
+        seed: Of the draws.
+    """
+    found = significance.q <= alpha
+    of_target = torch.ones(target.d_sae, dtype=torch.bool)
+    of_target[significance.matching.permutation[found]] = False
+    draws = max(_FEWEST_DRAWS, min(_DRAWS, int(_DRAWS * (_NARROW / source.d_in) ** 2)))
+    try:
+        return common_space(source, target, significance.tested & ~found, of_target, draws=draws, seed=seed)
+    except UserError:
+        # Fewer than two features are alone on one side: there is no space to speak of.
+        return None
+
+
 def results_of(
     pair: Pair,
     relations: Relations,
     overlaps: Mapping[str, Overlap] | None = None,
     stitched: Mapping[str, Stitching] | None = None,
+    space: SpaceOverlap | None = None,
     *,
     seed: int = 0,
 ) -> Iterator[Result]:
@@ -56,6 +90,7 @@ def results_of(
         relations: Of their dictionaries.
         overlaps: What relatives do on each dataset.
         stitched: What the target's features add to the source's dictionary, on each dataset.
+        space: Of the features that only one of two dictionaries has.
         seed: Of the bootstrap.
     """
 
@@ -65,6 +100,8 @@ def results_of(
 
     for metric, found in kind_shares(relations, f"L{pair[0]:02d}-L{pair[1]:02d}", seed).items():
         yield row(WEIGHTS, metric, found)
+    for metric, value in _of_space(space) if space is not None else ():
+        yield row(WEIGHTS, metric, Estimate(value))
     for dataset, overlap in (overlaps or {}).items():
         for name, means in (("containment", overlap.mean_containment), ("coverage", overlap.mean_coverage)):
             for kind, mean in means.items():
@@ -74,6 +111,16 @@ def results_of(
         for kind, share in one.shares.items():
             if not math.isnan(share.new.value):
                 yield row(dataset, f"new_{_metric(kind)}", share.new, one.tokens, one.documents)
+
+
+def _of_space(space: SpaceOverlap) -> Iterator[tuple[str, float]]:
+    """Mean squared cosine of the principal angles, and the same by chance, twice."""
+    yield "alone_source", float(space.features[0])
+    yield "alone_target", float(space.features[1])
+    yield "alone_space_shared", space.shared
+    yield "alone_space_random", float(space.random.mean())
+    yield "alone_space_drawn", float(space.drawn.mean())
+    yield "alone_space_p_drawn", space.p_drawn
 
 
 def _estimates(metric: str, mean: MeanShare) -> Iterator[tuple[str, Estimate]]:

@@ -7,7 +7,7 @@ the same parent with random sets of children, each as often active as one of its
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,9 @@ from sae_match.evaluation.significance.coactivation import FEWEST_ACTIVATIONS
 from sae_match.evaluation.significance.over_features import Estimate
 from sae_match.matching.relations.kinds import APPEAR, KINDS, MANY_TO_MANY, MERGE
 from sae_match.matching.relations.result import Relations
+
+Summed = Callable[[Tensor], Tensor]
+"""Adds up what every process has, in every process; a process that has a text to itself leaves it as it is."""
 
 #: Random features, or sets of them, that stand for each.
 DRAWS = 8
@@ -91,14 +94,24 @@ class Overlap:
     documents: int
 
 
-def overlap(relations: Relations, activity: PairedActivity, *, dataset: str, seed: int = 0) -> Overlap:
+def alone(sums: Tensor) -> Tensor:
+    """What a process that has the text to itself adds up."""
+    return sums
+
+
+def overlap(
+    relations: Relations, activity: PairedActivity, *, dataset: str, seed: int = 0, summed: Summed = alone
+) -> Overlap:
     """Containment and coverage of all relatives.
+
+    Several processes that share a text find the same numbers as one: what they add up are whole numbers.
 
     Args:
         relations: Of the source and the target.
-        activity: Of both on the tokens of a dataset.
+        activity: Of both on the tokens of a dataset, or on this process's share of them.
         dataset: Its name: replicates are those of all other numbers of that dataset.
         seed: Of the bootstrap and of random features.
+        summed: Adds up over processes, in each at the same step.
 
     Raises:
         UserError: If the activity is of other dictionaries, or there is no token.
@@ -109,12 +122,16 @@ def overlap(relations: Relations, activity: PairedActivity, *, dataset: str, see
             f"the activity is of {activity.source.n_features} and {activity.target.n_features} features, "
             f"the relations are of {sides[0]} and {sides[1]}"
         )
-    counter = _Counter(relations, activity, seed)
+    tokens, documents = summed(torch.tensor([activity.tokens, len(activity.documents)])).tolist()
+    if not tokens:
+        raise UserError("there is no token on which features could be active; give some text")
+    counter = _Counter(relations, activity, seed, summed)
     weights = bootstrap_weights(dataset, activity.documents, seed)
     edge_kind, kind = relations.edge_kind, relations.components.kind
-    containment, by_edge = _shares(counter.containment(), weights, edge_kind)
-    coverage, by_component = _shares(counter.coverage(), weights, torch.where(kind == MANY_TO_MANY, -1, kind))
-    return Overlap(containment, coverage, by_edge, by_component, len(activity.documents))
+    containment, by_edge = _shares(counter.containment(), weights, edge_kind, summed)
+    kind = torch.where(kind == MANY_TO_MANY, -1, kind)
+    coverage, by_component = _shares(counter.coverage(), weights, kind, summed)
+    return Overlap(containment, coverage, by_edge, by_component, documents)
 
 
 _Counts = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -124,7 +141,7 @@ _Counts = tuple[np.ndarray, np.ndarray, np.ndarray]
 class _Counter:
     """Counts tokens by document, in blocks of edges or components; target features are numbered behind the source's."""
 
-    def __init__(self, relations: Relations, activity: PairedActivity, seed: int) -> None:
+    def __init__(self, relations: Relations, activity: PairedActivity, seed: int, summed: Summed) -> None:
         self.relations, sides = relations, activity.matrices()
         self.documents = activity.by_document()
         # [tokens, n_source + n_target]
@@ -138,7 +155,8 @@ class _Counter:
         tested = relations.source_tested.numpy(), relations.target_tested.numpy()
         random = []
         for side in (0, 1):
-            counts = np.asarray(sides[side].sum(0)).ravel().astype(np.int64)
+            own = np.asarray(sides[side].sum(0)).ravel().astype(np.int64)
+            counts = summed(torch.from_numpy(own)).numpy()
             drawn = as_frequent(ends[side] - behind[side], counts, of[side], tested[side], DRAWS, seed + side)
             random.append(np.where(drawn >= 0, drawn + behind[side], -1))
         self.random_parent = np.where(merged[:, None], random[1], random[0])
@@ -187,7 +205,7 @@ class _Counter:
 
 
 def _shares(
-    counted: Iterator[_Counts], weights: Float64[Tensor, "rows documents"], kind: Int64[Tensor, " n"]
+    counted: Iterator[_Counts], weights: Float64[Tensor, "rows documents"], kind: Int64[Tensor, " n"], summed: Summed
 ) -> tuple[Shares, dict[str, MeanShare]]:
     """Shares one by one, and their means by kind; what is of kind -1 has none."""
     n = len(kind)
@@ -199,7 +217,7 @@ def _shares(
     for whole, both, drawn in counted:
         at = slice(start, start + whole.shape[1])
         start = at.stop
-        below, above, control = (weights @ torch.from_numpy(each) for each in (whole, both, drawn))
+        below, above, control = summed(torch.stack([weights @ torch.from_numpy(each) for each in (whole, both, drawn)]))
         share, chance = (above / below).T, (control / below).T
         has = kind[at] >= 0
         ends = [(math.nan, math.nan) if end is None else end for end in intervals(share)]

@@ -16,12 +16,14 @@ class StablePart:
     Attributes:
         low: Smallest value among them.
         high: Largest value.
+        middle: Median value.
         features: How many they are.
         share: Mean share of seeds that have them, with a 95 % interval over features.
     """
 
     low: float
     high: float
+    middle: float
     features: int
     share: Estimate
 
@@ -44,7 +46,11 @@ def stability_by(
     sums = sums_over_features(measured, population, seed)
     return [
         StablePart(
-            float(values[mask].min()), float(values[mask].max()), int(mask.sum()), Estimate.of(sums[str(number)].mean)
+            float(values[mask].min()),
+            float(values[mask].max()),
+            float(values[mask].median()),
+            int(mask.sum()),
+            Estimate.of(sums[str(number)].mean),
         )
         for number, mask in enumerate(masks)
     ]

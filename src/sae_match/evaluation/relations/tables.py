@@ -1,7 +1,7 @@
 """Tables of relatives: splits and merges as CSV, all features with their kinds as parquet."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +10,24 @@ import pyarrow.parquet as pq
 
 from sae_match.evaluation.plan import Pair
 from sae_match.evaluation.relations.overlap import Overlap, Shares
+from sae_match.evaluation.relations.stitching import Stitching
 from sae_match.files import write_rows, written_whole
 from sae_match.matching.relations.kinds import KINDS, MERGE, SPLIT
+from sae_match.matching.relations.lives import BIRTHS, DEATHS, Lives
 from sae_match.matching.relations.result import MOST_DRAWN, Relations
 
-#: Name of the table of splits and merges in a run's folder.
-SPLITS = "splits.csv"
+#: Names of the tables of splits and merges, and of lives, in a run's folder.
+SPLITS, LIVES = "splits.csv", "lives.csv"
+#: Columns of the latter.
+LIFE_COLUMNS = (
+    *("first_layer", "first_feature", "begins", "last_layer", "last_feature"),
+    *("layers", "ends", "ends_at_layer"),
+)
 _MEASURED = ("value", "low", "high", "control")
-#: Its columns.
+#: Columns of the former.
 SPLIT_COLUMNS = (
     *("source_layer", "target_layer", "kind", "component", "features", "parent", "child"),
-    *("statistic", "p", "q", "matched", "dataset"),
+    *("statistic", "whitened", "p", "q", "matched", "dataset"),
     *(f"{share}{end}" for share in ("containment", "coverage") for end in ("", "_low", "_high", "_control", "_tokens")),
 )
 
@@ -90,9 +97,9 @@ def feature_table(relations: Relations) -> pa.Table:
 def edge_table(relations: Relations, measured: Mapping[str, Overlap] | None = None) -> pa.Table:
     """A row for each edge, and for each dataset that it was measured on.
 
-    Columns: `source_feature`, `target_feature`, `kind`, `component`, `statistic`, `p`, `q`, `nearest_of_source`,
-    `nearest_of_target`, `matched`; `dataset`, `containment`, `containment_low`, `containment_high`,
-    `containment_control` and `containment_tokens`, null where nothing was measured.
+    Columns: `source_feature`, `target_feature`, `kind`, `component`, `statistic`, `whitened`, `p`, `q`,
+    `nearest_of_source`, `nearest_of_target`, `matched`; `dataset`, `containment`, `containment_low`,
+    `containment_high`, `containment_control` and `containment_tokens`, null where nothing was measured.
     """
     edges, tables = relations.edges, []
     known = {
@@ -102,7 +109,7 @@ def edge_table(relations: Relations, measured: Mapping[str, Overlap] | None = No
         "component": relations.edge_component.numpy(),
         **{
             name: getattr(edges, name).numpy()
-            for name in ("statistic", "p", "q", "nearest_of_source", "nearest_of_target", "matched")
+            for name in ("statistic", "whitened", "p", "q", "nearest_of_source", "nearest_of_target", "matched")
         },
     }
     overlaps: list[tuple[str | None, Overlap | None]] = [*measured.items()] if measured else [(None, None)]
@@ -115,6 +122,51 @@ def edge_table(relations: Relations, measured: Mapping[str, Overlap] | None = No
         of = pa.array([dataset] * len(edges), pa.string())
         tables.append(pa.table({**known, "dataset": of, **ends, "containment_tokens": tokens}))
     return pa.concat_tables(tables)
+
+
+def added_table(relations: Relations, stitched: Mapping[str, Stitching]) -> pa.Table:
+    """A row for each target feature and dataset: what it does to the error of the source's dictionary.
+
+    Columns: `dataset`, `feature`, `kind`; `change` of the mean squared error a token, with `change_low` and
+    `change_high`; `active`, tokens on which it was active, and whether these are `enough`; `new` (`surely`, `surely
+    not`, or empty where the interval holds zero or there is none), null where they are not.
+    """
+    tables = []
+    for dataset, found in stitched.items():
+        n, enough = len(found.change), found.enough.numpy()
+        surely = np.where(found.high.numpy() < 0, "surely", np.where(found.low.numpy() > 0, "surely not", ""))
+        columns = {
+            "dataset": pa.array([dataset] * n, pa.string()),
+            "feature": np.arange(n),
+            "kind": pa.array(np.array(KINDS)[relations.target_kind.numpy()]),
+            "change": found.change.numpy(),
+            "change_low": pa.array(found.low.numpy(), pa.float64(), from_pandas=True),
+            "change_high": pa.array(found.high.numpy(), pa.float64(), from_pandas=True),
+            "active": found.active.numpy(),
+            "enough": enough,
+            "new": pa.array(surely, mask=~enough),
+        }
+        tables.append(pa.table(columns))
+    return pa.concat_tables(tables)
+
+
+def life_rows(chains: Sequence[Lives]) -> Iterator[dict[str, object]]:
+    """A row for each life, the longest first: where it begins and ends, and how; columns are `LIFE_COLUMNS`.
+
+    Args:
+        chains: Of layers.
+    """
+    for chain in chains:
+        order = (chain.first - chain.last).argsort(stable=True).tolist()
+        columns = (chain.first, chain.feature, chain.last, chain.last_feature, chain.birth, chain.death)
+        first, feature, last, last_feature, birth, death = (each.tolist() for each in columns)
+        for life in order:
+            layers = chain.layers[first[life]], chain.layers[last[life]]
+            begun, over = BIRTHS[birth[life]], DEATHS[death[life]]
+            # What becomes of it is seen in the layer behind.
+            at = chain.layers[min(last[life] + 1, len(chain.layers) - 1)]
+            values = (layers[0], feature[life], begun, layers[1], last_feature[life], last[life] - first[life] + 1)
+            yield dict(zip(LIFE_COLUMNS, (*values, over, at), strict=True))
 
 
 def save_parquet(table: pa.Table, file: Path) -> None:
@@ -140,6 +192,7 @@ def _split_row(pair: Pair, found: Relations, edge: int, dataset: str, overlap: O
         "parent": parent,
         "child": child,
         "statistic": float(found.edges.statistic[edge]),
+        "whitened": float(found.edges.whitened[edge]),
         "p": float(found.edges.p[edge]),
         "q": float(found.edges.q[edge]),
         "matched": bool(found.edges.matched[edge]),

@@ -1,6 +1,6 @@
 """Chains of relations over layers: where a feature comes from, how long it stays one, and what becomes of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -115,6 +115,22 @@ def lives(layers: Sequence[int], relations: Sequence[Relations]) -> Lives:
     first, feature, birth = torch.cat(columns, 1)
     last, last_feature, death = _ends(of, relations, begun)
     return Lives(tuple(layers), first, feature, last, last_feature, birth, death, tuple(of))
+
+
+def chains_of(relations: Mapping[tuple[int, int], Relations]) -> list[Lives]:
+    """The lives over every chain of neighbouring layers that has at least two links.
+
+    Args:
+        relations: Of pairs of layers of one collection. Neighbours are layers of these with none of them in between.
+    """
+    layers = sorted({layer for pair in relations for layer in pair})
+    runs: list[list[int]] = [layers[:1]]
+    for pair in pairwise(layers):
+        if pair in relations:
+            runs[-1].append(pair[1])
+        else:
+            runs.append([pair[1]])
+    return [lives(run, [relations[pair] for pair in pairwise(run)]) for run in runs if len(run) > 2]
 
 
 def _ends(

@@ -15,6 +15,7 @@ from torch import Tensor
 from sae_match.matching.arithmetic import blocks
 from sae_match.matching.cost import FeatureVectors
 from sae_match.matching.relations.directions import Copy, directions_of, precision_for, statistics
+from sae_match.matching.relations.whitening import Whitening
 from sae_match.matching.significance.settings import Statistic
 from sae_match.saes.sae import SAE
 from sae_match.tensors import exact_product
@@ -53,6 +54,7 @@ def nearest_of_both(
     rows: Bool[Tensor, " n_source"],
     columns: Bool[Tensor, " n_target"],
     statistic: Statistic,
+    whitening: Whitening | None = None,
 ) -> Nearest:
     """The nearest target feature of every source feature, and the other way round, in one pass over all pairs.
 
@@ -62,8 +64,9 @@ def nearest_of_both(
         rows: Source features that take part; all have directions.
         columns: Target features that take part; all have directions.
         statistic: By which features are near.
+        whitening: What directions go through first; none leaves them as they are.
     """
-    left, right = directions_of(source, rows, statistic), directions_of(target, columns, statistic)
+    left, right = (directions_of(sae, part, statistic, whitening) for sae, part in ((source, rows), (target, columns)))
     i, j, found = near_pairs(left, right)
     i, j = rows.nonzero().flatten()[i], columns.nonzero().flatten()[j]
     of_source, of_target = best(i, j, found, len(rows)), best(j, i, found, len(columns))

@@ -2,18 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from rich.console import Console
 from rich.measure import Measurement
 
+from sae_match.files import write_rows
+from sae_match.owned import remove_table
 from sae_match.report.attempts import Attempts
 from sae_match.report.comparison.comparison import Comparison, chosen, compared_with_first, over, save_tables, tables
 from sae_match.report.comparison.joining import join
 from sae_match.report.comparison.naming import Naming, by_number, namings
 from sae_match.report.comparison.pictures import comparison_drawings
-from sae_match.report.picture import Picture, save_pictures
+from sae_match.report.comparison.stability import StableLayer, stable_layers
+from sae_match.report.comparison.stability_report import stability_picture, stability_table
+from sae_match.report.picture import Drawings, Picture, save_pictures
 from sae_match.report.runs import Run, Unfinished, find_runs
+from sae_match.report.sweeps import STABILITY
 from sae_match.report.tracking.logger import open_logger, where_to_look
 from sae_match.report.tracking.records import log_comparison
 from sae_match.report.tracking.settings import LoggerSettings
@@ -33,11 +40,13 @@ class Kept:
         folder: Where it is.
         comparison: The runs, and what of them is shown.
         pictures: Saved in `folder/figures`.
+        stable: Layers whose features were looked for in several other dictionaries.
     """
 
     folder: Path
     comparison: Comparison
     pictures: Sequence[Picture]
+    stable: Sequence[StableLayer] = ()
 
 
 def compare(
@@ -76,7 +85,8 @@ def compare(
         _print(console, one, apart=len(kept) > 1)
     say(console, ("\nFiles", "bold"), f" in {destination}")
     over_seeds = ["comparison_over_seeds.csv"] if seeds else []
-    say(console, f"  {', '.join([*_TABLES, *over_seeds])}, figures/*.png")
+    stable = [STABILITY] if any(one.stable for one in kept) else []
+    say(console, f"  {', '.join([*_TABLES, *over_seeds, *stable])}, figures/*.png")
     with attempts.of("logging"):
         _log(console, kept, runs, destination, logger)
     attempts.refuse_failed(destination)
@@ -86,7 +96,17 @@ def compare(
 def _keep(comparison: Comparison, folder: Path, attempts: Attempts) -> Kept:
     with attempts.of("tables"):
         save_tables(comparison, folder)
-    return Kept(folder, comparison, save_pictures(comparison_drawings(comparison), folder / "figures", attempts))
+    layers: list[StableLayer] = []
+    remove_table(folder / STABILITY)
+    with attempts.of("stability over seeds"):
+        layers, notes = stable_layers(comparison.joined.runs)
+        joined = replace(comparison.joined, notes=[*comparison.joined.notes, *notes])
+        comparison = replace(comparison, joined=joined)
+        if layers:
+            write_rows(folder / STABILITY, (row for layer in layers for row in layer.rows()))
+    stable: Drawings = [("stability", partial(stability_picture, layers))]
+    drawings = chain(comparison_drawings(comparison), stable)
+    return Kept(folder, comparison, save_pictures(drawings, folder / "figures", attempts), layers)
 
 
 def _say(console: Console, runs: Sequence[Run], unfinished: Sequence[Unfinished], kinds: int) -> None:
@@ -111,6 +131,11 @@ def _print(console: Console, kept: Kept, *, apart: bool) -> None:
     for title, table in tables(kept.comparison, naming):
         say(console, (f"\n{title}", "italic"))
         console.print(table)
+    if kept.stable:
+        level = f"{kept.stable[0].alpha:.0%}"
+        say(console, ("\nWhich features do other dictionaries of the same layer find again?", "bold"))
+        say(console, (f"With a partner that is significant at {level}; 95 % intervals over features", "italic"))
+        console.print(stability_table(kept.stable))
 
 
 def _fits(console: Console, comparison: Comparison, naming: Naming) -> bool:

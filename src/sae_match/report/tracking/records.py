@@ -28,7 +28,7 @@ MOST_PAIRS = 10_000
 _LAYER = "layer"
 # Folder of an offline run's own files.
 _LOGGED = "logged"
-_TABLES = ("results.csv", "spans.csv", "differences.csv", "warnings.csv", "unmatched.csv")
+_TABLES = ("results.csv", "spans.csv", "differences.csv", "warnings.csv", "unmatched.csv", "splits.csv", "lives.csv")
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,7 @@ def log_files(logger: Logger | None, folder: Path) -> None:
     tables = [
         *(folder / name for name in _TABLES if (folder / name).is_file()),
         *sorted((folder / "pairs").glob("*.parquet")),
+        *sorted((folder / "relations").glob("*.parquet")),
     ]
     files = [*tables, *sorted((folder / "figures").glob("*.svg"))]
     _log_artifact(run, f"results-{run.id}", "results", files, folder, {})

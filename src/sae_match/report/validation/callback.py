@@ -23,6 +23,7 @@ from sae_match.report.validation.outcome import Outcome
 from sae_match.report.validation.pairs import save_tables
 from sae_match.report.validation.pictures import drawings
 from sae_match.report.validation.recording import record_of
+from sae_match.report.validation.relatives import print_relatives, save_relatives
 from sae_match.report.validation.significance import print_significance
 from sae_match.semantics.contexts import Contexts
 from sae_match.semantics.descriptions import Descriptions
@@ -81,6 +82,8 @@ class ValidationReport(L.Callback):
         if outcome is not None:
             with attempts.of("what is truly matched, in the terminal"):
                 print_significance(self.console, outcome.findings)
+            with attempts.of("what became of the features, in the terminal"):
+                print_relatives(self.console, outcome)
             self._save_rest(outcome, attempts)
             print_cautions(self.console, outcome.cautions)
             self._draw_and_log(outcome, module, trainer.logger, attempts)
@@ -104,6 +107,8 @@ class ValidationReport(L.Callback):
             save_cautions(outcome.cautions, self.folder / "warnings.csv")
         with attempts.of("tables of pairs"):
             save_tables(outcome.tables, self.folder / "pairs", outcome.names)
+        with attempts.of("tables of relatives"):
+            save_relatives(outcome, self.folder)
 
     def _draw_and_log(
         self, outcome: Outcome, module: MatchValidation, logger: Logger | None, attempts: Attempts

@@ -32,16 +32,21 @@ _FILES = (
     "replicates.safetensors",
     "warnings.csv",
     "unmatched.csv",
+    "splits.csv",
+    "lives.csv",
     "figures/*",
     "pairs/*.parquet",
     "matchings/*.safetensors",
     "significance/*.safetensors",
+    "relations/*",
 )
 _CHANGES = (
     "\nExplained share of what the layers change (0: as leaving them out); more than matched\n"
     "on the same documents (~: may be none)"
 )
 _APART = "\nMore than matched on the same documents (~: may be none)"
+# Bytes for a hundred features that are active on a token of a layer.
+_ACTIVE = 400
 # Width of a table's first column, and of the others.
 _ARM, _PAIR = 20, 8
 
@@ -68,6 +73,12 @@ def print_plan(
         rows["judged"] = (
             f"{MATCHED}, against {rotations} random targets for each pair of layers{_sampled(sae.d_sae)}, and by "
             "encoders and decoders alone"
+        )
+    if module.settings.relations:
+        held = len(scope.ends) * sum(text.evaluated.tokens().values()) * _ACTIVE
+        rows["related"] = (
+            "what split, merged, appeared or ended, and what relatives do on the text; where features are active is "
+            f"held: {held / GIGABYTE:.2g} GB for each 100 that are on a token"
         )
     if alone := module.collection.left_out(scope.pairs):
         why = "in no pair" if scope.apart or module.settings.pairs else "no other layer at these distances has an SAE"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import pyarrow as pa
 import torch
@@ -13,6 +14,8 @@ from sae_match.evaluation.cautions import Caution, cautions_after, named_l0s
 from sae_match.evaluation.matching_error import folded, matching_errors
 from sae_match.evaluation.matchings import PairMatchings
 from sae_match.evaluation.plan import Pair
+from sae_match.evaluation.relations.findings import results_of as relations_results
+from sae_match.evaluation.relations.findings import space_of_the_alone
 from sae_match.evaluation.relations.overlap import Overlap
 from sae_match.evaluation.relations.stitching import Stitching
 from sae_match.evaluation.significance.doubts import doubts
@@ -21,6 +24,7 @@ from sae_match.evaluation.statistics.results import WEIGHTS, Result, Results, Sp
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.cost import Term
 from sae_match.matching.relations.result import Relations
+from sae_match.matching.relations.subspaces import SpaceOverlap
 from sae_match.report.validation.pairs import pair_table
 from sae_match.saes.two import end_name, ends_of
 from sae_match.semantics.passages import Passages
@@ -64,6 +68,8 @@ class Outcome:
         overlaps: What relatives do on each dataset, by pair of layers and dataset; likewise.
         stitched: What each target feature adds to the source's dictionary, by pair of layers and dataset; of two
             dictionaries of one layer, where relations were asked for.
+        spaces: What the features that only one of two dictionaries has write to; of those that are stitched.
+        seed: Of all intervals.
     """
 
     results: Results
@@ -79,6 +85,8 @@ class Outcome:
     relations: Mapping[Pair, Relations] = field(default_factory=dict)
     overlaps: Mapping[tuple[Pair, str], Overlap] = field(default_factory=dict)
     stitched: Mapping[tuple[Pair, str], Stitching] = field(default_factory=dict)
+    spaces: Mapping[Pair, SpaceOverlap] = field(default_factory=dict)
+    seed: int = 0
 
     @classmethod
     def of(
@@ -103,6 +111,9 @@ class Outcome:
             if MATCHED in module.scope.arms
         }
         layers = {layer: _facts(module, layer) for layer in module.scope.ends}
+        for pair, table in tables.items():
+            source, target = module.collection.ends(pair)
+            tables[pair] = _with_norms(table, layers[source], layers[target])
         errors = dict(_errors(module, _neighbours(module.matchings)))
         results, named = module.results if results is None else results, named_l0s(module.collection)
         spans = module.spans if spans is None else spans
@@ -110,9 +121,26 @@ class Outcome:
         dead: dict[int | str, float] = {
             called[layer]: float((facts.active == 0).double().mean()) for layer, facts in layers.items()
         }
-        findings = _findings(module)
+        findings, on_text = _findings(module), module.state.relatives
+        relations = {pair: found.related for pair, found in module.matchings.items() if found.related is not None}
         cautions = [*cautions_after(results, dead, named), *(doubts(findings) if findings else ())]
-        return cls(results, spans, module.matchings, tables, layers, errors, passages, cautions, findings, names)
+        return cls(
+            results,
+            spans,
+            module.matchings,
+            tables,
+            layers,
+            errors,
+            passages,
+            cautions,
+            findings,
+            names,
+            relations,
+            on_text.overlaps,
+            on_text.stitched,
+            dict(_spaces(module)),
+            module.settings.seed,
+        )
 
     def ends(self, pair: Pair) -> tuple[int, int]:
         """What the facts of a pair of layers are kept by."""
@@ -123,13 +151,25 @@ class Outcome:
         return _neighbours(self.matchings)
 
     def everything(self) -> Results:
-        """The results, what significance says, and numbers of weights alone, as results of the dataset `WEIGHTS`."""
+        """The results, what significance and relations say, and numbers of weights alone (dataset `WEIGHTS`)."""
         judged = [] if self.findings is None else self.findings.results
-        return Results([*self.results, *judged, *self._of_weights()]).between(self.names)
+        return Results([*self.results, *judged, *self.of_relations, *self._of_weights()]).between(self.names)
 
     def logged(self) -> Results:
-        """The results and what significance says: what charts are made of."""
-        return Results([*self.results, *(() if self.findings is None else self.findings.results)]).between(self.names)
+        """The results and what significance and relations say: what charts are made of."""
+        judged = [] if self.findings is None else self.findings.results
+        return Results([*self.results, *judged, *self.of_relations]).between(self.names)
+
+    @cached_property
+    def of_relations(self) -> list[Result]:
+        """What became of features, and what relatives do on text, as results."""
+        found: list[Result] = []
+        for pair, relations in self.relations.items():
+            overlaps = {dataset: one for (at, dataset), one in self.overlaps.items() if at == pair}
+            stitched = {dataset: one for (at, dataset), one in self.stitched.items() if at == pair}
+            space = self.spaces.get(pair)
+            found += relations_results(pair, relations, overlaps, stitched, space, seed=self.seed)
+        return found
 
     def all_spans(self) -> list[SpanResult]:
         """The means over pairs of layers, with those of what significance says at the distances that were measured."""
@@ -158,6 +198,14 @@ def _facts(module: MatchValidation, layer: int) -> LayerFacts:
     )
 
 
+def _with_norms(table: pa.Table, source: LayerFacts, target: LayerFacts) -> pa.Table:
+    """A table of matched features with the folded norms of both."""
+    for side, facts in (("source", source), ("target", target)):
+        norms = facts.decoder_norm * (1.0 if facts.threshold is None else facts.threshold)
+        table = table.append_column(f"{side}_norm", pa.array(norms.numpy()[table[f"{side}_feature"].to_numpy()]))
+    return table
+
+
 def _findings(module: MatchValidation) -> Findings | None:
     judged = {pair: found.judged for pair, found in module.matchings.items() if found.judged is not None}
     if not judged or MATCHED not in module.scope.arms:
@@ -170,6 +218,16 @@ def _errors(module: MatchValidation, pairs: Sequence[Pair]) -> Iterator[tuple[tu
         source, target = (folded(module.open_sae(end)) for end in module.collection.ends(pair))
         for arm, matching in module.matchings[pair].matchings.items():
             yield (pair, arm), matching_errors(source, target, matching)
+
+
+def _spaces(module: MatchValidation) -> Iterator[tuple[Pair, SpaceOverlap]]:
+    for pair in dict.fromkeys(pair for pair, _ in module.state.relatives.stitched):
+        judged = module.matchings[pair].judged
+        if judged is not None:
+            source, target = (module.open_sae(end) for end in module.collection.ends(pair))
+            about = judged.significance, module.settings.alpha, module.settings.seed
+            if (space := space_of_the_alone(source, target, *about)) is not None:
+                yield pair, space
 
 
 def _neighbours(pairs: Iterable[Pair]) -> list[Pair]:

@@ -13,6 +13,7 @@ from sae_match.report.validation.pictures.metrics import metric_pictures
 from sae_match.report.validation.pictures.paths import paths
 from sae_match.report.validation.pictures.persistence import persistence
 from sae_match.report.validation.pictures.quantiles import quantiles
+from sae_match.report.validation.pictures.relations import relations
 from sae_match.report.validation.pictures.scales import threshold_scale
 from sae_match.report.validation.pictures.significance import coactivation_by_q, significance
 
@@ -27,6 +28,7 @@ PICTURES: tuple[Callable[[Outcome], Iterator[Picture]], ...] = (
     metric_agreement,
     significance,
     coactivation_by_q,
+    relations,
 )
 
 
