@@ -27,8 +27,8 @@ def relations(pairs, n_source, n_target, source_p, target_p):
     statistic = torch.tensor([0.9 - 0.1 * edge for edge in range(len(pairs))], dtype=torch.float64)
     yes = torch.ones(len(pairs), dtype=torch.bool)
     matched = torch.tensor([edge % 2 == 1 for edge in range(len(pairs))])
-    edges = Edges(source, target, statistic, statistic / 100, statistic / 50, yes, yes, matched)
-    evidence = RelationsEvidence("shape", "mean cosine", 8, 0, 0.05, 100, 100, 0.1, 0.1, 0)
+    edges = Edges(source, target, statistic, statistic / 2, statistic / 100, statistic / 50, yes, yes, matched)
+    evidence = RelationsEvidence("shape", "mean cosine", 8, 0, 0.05, 0.1, 100, 100, 0.1, 0.1, 0)
     return Relations(edges, Components.of(source, target, n_source, n_target), source_p, target_p, evidence)
 
 
@@ -77,11 +77,12 @@ def test_a_pair_s_chunk_holds_edges_shares_and_kinds(page):
     source, target, component = np.frombuffer(packed, "<i4", 18).reshape(3, 6).tolist()
     assert list(zip(source, target, strict=True)) == PAIRS
     assert component == [0, 0, 0, 1, 1, 2]
-    statistic, _, containment, control = np.frombuffer(packed, "<f4", 24, 72).reshape(4, 6)
+    statistic, whitened, _, containment, control = np.frombuffer(packed, "<f4", 30, 72).reshape(5, 6)
+    assert whitened == pytest.approx(statistic / 2)
     assert statistic == pytest.approx([0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
     assert containment == pytest.approx([0.95, 0.75, 0.5, 0.25, 0.5, math.nan], nan_ok=True)
     assert control == pytest.approx(containment / 10, nan_ok=True)
-    assert np.frombuffer(packed, "<u4", 6, 168).tolist() == [100] * 6
+    assert np.frombuffer(packed, "<u4", 6, 192).tolist() == [100] * 6
     assert list(packed[-21:]) == [0, 1, 0, 1, 0, 1, 1, 2, 0, 1, 2, 2, 0, 5, 6, 1, 1, 1, 2, 0, 4]
 
 
@@ -119,6 +120,7 @@ def test_a_feature_has_its_parents_children_and_siblings(browser, page, size):
         assert rows[0][2:] == [
             "words about topic0 in layer 1",
             "0.900",
+            "0.450",
             "0.018",
             "95 %",
             "9.5 %",
@@ -132,7 +134,7 @@ def test_a_feature_has_its_parents_children_and_siblings(browser, page, size):
         # A child: its parent, and those beside it, which have no edge with it.
         rows = wait_for_relatives(tab, "1/1")
         assert [row[:2] for row in rows] == [["parent", "0/0"], ["sibling", "1/0"], ["sibling", "1/2"]]
-        assert rows[1][3:] == [DASH] * 7
+        assert rows[1][3:] == [DASH] * 8
         # Of a merge the parent is the target.
         assert [row[:2] for row in wait_for_relatives(tab, "0/1")] == [["parent", "1/3"], ["sibling", "0/2"]]
         assert [row[:2] for row in wait_for_relatives(tab, "1/3")] == [["child", "0/1"], ["child", "0/2"]]
@@ -161,7 +163,7 @@ def test_components_are_listed_filtered_ordered_and_drawn(browser, page, size):
         ]
         tab.get_by_label("First the").select_option("surest")
         tab.wait_for_function("location.hash.includes('surest')")
-        assert [text[-5:] for text in listed.all_text_contents()] == ["0.700", "0.500", "0.400"]
+        assert [text[-5:] for text in listed.all_text_contents()] == ["0.350", "0.250", "0.200"]
         tab.get_by_label("Kind").select_option("merges")
         tab.get_by_text("1 component", exact=True).wait_for()
         listed.first.get_by_role("button").click()

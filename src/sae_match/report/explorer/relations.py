@@ -14,16 +14,16 @@ from sae_match.report.explorer.data import RelationsData
 def packed_relations(given: RelationsData) -> bytes:
     """Little-endian, one array after another.
 
-    Of each edge `source`, `target` and `component` (int32), `statistic` and `q` (float32); for each dataset, of each
-    edge containment and its control (float32) and the tokens that it is of (uint32), and of each component coverage and
-    its control (float32); then bytes: of each edge whether it is matched, and the kind of each component, source and
-    target feature. Edges are by source and target feature; what is not known is nan.
+    Of each edge `source`, `target` and `component` (int32), `statistic`, `whitened` and `q` (float32). For each
+    dataset, of each edge containment and its control (float32) and the tokens that it is of (uint32), and of each
+    component coverage and its control (float32). Then bytes: of each edge whether it is matched, and the kind of each
+    component, source and target feature. Edges are by source and target feature; what is not known is nan.
     """
     relations = given.relations
     edges, components = relations.edges, relations.components
     whole = (edges.source, edges.target, relations.edge_component)
     arrays = [array.numpy(force=True).astype("<i4") for array in whole]
-    arrays += [_real(edges.statistic), _real(edges.q)]
+    arrays += [_real(edges.statistic), _real(edges.whitened), _real(edges.q)]
     for overlap in given.overlaps.values():
         arrays += _shares(overlap.containment)
         arrays += [overlap.containment.tokens.numpy(force=True).astype("<u4"), *_shares(overlap.coverage)]

@@ -30,13 +30,14 @@ Explorer.components = (() => {
     const { rel, relkind, relsort, comp } = Explorer.state.get();
     const open = rel !== "" && Number(rel) < model.relations.length;
     if (box.open !== open) box.open = open;
+    byId("components-told").hidden = open;
     if (!open) return;
     const found = await relations.load(Number(rel));
     if (mine !== asked) return;
     byId("rel-pair").value = rel;
     byId("rel-kind").value = relkind;
     byId("rel-sort").value = relsort;
-    byId("components-counts").textContent = `${counted(found.of)}. Edges at a level of ${format.share(found.of.alpha)}.`;
+    byId("components-counts").textContent = `${counted(found.of)}. Edges at a level of ${format.share(found.of.alpha)}; an edge is as strong as the cosine after whitening, and dark where it is matched.`;
     list(found, relkind, relsort, comp);
     draw(found, comp, mine);
     await Explorer.painted();
@@ -75,12 +76,12 @@ Explorer.components = (() => {
     const size = found.size[number];
     const told = size > found.of.drawn ? `${format.count(size)} features: too many to draw` : `${sources.size} → ${targets.size} features`;
     const button = element("button", { type: "button", class: "choice", "aria-pressed": String(String(number) === comp) },
-      element("strong", {}, relations.KINDS[found.kind[number]]), ` of ${model.layers[found.of.source].layer}/${found.source[edges[0]]}: ${told}, weakest ${format.cosine(found.weakest[number])}`);
+      element("strong", {}, relations.KINDS[found.kind[number]]), ` of ${model.layers[found.of.source].layer}/${found.source[edges[0]]}: ${told}, weakest edge ${format.cosine(found.weakest[number])}`);
     button.addEventListener("click", () => Explorer.state.set({ comp: String(number) }));
     return button;
   }
 
-  /** A component: the first layer's features to the left, the second's to the right, and an edge as strong as its statistic. */
+  /** A component: the first layer's features to the left, the second's to the right, and an edge as strong as its cosine after whitening. */
   function draw(found, comp, mine) {
     const place = byId("component-drawing");
     const number = Number(comp);
@@ -125,9 +126,9 @@ Explorer.components = (() => {
     const drawing = svg("svg", { width: WIDE, height, role: "img", "aria-label": `${edges.length} edges` });
     for (const edge of edges) {
       const [from, to] = [y[0].get(found.source[edge]), y[1].get(found.target[edge])];
-      const line = svg("path", { d: `M0 ${from}C${WIDE / 2} ${from} ${WIDE / 2} ${to} ${WIDE} ${to}`, "stroke-width": 1 + 4 * Math.max(0, found.statistic[edge]), class: found.matched[edge] ? "matched" : "" });
+      const line = svg("path", { d: `M0 ${from}C${WIDE / 2} ${from} ${WIDE / 2} ${to} ${WIDE} ${to}`, "stroke-width": 1 + 4 * Math.max(0, found.whitened[edge]), class: found.matched[edge] ? "matched" : "" });
       const title = svg("title", {});
-      title.textContent = `statistic ${format.cosine(found.statistic[edge])}, q ${format.q(found.q[edge])}${found.matched[edge] ? ", matched" : ""}`;
+      title.textContent = `statistic ${format.cosine(found.statistic[edge])}, whitened ${format.cosine(found.whitened[edge])}, q ${format.q(found.q[edge])}${found.matched[edge] ? ", matched" : ""}`;
       line.append(title);
       drawing.append(line);
     }

@@ -29,7 +29,7 @@ Explorer.relations = (() => {
     const found = {
       of,
       source: next(Int32Array, edges), target: next(Int32Array, edges), component: next(Int32Array, edges),
-      statistic: next(Float32Array, edges), q: next(Float32Array, edges),
+      statistic: next(Float32Array, edges), whitened: next(Float32Array, edges), q: next(Float32Array, edges),
     };
     found.onText = of.datasets.map((dataset) => ({
       dataset,
@@ -58,7 +58,7 @@ Explorer.relations = (() => {
 
   const edgesIn = ({ starts, order }, key) => order.subarray(starts[key], starts[key + 1]);
 
-  /** Of each component its features and its weakest edge. */
+  /** Of each component its features and its weakest edge; what is near is judged after whitening. */
   function measure(found) {
     const { length } = found.kind;
     found.size = new Uint32Array(length);
@@ -69,7 +69,7 @@ Explorer.relations = (() => {
       }
     });
     found.component.forEach((component, edge) => {
-      found.weakest[component] = Math.min(found.weakest[component], found.statistic[edge]);
+      found.weakest[component] = Math.min(found.weakest[component], found.whitened[edge]);
     });
   }
 

@@ -22,7 +22,7 @@ Explorer.relatives = (() => {
 
   /** What is related to a feature of a side: those at its edges, the surest first, then siblings, which have no edge with it. */
   function relativesOf(found, side, feature) {
-    const edges = [...relations.edgesOf(found, side, feature)].sort((left, right) => found.statistic[right] - found.statistic[left]);
+    const edges = [...relations.edgesOf(found, side, feature)].sort((left, right) => found.whitened[right] - found.whitened[left]);
     const layers = [found.of.source, found.of.target];
     return [
       ...edges.map((edge) => ({ edge, name: relations.nameOf(found, edge, side), index: layers[1 - side], feature: found.ends[1 - side][edge], statistic: found.statistic[edge], q: found.q[edge] })),
@@ -55,7 +55,7 @@ Explorer.relatives = (() => {
 
   function table(found, all, caption) {
     const onText = found.onText.map(({ dataset }) => [`contained, ${dataset}`, "at random"]).flat();
-    const names = ["relation", "feature", "description, or what it fires on", "statistic", "q", ...onText, "matched"];
+    const names = ["relation", "feature", "description, or what it fires on", "statistic", "whitened", "q", ...onText, "matched"];
     const head = element("thead", {}, element("tr", {}, ...names.map((name) => element("th", { scope: "col" }, name))));
     const body = element("tbody", {}, ...all.slice(0, MOST_LISTED).map((one) => row(found, one)));
     const more = all.length > MOST_LISTED ? ` (the first ${MOST_LISTED} of ${format.count(all.length)})` : "";
@@ -74,7 +74,7 @@ Explorer.relatives = (() => {
       element("th", { scope: "row" }, name),
       element("td", {}, Explorer.opener(format.feature(model.layers[index].layer, feature))),
       element("td", { class: "words", dir: "auto", "data-label": `${index}/${feature}` }, Explorer.search.labelOf(index, feature) ?? "…"),
-      cell(has ? format.cosine(found.statistic[edge]) : format.dash), cell(has ? format.q(found.q[edge]) : format.dash),
+      ...[found.statistic, found.whitened].map((of) => cell(has ? format.cosine(of[edge]) : format.dash)), cell(has ? format.q(found.q[edge]) : format.dash),
       ...onText, cell(has ? (found.matched[edge] ? "yes" : "no") : format.dash));
   }
 
