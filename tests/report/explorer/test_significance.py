@@ -72,6 +72,30 @@ def test_another_level_and_the_cosine_are_cuts_of_their_own(tab):
     assert tab.evaluate("location.hash") == "#cosine=0.5"
 
 
+def test_too_few_activations_are_a_state_of_their_own_and_the_number_is_movable(browser, judged_page, size):
+    with watched(browser, size) as tab:
+        show(tab, judged_page)
+        tab.locator("#cuts-box").evaluate("of => { of.open = true; }")
+        assert tab.get_by_label("Tokens at least").input_value() == "400"
+        assert "fewer than 400 tokens are set apart" in tab.locator("#flow-rule").text_content()
+        # Significant, live, and active on fewer than 400 tokens: 0/0 with 1/1 on 301, and 2/1 with 4/1 on 396.
+        assert {row[0]: row[7:] for row in table(tab, "flow-table")} == {
+            "0": ["\N{EN DASH}", "1"],
+            "1": ["1", "0"],
+            "2": ["0", "1"],
+            "4": ["1", "\N{EN DASH}"],
+            "5": ["\N{EN DASH}", "\N{EN DASH}"],
+        }
+        assert "rest on too few activations" in tab.locator("#flow-told").text_content()
+        tab.get_by_label("Show", exact=True).select_option(value="few")
+        wait_for_list(tab, ["4/1", "2/1", "1/1", "0/0"])
+        tab.get_by_label("Tokens at least").fill("0")
+        tab.wait_for_function("location.hash.includes('few=0')")
+        wait_for_list(tab, [])
+        assert shown(tab) == carrying(ALPHA, tokens=0)
+        assert "set apart" not in tab.locator("#flow-rule").text_content()
+
+
 def test_an_address_chooses_the_level(browser, judged_page):
     with watched(browser) as tab:
         show(tab, judged_page, "#level=0.1&cosine=0.5")

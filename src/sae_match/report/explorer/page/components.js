@@ -6,6 +6,7 @@ Explorer.components = (() => {
   const AT_A_TIME = 50;
   const ROW = 26;
   const WIDE = 120;
+  const IN_VIEW = 240;
   let most = AT_A_TIME;
   let asked = 0;
 
@@ -91,14 +92,18 @@ Explorer.components = (() => {
     }
     const edges = [...relations.within(found, number)];
     const kind = relations.KINDS[found.kind[number]];
-    const title = element("p", { class: "told" }, element("strong", {}, kind), ` of ${format.count(found.size[number])} features, ${format.count(edges.length)} edges${coverage(found, number)}`);
+    const title = element("p", { class: "told" }, element("strong", {}, kind), ` of ${format.count(found.size[number])} features, ${format.count(edges.length)} ${edges.length === 1 ? "edge" : "edges"}${coverage(found, number)}`);
     if (found.size[number] > found.of.drawn) {
       place.replaceChildren(title, element("p", { class: "hint" }, `More than ${found.of.drawn} features are told of, not drawn: nothing could be read of them.`));
       return;
     }
     const sides = found.ends.map((ends) => [...new Set(edges.map((edge) => ends[edge]))]);
     const height = ROW * Math.max(...sides.map((side) => side.length));
-    const y = sides.map((side) => new Map(side.map((feature, at) => [feature, ((at + 0.5) * height) / side.length])));
+    // The shorter side stays in view where the longer one has to be scrolled.
+    const y = sides.map((side) => {
+      const span = Math.min(height, Math.max(IN_VIEW, ROW * side.length));
+      return new Map(side.map((feature, at) => [feature, ((at + 0.5) * span) / side.length]));
+    });
     const names = relations.layersOf(found.of);
     const columns = [0, 1].map((side) => column(found, side, sides[side], y[side], height, names[side]));
     place.replaceChildren(title, element("div", { class: "drawing" }, columns[0], lines(found, edges, y, height), columns[1]));
@@ -106,7 +111,7 @@ Explorer.components = (() => {
   }
 
   const coverage = (found, number) => found.onText.filter(({ coverage: of }) => !Number.isNaN(of[number])).map(({ dataset, coverage: of, coverageControl }) =>
-    `; of the parent's tokens of ${dataset} ${format.share(of[number])} have a child (at random ${format.share(coverageControl[number])})`).join("");
+    `; of the parent's tokens of ${dataset} ${format.share(of[number])} have a child${Number.isNaN(coverageControl[number]) ? "" : ` (at random ${format.share(coverageControl[number])})`}`).join("");
 
   function column(found, side, features, y, height, name) {
     const index = side === 0 ? found.of.source : found.of.target;
@@ -123,7 +128,7 @@ Explorer.components = (() => {
       for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
       return made;
     };
-    const drawing = svg("svg", { width: WIDE, height, role: "img", "aria-label": `${edges.length} edges` });
+    const drawing = svg("svg", { viewBox: `0 0 ${WIDE} ${height}`, height, preserveAspectRatio: "none", role: "img", "aria-label": `${edges.length} edges` });
     for (const edge of edges) {
       const [from, to] = [y[0].get(found.source[edge]), y[1].get(found.target[edge])];
       const line = svg("path", { d: `M0 ${from}C${WIDE / 2} ${from} ${WIDE / 2} ${to} ${WIDE} ${to}`, "stroke-width": 1 + 4 * Math.max(0, found.whitened[edge]), class: found.matched[edge] ? "matched" : "" });

@@ -7,6 +7,8 @@ Explorer.multiples = (() => {
   const NARROW = 700;
 
   const shown = (value) => (Number.isFinite(value) ? value : null);
+  /** Of layers of two collections there is room for the collection alone. */
+  const short = (layer) => layer.split("@").pop();
   const colourOf = (step) => charts.colour(step ? COLOURS[step.fate] : "data");
 
   const PANELS = [
@@ -28,7 +30,7 @@ Explorer.multiples = (() => {
       grid: [{ left: 16, right: 16, top: 40, height: 14 }, ...PANELS.map((_, panel) => place(panel))],
       xAxis: [
         charts.axis({ type: "category", data: layers, gridIndex: 0, axisLine: { show: false }, axisLabel: { color: charts.colour("soft"), margin: 6, hideOverlap: true, formatter: (value) => (value.includes("@") ? value : `layer ${value}`) } }),
-        ...PANELS.map((_, panel) => charts.axis({ type: "category", data: layers, gridIndex: panel + 1, axisLabel: { color: charts.colour("soft"), fontSize: 11, margin: 4, hideOverlap: true } })),
+        ...PANELS.map((_, panel) => charts.axis({ type: "category", data: layers, gridIndex: panel + 1, axisLabel: { color: charts.colour("soft"), fontSize: 11, margin: 4, hideOverlap: true, formatter: short } })),
       ],
       yAxis: [
         charts.axis({ type: "value", gridIndex: 0, min: -1, max: 1, show: false }),

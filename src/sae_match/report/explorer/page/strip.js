@@ -2,7 +2,9 @@
 
 /* A feature's path as a line in its chart: as sure as its steps are. */
 Explorer.strip = (() => {
-  const { format, model, charts } = Explorer;
+  const { byId, format, model, charts } = Explorer;
+  // Room that a q-value needs.
+  const WIDE = 70;
 
   /** What solid and dashed stretches are called. */
   const words = () => (model.judged ? ["significant step", "may be chance"] : ["passes the cuts", "does not"]);
@@ -23,12 +25,13 @@ Explorer.strip = (() => {
   /** The names of a path's stretches, for the legend. */
   const names = (rows) => [...new Set(runsOf(rows).map(nameOf))];
 
-  /** Solid from step to step as long as they are significant, dashed where not, with q at each; the open feature is larger. */
+  /** Solid from step to step as long as they are significant, dashed where not, with q at each that has room for it; the open feature is larger. */
   function series(rows, at) {
+    const every = Math.ceil((rows.length * WIDE) / byId("path-chart").clientWidth);
     const nodes = rows.map((row, place) => ({
       value: 0, symbolSize: place === at ? 14 : 9,
       itemStyle: { color: Explorer.multiples.colourOf(row.step), borderColor: charts.colour("accent"), borderWidth: place === at ? 3 : 0 },
-      label: { show: model.judged && row.step !== null, position: "top", color: charts.colour("soft"), formatter: row.step ? `q ${format.q(row.step.q)}` : "" },
+      label: { show: model.judged && row.step !== null && place % every === 0, position: "top", color: charts.colour("soft"), formatter: row.step ? `q ${format.q(row.step.q)}` : "" },
     }));
     const placed = { type: "line", xAxisIndex: 0, yAxisIndex: 0, cursor: "pointer" };
     return [
@@ -37,7 +40,7 @@ Explorer.strip = (() => {
         itemStyle: { color: charts.colour(run.solid ? "carried" : "soft") },
         lineStyle: { color: charts.colour(run.solid ? "carried" : "soft"), width: run.solid ? 4 : 2, type: run.solid ? "solid" : "dashed" },
       })),
-      { ...placed, symbol: "circle", lineStyle: { width: 0 }, labelLayout: { hideOverlap: true }, data: nodes },
+      { ...placed, symbol: "circle", lineStyle: { width: 0 }, data: nodes },
     ];
   }
 
