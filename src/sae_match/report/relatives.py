@@ -59,7 +59,7 @@ def example_lines(found: Mapping[Pair, Relations], called: Called) -> Iterator[s
             for pair, relations in found.items():
                 chosen = relations.largest(kind, _EXAMPLES) if what == "largest" else relations.surest(kind, _EXAMPLES)
                 for component in chosen.tolist():
-                    weakest = float(relations.edges.statistic[relations.edge_component == component].min())
+                    weakest = float(relations.edges.whitened[relations.edge_component == component].min())
                     rank = float(relations.sizes[component]) if what == "largest" else weakest
                     best.append((rank, pair, component))
             best.sort(key=lambda one: -one[0])

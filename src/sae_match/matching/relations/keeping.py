@@ -11,6 +11,7 @@ from sae_match.errors import UserError
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.relations.relations import relations
 from sae_match.matching.relations.result import Relations
+from sae_match.matching.relations.whitening import SHRINKAGE
 from sae_match.matching.result import Matching
 from sae_match.matching.settings import MatcherSettings
 from sae_match.matching.significance.result import Significance
@@ -59,6 +60,7 @@ def kept_relations(
         "target": target.content_hash(),
         "judged": [about.null, about.statistic, about.rotations, about.seed],
         "alpha": alpha,
+        "shrinkage": SHRINKAGE,
         # Optima that are equally good may differ, and with them which edges are pairs of the matching.
         "permutation": hashlib.sha256(matching.permutation.cpu().numpy().tobytes()).hexdigest(),
         "significant": hashlib.sha256((significance.q <= alpha).cpu().numpy().tobytes()).hexdigest(),

@@ -32,6 +32,10 @@ from sae_match.report.validation.outcome import Outcome
 from sae_match.saes.two import end_name, pair_name
 from sae_match.terminal import say
 
+_NEW = (
+    "of the target's features, those that are new to the source's\ndictionary (each, added alone, lowers its error); "
+    "the others tell again\nwhat it knows"
+)
 # More pairs of layers than these have a line each for what is new, not one for each kind.
 _FEW = 3
 
@@ -81,8 +85,7 @@ def print_relatives(console: Console, outcome: Outcome) -> None:
         say(console, (f"\n{dataset}: of a parent's activity, the share that lies in any child's", "italic"))
         console.print(_shares({pair: one.mean_coverage for pair, one in of.items()}))
     for dataset in dict.fromkeys(dataset for _, dataset in outcome.stitched):
-        title = f"\n{dataset}: of the target's features, those that are new to the source's dictionary (each, added"
-        say(console, (f"{title}\nalone, lowers its error); the others describe again what it knows", "italic"))
+        say(console, (f"\n{dataset}: {_NEW}", "italic"))
         console.print(_new(outcome, dataset))
     for line in alone_lines(outcome):
         console.print(Padding(Text(line), (1, 0, 0, 2)))
