@@ -3,6 +3,7 @@
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -13,16 +14,18 @@ import numpy as np
 import torch
 
 from sae_match.benchmark.browser import running_browser
+from sae_match.benchmark.made_up_relations import made_up_overlap, made_up_relations
 from sae_match.benchmark.measuring import Case, Figure
-from sae_match.report.explorer.data import Context, ExplorerData, LayerData, StepData
+from sae_match.report.explorer.data import Context, ExplorerData, LayerData, RelationsData, StepData
 from sae_match.report.explorer.writing import write_explorer
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 _LAYERS, _FEATURES = 26, 16_384
+_NARROW, _WIDE = 16_384, 65_536
 _TOKENS, _CONTEXTS, _CONTEXT_TOKENS = 300_000, 4, 16
-_PATHS, _SEARCHES = 50, 20
+_PATHS, _SEARCHES, _COMPONENTS = 50, 20, 20
 _WORDS = 20_000
 _SYLLABLES = [first + second for first in "bdfgklmnprstvz" for second in ("a", "e", "i", "o", "u", "an", "er", "is")]
 _SIZES = ((1440, 900), (375, 812))
@@ -39,7 +42,10 @@ _CHANGE_AND_WAIT = """([measure, changes]) => new Promise((resolve) => {
 
 def cases() -> dict[str, Case]:
     """Every case by name."""
-    return {"explorer": partial(explorer, _LAYERS, _FEATURES)}
+    return {
+        "explorer": partial(explorer, _LAYERS, _FEATURES),
+        "explorer-relations": partial(explorer_of_relations, _NARROW, _WIDE),
+    }
 
 
 def explorer(layers: int, features: int) -> list[Figure]:
@@ -55,6 +61,33 @@ def explorer(layers: int, features: int) -> list[Figure]:
         for pixels in _SIZES:
             figures += _times(f"the same, {pixels[0]} by {pixels[1]} pixels", page, pixels, layers, features)
     return figures
+
+
+def explorer_of_relations(narrow: int, wide: int) -> list[Figure]:
+    """The same of two dictionaries of one layer with made-up relations, and times of the view of their components."""
+    name = f"relations of {narrow:,} to {wide:,} features"
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        page = write_explorer(made_up_of_two(narrow, wide), Path(folder))
+        figures = [
+            Figure(name, "time of writing", time.perf_counter() - start, "s"),
+            Figure(name, "size on disk", _megabytes(Path(folder)), "MB", 150.0),
+        ]
+        for pixels in _SIZES:
+            figures += _times_of_relations(f"the same, {pixels[0]} by {pixels[1]} pixels", page, pixels, narrow)
+    return figures
+
+
+def made_up_of_two(narrow: int, wide: int, seed: int = 0) -> ExplorerData:
+    """Two dictionaries of one layer: the second is wider, and most features of the first split in it."""
+    generator = np.random.default_rng(seed)
+    words = _words(generator)
+    layers = [_layer(number, width, words, generator) for number, width in enumerate((narrow, wide))]
+    layers = [replace(layer, name=name) for layer, name in zip(layers, ("12@narrow", "12@wide"), strict=True)]
+    relations = made_up_relations(narrow, wide, generator)
+    given = RelationsData(0, 1, relations, {"prose": made_up_overlap(relations, generator)})
+    facts = {"Model": "made up", "Text": f"{_TOKENS:,} tokens of made-up words", "Matcher": "a random permutation"}
+    return ExplorerData("A made-up model", layers, [_step(layers[0], layers[1], generator)], facts, relations=[given])
 
 
 def made_up(layers: int, features: int, seed: int = 0) -> ExplorerData:
@@ -109,7 +142,7 @@ def _layer(layer: int, features: int, words: list[str], generator: np.random.Gen
 
 def _step(source: LayerData, target: LayerData, generator: np.random.Generator) -> StepData:
     features = source.d_sae
-    permutation = torch.from_numpy(generator.permutation(features))
+    permutation = torch.from_numpy(generator.permutation(target.d_sae)[:features])
     cosine = generator.beta(5, 2 + 3 / (1 + source.layer), features)
     least = torch.minimum(source.active, target.active[permutation]).numpy()
     return StepData(
@@ -138,6 +171,32 @@ def _times(name: str, page: Path, size: tuple[int, int], layers: int, features: 
         Figure(name, "longest", max(opening), "s", 0.2),
         Figure(name, f"median time of a search, of {_SEARCHES}", median(searching), "s"),
         Figure(name, "longest, the first, with the descriptions yet to be read", max(searching), "s"),
+    ]
+
+
+def _times_of_relations(name: str, page: Path, size: tuple[int, int], narrow: int) -> list[Figure]:
+    """Times of a page with relations: the first view, features with their relatives, and components."""
+    generator = np.random.default_rng(3)
+    with running_browser() as browser:
+        tab = browser.new_page(viewport={"width": size[0], "height": size[1]})
+        tab.goto(page.as_uri())
+        tab.wait_for_selector("html[data-ready]")
+        first = tab.evaluate("performance.getEntriesByName('explorer-first-view')[0].startTime") / 1000
+        wanted = generator.integers(narrow, size=_PATHS)
+        opening = [_seconds_of(tab, "explorer-path", {"f": f"12@narrow/{feature}"}) for feature in wanted]
+        view = _seconds_of(tab, "explorer-components", {"rel": "0"})
+        orders = [_seconds_of(tab, "explorer-components", {"relsort": by}) for by in ("surest", "size")]
+        chosen = [
+            _seconds_of(tab, "explorer-components", {"comp": str(number)})
+            for number in generator.choice(narrow // 2, _COMPONENTS, replace=False)
+        ]
+    return [
+        Figure(name, "time to the first view", first, "s", 2.0),
+        Figure(name, f"median time to open a feature with its relatives, of {_PATHS}", median(opening), "s", 0.2),
+        Figure(name, "longest, the first, with the relations yet to be read", max(opening), "s"),
+        Figure(name, "time to open the view of components", view, "s", 0.2),
+        Figure(name, "longest time to order it otherwise", max(orders), "s", 0.2),
+        Figure(name, f"median time to draw a component, of {_COMPONENTS}", median(chosen), "s", 0.2),
     ]
 
 

@@ -27,10 +27,13 @@ def watched(browser, size="wide", **options) -> Iterator:
     context.close()
 
 
-def show(tab, report, state=""):
+def show(tab, report, state="", unfolded=True):
+    """The page, by default with its filters unfolded."""
     tab.goto("about:blank")
     tab.goto(report.as_uri() + state)
     tab.wait_for_selector("html[data-ready]")
+    if unfolded:
+        tab.locator("#filters").evaluate("of => { of.open = true; }")
     return tab
 
 
@@ -66,7 +69,7 @@ def open_feature(tab, name):
 
 
 def flow_expected(cut):
-    """Live, carried on, appearing, carrying on, ending and never active, layer by layer."""
+    """Live, carried on, appearing, carrying on, ending, never active, too few activations (none), layer by layer."""
     layers = list(WIDTHS)
     carried = {
         pair: sum(
@@ -84,7 +87,7 @@ def flow_expected(cut):
         live = sum(1 for feature in range(WIDTHS[layer]) if (layer, feature) not in DEAD)
         into, out = carried.get((before, layer)), carried.get((layer, after))
         counts = [live, into, None if into is None else live - into, out, None if out is None else live - out]
-        rows.append(
-            [str(layer), *(DASH if count is None else str(count) for count in counts), str(WIDTHS[layer] - live)]
-        )
+        too_few = [None if into is None else 0, None if out is None else 0]
+        counts += [WIDTHS[layer] - live, *too_few]
+        rows.append([str(layer), *(DASH if count is None else str(count) for count in counts)])
     return rows

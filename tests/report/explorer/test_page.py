@@ -1,13 +1,15 @@
 """The explorer in a real Chromium, from disk: what it shows."""
 
+import dataclasses
 import shutil
 
 import pytest
+import torch
 
 from sae_match.benchmark.browser import VARIABLE, executable
 from sae_match.errors import UserError
 from sae_match.report.explorer.writing import write_explorer
-from tests.report.explorer.made_up import DEAD, NASTY, WIDTHS, explorer_data
+from tests.report.explorer.made_up import DEAD, NASTY, WIDTHS, explorer_data, layer_data, step_data
 from tests.report.explorer.reader import DASH, flow_expected, open_feature, show, table, watched
 
 FEATURES = sum(WIDTHS.values())
@@ -15,12 +17,18 @@ FEATURES = sum(WIDTHS.values())
 
 def test_the_first_view_says_what_it_is_and_shows_the_flow(browser, report, size):
     with watched(browser, size) as tab:
-        show(tab, report)
+        show(tab, report, unfolded=False)
         assert tab.get_by_role("heading", level=1).text_content() == "Model <i>one</i>"
         assert "0\N{EN DASH}2, 4\N{EN DASH}5" in tab.locator("#facts").text_content()
         assert NASTY in tab.locator("#facts").text_content()
         assert table(tab, "flow-table") == flow_expected(0.7)
-        assert tab.locator("#flow-chart svg").count() == 1
+        assert not tab.get_by_label("Order by").is_visible()
+        # Nothing that has no size is drawn.
+        assert tab.locator("#flow-chart svg").count() == 0
+        assert "of 16 live features with a layer after theirs" in tab.locator("#flow-told").text_content()
+        tab.get_by_role("heading", name="The flow over layers").click()
+        tab.locator("#flow-chart svg").wait_for()
+        assert tab.evaluate("location.hash") == "#flow=open"
         assert "carry on" in tab.locator("#flow-chart").get_attribute("aria-label")
         assert tab.locator("#count").text_content() == f"{FEATURES} features"
         assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -74,6 +82,47 @@ def test_a_path_shows_cost_cosine_coactivation_and_activity_at_each_step(browser
         assert tab.locator("#path-table tr[aria-current]").count() == 1
         assert tab.locator("#path-chart svg").count() == 1
         assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_at_first_the_feature_that_is_carried_furthest_is_open_on_the_first_screen(browser, report, size):
+    with watched(browser, size) as tab:
+        show(tab, report, unfolded=False)
+        # By a cosine of 0.7 features 1/3, 2/5 and 4/5 are one, and no other path is as long.
+        assert tab.locator("#path").get_attribute("data-shown") == "1/3"
+        assert tab.evaluate("location.hash") == ""
+        assert "carried through the most layers" in tab.locator("#path-empty").text_content()
+        assert tab.locator("#results li[aria-selected=true] .feature").text_content() == "1/3"
+        cards = tab.locator("#side li")
+        assert [card.get_attribute("data-fate") for card in cards.all()] == ["start", "ends", "carries", "carries"]
+        assert cards.locator("mark").all_text_contents() == [
+            f"mark{of}" for of in ("0x2", "1x3", "2x5", "4x5") for _ in "ab"
+        ]
+        assert cards.nth(1).get_attribute("aria-current") == "true"
+        if size == "wide":
+            bottom = tab.locator("#side").bounding_box()
+            assert bottom["y"] + bottom["height"] < 900
+            assert tab.locator("#results").bounding_box()["y"] < 450
+        cards.nth(2).get_by_role("button").click()
+        tab.wait_for_selector('#path[data-shown="2/5"]')
+        assert not tab.locator("#path-empty").is_visible()
+
+
+def test_shares_of_few_tokens_are_counts(browser, tmp_path):
+    counts = torch.tensor([3, 1, 0, 24, 25, 900])
+    first = dataclasses.replace(layer_data(0), active=counts)
+    step = dataclasses.replace(step_data(0, 1), both=torch.tensor([1, 0, 0, 8, 10, 90]))
+    with watched(browser) as tab:
+        show(tab, write_explorer(explorer_data(layers=[first, layer_data(1)], steps=[step]), tmp_path), "#f=0/0")
+        assert [row[3] for row in table(tab, "path-table")] == ["3 tokens", "20.1 %"]
+        # Of the source's three tokens; of 3 + 201 - 1 with either.
+        assert table(tab, "path-table")[1][9:11] == ["1 of 3", "0.005"]
+        tab.wait_for_selector('#path[data-shown="0/0"]')
+        open_feature(tab, "0/1")
+        assert "Active on 1 of 1,000 tokens, on average" in tab.locator("#summary").text_content()
+        assert tab.locator("#side li").first.locator(".of span").text_content() == "1 token"
+        assert table(tab, "path-table")[1][9] == "0 of 1"
+        open_feature(tab, "0/4")
+        assert table(tab, "path-table")[0][3] == "2.5 %"
 
 
 def test_every_feature_opens_with_its_own_details(tab):

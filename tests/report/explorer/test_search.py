@@ -86,12 +86,34 @@ def test_the_order_is_by_activity_cost_or_layers(tab):
         assert found(tab)[: len(first)] == first
 
 
+def test_of_those_that_fire_on_a_word_the_one_that_fires_most_on_it_is_first(browser, tmp_path):
+    labels = ["' new' 12%, ' old' 9%", "' new' 62%", "'anew' 99%", "' new' 100%", "", ""]
+    layer = dataclasses.replace(made_up.layer_data(0), labels=labels)
+    with watched(browser) as tab:
+        show(tab, writing.write_explorer(explorer_data(layers=[layer], steps=[]), tmp_path), "#q=new")
+        assert found(tab) == ["0/3", "0/1", "0/0", "0/2"]
+
+
 def test_the_best_match_is_a_whole_word_early_in_a_short_text(browser, tmp_path):
     labels = ["fires on old, new", "fires on new", "fires on newer", "else, at greater length, it fires on new", "", ""]
     layer = dataclasses.replace(made_up.layer_data(0), labels=labels)
     page = writing.write_explorer(explorer_data(layers=[layer], steps=[]), tmp_path)
     with watched(browser) as tab:
         show(tab, page)
+        assert look_for(tab, "new") == ["0/1", "0/0", "0/3", "0/2"]
+        advice = tab.locator("#advice")
+        assert advice.text_content() == (
+            '3 with the whole word, then 1 with longer ones. For whole words only, put it in quotes: "new".'
+        )
+        # Nothing is chosen: the first that was found is shown, and the address does not say so.
+        tab.wait_for_selector('#path[data-shown="0/1"]')
+        assert "f=" not in tab.evaluate("location.hash")
+        assert look_for(tab, '"new"') == ["0/1", "0/0", "0/3"]
+        assert not advice.is_visible()
+        assert look_for(tab, "ne") == ["0/1", "0/2", "0/0", "0/3"]
+        assert advice.text_content() == "None has it as a whole word: these have longer ones."
+        assert look_for(tab, "nowhere") == []
+        assert advice.text_content().startswith("No feature fires on “nowhere” in the evaluated text")
         assert look_for(tab, "new") == ["0/1", "0/0", "0/3", "0/2"]
         tab.get_by_label("Order by").select_option("activity")
         wait_for_list(tab, ["0/3", "0/2", "0/1", "0/0"])

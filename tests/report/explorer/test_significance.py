@@ -20,7 +20,12 @@ def tab(browser, judged_page):
         yield show(tab, judged_page)
 
 
-def carrying(level, least=-1.0):
+def either(source, target, feature):
+    """Tokens on which one of a pair was active."""
+    return active(source, feature) + active(target, partner(source, target, feature)) - 10 * feature
+
+
+def carrying(level, least=-1.0, tokens=400):
     """How many features of each layer that has a step carry on."""
     steps = {0: 1, 1: 2, 2: 4}
     return {
@@ -30,6 +35,7 @@ def carrying(level, least=-1.0):
             and active(target, partner(source, target, feature)) > 0
             and q(source, feature) <= level
             and cosine(feature) >= least
+            and either(source, target, feature) >= tokens
             for feature in range(WIDTHS[source])
         )
         for source, target in steps.items()
@@ -64,6 +70,30 @@ def test_another_level_and_the_cosine_are_cuts_of_their_own(tab):
     tab.get_by_text("at least 0.50 with its own").wait_for()
     assert shown(tab) == carrying(ALPHA, 0.5)
     assert tab.evaluate("location.hash") == "#cosine=0.5"
+
+
+def test_too_few_activations_are_a_state_of_their_own_and_the_number_is_movable(browser, judged_page, size):
+    with watched(browser, size) as tab:
+        show(tab, judged_page)
+        tab.locator("#cuts-box").evaluate("of => { of.open = true; }")
+        assert tab.get_by_label("Tokens at least").input_value() == "400"
+        assert "fewer than 400 tokens are set apart" in tab.locator("#flow-rule").text_content()
+        # Significant, live, and active on fewer than 400 tokens: 0/0 with 1/1 on 301, and 2/1 with 4/1 on 396.
+        assert {row[0]: row[7:] for row in table(tab, "flow-table")} == {
+            "0": ["\N{EN DASH}", "1"],
+            "1": ["1", "0"],
+            "2": ["0", "1"],
+            "4": ["1", "\N{EN DASH}"],
+            "5": ["\N{EN DASH}", "\N{EN DASH}"],
+        }
+        assert "rest on too few activations" in tab.locator("#flow-told").text_content()
+        tab.get_by_label("Show", exact=True).select_option(value="few")
+        wait_for_list(tab, ["4/1", "2/1", "1/1", "0/0"])
+        tab.get_by_label("Tokens at least").fill("0")
+        tab.wait_for_function("location.hash.includes('few=0')")
+        wait_for_list(tab, [])
+        assert shown(tab) == carrying(ALPHA, tokens=0)
+        assert "set apart" not in tab.locator("#flow-rule").text_content()
 
 
 def test_an_address_chooses_the_level(browser, judged_page):
@@ -105,9 +135,10 @@ def test_a_path_says_how_sure_each_step_is_and_how_sure_all_of_it(browser, judge
             ["0.141", "0.125", "yes", "encoder"],
             ["0.406", "0.125", "yes", "encoder"],
         ]
-        assert [row[-1] for row in rows[1:]] == ["yes", "yes", "no"]
+        assert [row[-1] for row in rows[1:]] == ["too few", "yes", "no"]
         said = tab.locator("#summary").text_content()
-        assert "carried through 3 layers, 0 to 2; its weakest step has q 0.141" in said
+        assert "carried through 2 layers, 1 to 2; its weakest step has q 0.141" in said
+        assert "The step from 0 to 1 rests on 301 tokens, too few to say" in said
         assert "14.1 % are chance" in said
         assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
 

@@ -53,6 +53,9 @@ def test_each_layer_is_found_in_its_chunk_again(folder, layer):
     matched = step.permutation.numpy() >= 0
     np.testing.assert_allclose(stored[matched] / COSINE_SCALE, step.decoder_cosine[matched], atol=1 / COSINE_SCALE)
     assert (stored[~matched] == -32768).all()
+    together = np.frombuffer(packed, "<u4", width, 14 * width + 2 * (width % 2))
+    assert together.tolist() == step.both.tolist()
+    assert len(packed) == 18 * width + 2 * (width % 2)
 
 
 def test_every_feature_is_on_one_path_and_each_path_follows_the_matchings():

@@ -13,6 +13,7 @@ from sae_match.evaluation.relations.tables import LIFE_COLUMNS
 from sae_match.evaluation.statistics.results import WEIGHTS
 from sae_match.matching.relations.kinds import KINDS
 from sae_match.matching.relations.result import Relations
+from sae_match.report.validation.exploring import write_page
 from sae_match.report.validation.outcome import Outcome
 from sae_match.report.validation.pictures.relations import relations
 from sae_match.report.validation.relatives import lives_of, print_relatives, save_relatives
@@ -23,6 +24,7 @@ from sae_match.semantics.contexts import Contexts
 from sae_match.semantics.passages import Passages
 from sae_match.terminal import Terminal
 from tests.evaluation.validating import collection_of, text_of, validated
+from tests.report.explorer.made_up import received, unpacked
 
 GIVEN = {"arms": ["matched"], "rotations": 1, "relations": True}
 
@@ -76,6 +78,20 @@ def test_layers_of_one_collection_leave_lives_and_two_collections_what_is_new(la
     surely = (of_prose["enough"] & (of_prose["change_high"] < 0)).sum()
     assert (of_prose["new"] == "surely").sum() == surely
     assert of_prose["new"].isna().sum() == (~stitched.enough).sum()
+
+
+def test_the_explorer_is_given_relations_and_what_was_measured_on_each_dataset(seeds, layers, tmp_path):
+    write_page(seeds, tmp_path / "seeds", "two seeds", {})
+    write_page(layers, tmp_path / "layers", "layers", {})
+    (about,) = received(tmp_path / "seeds" / "report" / "data" / "index.js")["relations"]
+    found = seeds.relations[3, 3]
+    assert (about["source"], about["target"], about["edges"]) == (0, 1, len(found.edges))
+    assert about["datasets"] == ["prose", "code"]
+    packed = unpacked(tmp_path / "seeds" / "report" / "data" / "relations-0.js")
+    edges = np.frombuffer(packed, "<i4", 2 * len(found.edges)).reshape(2, -1)
+    assert np.array_equal(edges, [found.edges.source, found.edges.target])
+    abouts = received(tmp_path / "layers" / "report" / "data" / "index.js")["relations"]
+    assert [(one["source"], one["target"]) for one in abouts] == [(0, 1), (1, 2)]
 
 
 def test_splits_carry_what_was_measured_on_each_dataset(seeds, tmp_path):

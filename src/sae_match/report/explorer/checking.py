@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch
 
 from sae_match.errors import UserError
-from sae_match.report.explorer.data import Context, ExplorerData, LayerData, StepData
+from sae_match.report.explorer.data import Context, ExplorerData, LayerData, RelationsData, StepData
 
 
 def refuse_inconsistent(data: ExplorerData) -> None:
@@ -15,7 +15,7 @@ def refuse_inconsistent(data: ExplorerData) -> None:
 
     Raises:
         UserError: If there are no layers, they are not in ascending order, a step does not join layers that
-            follow each other, a matching is not one-to-one, or numbers are not one a feature.
+            follow each other, a matching is not one-to-one, numbers are not one a feature, or relations are of others.
     """
     numbers = [layer.layer for layer in data.layers]
     if not numbers:
@@ -38,6 +38,25 @@ def refuse_inconsistent(data: ExplorerData) -> None:
             raise UserError(f"the step from layer {pair[0]} to layer {pair[1]} {why}; layers are {numbers}")
         seen.add(pair)
         _refuse_step(step, by_number)
+    for one in data.relations:
+        _refuse_relations(one, by_number)
+
+
+def _refuse_relations(given: RelationsData, layers: Mapping[int, LayerData]) -> None:
+    name = f"relations of layer {given.source_layer} to layer {given.target_layer}"
+    if not {given.source_layer, given.target_layer} <= layers.keys():
+        raise UserError(f"{name}: layers are {list(layers)}")
+    widths = layers[given.source_layer].d_sae, layers[given.target_layer].d_sae
+    found = len(given.relations.source_p), len(given.relations.target_p)
+    if found != widths:
+        raise UserError(f"{name}: of {found[0]} and {found[1]} features, the layers have {widths[0]} and {widths[1]}")
+    for dataset, overlap in given.overlaps.items():
+        measured = len(overlap.containment.value), len(overlap.coverage.value)
+        if measured != (edges := len(given.relations.edges), components := len(given.relations.components.kind)):
+            raise UserError(
+                f"{name}: {measured[0]} edges and {measured[1]} components measured on {dataset}, "
+                f"there are {edges} and {components}"
+            )
 
 
 def _refuse_step(step: StepData, layers: Mapping[int, LayerData]) -> None:

@@ -42,7 +42,8 @@ def packed_layer(layer: LayerData, step: StepData | None) -> bytes:
     """What the page needs of every feature at once, little-endian, one array after another.
 
     `active` (uint32) and, where there is a step to the next layer, `cost` (float32), `permutation` (int32), where its
-    pairs were judged `q` (float32), and `decoder_cosine` (int16, see `COSINE_SCALE`).
+    pairs were judged `q` (float32), `decoder_cosine` (int16, see `COSINE_SCALE`), and from the next multiple of four
+    bytes on `both` (uint32).
     """
     arrays = [layer.active.numpy(force=True).astype("<u4")]
     if step is not None:
@@ -51,6 +52,8 @@ def packed_layer(layer: LayerData, step: StepData | None) -> bytes:
             step.permutation.numpy(force=True).astype("<i4"),
             *([] if step.evidence is None else [step.evidence.q.numpy(force=True).astype("<f4")]),
             _stored_cosine(step.decoder_cosine.numpy(force=True)).astype("<i2"),
+            np.zeros(layer.d_sae % 2, dtype="<i2"),
+            step.both.numpy(force=True).astype("<u4"),
         ]
     return b"".join(array.tobytes() for array in arrays)
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
+from sae_match.evaluation.relations.overlap import Overlap
+from sae_match.matching.relations.result import Relations
+
 
 @dataclass(frozen=True)
 class Context:
@@ -104,6 +107,22 @@ class StepData:
 
 
 @dataclass(frozen=True)
+class RelationsData:
+    """What became of the features of a layer in another one.
+
+    Attributes:
+        source_layer, target_layer: The two, of those shown.
+        relations: Edges between them and what hangs together by these.
+        overlaps: What relatives do on text, by dataset; empty where that was not measured.
+    """
+
+    source_layer: int
+    target_layer: int
+    relations: Relations
+    overlaps: Mapping[str, Overlap]
+
+
+@dataclass(frozen=True)
 class ExplorerData:
     """Everything that the explorer shows.
 
@@ -116,6 +135,7 @@ class ExplorerData:
         alpha: Level at which pairs count as significant unless the reader chooses another one.
         fewest_activations: Tokens on which either feature of a pair must have been active for its co-activation to say
             something.
+        relations: Between layers that follow each other or not; empty where that was not asked.
     """
 
     title: str
@@ -125,6 +145,7 @@ class ExplorerData:
     warnings: Sequence[tuple[str, str]] = ()
     alpha: float = 0.05
     fewest_activations: int = 0
+    relations: Sequence[RelationsData] = ()
 
     def steps_between(self) -> list[StepData | None]:
         """The step from each layer to the next of `layers`; none where it is missing, so for the last."""

@@ -11,7 +11,7 @@ from sae_match.owned import begin_of
 
 #: Names of the page, of what lies beside it, and of the folder of its data.
 PAGE, FOLDER, CHUNKS = "report.html", "report", "data"
-_NAMED = re.compile(r"(index|judgements|(layer|labels|paths)-\d+)\.js")
+_NAMED = re.compile(r"(index|judgements|(layer|labels|paths|relations)-\d+)\.js")
 # What a killed run leaves of a file that it was writing.
 _HALF = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.js")
 # What earlier versions had among their own files, and this one does not.

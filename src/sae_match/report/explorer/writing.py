@@ -14,6 +14,7 @@ from sae_match.report.explorer.chunks import packed_json, packed_layer, rounded,
 from sae_match.report.explorer.data import Context, ExplorerData, StepEvidence
 from sae_match.report.explorer.judged import Judgements, chunk_of_judgements, write_judgements
 from sae_match.report.explorer.paths import in_chunks, paths
+from sae_match.report.explorer.relations import about_relations, packed_relations
 from sae_match.report.explorer.replacing import (
     CHUNKS,
     FOLDER,
@@ -94,6 +95,9 @@ def _write_beside(data: ExplorerData, folder: Path) -> None:
     for layer, step in zip(data.layers, data.steps_between(), strict=True):
         name = f"layer-{layer.layer}"
         write_packed(chunks / f"{name}.js", name, packed_layer(layer, step))
+    for number, relations in enumerate(data.relations):
+        name = f"relations-{number}"
+        write_packed(chunks / f"{name}.js", name, packed_relations(relations))
     write_judgements(Judgements(), chunks)
     starts = _write_paths(data, chunks)
     write_json(chunks / "index.js", "index", _index(data, starts))
@@ -104,8 +108,9 @@ def _index(data: ExplorerData, starts: Sequence[int]) -> dict[str, object]:
 
     `warnings`: what was found and what to do, of each; `alpha` and `fewest`, as `ExplorerData` says; `layers`: number
     or name, number of its chunks, tokens, features, whether there is a step to the next, and whether its pairs were
-    judged; `chunks`: the first path of each chunk of paths.
+    judged; `chunks`: the first path of each chunk of paths; `relations`: see `about_relations`.
     """
+    numbers = [layer.layer for layer in data.layers]
     return {
         "title": data.title,
         "facts": list(data.facts.items()),
@@ -124,6 +129,7 @@ def _index(data: ExplorerData, starts: Sequence[int]) -> dict[str, object]:
             for layer, step in zip(data.layers, data.steps_between(), strict=True)
         ],
         "chunks": list(starts),
+        "relations": [about_relations(relations, numbers) for relations in data.relations],
     }
 
 

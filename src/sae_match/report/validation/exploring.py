@@ -15,7 +15,7 @@ from sae_match.evaluation.plan import Pair
 from sae_match.evaluation.significance.coactivation import FEWEST_ACTIVATIONS
 from sae_match.matching.significance.judging import Judged
 from sae_match.matching.significance.result import ALPHA
-from sae_match.report.explorer.data import Context, ExplorerData, LayerData, StepData, StepEvidence
+from sae_match.report.explorer.data import Context, ExplorerData, LayerData, RelationsData, StepData, StepEvidence
 from sae_match.report.explorer.writing import write_explorer
 from sae_match.report.validation.outcome import Outcome
 from sae_match.saes.two import end_name
@@ -44,7 +44,20 @@ def write_page(
         facts = {**facts, "not shown": ", ".join(f"{source}→{target}" for source, target in hidden)}
     warnings = [(one.says, one.do) for one in outcome.cautions]
     alpha = ALPHA if outcome.findings is None else outcome.findings.alpha
-    return write_explorer(ExplorerData(title, layers, steps, facts, warnings, alpha, FEWEST_ACTIVATIONS), folder)
+    relations = _relations(shown, outcome)
+    data = ExplorerData(title, layers, steps, facts, warnings, alpha, FEWEST_ACTIVATIONS, relations)
+    return write_explorer(data, folder)
+
+
+def _relations(shown: Mapping[int, int], outcome: Outcome) -> list[RelationsData]:
+    """Of the pairs of layers that are shown."""
+    found = []
+    for pair, relations in sorted(outcome.relations.items()):
+        source, target = outcome.ends(pair)
+        if source in shown and target in shown:
+            overlaps = {dataset: overlap for (of, dataset), overlap in outcome.overlaps.items() if of == pair}
+            found.append(RelationsData(shown[source], shown[target], relations, overlaps))
+    return found
 
 
 def _shown(outcome: Outcome) -> tuple[dict[int, int], list[Pair]]:

@@ -19,6 +19,8 @@ Explorer.element = (tag, attributes = {}, ...children) => {
 /** Numbers for people; what is not known is a dash. */
 Explorer.format = (() => {
   const DASH = "–";
+  // A share of so many has a standard error of a tenth at most.
+  const FEW = 25;
   const counts = new Intl.NumberFormat("en-GB");
   const three = new Intl.NumberFormat("en-GB", { maximumSignificantDigits: 3 });
   const known = (value) => value !== null && value !== undefined && Number.isFinite(value);
@@ -38,6 +40,16 @@ Explorer.format = (() => {
     },
     cosine: (value) => (known(value) ? value.toFixed(3) : DASH),
     share: (value) => (known(value) ? `${number(100 * value)} %` : DASH),
+    /** A share of tokens; as a count where they are few. */
+    tokens: (count, of) => {
+      if (count === 0 || count >= FEW) return `${number((100 * count) / of)} %`;
+      return `${count} ${count === 1 ? "token" : "tokens"}`;
+    },
+    /** A part of some tokens; both counts where they are few, else by `otherwise`. */
+    part: (part, whole, otherwise) => {
+      if (!known(part) || !(whole > 0)) return DASH;
+      return whole < FEW ? `${part} of ${whole}` : otherwise(part / whole);
+    },
     score: (value) => (known(value) ? value.toFixed(2) : DASH),
     dash: DASH,
     feature: (layer, feature) => `${layer}/${feature}`,

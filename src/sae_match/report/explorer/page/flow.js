@@ -7,23 +7,46 @@ Explorer.flow = (() => {
   const SERIES = [
     { key: "carried", name: "carried on from the layer before", colour: "carried" },
     { key: "start", name: "live, with no layer before to compare", colour: "start" },
+    { key: "fewBefore", name: "too few activations to say", colour: "few" },
     { key: "appears", name: "appear", colour: "appears" },
     { key: "dead", name: "never active", colour: "dead" },
+    { key: "few", name: "too few activations to say", colour: "few", below: true },
     { key: "ends", name: "end", colour: "ends", below: true },
   ];
 
   function show() {
     const rows = model.flow();
     say();
-    draw(rows);
+    sum(rows);
+    const box = byId("flow-box");
+    const open = Explorer.state.get().flow === "open";
+    // Setting what is so already would be told again.
+    if (box.open !== open) box.open = open;
+    // What is folded up has no size to be drawn in.
+    if (open) draw(rows);
     tabulate(rows);
+  }
+
+  /** The flow in a line. */
+  function sum(rows) {
+    const known = rows.filter((row) => row.carries !== null);
+    const total = (key) => known.reduce((sum, row) => sum + row[key], 0);
+    const live = total("live");
+    const parts = [["carries", "carry on"], ["few", "rest on too few activations"], ["ends", "end"]].filter(([key]) => total(key) > 0);
+    byId("flow-told").textContent = live
+      ? `of ${format.count(live)} live features with a layer after theirs, ${parts.map(([key, name]) => `${format.part(total(key), live, format.share)} ${name}`).join(", ")}`
+      : "";
   }
 
   function say() {
     byId("flow-rule").textContent =
-      `A one-to-one matching gives nearly every feature a partner, however poor, so a cut decides. A feature carries on if `
-      + `${conditions().join(", ")}, and both were active on the evaluated text; else it ends, and a feature that none `
-      + `carries on to appears. Those never active are counted apart.`;
+      `Nearly every feature has a partner, however poor, so cuts decide. A feature carries on if ${conditions().join(", ")}, `
+      + `and both were active on the evaluated text. Else it ends, and one that none carries on to appears.${apart()}`;
+  }
+
+  /** Pairs that are neither. */
+  function apart() {
+    return model.few > 0 ? ` Pairs that were active on fewer than ${format.count(model.few)} tokens are set apart: too few activations.` : "";
   }
 
   /** What is asked of a pair, in words. */
@@ -31,7 +54,7 @@ Explorer.flow = (() => {
     const { level, cosine, cut } = Explorer.state.get();
     const asked = [];
     if (model.judged && Number(level) < 1) {
-      asked.push(`its pair is better than what random dictionaries give (q at most ${format.share(Number(level))}: of all such pairs, so many are chance)`);
+      asked.push(`its pair is significant (q at most ${format.share(Number(level))}: so many of all such pairs are chance)`);
     }
     if (Number(cosine) > 0) asked.push(`its partner's decoder direction has a cosine of at least ${Number(cosine).toFixed(2)} with its own`);
     if (cut !== "") asked.push(`the pair costs at most ${format.number(Number(cut))}`);
@@ -48,7 +71,7 @@ Explorer.flow = (() => {
     const shown = SERIES.filter(({ key }) => rows.some((row) => height(row, key) > 0));
     charts.draw(byId("flow-chart"), () => ({
       aria: { enabled: true, label: { description: described(rows) } },
-      grid: { left: 8, right: 8, top: window.innerWidth < 700 ? 92 : 36, bottom: 22, containLabel: true },
+      grid: { left: 8, right: 8, top: window.innerWidth < 700 ? 112 : 36, bottom: 22, containLabel: true },
       legend: charts.legend(),
       tooltip: charts.tooltip((at) => lines(rows[at])),
       xAxis: charts.axis({ type: "category", data: rows.map((row) => String(row.layer)), name: "layer", nameLocation: "middle", nameGap: 26 }),
@@ -77,19 +100,21 @@ Explorer.flow = (() => {
       `Layer ${row.layer}`,
       ...known("live", row.live),
       ...known("carried on from the layer before", row.carried),
+      ...known("from before, too few activations to say", row.fewBefore || null),
       ...known("appear", row.appears),
       ...known("carry on to the next layer", row.carries),
+      ...known("to the next, too few activations to say", row.few || null),
       ...known("end", row.ends),
       ...known("never active", row.dead),
     ];
   }
 
   function tabulate(rows) {
-    const columns = ["layer", "live", "carried on from before", "appear", "carry on to the next", "end", "never active"];
+    const columns = ["layer", "live", "carried on from before", "appear", "carry on to the next", "end", "never active", "too few activations: from before", "to the next"];
     const head = element("thead", {}, element("tr", {}, ...columns.map((name) => element("th", { scope: "col" }, name))));
     const body = element("tbody", {}, ...rows.map((row) => element("tr", {},
       element("th", { scope: "row" }, chooser(row.layer)),
-      ...["live", "carried", "appears", "carries", "ends", "dead"].map((key) => element("td", {}, format.count(row[key]))))));
+      ...["live", "carried", "appears", "carries", "ends", "dead", "fewBefore", "few"].map((key) => element("td", {}, format.count(row[key]))))));
     const table = byId("flow-table");
     table.replaceChildren(table.caption, head, body);
   }
@@ -99,6 +124,8 @@ Explorer.flow = (() => {
     button.addEventListener("click", () => Explorer.state.set({ from: String(layer), to: String(layer) }));
     return button;
   }
+
+  byId("flow-box").addEventListener("toggle", () => Explorer.state.set({ flow: byId("flow-box").open ? "open" : "" }));
 
   return { show };
 })();

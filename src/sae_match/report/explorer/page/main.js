@@ -3,16 +3,16 @@
 /* Reads what is needed for the first view, and connects what is chosen with what is shown. */
 (() => {
   // What any script of the page is missing for; report.html says so as long as nothing has started.
-  const PARTS = ["byId", "loading", "model", "judged", "search", "state", "charts", "flow", "results", "strip", "path"];
+  const PARTS = ["byId", "loading", "model", "judged", "search", "state", "charts", "flow", "contexts", "steps", "strip", "multiples", "relations", "relatives", "components", "path", "results"];
   if (!window.echarts || typeof Explorer === "undefined" || PARTS.some((part) => !Explorer[part])) return;
   document.documentElement.dataset.started = "yes";
 
-  const { byId, element, format, model, state, flow, results, path, judged } = Explorer;
+  const { byId, element, format, model, state, flow, results, path, judged, components } = Explorer;
   const CONTROLS = {
     query: "q", from: "from", to: "to", "max-cost": "cost", "min-active": "active", kind: "kind", sort: "sort",
-    "level-cut": "level", "cosine-cut": "cosine", "cost-cut": "cut",
+    "level-cut": "level", "cosine-cut": "cosine", "cost-cut": "cut", "few-cut": "few",
   };
-  const LISTED = ["q", "from", "to", "cost", "active", "kind", "sort", "level", "cosine", "cut"];
+  const LISTED = ["q", "from", "to", "cost", "active", "kind", "sort", "level", "cosine", "cut", "few"];
   const TYPING_PAUSE = 120;
 
   async function start() {
@@ -22,14 +22,17 @@
     offerCuts();
     introduce();
     judged.showScores();
-    if (matchMedia("(max-width: 900px)").matches) byId("filters").open = false;
+    components.offer();
+    if (matchMedia("(max-width: 900px)").matches) byId("cuts-box").open = false;
     state.restore();
     state.onChange(onChange);
     connect();
     cut();
     fillControls();
     flow.show();
-    await Promise.all([results.show(), path.show()]);
+    components.show().catch(fail);
+    // Where no feature is chosen, the list suggests one.
+    await Promise.all([results.show(), ...(state.get().f ? [path.show()] : [])]);
     await Explorer.painted();
     performance.mark("explorer-first-view");
     document.documentElement.dataset.ready = "yes";
@@ -44,6 +47,7 @@
       select.prepend(element("option", { value: own }, format.share(model.alpha)));
     }
     state.DEFAULTS.level = model.judged ? own : "1";
+    state.DEFAULTS.few = String(model.fewest);
     state.DEFAULTS.cosine = model.judged ? "0" : "0.7";
     for (const place of document.querySelectorAll("[data-significance]")) {
       if (!model.judged) place.remove();
@@ -87,7 +91,7 @@
 
   function cut() {
     const chosen = state.get();
-    model.cut(Number(chosen.level), Number(chosen.cosine), chosen.cut === "" ? Infinity : Number(chosen.cut));
+    model.cut(Number(chosen.level), Number(chosen.cosine), chosen.cut === "" ? Infinity : Number(chosen.cut), Number(chosen.few));
   }
 
   function fillControls() {
@@ -107,13 +111,13 @@
     const has = (...keys) => keys.some((key) => changed.has(key));
     fillControls();
     const redrawn = [];
-    if (has("level", "cosine", "cut")) {
-      cut();
-      flow.show();
-    }
+    const recut = has("level", "cosine", "cut", "few");
+    if (recut) cut();
+    if (recut || has("flow")) flow.show();
+    if (has("rel", "relkind", "relsort", "comp")) redrawn.push(components.show());
     if (has(...LISTED)) redrawn.push(results.show());
     else results.mark();
-    if (has("f", "level", "cosine", "cut")) redrawn.push(path.show());
+    if (recut || has("f")) redrawn.push(path.show());
     Promise.all(redrawn).catch(fail);
   }
 
@@ -173,6 +177,10 @@
       await new Promise((resolve) => (window.requestIdleCallback ?? setTimeout)(resolve));
       await path.opened();
       await Explorer.search.labels(index);
+    }
+    for (let number = 0; number < model.relations.length; number++) {
+      await new Promise((resolve) => (window.requestIdleCallback ?? setTimeout)(resolve));
+      await Explorer.relations.load(number);
     }
   }
 

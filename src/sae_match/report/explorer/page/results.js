@@ -28,11 +28,14 @@ Explorer.results = (() => {
     list.replaceChildren(...found.map(option));
     byId("more").hidden = answer.count <= found.length;
     byId("count").textContent = told(answer);
+    advise(answer);
     activate(keep ? before : -1);
     list.dataset.query = Explorer.state.get().q;
+    const opened = Explorer.path.suggest(found[0]);
     mark();
     await Promise.all([fillLabels(mine), Explorer.painted()]);
     performance.measure("explorer-search", { start: begun, end: performance.now() });
+    await opened;
   }
 
   function filters() {
@@ -62,12 +65,35 @@ Explorer.results = (() => {
     return features + shown + (hidden ? `; the filters hide ${format.count(hidden)}` : "");
   }
 
+  /** How to ask for more or less than was found. */
+  function advise({ count, hidden, missing, words, whole }) {
+    const asked = Explorer.state.get().q.trim();
+    const parts = count - whole;
+    let said = "";
+    if (count === 0 && missing === null) {
+      const inner = words.some(({ exact }) => exact)
+        ? "Without quotes, longer words that hold it are found as well."
+        : "Try fewer words, or the beginning of one.";
+      said = hidden
+        ? "The filters hide all there are: “Reset filters” shows them."
+        : `No feature fires on ${words.map(({ text }) => `“${text}”`).join(" and ")} in the evaluated text, as far as its strongest contexts and its description tell. ${inner}`;
+    } else if (words.length && whole && parts) {
+      const exact = asked.includes('"') ? "" : ` For whole words only, put it in quotes: ${words.map(({ text }) => `"${text}"`).join(" ")}.`;
+      said = `${format.count(whole)} with the whole word, then ${format.count(parts)} with longer ones.${exact}`;
+    } else if (words.length && parts) said = "None has it as a whole word: these have longer ones.";
+    byId("advice").textContent = said;
+    byId("advice").hidden = !said;
+  }
+
+  /** Tokens on which a feature is active, in words. */
+  const activity = (layer, feature) => format.tokens(layer.active[feature], layer.tokens);
+
   function option({ index, feature }, at) {
     const layer = model.layers[index];
     const live = layer.active[feature] > 0;
     const said = judged.LABELS[judged.label(index, feature)];
     const numbers = live
-      ? `active ${format.share(layer.active[feature] / layer.tokens)} · ${costOf(index, feature)} · ${qOf(index, feature)}`
+      ? `active on ${activity(layer, feature)} · ${costOf(index, feature)} · ${qOf(index, feature)}`
         + format.layers(layer.length[feature]) + (said ? ` · judged ${said}` : "")
       : "never active";
     const row = element("li", { id: `result-${at}`, role: "option", "aria-selected": "false", class: live ? undefined : "dead" },
@@ -138,7 +164,7 @@ Explorer.results = (() => {
 
   /** Mark the feature that is open. */
   function mark() {
-    const { f } = Explorer.state.get();
+    const f = Explorer.path.chosen();
     found.forEach(({ index, feature }, at) => {
       const isOpen = format.feature(model.layers[index].layer, feature) === f;
       list.children[at].setAttribute("aria-selected", String(isOpen));

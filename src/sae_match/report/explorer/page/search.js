@@ -8,14 +8,14 @@ Explorer.search = (() => {
   const read = new Map();
   const texts = new Map();
 
-  /** A query: one feature, or words and "several words" that must all occur; a number may be a feature's. */
+  /** A query: one feature, or words that must all occur, whole where they stand in quotes; a number may be a feature's. */
   function parsed(query) {
     const text = query.trim().toLowerCase();
     const one = /^(?:l|layer)?\s*(\d+)(@[^\s/:,]+)?\s*[/:,\s]\s*(?:f|feature)?\s*#?(\d+)$/.exec(text);
     if (one) return { layer: `${Number(one[1])}${one[2] ?? ""}`, feature: Number(one[3]), words: [] };
-    const words = Array.from(text.matchAll(/"([^"]+)"|\S+/g), ([word, phrase]) => phrase ?? word);
+    const words = Array.from(text.matchAll(/"([^"]+)"|\S+/g), ([word, phrase]) => ({ text: phrase ?? word, exact: phrase !== undefined }));
     // The longest is the rarest, as a rule, and leaves the others little to look at.
-    words.sort((left, right) => right.length - left.length);
+    words.sort((left, right) => right.text.length - left.text.length);
     return { number: /^\d+$/.test(text) ? Number(text) : null, words };
   }
 
@@ -51,13 +51,15 @@ Explorer.search = (() => {
   function occurrences(index, words) {
     const { text, starts } = searchable(index);
     const found = { features: [], ranks: [] };
+    const [first] = words;
     let feature = 0;
-    for (let at = text.indexOf(words[0]); at >= 0; at = text.indexOf(words[0], starts[feature])) {
+    for (let at = text.indexOf(first.text); at >= 0; at = text.indexOf(first.text, starts[feature])) {
       while (starts[feature + 1] <= at) feature++;
       const line = text.slice(starts[feature], starts[feature + 1]);
-      if (words.every((word) => line.includes(word))) {
+      const places = words.map((word) => placeOf(line, word));
+      if (places.every((place) => place.at >= 0)) {
         found.features.push(feature);
-        found.ranks.push(rank(line, words[0], at - starts[feature]));
+        found.ranks.push(rank(line, first, places));
       }
       feature++;
       if (feature >= starts.length - 1) break;
@@ -65,11 +67,24 @@ Explorer.search = (() => {
     return found;
   }
 
-  /** Whole words come first, then those early in the text: it begins with what the feature fires on most. */
-  function rank(line, word, at) {
-    const inWord = (character) => /[\p{L}\p{N}]/u.test(character);
-    const whole = !inWord(line.charAt(at - 1)) && !inWord(line.charAt(at + word.length));
-    return (whole ? 0 : PART_OF_WORD) + at;
+  const inWord = (character) => /[\p{L}\p{N}]/u.test(character);
+
+  /** Where a word stands in a line, whole if it does so anywhere; -1 where it does not, or not as it was asked for. */
+  function placeOf(line, { text, exact }) {
+    for (let at = line.indexOf(text); at >= 0; at = line.indexOf(text, at + 1)) {
+      if (!inWord(line.charAt(at - 1)) && !inWord(line.charAt(at + text.length))) return { at, whole: true };
+    }
+    return { at: exact ? -1 : line.indexOf(text), whole: false };
+  }
+
+  /**
+   * Whole words come first, then those early in the text: it begins with what the feature fires on most, and tells by a
+   * share how much that is.
+   */
+  function rank(line, word, places) {
+    const { at } = places[0];
+    const share = /^['"]?\s(\d+)\s?%/.exec(line.slice(at + word.text.length));
+    return (places.every(({ whole }) => whole) ? 0 : PART_OF_WORD) + at + (share ? (100 - Number(share[1])) / 200 : 0.5);
   }
 
   /** Whether a feature passes the filters. */
@@ -85,6 +100,7 @@ Explorer.search = (() => {
       case "dead": return active === 0;
       case "carries": return layer.carries[feature] === 1;
       case "appears": return active > 0 && layer.previous !== null && layer.carried[feature] === 0;
+      case "few": return layer.carries[feature] === model.TOO_FEW || layer.carried[feature] === model.TOO_FEW;
       case "ends": return active > 0 && layer.next !== null && layer.carries[feature] === 0;
       case "judged-1":
       case "judged-2":
@@ -122,7 +138,8 @@ Explorer.search = (() => {
   }
 
   /**
-   * The first `most` features of a query in order, how many there are, and how many more the filters hide.
+   * The first `most` features of a query in order, how many there are, of these with whole words, and how many more the
+   * filters hide.
    * Calls `progress(done, all)` while labels are read.
    */
   async function find(filters, most, progress) {
@@ -132,7 +149,7 @@ Explorer.search = (() => {
     const features = new Int32Array(model.features);
     const layerOf = new Uint16Array(model.features);
     const keyOf = KEYS[filters.sort];
-    let [count, hidden] = [0, 0];
+    let [count, hidden, whole] = [0, 0, 0];
     model.layers.forEach((layer, index) => {
       const within = index >= filters.from && index <= filters.to;
       if (!within && query.words.length) return;
@@ -141,6 +158,7 @@ Explorer.search = (() => {
       for (let at = 0; at < size; at++) {
         const feature = chosen ? chosen[at] : at;
         if (!within || !passes(index, feature, filters)) { hidden++; continue; }
+        if (ranks?.[at] < PART_OF_WORD) whole++;
         keys[count] = feature === query.number ? -Infinity : keyOf(layer, feature, ranks?.[at]);
         features[count] = feature;
         layerOf[count++] = index;
@@ -148,7 +166,7 @@ Explorer.search = (() => {
     });
     const first = smallest(keys.subarray(0, count), most);
     return {
-      count, hidden, missing: missing(query),
+      count, hidden, missing: missing(query), words: query.words, whole,
       found: first.map((at) => ({ index: layerOf[at], feature: features[at] })),
     };
   }

@@ -3,7 +3,8 @@
 /* All that is chosen stands in the address after #, so that a link brings it back. */
 Explorer.state = (() => {
   const DEFAULTS = {
-    f: "", q: "", from: "", to: "", cost: "", active: "", kind: "all", sort: "match", level: "0.05", cosine: "0.7", cut: "",
+    f: "", q: "", from: "", to: "", cost: "", active: "", kind: "all", sort: "match", level: "0.05", cosine: "0.7", cut: "", few: "0",
+    flow: "", rel: "", relkind: "", relsort: "size", comp: "",
   };
   const number = /^\d*\.?\d+(e[-+]?\d+)?$/i;
   const VALID = {
@@ -13,11 +14,17 @@ Explorer.state = (() => {
     to: /^\d{1,9}(@[\p{L}\p{N}_.=+-]{1,60})?$/u,
     cost: number,
     active: number,
-    kind: /^(all|live|carries|appears|ends|significant|chance|dead|judged-[123])$/,
+    kind: /^(all|live|carries|appears|ends|few|significant|chance|dead|judged-[123])$/,
     sort: /^(match|activity|significance|cost|length|feature)$/,
     level: /^(0?\.\d+|1)$/,
     cosine: /^(0(\.\d+)?|1(\.0+)?)$/,
     cut: number,
+    few: /^\d{1,9}$/,
+    flow: /^open$/,
+    rel: /^\d{1,4}$/,
+    relkind: /^[0-5]$/,
+    relsort: /^(size|surest)$/,
+    comp: /^\d{1,9}$/,
   };
   const listeners = [];
   let current = { ...DEFAULTS };
