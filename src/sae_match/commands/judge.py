@@ -8,6 +8,7 @@ import torch
 from sae_match.commands.telling import told
 from sae_match.files import writable
 from sae_match.matching.cache import MatchingCache
+from sae_match.matching.folding_choice import fitting_matcher
 from sae_match.matching.layers import LayerMatcher, unwatched
 from sae_match.progress import counting
 from sae_match.report.judged.evidence_lines import contexts_line, descriptions_line
@@ -47,6 +48,7 @@ def main(settings: JudgeStudySettings) -> None:
         pairs, first = [], []
         layers = chosen_layers(settings.study, list(collection.layers))
         starts = starting_layers(settings.study, layers)
+    settings.matcher = fitting_matcher(settings.matcher, collection, layers)
     page = None if settings.page is None else JudgedPage(Path(settings.page).expanduser())
     judges = named(open_judges(settings.judges(), cache.folder.parent / "answers"))
     published = _published(settings, collection, cache.folder.parent)

@@ -13,6 +13,7 @@ from sae_match.evaluation.relations.tables import SPLITS, write_splits
 from sae_match.matching.between import save_unmatched
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.composition import Chains, compare
+from sae_match.matching.folding_choice import fitting_matcher
 from sae_match.matching.layers import (
     LayerMatcher,
     Pair,
@@ -49,9 +50,11 @@ def main(settings: MatchSettings) -> None:
     """Match the SAEs of pairs of layers, and leave matchings and their costs in the run's folder."""
     collection, folder, console = collections_of(settings.sae, settings.target), Path(settings.output_dir), Terminal()
     pairs = by_target(chosen_pairs(settings, collection))
+    ends = sorted({end for pair in pairs for end in collection.ends(pair)})
+    fitting = fitting_matcher(settings.matcher, collection, ends)
     cache = MatchingCache(Path(settings.cache_dir).expanduser() if settings.cache_dir else None)
     progress = MatchingProgress(console, len(pairs))
-    matcher = LayerMatcher(collection, settings.matcher, cache, progress.watch if settings.progress else unwatched)
+    matcher = LayerMatcher(collection, fitting, cache, progress.watch if settings.progress else unwatched)
     if settings.matcher.memory is not None:
         log.info("memory budget of a matching: %.3g GB", settings.matcher.memory)
     if settings.random_targets:

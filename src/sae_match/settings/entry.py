@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar, cast
@@ -27,7 +26,7 @@ from sae_match.settings.help import help_on
 from sae_match.settings.jobs import INTERRUPTED, TERMINATED, job_fact, noted_failure
 from sae_match.settings.launching import job_gpus, job_memory
 from sae_match.settings.processes import is_helper, one_job
-from sae_match.settings.refusals import refused_in_one_line
+from sae_match.settings.refusals import instead_of, refused_in_one_line
 from sae_match.strings import visible
 from sae_match.terminal import survive_any_encoding
 
@@ -62,13 +61,13 @@ def typed(config: DictConfig, kind: type[Settings]) -> Settings:
     """The settings that a composed config stands for.
 
     Raises:
-        UserError: If there is no such setting as one of its keys, or a value is missing or cannot be resolved.
+        UserError: If there is no such setting as one of its keys, or a value is missing, empty or cannot be resolved.
     """
     try:
         for setting, known in _unknown_settings(config):
-            near = get_close_matches(setting.rpartition(".")[2], known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-            raise UserError(f"there is no setting {setting}; {hint}")
+            raise UserError(f"there is no setting {setting}; {instead_of(setting, known, root=kind)}")
+        for setting in _empty_texts(config):
+            raise UserError(f"{setting} is empty; give it a value: {setting}=…")
         settings = OmegaConf.to_object(config)
     except MissingMandatoryValue as error:
         raise UserError(f"{error.full_key} is not set; give it a value: {error.full_key}=…") from error
@@ -89,6 +88,18 @@ def _unknown_settings(config: DictConfig, place: str = "") -> Iterator[tuple[str
             yield f"{place}{key}", known
         if not OmegaConf.is_missing(config, key) and isinstance(config[key], DictConfig):
             yield from _unknown_settings(config[key], f"{place}{key}.")
+
+
+def _empty_texts(config: DictConfig, place: str = "") -> Iterator[str]:
+    """Settings that are texts without a character, as `model.source=` leaves them, and are not so by default."""
+    kind = OmegaConf.get_type(config)
+    meant = {one.name for one in fields(kind) if one.default == ""} if is_dataclass(kind) else set()
+    for key in map(str, config):
+        value = None if OmegaConf.is_missing(config, key) or OmegaConf.is_interpolation(config, key) else config[key]
+        if isinstance(value, DictConfig):
+            yield from _empty_texts(value, f"{place}{key}.")
+        elif value == "" and key not in meant:
+            yield f"{place}{key}"
 
 
 def entry_point(
