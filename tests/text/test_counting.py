@@ -87,7 +87,7 @@ def test_other_names_say_nothing(path):
 
 
 def test_a_folder_of_another_kind_says_which(source):
-    with pytest.raises(UserError, match="it holds .*files, which are kind=jsonl"):
+    with pytest.raises(UserError, match=r"it holds .*files, which are kind=jsonl"):
         first_documents(
             "mine", replace(source, kind="text", path=str(Path(source.path).parent)), settings(source), 0, None
         )

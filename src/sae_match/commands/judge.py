@@ -1,11 +1,13 @@
 """Ask a judge whether matched features mean the same."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from sae_match.commands.telling import told
+from sae_match.errors import stopped_while
 from sae_match.files import writable
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.folding_choice import fitting_matcher
@@ -79,7 +81,10 @@ def main(settings: JudgeStudySettings) -> None:
     with counting(bars, source.work) as advance:
         evidence.fetch(questions, advance)
     with open_logger(settings.logger, folder, told(settings)) as logger:
-        said = {name: asked(judge, questions, evidence, console, bars) for name, judge in judges.items()}
+        said = {}
+        for name, judge in judges.items():
+            with stopped_while(partial("asking {}".format, name)):
+                said[name] = asked(judge, questions, evidence, console, bars)
         report.finish(said, logger)
 
 

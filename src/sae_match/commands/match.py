@@ -2,13 +2,14 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from sae_match.errors import UserError
+from sae_match.errors import UserError, stopped_while
 from sae_match.evaluation.relations.tables import SPLITS, write_splits
 from sae_match.matching.between import save_unmatched
 from sae_match.matching.cache import MatchingCache
@@ -68,11 +69,13 @@ def main(settings: MatchSettings) -> None:
         _say_which(console, collection, pairs, settings.shards > 1)
     with progress.shown():
         for pair in pairs:
-            matching = matcher.match(pair)
+            with stopped_while(partial(progress.said, pair)):
+                matching = matcher.match(pair)
             save_matching(matching, folder, pair, collection)
             found[pair] = matching
             widths |= {end: sae.d_sae for end, sae in zip(collection.ends(pair), matcher.opened(pair), strict=True)}
-            judged = matcher.judged(pair, matching, settings.random_targets)
+            with stopped_while(partial(progress.said, pair, "judging")):
+                judged = matcher.judged(pair, matching, settings.random_targets)
             if judged is not None:
                 save_significance(judged.significance, folder, pair, collection.names)
                 if pair in neighbours:

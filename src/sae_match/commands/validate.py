@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from sae_match.commands.telling import told
 from sae_match.commands.trainer import open_trainer
+from sae_match.errors import stopped_while
 from sae_match.evaluation.arm_names import FITTED_ARMS, checked_arms
 from sae_match.evaluation.passes.text import ValidationText
 from sae_match.evaluation.plan import wanted_ends
@@ -73,7 +74,8 @@ def main(settings: ValidateSettings) -> float | None:
         )
         # Until all of the report is written: what fails of it is then made by the same command without measuring again.
         module.keeps_sums = True
-        trainer.validate(module, text, verbose=False)
+        with stopped_while(lambda: progress.doing or matching.doing):
+            trainer.validate(module, text, verbose=False)
     module.forget()
     return module.objective
 

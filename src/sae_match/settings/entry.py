@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from sae_match import bundled
-from sae_match.errors import UserError
+from sae_match.errors import UserError, where_stopped
 from sae_match.homes import have_a_home
 from sae_match.settings.configs import config_folder
 from sae_match.settings.help import help_on
@@ -28,13 +28,14 @@ from sae_match.settings.launching import job_gpus, job_memory
 from sae_match.settings.processes import is_helper, one_job
 from sae_match.settings.refusals import instead_of, refused_in_one_line
 from sae_match.strings import visible
-from sae_match.terminal import survive_any_encoding
+from sae_match.terminal import is_heard, survive_any_encoding, unheard
 
 log = logging.getLogger(__name__)
 
 # Seconds after which a signal that was dropped is sent again.
 _LATER = 0.02
 _SLURM = "SLURM_JOB_ID"
+_GOES_ON = "the same command goes on from what is finished"
 
 Settings = TypeVar("Settings")
 
@@ -134,7 +135,7 @@ def entry_point(
 
         def started() -> None:
             survive_any_encoding()
-            with interrupted_again(), _interrupted_in_one_line(), refused_in_one_line(config):
+            with interrupted_again(), _quiet_if_unheard(), _interrupted_in_one_line(), refused_in_one_line(config):
                 cast(Callable[[], None], program)()
 
         return started
@@ -152,10 +153,12 @@ def exit_statuses() -> Iterator[None]:
     except SystemExit as stop:
         status = _status(stop)
         if status == TERMINATED:
-            log.info("told to end; the same command goes on from what is finished")
+            log.info("told to end%s; %s", where_stopped(stop), _GOES_ON)
+        if status == INTERRUPTED and isinstance(stop.__context__, KeyboardInterrupt):
+            log.info("interrupted%s; %s", where_stopped(stop), _GOES_ON)
         raise SystemExit(status) from stop
-    except KeyboardInterrupt:
-        log.info("interrupted; the same command goes on from what is finished")
+    except KeyboardInterrupt as stop:
+        log.info("interrupted%s; %s", where_stopped(stop), _GOES_ON)
         raise SystemExit(INTERRUPTED) from None
 
 
@@ -167,6 +170,23 @@ def _interrupted_in_one_line() -> Iterator[None]:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None
+
+
+@contextmanager
+def _quiet_if_unheard() -> Iterator[None]:
+    """End without a trace where nobody reads on what is printed, as after `| head`."""
+    try:
+        yield
+    except BrokenPipeError:
+        if sys.stdout is not None and is_heard(1):
+            # Another pipe than that.
+            raise
+        raise SystemExit(unheard()) from None
+    # Written at the very end otherwise, when nothing can be caught any more.
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise SystemExit(unheard()) from None
 
 
 @contextmanager
@@ -243,6 +263,6 @@ def quieten() -> None:
     if is_helper():
         # The first process says all that there is to say.
         logging.getLogger().setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", module=r"lightning\.pytorch.*")
-    for name in ("lightning.pytorch.utilities.rank_zero", "httpx", "httpx2"):
+    warnings.filterwarnings("ignore", module=r"lightning\.(pytorch|fabric).*")
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.distributed", "httpx", "httpx2"):
         logging.getLogger(name).setLevel(logging.WARNING)
