@@ -34,6 +34,7 @@ _FILES = (
     "unmatched.csv",
     "figures/*",
     "pairs/*.parquet",
+    "features/*.parquet",
     "matchings/*.safetensors",
     "significance/*.safetensors",
 )
