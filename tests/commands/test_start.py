@@ -64,7 +64,8 @@ def test_a_check_imports_nothing_that_it_does_not_need(tmp_path):
     done, heavy = started("validate", "hydra.run.dir=out", "check=true", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "everything is there" in done.stdout
-    assert heavy == {"huggingface_hub", "numpy", "safetensors", "torch"}
+    # Documents are counted by the tokens that they have.
+    assert heavy == {"huggingface_hub", "numpy", "safetensors", "tokenizers", "torch"}
 
 
 def test_only_what_is_imported_at_the_start_is_kept_from_the_collector():
