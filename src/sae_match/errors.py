@@ -1,6 +1,7 @@
 """The error that a user can mend, and how it shows what others wrote: in one line."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 
 class UserError(ValueError):
@@ -30,3 +31,24 @@ def reason_of(error: Exception) -> str:
     """What another library says of a failure, in one line; the failure's name where it says nothing."""
     text = str(error).strip().splitlines() or [type(error).__name__]
     return text[0] if len(text[0]) <= 200 else f"{text[0][:200]}…"
+
+
+@contextmanager
+def stopped_while(doing: Callable[[], str]) -> Iterator[None]:
+    """Have what ends the block before its end, such as Ctrl-C, know where that was (`where_stopped`).
+
+    Args:
+        doing: Says what is being done, when it is asked; nothing where it is not known.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if said := doing():
+            stop.add_note(said)
+        raise
+
+
+def where_stopped(stop: BaseException) -> str:
+    """What was being done when something ended a program, as an addition to a line; empty where nothing says it."""
+    notes = [*getattr(stop, "__notes__", ()), *getattr(stop.__context__, "__notes__", ())]
+    return f" while {notes[0]}" if notes else ""

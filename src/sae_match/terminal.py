@@ -3,8 +3,12 @@
 import codecs
 import io
 import logging
+import os
+import select
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -12,6 +16,9 @@ from rich.segment import Segment
 from rich.text import Text
 
 from sae_match.strings import visible
+
+#: Exit status where nobody reads on what a program prints, as after `| head`; what a shell reports then.
+UNHEARD = 141
 
 _PLAINLY = "sae_match.plainly"
 # What stands for characters of ours where an encoding lacks them; others stand by their numbers.
@@ -41,10 +48,35 @@ class Terminal(Console):
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, **options)
 
+    def on_broken_pipe(self) -> None:
+        """End the program, quietly."""
+        raise SystemExit(unheard())
+
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """As rich renders it, but that nothing of a text is a control."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=visible(segment.text))
+
+
+def unheard() -> int:
+    """Exit status of a program that nobody listens to any more; what it still prints goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.__stdout__, sys.__stderr__):
+        # A notebook's have no descriptor.
+        with suppress(AttributeError, OSError, ValueError):
+            if stream is not None and not is_heard(stream.fileno()):
+                os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+    return UNHEARD
+
+
+def is_heard(descriptor: int) -> bool:
+    """Whether somebody may still read what is written; a file and a terminal are read at any time."""
+    watch = select.poll() if hasattr(select, "poll") else None
+    if watch is None:
+        return True
+    watch.register(descriptor, select.POLLOUT)
+    return not any(told & (select.POLLERR | select.POLLNVAL) for _, told in watch.poll(0))
 
 
 def say(console: Console, *parts: Part) -> None:
@@ -72,6 +104,15 @@ def survive_any_encoding() -> None:
             handler.stream.reconfigure(encoding="utf-8", errors="backslashreplace")
         if not any(isinstance(one, _Visible) for one in handler.filters):
             handler.addFilter(_Visible())
+        if type(handler) is logging.StreamHandler:
+            # By itself it prints a trace for each line that nobody reads.
+            handler.handleError = partial(_ended_if_unheard, handler.handleError)  # type: ignore[method-assign]
+
+
+def _ended_if_unheard(otherwise: Callable[[logging.LogRecord], None], record: logging.LogRecord) -> None:
+    if isinstance(sys.exc_info()[1], BrokenPipeError):
+        raise SystemExit(unheard())
+    otherwise(record)
 
 
 class _Visible(logging.Filter):

@@ -64,7 +64,9 @@ def test_a_check_imports_nothing_that_it_does_not_need(tmp_path):
     done, heavy = started("validate", "hydra.run.dir=out", "check=true", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "everything is there" in done.stdout
-    assert heavy == {"huggingface_hub", "numpy", "safetensors", "torch"}
+    # The first documents are read and their tokens counted; the package of the prose brings in pandas.
+    of_reading = {"pandas", "pyarrow", "tokenizers"}
+    assert heavy == {"huggingface_hub", "numpy", "safetensors", "torch"} | of_reading
 
 
 def test_only_what_is_imported_at_the_start_is_kept_from_the_collector():

@@ -118,7 +118,7 @@ def test_a_solved_pair_comes_from_the_cache(tmp_path, saes):
         (["pairs=[[-1,1]]"], "error: no SAE for layer -1 in saes; layers with one: 0, 1, 2"),
         (["pairs=neighbours"], "error: pairs must be adjacent, all or a list such as [[0,1],[2,5]], got 'neighbours'"),
         (["sae.layers.1.l0=6"], "error: SAE of layer 1: no file layer_1/width_16/average_l0_6"),
-        (["matcher.fold=fold"], "error: unknown folding 'fold'; there are threshold, decoder_norm, none"),
+        (["matcher.fold=fold"], "error: matcher.fold: unknown folding 'fold'; there are threshold, decoder_norm, none"),
         (["matcher.memory=1e-9"], "error: layers 0 and 1: "),
         (["rotations=-1"], "error: rotations must be at least 0, got -1"),
         (["alpha=1"], "error: alpha must lie between 0 and 1, without either, got 1.0"),

@@ -8,6 +8,7 @@ from hydra.errors import ConfigCompositionException, HydraException
 
 from sae_match.errors import UserError
 from sae_match.saes.collection import SAECollection
+from sae_match.saes.settings import FORMATS
 from sae_match.settings.entry import register, typed
 from sae_match.settings.judge import JudgeStudySettings
 from sae_match.settings.match import MatchSettings
@@ -41,7 +42,7 @@ def composed(name, *overrides, **options):
         language_model=LanguageModelSettings,
         saes=SAETrainingSettings,
     )
-    if {"sae=gemma_scope", "sae=folder", "experiment=smollm2"} & set(overrides):
+    if {*(f"sae={name}" for name in (*FORMATS, "folder")), "experiment=smollm2"} & set(overrides):
         overrides = (*overrides, "sae.source=somewhere")
     if "text=files" in overrides:
         overrides = (*overrides, "text.datasets.files.path=somewhere")

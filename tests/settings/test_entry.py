@@ -36,15 +36,21 @@ def composed(*added):
 @pytest.mark.parametrize(
     ("place", "message"),
     [
-        ("inner.fould", r"there is no setting inner\.fould; did you mean fold\?"),
+        ("inner.fould", r"there is no setting inner\.fould; did you mean inner\.fold\?"),
         ("iner", r"there is no setting iner; did you mean inner\?"),
         ("nothing_like_it", "there is no setting nothing_like_it; there are inner, several, free"),
-        ("several.a.fould", r"there is no setting several\.a\.fould; did you mean fold\?"),
+        ("several.a.fould", r"there is no setting several\.a\.fould; did you mean several\.a\.fold\?"),
+        ("fold", r"there is no setting fold; did you mean inner\.fold\?"),
     ],
 )
 def test_what_is_added_and_no_setting_is_refused(place, message):
     with pytest.raises(UserError, match=message):
         typed(composed(("several.a", Inner()), (place, 1)), Outer)
+
+
+def test_a_text_that_is_given_without_a_character_is_named():
+    with pytest.raises(UserError, match=r"inner\.fold is empty; give it a value: inner\.fold=…"):
+        typed(composed(("inner.fold", "")), Outer)
 
 
 def test_what_has_to_be_told_is_named():

@@ -29,7 +29,10 @@ def said(folder, *told, environment=None):
         (["nothing=1"], f"there is no setting nothing; {SETTINGS}"),
         (["matchr.fold=none"], f"there is no setting matchr.fold; did you mean matcher? {SETTINGS.capitalize()}"),
         (["shard=x"], "shard=x: Value 'x' of type 'str' could not be converted to Integer"),
-        (["sae.layers.0.x=1"], "there is no setting sae.layers.0.x; to add it, say +sae.layers.0.x=…"),
+        (
+            ["sae.layers.0.x=1"],
+            "there is no setting sae.layers.0.x; there are width, l0; to add it, say +sae.layers.0.x=…",
+        ),
         (["sae.source=${nope}"], "sae.source: Interpolation key 'nope' not found"),
         (["matcher.fold"], "cannot read matcher.fold: missing EQUAL at '<EOF>'"),
         (["matcher=[a"], "cannot read matcher=[a: no viable alternative at input '[a'"),

@@ -58,13 +58,14 @@ CANONICAL = {
 # SAELens calls none of layer 12's SAEs of 131k features canonical; of its L0s this is the nearest to 100.
 LAYER_12 = {"16k": 82, "32k": 76, "65k": 72, "131k": 129, "262k": 121, "524k": 115, "1m": 107}
 SITES = {"gemma_scope_2b_mlp": "mlp", "gemma_scope_2b_attention": "attention"}
-# A folder that says itself what it holds is no preset.
-PRESETS = sorted(file.stem for file in (ROOT / "conf" / "sae").glob("*.yaml") if file.stem != "folder")
+# A folder that says itself what it holds is no preset; what is named as a format is for SAEs of one's own.
+CHOICES = sorted(file.stem for file in (ROOT / "conf" / "sae").glob("*.yaml") if file.stem != "folder")
+PRESETS = [name for name in CHOICES if name not in FORMATS]
 
 
-def preset(name):
+def preset(name, *more):
     register(match=MatchSettings)
-    overrides = [f"sae={name}", "output_dir=somewhere", *(["sae.source=somewhere"] if name == "gemma_scope" else [])]
+    overrides = [f"sae={name}", "output_dir=somewhere", *more, *(["sae.source=somewhere"] if name in FORMATS else [])]
     with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):
         return SAECollection.of(typed(compose("match", overrides), MatchSettings).sae)
 
@@ -96,6 +97,53 @@ def test_every_layer_of_every_preset_names_its_files(name):
     files = [tuple(paths(collection, layer)) for layer in collection.layers]
     assert len(set(files)) == len(files)
     assert collection.site == SITES.get(name, "residual")
+
+
+# What is said beside the layers, and the first file of layer 4.
+OWN = {
+    "gemma_scope": (["+sae.each={width: 1k, l0: 6}"], "layer_4/width_1k/average_l0_6/params.npz"),
+    "gemma_scope_2": (["sae.each.width=256"], "resid_post/layer_4_width_256_l0_medium/config.json"),
+    "llama_scope": (["sae.each.position=M"], "Llama3_1-8B-Base-L4M-8x/hyperparams.json"),
+    "sae_lens": (["sae.path='layer_{layer}'"], "layer_4/cfg.json"),
+    "sparsify": ([], "layers.4/cfg.json"),
+    "dictionary_learning": (["sae.path='at_{layer}/trainer_0'"], "at_4/trainer_0/config.json"),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_each_format_has_a_preset_of_its_name_that_takes_layer_numbers(name):
+    said, file = OWN[name]
+    collection = preset(name, "sae.layer_numbers=[3,4]", *said)
+    assert collection.format == name
+    assert sorted(collection.layers) == [3, 4]
+    given = {"width": None, "l0": None, "site": "resid_post", "path": "layers.{layer}", "expansion": 8}
+    taken = FORMATS[name].paths.__kwdefaults__ or {}
+    which = {"layer": 4, **given, **taken, **collection.layers[4]}
+    names = FORMATS[name].paths.__annotations__
+    assert FORMATS[name].paths(**{key: which[key] for key in names if key in which})[0] == file
+
+
+def test_a_layer_may_be_picked_otherwise_than_the_others():
+    said = ("sae.layer_numbers=[3,4]", "sae.path='at_{layer}'", "+sae.layers.4={path: other}", "+sae.each.revision=v2")
+    assert preset("sae_lens", *said).layers == {
+        3: {"path": "at_{layer}", "revision": "v2"},
+        4: {"path": "other", "revision": "v2"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"format": "gemma_scope", "path": "x"}, "'gemma_scope' takes no path; those with a path are sae_lens"),
+        ({"format": "sae_lens", "layer_numbers": [3, 4]}, r"sae\.path must hold \{layer\}"),
+        ({"format": "sae_lens", "layer_numbers": [3, 4], "path": "x"}, r"sae\.path must hold \{layer\}"),
+        ({"format": "sae_lens", "layer_numbers": [-1]}, r"sae\.layer_numbers must be layer numbers, from 0 on, got -1"),
+        ({"format": "folder", "layer_numbers": [3]}, "takes its layers from the folder; to name them, say sae=gemma"),
+    ],
+)
+def test_layer_numbers_and_paths_that_cannot_be_are_refused(given, message):
+    with pytest.raises(UserError, match=message):
+        SAESettings(source="somewhere", **given)
 
 
 @pytest.mark.parametrize("name", CANONICAL)

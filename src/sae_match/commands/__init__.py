@@ -1,6 +1,7 @@
 """The programs: what each is told by, and the module of its body, which is imported when its settings are checked."""
 
 import gc
+import logging
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,11 +10,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from sae_match.errors import UserError
 from sae_match.owned import claim, refuse_foreign
 from sae_match.report.explorer.replacing import refuse_foreign_page
 from sae_match.report.sweeps import COMPARED
 from sae_match.settings.configs import config_folder
 from sae_match.settings.entry import entry_point, without_bars
+from sae_match.settings.jobs import INTERRUPTED
 from sae_match.settings.judge import JudgeStudySettings
 from sae_match.settings.match import MatchSettings
 from sae_match.settings.processes import is_helper
@@ -131,6 +134,37 @@ def program(name: str) -> Callable[[], None]:
         return body.main(settings)
 
     return main
+
+
+def run(name: str, *told: str) -> None:
+    """Run a program from Python, as in a notebook's cell: `run("validate", "experiment=quick")`; the kernel lives on.
+
+    Args:
+        name: One of `PROGRAMS`.
+        told: What its command line would hold.
+
+    Raises:
+        UserError: If the program does not end well, with what it says.
+        KeyboardInterrupt: If it is interrupted.
+    """
+    if name not in PROGRAMS:
+        raise UserError(f"no program {name!r}; there are {', '.join(PROGRAMS)}")
+    before, handlers, level = sys.argv, list(logging.getLogger().handlers), logging.getLogger().level
+    # Hydra reads the command line, which here is a kernel's.
+    sys.argv = [name, *told]
+    try:
+        program(name)()
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            raise KeyboardInterrupt from stop
+        if stop.code not in (0, None):
+            said = stop.code if isinstance(stop.code, str) else f"{name} ended with status {stop.code}"
+            raise UserError(said.removeprefix("error: ")) from stop
+    finally:
+        sys.argv = before
+        # Hydra's log file and lines are those of its program alone.
+        logging.getLogger().handlers[:] = handlers
+        logging.getLogger().setLevel(level)
 
 
 def _body(module: str) -> ModuleType:

@@ -1,13 +1,16 @@
 """Ask a judge whether matched features mean the same."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from sae_match.commands.telling import told
+from sae_match.errors import stopped_while
 from sae_match.files import writable
 from sae_match.matching.cache import MatchingCache
+from sae_match.matching.folding_choice import fitting_matcher
 from sae_match.matching.layers import LayerMatcher, unwatched
 from sae_match.progress import counting
 from sae_match.report.judged.evidence_lines import contexts_line, descriptions_line
@@ -47,6 +50,7 @@ def main(settings: JudgeStudySettings) -> None:
         pairs, first = [], []
         layers = chosen_layers(settings.study, list(collection.layers))
         starts = starting_layers(settings.study, layers)
+    settings.matcher = fitting_matcher(settings.matcher, collection, layers)
     page = None if settings.page is None else JudgedPage(Path(settings.page).expanduser())
     judges = named(open_judges(settings.judges(), cache.folder.parent / "answers"))
     published = _published(settings, collection, cache.folder.parent)
@@ -77,7 +81,10 @@ def main(settings: JudgeStudySettings) -> None:
     with counting(bars, source.work) as advance:
         evidence.fetch(questions, advance)
     with open_logger(settings.logger, folder, told(settings)) as logger:
-        said = {name: asked(judge, questions, evidence, console, bars) for name, judge in judges.items()}
+        said = {}
+        for name, judge in judges.items():
+            with stopped_while(partial("asking {}".format, name)):
+                said[name] = asked(judge, questions, evidence, console, bars)
         report.finish(said, logger)
 
 

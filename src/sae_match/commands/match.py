@@ -2,17 +2,19 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from sae_match.errors import UserError
+from sae_match.errors import UserError, stopped_while
 from sae_match.evaluation.relations.tables import LIVES, SPLITS, write_splits
 from sae_match.matching.between import UNMATCHED_FILE, save_unmatched
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.composition import Chains, compare
+from sae_match.matching.folding_choice import fitting_matcher
 from sae_match.matching.layers import (
     LayerMatcher,
     Pair,
@@ -53,9 +55,11 @@ def main(settings: MatchSettings) -> None:
     """Match the SAEs of pairs of layers, and leave matchings and their costs in the run's folder."""
     collection, folder, console = collections_of(settings.sae, settings.target), Path(settings.output_dir), Terminal()
     pairs = by_target(chosen_pairs(settings, collection))
+    ends = sorted({end for pair in pairs for end in collection.ends(pair)})
+    fitting = fitting_matcher(settings.matcher, collection, ends)
     cache = MatchingCache(Path(settings.cache_dir).expanduser() if settings.cache_dir else None)
     progress = MatchingProgress(console, len(pairs))
-    matcher = LayerMatcher(collection, settings.matcher, cache, progress.watch if settings.progress else unwatched)
+    matcher = LayerMatcher(collection, fitting, cache, progress.watch if settings.progress else unwatched)
     if settings.matcher.memory is not None:
         log.info("memory budget of a matching: %.3g GB", settings.matcher.memory)
     if settings.random_targets:
@@ -72,11 +76,13 @@ def main(settings: MatchSettings) -> None:
         _say_which(console, collection, pairs, settings.shards > 1)
     with progress.shown():
         for pair in pairs:
-            matching = matcher.match(pair)
+            with stopped_while(partial(progress.said, pair)):
+                matching = matcher.match(pair)
             save_matching(matching, folder, pair, collection)
             found[pair] = matching
             widths |= {end: sae.d_sae for end, sae in zip(collection.ends(pair), matcher.opened(pair), strict=True)}
-            judged = matcher.judged(pair, matching, settings.random_targets)
+            with stopped_while(partial(progress.said, pair, "judging")):
+                judged = matcher.judged(pair, matching, settings.random_targets)
             if judged is not None:
                 save_significance(judged.significance, folder, pair, collection.names)
                 if pair in neighbours:

@@ -9,7 +9,7 @@ from lightning.pytorch.loggers import Logger
 
 from sae_match.commands.telling import told
 from sae_match.commands.trainer import open_trainer
-from sae_match.errors import UserError
+from sae_match.errors import UserError, stopped_while
 from sae_match.files import make_writable
 from sae_match.model.loading import load_model
 from sae_match.owned import refuse_foreign_files
@@ -78,9 +78,14 @@ def _train_saes(settings: TrainSettings, training: SAETrainingSettings, destinat
     with open_logger(settings.logger, Path(settings.output_dir), told(settings)) as logger:
         trainer = _trainer(settings, steps_of(chosen), logger, callbacks, enable_progress_bar=False)
         print_plan(console, recipe, trainer.strategy.root_device)
-        with progress.shown(settings.trainer.progress):
+        with progress.shown(settings.trainer.progress), stopped_while(lambda: _doing(trainer, chosen)):
             done = recipe.run(trainer, checkpoints, progress.doing)
         print_results(console, recipe, done, where_to_look(logger))
+
+
+def _doing(trainer: L.Trainer, chosen: SAETrainingSettings) -> str:
+    """What a training of SAEs does; nothing while its text is read."""
+    return f"training, {trainer.global_step} of {steps_of(chosen)} steps done" if trainer.global_step else ""
 
 
 def _trainer(

@@ -8,11 +8,14 @@ from transformers import PreTrainedTokenizerBase
 
 from sae_match.commands.telling import told
 from sae_match.commands.trainer import open_trainer
+from sae_match.errors import stopped_while
 from sae_match.evaluation.arm_names import FITTED_ARMS, checked_arms
 from sae_match.evaluation.passes.text import ValidationText
+from sae_match.evaluation.plan import wanted_ends
 from sae_match.evaluation.scope import Surroundings
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.cache import MatchingCache
+from sae_match.matching.folding_choice import fitting_matcher
 from sae_match.model.loading import load_model, refuse_longer_text
 from sae_match.report.matching_progress import MatchingProgress
 from sae_match.report.tracking.logger import open_logger
@@ -41,11 +44,13 @@ def main(settings: ValidateSettings) -> float | None:
         text.prepare_data()
         for read in text.texts:
             read.refuse_tokens_beyond(stream.vocabulary)
+    saes = collections_of(settings.sae, settings.target)
+    settings.matcher = fitting_matcher(settings.matcher, saes, wanted_ends(saes, settings.evaluation))
     progress = ValidationProgress(console)
     contexts = open_contexts(settings.report, settings.evaluation.seed)
     module = MatchValidation(
         stream,
-        collections_of(settings.sae, settings.target),
+        saes,
         settings.matcher,
         settings.evaluation,
         Surroundings(cache, folder, matching.watch, progress.watch, (contexts,) if contexts else ()),
@@ -69,7 +74,8 @@ def main(settings: ValidateSettings) -> float | None:
         )
         # Until all of the report is written: what fails of it is then made by the same command without measuring again.
         module.keeps_sums = True
-        trainer.validate(module, text, verbose=False)
+        with stopped_while(lambda: progress.doing or matching.doing):
+            trainer.validate(module, text, verbose=False)
     module.forget()
     return module.objective
 

@@ -1,15 +1,17 @@
 """What a validation would need and take: only metadata is downloaded, and no model is run."""
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import cast
 
 import torch
 from rich.console import Console
 
-from sae_match.errors import UserError, shown
-from sae_match.evaluation.arm_names import MATCHED
+from sae_match.errors import UserError
+from sae_match.evaluation.arm_names import FITTED_ARMS, MATCHED, checked_arms
 from sae_match.evaluation.cautions import cautions_before, named_l0s
 from sae_match.evaluation.passes.beforehand import load_beforehand, memory_beforehand
 from sae_match.evaluation.passes.memory import MemoryPlan, size_of
@@ -18,16 +20,15 @@ from sae_match.evaluation.settings import EvaluationSettings
 from sae_match.evaluation.statistics.forms import forms_of
 from sae_match.evaluation.statistics.layout import Layout
 from sae_match.hub import UnansweredError
+from sae_match.matching.folding_choice import fold_of
 from sae_match.matching.settings import MatcherSettings
 from sae_match.matching.significance.settings import BY_PARTS, rows_of
 from sae_match.matching.solver.planning import Solver, free_memory, planned
 from sae_match.model.description import (
     ModelDescription,
-    added_tokens,
     describe_model,
-    first_token,
-    knows_token,
     refuse_beyond,
+    token_troubles,
 )
 from sae_match.model.gguf.description import describe_gguf
 from sae_match.model.gguf.file import is_gguf
@@ -36,15 +37,15 @@ from sae_match.saes.formats import SAEDescription, SAEFile
 from sae_match.saes.sites import checked_site
 from sae_match.saes.two import Collections, layer_of
 from sae_match.terminal import say
+from sae_match.text.counting import first_documents, token_counter
 from sae_match.text.describing import describe
 from sae_match.text.settings import TextSettings
 
 # Passes over all pairs that a matching usually takes.
 _PASSES = 4
+_OF_LAYER = re.compile(r"SAEs: SAE of layer \S+: ")
 # What a matching takes however small it is.
 _LEAST_SECONDS = 0.1
-# Added tokens that are named.
-_NAMED = 3
 
 
 @dataclass
@@ -103,15 +104,23 @@ def check(
         pairs = [pair for pair in chosen_pairs(saes, evaluation) if set(saes.ends(pair)) <= found.keys()]
     before = cautions_before(named_l0s(saes), pairs, saes.names)
     findings.rows += [("warning", f"{one.says} {one.do}") for one in before]
+    fitting = evaluation.fitting_documents if set(checked_arms(evaluation.arms)) & set(FITTED_ARMS) else 0
+    count = token_counter(Path(model.location)) if described is not None else None
     for name, source in text.datasets.items():
         with findings.about(f"text {name}") as say:
             origin = describe(source)
             size = "" if origin.bytes is None else f", {size_of(origin.bytes)}; only what is used is read"
             say(f"{origin.where}: {_several(origin.files, 'file')}{size}")
+            if source.kind != "hub":
+                read = first_documents(name, source, text, fitting, count)
+                findings.rows.append(("documents", f"{name}: {read}"))
     if described is not None:
         _judge_text(findings, described, text)
         if not is_gguf(model):
             _judge_tokens(findings, model, described.vocabulary, text.bos)
+    fold, note = fold_of(matcher.fold, {saes.end_name(end): one.described.has_thresholds for end, one in found.items()})
+    matcher = replace(matcher, fold=fold)
+    findings.rows += [("folding", note)] if note is not None else []
     if described is not None and found:
         _judge_fit(findings, described, saes, found)
         with findings.about("plan"):
@@ -136,9 +145,21 @@ def print_findings(console: Console, findings: Findings) -> None:
     width = max((len(name) for name, _ in findings.rows), default=0)
     for name, value in findings.rows:
         say(console, f"  {name:<{width}}  {value}")
-    for line in findings.missing:
+    for line in _told_once(findings.missing):
         say(console, "  ", ("missing", "red"), f"  {line}")
     say(console, "  everything is there" if not findings.missing else "")
+
+
+def _told_once(lines: Sequence[str]) -> list[str]:
+    """Lines of which those that differ in the layer alone are one."""
+    alike: dict[str, list[str]] = {}
+    for line in lines:
+        found = _OF_LAYER.match(line)
+        alike.setdefault(line if found is None else line[found.end() :], []).append(line)
+    more = {one[0]: len(one) - 1 for one in alike.values()}
+    return [
+        line + (f" (and {_several(number, 'more layer')} alike)" if number else "") for line, number in more.items()
+    ]
 
 
 @dataclass(frozen=True)
@@ -172,26 +193,9 @@ def _judge_text(findings: Findings, model: ModelDescription, text: TextSettings)
 
 def _judge_tokens(findings: Findings, model: ModelSettings, rows: int, bos: str | None) -> None:
     with findings.about("text"):
-        if bos is not None and knows_token(model, bos) is False:
-            findings.missing.append(f"text: the tokenizer has no token {shown(bos)}; name another text.bos")
-        if (token := first_token(model, bos)) is not None and token.number >= rows:
-            findings.missing.append(
-                f"text: token {token.text!r}, which documents begin with, has the id {token.number}, and the model's "
-                f"embedding matrix has {rows} rows; name another text.bos"
-            )
-        # Special ones are found in no text; the others where it holds them, which is not known before it is read.
-        beyond = [token for token in added_tokens(model) if token.number >= rows and not token.is_special]
-        if beyond:
-            tokens = ", ".join(f"{token.text!r} (id {token.number})" for token in beyond[:_NAMED])
-            more = f" and {len(beyond) - _NAMED} more" if len(beyond) > _NAMED else ""
-            findings.rows.append(
-                (
-                    "warning",
-                    f"The tokenizer has {_several(len(beyond), 'added token')} beyond the {rows} rows of the model's "
-                    f"embedding matrix: {tokens}{more}. Text that holds one of them is refused; resize the model, or "
-                    "take its own tokenizer.",
-                )
-            )
+        missing, warned = token_troubles(model, rows, bos)
+        findings.missing += [f"text: {line}" for line in missing]
+        findings.rows += [("warning", line) for line in warned]
 
 
 def _judge_fit(findings: Findings, model: ModelDescription, saes: Collections, found: Mapping[int, _Found]) -> None:

@@ -1,7 +1,8 @@
 """How SAEs are matched, as settings, and what of it cannot be."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
@@ -49,18 +50,30 @@ class MatcherSettings:
     mask: str = "none"
 
     def __post_init__(self) -> None:
-        refuse_unknown_fold(self.fold)
-        term_weights(self.terms)
-        refuse_unknown_metric(self.metric)
-        refuse_impossible_bounds(self.rejection_cost, self.tolerance)
-        refuse_unknown_means(self.solver, self.precision, self.memory)
+        refuse_unknown_fold(self.fold, "matcher.fold")
+        with _named("matcher.terms"):
+            term_weights(self.terms)
+        with _named("matcher.metric"):
+            refuse_unknown_metric(self.metric)
+        with _named("matcher"):
+            refuse_impossible_bounds(self.rejection_cost, self.tolerance)
+            refuse_unknown_means(self.solver, self.precision, self.memory)
         if self.mask not in MASKS:
-            raise UserError(f"unknown mask {self.mask!r}; there are {', '.join(MASKS)}")
+            raise UserError(f"matcher.mask: unknown mask {self.mask!r}; there are {', '.join(MASKS)}")
 
     def identity(self) -> dict[str, object]:
         """What the matching depends on; the other settings only change how it is found."""
         means = ["solver", "memory", "device", "precision", *(["mask"] if self.mask == "none" else [])]
         return {name: value for name, value in asdict(self).items() if name not in means}
+
+
+@contextmanager
+def _named(setting: str) -> Iterator[None]:
+    """Say of which setting an error speaks."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{setting}: {error}") from error
 
 
 def term_weights(terms: Sequence[str] | Mapping[str, float]) -> dict[Term, float]:

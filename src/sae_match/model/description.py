@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from huggingface_hub import HfApi, try_to_load_from_cache
 
-from sae_match.errors import UserError
+from sae_match.errors import UserError, shown
 from sae_match.hub import UnansweredError, hub_errors
 from sae_match.model.headers import sizes_in_files
 from sae_match.model.settings import ModelSettings, refuse_unknown_dtype
@@ -22,6 +22,10 @@ _LOADED = (r"(?:model|pytorch_model)\.\w+", r"(?:model|pytorch_model)-\d+-of-\d+
 
 _TOKENIZER = "tokenizer_config.json"
 _PART = re.compile(r"-\d+-of-(\d+)\.")
+
+
+# Added tokens that are named.
+_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,38 @@ def knows_token(settings: ModelSettings, name: str) -> bool | None:
     if not isinstance(vocabulary, dict | set):
         return None
     return name in vocabulary or any(token.text == name for token in added_tokens(settings))
+
+
+def token_troubles(settings: ModelSettings, rows: int, bos: str | None) -> tuple[list[str], list[str]]:
+    """What a tokenizer has that its model does not know, or lacks: what stands in the way, and what may.
+
+    Args:
+        settings: Of the model.
+        rows: Of its embedding matrix.
+        bos: Token that stands for BOS, where one is named.
+
+    Raises:
+        UserError: If the hub cannot be reached or refuses.
+    """
+    missing, warned = [], []
+    if bos is not None and knows_token(settings, bos) is False:
+        missing.append(f"the tokenizer has no token {shown(bos)}; name another text.bos")
+    if (token := first_token(settings, bos)) is not None and token.number >= rows:
+        missing.append(
+            f"token {token.text!r}, which documents begin with, has the id {token.number}, and the model's "
+            f"embedding matrix has {rows} rows; name another text.bos"
+        )
+    # Special ones are found in no text; the others where it holds them, which is not known before it is read.
+    beyond = [token for token in added_tokens(settings) if token.number >= rows and not token.is_special]
+    if beyond:
+        tokens = ", ".join(f"{token.text!r} (id {token.number})" for token in beyond[:_NAMED])
+        more = f" and {len(beyond) - _NAMED} more" if len(beyond) > _NAMED else ""
+        warned.append(
+            f"The tokenizer has {len(beyond):,} added token{'s' * (len(beyond) != 1)} beyond the {rows} rows of the "
+            f"model's embedding matrix: {tokens}{more}. Text that holds one of them is refused; resize the model, or "
+            "take its own tokenizer."
+        )
+    return missing, warned
 
 
 def _weight_files(settings: ModelSettings) -> tuple[dict[str, int], int, str | None]:

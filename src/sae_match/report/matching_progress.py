@@ -35,6 +35,7 @@ class MatchingProgress:
         )
         self.task = self.progress.add_task("", total=1.0, standing="")
         self.pairs, self.finished = pairs, 0
+        self.doing = ""
         self._lines: dict[Pair, NowAndThen] = {}
 
     @contextmanager
@@ -48,6 +49,7 @@ class MatchingProgress:
 
     def watch(self, pair: Pair, status: Status) -> None:
         """Show where the solution of a pair stands."""
+        self.doing = self.said(pair)
         share, what = (status.done, "") if status.assigned is None else (status.assigned, "assigning ")
         standing = f"round {status.round}, {what}{share:.0%}"
         if math.isfinite(status.gap):
@@ -62,6 +64,10 @@ class MatchingProgress:
             self._lines[pair] = NowAndThen()
         elif self._lines[pair].is_due():
             log.info("layers %d and %d%s%s: %s", *pair, against, self._count(), standing)
+
+    def said(self, pair: Pair, what: str = "matching") -> str:
+        """What is being done with a pair, and how many pairs are done."""
+        return f"{what} layers {pair[0]} and {pair[1]}{self._count()}"
 
     def done(self) -> None:
         """Count a pair as done."""

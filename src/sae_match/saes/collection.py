@@ -15,6 +15,14 @@ from sae_match.saes.settings import FOLDER, SAESettings
 from sae_match.saes.sites import Spot, checked_site, refuse_other_spot
 
 _SOURCE = "source"
+# What picks an SAE besides its layer, as it is said on a command line.
+_IN_FOLDERS = "\"sae.path='layer_{layer}'\""
+_PICKED = {
+    "gemma_scope": "'+sae.each={width: 16k, l0: 71}'",
+    "gemma_scope_2": "'+sae.each={width: 16k, l0: medium}'",
+    "sae_lens": _IN_FOLDERS,
+    "dictionary_learning": _IN_FOLDERS,
+}
 
 
 @dataclass
@@ -126,6 +134,22 @@ class SAECollection:
         which = self._which(layer)
         with self._naming(layer):
             return sae_files(self.format, self.source_of(layer), **which)
+
+    def refuse_none(self, setting: str) -> None:
+        """Check that it has a layer.
+
+        Args:
+            setting: Where a user has named it: `sae` or `target`.
+
+        Raises:
+            UserError: If it has none.
+        """
+        if not self.layers:
+            picked = f" and {_PICKED[self.format]}" if self.format in _PICKED else ""
+            raise UserError(
+                f"no layer of {self.source} is named: say '{setting}.layer_numbers=[3,4]'"
+                f"{picked.replace('sae.', f'{setting}.')}"
+            )
 
     def refuse_unknown(self, layer: int) -> None:
         """Check that a layer has an SAE, without opening it.

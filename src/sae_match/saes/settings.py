@@ -11,6 +11,10 @@ from sae_match.saes.sites import checked_site
 #: Every file format, by its module in `sae_match.saes.formats`.
 FORMATS = ("gemma_scope", "gemma_scope_2", "llama_scope", "sae_lens", "sparsify", "dictionary_learning")
 
+#: Of them, those whose SAEs lie in folders of any name; of the last that has a usual one.
+PATH_FORMATS = ("sae_lens", "dictionary_learning", "sparsify")
+_PRESETS = ", ".join(f"sae={name}" for name in FORMATS)
+
 Fold = Literal["threshold", "decoder_norm", "none"]
 FOLDS: tuple[Fold, ...] = ("threshold", "decoder_norm", "none")
 
@@ -88,6 +92,10 @@ class SAESettings:
             `attention_output`.
         neuronpedia: Where their features have pages on Neuronpedia, if anywhere.
         name: What the collection is called beside another one, in files and tables; by default the end of its source.
+        layer_numbers: Further layers, picked by `path` and `each` alone.
+        path: Folder of each layer's SAE inside the source, with `{layer}` where the layer's number goes; for the
+            formats that take one.
+        each: What picks the SAE of every layer, where `layers` says nothing else.
     """
 
     format: str = _MISSING
@@ -97,14 +105,29 @@ class SAESettings:
     site: str = "residual"
     neuronpedia: NeuronpediaSettings = field(default_factory=NeuronpediaSettings)
     name: str | None = None
+    layer_numbers: list[int] = field(default_factory=list)
+    path: str | None = None
+    each: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.name is not None and not _COLLECTION.fullmatch(self.name):
             raise UserError(f"sae.name must be up to 40 letters, digits and _ . = + -, got {self.name!r}")
         if self.format not in (_MISSING, FOLDER):
             refuse_unknown_format(self.format)
-        if self.format == FOLDER and (self.layers or self.revision is not None):
-            raise UserError("sae=folder takes its layers from the folder; name them yourself with sae=gemma_scope")
+        named = self.layers or self.layer_numbers or self.path is not None or self.each
+        if self.format == FOLDER and (named or self.revision is not None):
+            raise UserError(f"sae=folder takes its layers from the folder; to name them, say {_PRESETS}")
+        if self.path is not None and self.format in FORMATS and self.format not in PATH_FORMATS:
+            raise UserError(
+                f"SAE format {self.format!r} takes no path; those with a path are {', '.join(PATH_FORMATS)}: "
+                f"sae={PATH_FORMATS[0]} sae.path=…"
+            )
+        path = str(self._each()["path"])
+        if len(self.layer_numbers) > 1 and self.format in PATH_FORMATS[:2] and "{layer}" not in path:
+            raise UserError(
+                "sae.path must hold {layer} where the layer's number goes, as each layer has a folder of its own: "
+                "say it as \"sae.path='layer_{layer}'\""
+            )
         checked_site(self.site)
         self.neuronpedia.names(self.which())
 
@@ -117,7 +140,16 @@ class SAESettings:
         for layer in self.layers:
             if not layer.isdecimal():
                 raise UserError(f"sae.layers must be named by layer numbers, got {layer!r}")
-        return {int(layer): where for layer, where in self.layers.items()}
+        if negative := [layer for layer in self.layer_numbers if layer < 0]:
+            raise UserError(f"sae.layer_numbers must be layer numbers, from 0 on, got {negative[0]}")
+        each = {name: value for name, value in self._each().items() if value is not None}
+        numbered: dict[int, dict[str, Any]] = {layer: {} for layer in self.layer_numbers}
+        named = {int(layer): where for layer, where in self.layers.items()}
+        return {layer: {**each, **where} for layer, where in (numbered | named).items()}
+
+    def _each(self) -> dict[str, Any]:
+        """What picks the SAE of every layer; `path` among it, which may be none."""
+        return {"path": None, **self.each, **({} if self.path is None else {"path": self.path})}
 
 
 def refuse_unknown_format(name: str) -> None:

@@ -231,9 +231,16 @@ def collections_of(source: SAESettings, target: SAESettings | None) -> Collectio
     """One collection, or two where there is a target.
 
     Raises:
-        UserError: As `SAECollection.of` and `TwoCollections`.
+        UserError: As `SAECollection.of` and `TwoCollections`, and if one has no layer.
     """
-    return SAECollection.of(source) if target is None else TwoCollections.of(source, target)
+    if target is None:
+        collection = SAECollection.of(source)
+        collection.refuse_none("sae")
+        return collection
+    both = TwoCollections.of(source, target)
+    both.sources.refuse_none("sae")
+    both.targets.refuse_none("target")
+    return both
 
 
 def _content(one: SAECollection) -> tuple[object, ...]:

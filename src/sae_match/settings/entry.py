@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
-from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
 from types import FrameType
@@ -21,22 +20,23 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from sae_match import bundled
-from sae_match.errors import UserError
+from sae_match.errors import UserError, where_stopped
 from sae_match.homes import have_a_home
 from sae_match.settings.configs import config_folder
 from sae_match.settings.help import help_on
 from sae_match.settings.jobs import INTERRUPTED, TERMINATED, job_fact, noted_failure
 from sae_match.settings.launching import job_gpus, job_memory
 from sae_match.settings.processes import is_helper, one_job
-from sae_match.settings.refusals import refused_in_one_line
+from sae_match.settings.refusals import instead_of, refused_in_one_line
 from sae_match.strings import visible
-from sae_match.terminal import survive_any_encoding
+from sae_match.terminal import is_heard, survive_any_encoding, unheard
 
 log = logging.getLogger(__name__)
 
 # Seconds after which a signal that was dropped is sent again.
 _LATER = 0.02
 _SLURM = "SLURM_JOB_ID"
+_GOES_ON = "the same command goes on from what is finished"
 
 Settings = TypeVar("Settings")
 
@@ -72,13 +72,13 @@ def typed(config: DictConfig, kind: type[Settings]) -> Settings:
     """The settings that a composed config stands for.
 
     Raises:
-        UserError: If there is no such setting as one of its keys, or a value is missing or cannot be resolved.
+        UserError: If there is no such setting as one of its keys, or a value is missing, empty or cannot be resolved.
     """
     try:
         for setting, known in _unknown_settings(config):
-            near = get_close_matches(setting.rpartition(".")[2], known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-            raise UserError(f"there is no setting {setting}; {hint}")
+            raise UserError(f"there is no setting {setting}; {instead_of(setting, known, root=kind)}")
+        for setting in _empty_texts(config):
+            raise UserError(f"{setting} is empty; give it a value: {setting}=…")
         settings = OmegaConf.to_object(config)
     except MissingMandatoryValue as error:
         raise UserError(f"{error.full_key} is not set; give it a value: {error.full_key}=…") from error
@@ -99,6 +99,18 @@ def _unknown_settings(config: DictConfig, place: str = "") -> Iterator[tuple[str
             yield f"{place}{key}", known
         if not OmegaConf.is_missing(config, key) and isinstance(config[key], DictConfig):
             yield from _unknown_settings(config[key], f"{place}{key}.")
+
+
+def _empty_texts(config: DictConfig, place: str = "") -> Iterator[str]:
+    """Settings that are texts without a character, as `model.source=` leaves them, and are not so by default."""
+    kind = OmegaConf.get_type(config)
+    meant = {one.name for one in fields(kind) if one.default == ""} if is_dataclass(kind) else set()
+    for key in map(str, config):
+        value = None if OmegaConf.is_missing(config, key) or OmegaConf.is_interpolation(config, key) else config[key]
+        if isinstance(value, DictConfig):
+            yield from _empty_texts(value, f"{place}{key}.")
+        elif value == "" and key not in meant:
+            yield f"{place}{key}"
 
 
 def entry_point(
@@ -133,7 +145,7 @@ def entry_point(
 
         def started() -> None:
             survive_any_encoding()
-            with interrupted_again(), _interrupted_in_one_line(), refused_in_one_line(config):
+            with interrupted_again(), _quiet_if_unheard(), _interrupted_in_one_line(), refused_in_one_line(config):
                 cast(Callable[[], None], program)()
 
         return started
@@ -151,10 +163,12 @@ def exit_statuses() -> Iterator[None]:
     except SystemExit as stop:
         status = _status(stop)
         if status == TERMINATED:
-            log.info("told to end; the same command goes on from what is finished")
+            log.info("told to end%s; %s", where_stopped(stop), _GOES_ON)
+        if status == INTERRUPTED and isinstance(stop.__context__, KeyboardInterrupt):
+            log.info("interrupted%s; %s", where_stopped(stop), _GOES_ON)
         raise SystemExit(status) from stop
-    except KeyboardInterrupt:
-        log.info("interrupted; the same command goes on from what is finished")
+    except KeyboardInterrupt as stop:
+        log.info("interrupted%s; %s", where_stopped(stop), _GOES_ON)
         raise SystemExit(INTERRUPTED) from None
 
 
@@ -166,6 +180,23 @@ def _interrupted_in_one_line() -> Iterator[None]:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None
+
+
+@contextmanager
+def _quiet_if_unheard() -> Iterator[None]:
+    """End without a trace where nobody reads on what is printed, as after `| head`."""
+    try:
+        yield
+    except BrokenPipeError:
+        if sys.stdout is not None and is_heard(1):
+            # Another pipe than that.
+            raise
+        raise SystemExit(unheard()) from None
+    # Written at the very end otherwise, when nothing can be caught any more.
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise SystemExit(unheard()) from None
 
 
 @contextmanager
@@ -242,6 +273,6 @@ def quieten() -> None:
     if is_helper():
         # The first process says all that there is to say.
         logging.getLogger().setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", module=r"lightning\.pytorch.*")
-    for name in ("lightning.pytorch.utilities.rank_zero", "httpx", "httpx2"):
+    warnings.filterwarnings("ignore", module=r"lightning\.(pytorch|fabric).*")
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.distributed", "httpx", "httpx2"):
         logging.getLogger(name).setLevel(logging.WARNING)

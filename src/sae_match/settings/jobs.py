@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from traceback import format_exception
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -16,6 +17,7 @@ from sae_match.files import written_whole
 from sae_match.owned import refuse_foreign
 from sae_match.report.foreign import at, settings_in
 from sae_match.report.sweeps import ERROR_FILE, group_name, sweep_folder
+from sae_match.terminal import UNHEARD
 from sae_match.version import write_provenance
 
 log = logging.getLogger(__name__)
@@ -50,7 +52,8 @@ def noted_failure() -> Iterator[None]:
     An interrupted job ends the sweep.
     """
     if HydraConfig.get().mode != RunMode.MULTIRUN:
-        yield
+        with _kept_in_log():
+            yield
         return
     file = Path(HydraConfig.get().runtime.output_dir) / ERROR_FILE
     try:
@@ -61,7 +64,7 @@ def noted_failure() -> Iterator[None]:
     try:
         yield
     except SystemExit as stop:
-        if stop.code in (INTERRUPTED, TERMINATED):
+        if stop.code in (INTERRUPTED, TERMINATED, UNHEARD):
             raise
         if stop.code not in (0, None):
             said = stop.code if isinstance(stop.code, str) else f"ended with status {stop.code}"
@@ -72,6 +75,28 @@ def noted_failure() -> Iterator[None]:
     except Exception as error:
         log.exception("this job failed")
         _note(file, f"{type(error).__name__}: {error}")
+
+
+@contextmanager
+def _kept_in_log() -> Iterator[None]:
+    """What ends the block as an error stands in the log file too; on the terminal it is said by whoever ends."""
+    try:
+        yield
+    except SystemExit as stop:
+        if isinstance(stop.code, str):
+            _to_log_file(stop.code)
+        raise
+    # Whatever it is: it goes on from here to whoever shows it.
+    except Exception as error:
+        _to_log_file("".join(format_exception(error)).rstrip())
+        raise
+
+
+def _to_log_file(said: str) -> None:
+    record = log.makeRecord(log.name, logging.ERROR, __file__, 0, said, (), None)
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(record)
 
 
 def _note(file: Path, reason: str) -> None:

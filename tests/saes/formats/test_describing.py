@@ -36,7 +36,10 @@ def test_the_description_agrees_with_the_sae(format, tmp_path, make_sae):
     which, hook = write(format, tmp_path, make_sae)
     sae = load_sae(format, str(tmp_path), layer=3, **which)
     said = describe_sae(format, str(tmp_path), layer=3, **which)
-    assert said == SAEDescription(sae.d_in, sae.d_sae, hook)
+    assert said == SAEDescription(sae.d_in, sae.d_sae, hook, said.has_thresholds)
+    assert said.has_thresholds in (None, sae.threshold is not None)
+    # None of those that may lack thresholds leaves it open.
+    assert (said.has_thresholds is None) == (format in {"gemma_scope", "gemma_scope_2", "llama_scope"})
 
 
 def test_the_size_of_a_published_file_gives_its_width():

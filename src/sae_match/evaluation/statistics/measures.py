@@ -168,9 +168,14 @@ def _macro(tally: Tally, key: ArmKey) -> Result:
 def _recovered(
     loss: Float64[Tensor, "rows two"], mean: Float64[Tensor, "rows two"], clean: Float64[Tensor, "rows two"]
 ) -> Float64[Tensor, " rows"]:
-    """Of the loss that the mean in place of the residual costs, what an arm saves; nan where the mean costs none."""
+    """Of the loss that the mean in place of the residual costs, what an arm saves; nan where the mean costs none.
+
+    All of it is the most that there is to save. Replicates of few documents in which chance saves more are taken for
+    all of it, so that no interval leads beyond; where the sample itself does, they are left as far.
+    """
     most = mean[:, 0] - clean[:, 0]
-    return torch.where(most > 0, 1 - (loss[:, 0] - clean[:, 0]) / most, torch.nan)
+    saved = torch.where(most > 0, 1 - (loss[:, 0] - clean[:, 0]) / most, torch.nan)
+    return torch.cat([saved[:1], saved[1:].clamp(max=max(1.0, float(saved[0].nan_to_num())))])
 
 
 def _plain(tally: Tally, key: ArmKey, metric: str, value: float, tokens: int) -> Result:

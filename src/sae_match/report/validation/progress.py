@@ -27,9 +27,11 @@ class ValidationProgress(L.Callback):
         self.bars = CountingBars(console)
         self.tokens = 0
         self.shown = False
+        self.doing = ""
 
     def watch(self, what: str, done: int, total: int) -> None:
         """What the module tells: what it is doing, how much of it is done, and of how much."""
+        self.doing = f"{what}, {done} of {total} done"
         if self.shown:
             self.bars.watch(what, done, total)
 

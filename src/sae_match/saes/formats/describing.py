@@ -19,11 +19,13 @@ class SAEDescription:
         d_in: Width of the activations; none where nothing says it.
         d_sae: Number of features; none where nothing says it.
         hook: Name of the place that the SAE reads, as the file spells it; none where nothing says it.
+        has_thresholds: Whether its features have thresholds to fold by; none where nothing says it.
     """
 
     d_in: int | None
     d_sae: int | None
     hook: str | None
+    has_thresholds: bool | None = None
 
 
 def described_by(file: Path, config: Mapping[str, Any], *, d_in: str, d_sae: str, hook: str | None) -> SAEDescription:

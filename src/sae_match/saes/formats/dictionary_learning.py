@@ -1,6 +1,7 @@
 """The layout of the package dictionary_learning: a folder with `config.json` and `ae.pt`."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,7 +63,8 @@ def describe(source: str, *, layer: int, path: str, revision: str | None) -> SAE
     file = fetch(source, config_path, revision)
     trainer = section(file, read_json(file), "trainer")
     place = agreed_place(layer, _said(source, config_path, file, trainer))
-    return described_by(file, trainer, **_SIZES, hook=place)
+    known = trainer.get("dict_class") not in _WITHOUT_THRESHOLDS
+    return replace(described_by(file, trainer, **_SIZES, hook=place), has_thresholds=known)
 
 
 def paths(*, layer: int, path: str) -> list[str]:
@@ -94,7 +96,7 @@ def _relu_without_shift(file: Path, tensors: _Tensors) -> SAE:
 
 def _top_k(file: Path, tensors: _Tensors) -> SAE:
     k = tensor(file, tensors, "k")
-    if k.numel() != 1 or not torch.isfinite(k).all():
+    if k.numel() != 1 or not torch.isfinite(k).all() or float(k) != int(k):
         raise UserError(f"{file}: k must be one whole number, got {k.tolist()}")
     return on_shifted_input(build(file, **_linear(file, tensors, "b_dec"), activation="topk", k=int(k)))
 
@@ -131,6 +133,7 @@ class _Kind(NamedTuple):
     tensors: tuple[str, ...]
 
 
+_WITHOUT_THRESHOLDS = ("AutoEncoder", "AutoEncoderNew", "AutoEncoderTopK")
 _LINEAR = ("encoder.weight", "encoder.bias", "decoder.weight")
 _MATRICES = ("W_enc", "b_enc", "W_dec", "b_dec")
 _GATED = ("encoder.weight", "gate_bias", "r_mag", "mag_bias", "decoder.weight", "decoder_bias")

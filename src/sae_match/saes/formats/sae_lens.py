@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,6 +50,7 @@ _MATRICES = ("W_enc", "b_enc", "W_dec", "b_dec")
 _GATED = ("W_enc", "b_gate", "r_mag", "b_mag", "W_dec", "b_dec")
 # Of the output, of SAEs that were tuned after their training.
 _FACTORS = ("scaling_factor", "finetuning_scaling_factor")
+_WITHOUT_THRESHOLDS = ("standard", "topk")
 _ARCHITECTURES = {"relu": "standard", "jumprelu": "jumprelu", "topk": "topk"}
 # The first version with this layout; configs that name no version are read as those before it.
 _VERSION = "6.0.0"
@@ -108,7 +110,8 @@ def describe(source: str, *, layer: int, path: str, revision: str | None) -> SAE
     file = fetch(source, config_path, revision)
     config = _without_versions(file, read_json(file))
     place = agreed_place(layer, _said(source, config_path, file, config))
-    return described_by(file, config, d_in="d_in", d_sae="d_sae", hook=place)
+    said = described_by(file, config, d_in="d_in", d_sae="d_sae", hook=place)
+    return replace(said, has_thresholds=config.get("architecture", "standard") not in _WITHOUT_THRESHOLDS)
 
 
 def paths(*, layer: int, path: str) -> list[str]:

@@ -58,7 +58,7 @@ def describe(source: str, *, layer: int, path: str, revision: str | None) -> SAE
     config = read_json(file)
     place = agreed_place(layer, said_by_folder(source, config_path))
     said = described_by(file, config, d_in="d_in", d_sae="", hook=place)
-    return replace(said, d_sae=_latents(file, config))
+    return replace(said, d_sae=_latents(file, config), has_thresholds=False)
 
 
 def paths(*, layer: int, path: str) -> list[str]:
