@@ -1,5 +1,7 @@
 """The text of a validation, as Lightning streams it: a data loader for each pass."""
 
+import logging
+from collections.abc import Callable
 from typing import Any, cast
 
 import lightning as L
@@ -8,6 +10,8 @@ from torch.utils.data import DataLoader
 from sae_match.errors import UserError
 from sae_match.evaluation.fitting import refuse_common_documents
 from sae_match.text.batches import TextData, TokenBatch, loader_of, own_share
+
+log = logging.getLogger(__name__)
 
 
 class ValidationText(L.LightningDataModule):
@@ -84,6 +88,22 @@ def _refuse_nothing(limit: float | int, batches: int) -> None:
             f"trainer.limit_val_batches={limit} is not one batch of the {batches} that each process has in a pass: "
             "take a larger share, a number of batches, or a smaller text.batch"
         )
+
+
+def say_what_was_limited(text: ValidationText, measured: Callable[[str], int]) -> None:
+    """Say of how few documents the numbers are, where the trainer was to leave some out.
+
+    Args:
+        text: What there is.
+        measured: How many documents of a dataset were measured.
+    """
+    for dataset in dict.fromkeys(batch.dataset for batch in text.evaluated.batches):
+        there = sum(len(batch.documents) for batch in text.evaluated.batches if batch.dataset == dataset)
+        if not (found := measured(dataset)):
+            log.warning(f"trainer.limit_val_batches: nothing of {dataset} was read; datasets follow one another")
+        elif found < there:
+            said = f"numbers and intervals of {dataset} are of {found} of its {there} documents"
+            log.warning(f"trainer.limit_val_batches: {said}")
 
 
 def text_of(trainer: L.Trainer) -> ValidationText:

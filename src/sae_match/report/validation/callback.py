@@ -13,7 +13,7 @@ from sae_match.evaluation.statistics.replicates import Replicates
 from sae_match.evaluation.statistics.results import save_spans
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.report.attempts import Attempts
-from sae_match.report.console import collection_line, short_name
+from sae_match.report.console import collection_line, model_line
 from sae_match.report.picture import save_pictures
 from sae_match.report.tracking.logger import Logger
 from sae_match.report.tracking.records import log_files, log_validation
@@ -38,7 +38,7 @@ class ValidationReport(L.Callback):
         console: Where the plan and the tables go.
         folder: Run folder.
         text: The text that is validated on.
-        model_source: What the plan calls the model.
+        model_source: Where the model comes from; of two, the source's and the target's.
         contexts: Where features fire, where the validation collects it.
         described: Published descriptions of features, and their pages, where they have any.
     """
@@ -48,7 +48,7 @@ class ValidationReport(L.Callback):
         console: Console,
         folder: Path,
         text: ValidationText,
-        model_source: str,
+        model_source: str | tuple[str, str],
         contexts: Contexts | None = None,
         described: Descriptions | None = None,
     ) -> None:
@@ -111,7 +111,7 @@ class ValidationReport(L.Callback):
         """Pictures, the page, W&B."""
         saved = save_pictures(drawings(outcome), self.folder / "figures", attempts)
         with attempts.of("report.html"):
-            title = f"{short_name(self.model_source)}, {collection_line(module.collection)}"
+            title = f"{model_line(self.model_source)}, {collection_line(module.collection)}"
             write_page(outcome, self.folder, title, facts(module, self.text, self.model_source), self.described)
         with attempts.of("logging numbers and pictures"):
             record = record_of(outcome.logged(), outcome.all_spans(), outcome.tables, outcome.cautions, outcome.names)
