@@ -59,6 +59,7 @@ class Scope:
         layers: Layers that are in a pair.
         apart: Whether sources and targets are of two collections.
         widths: Of the SAEs' site in the source's language model and in the target's; none where there is one model.
+        drifts: Whether it is told what drifted.
     """
 
     site: Site
@@ -68,6 +69,7 @@ class Scope:
     layers: list[int] = field(default_factory=list)
     apart: bool = False
     widths: tuple[int, int] | None = None
+    drifts: bool = False
 
     @classmethod
     def of(
@@ -87,7 +89,10 @@ class Scope:
             refuse_broken_chains(collection, pairs, arms)
         layers = sorted({layer for pair in pairs for layer in pair})
         twins = twins_among(arms, matcher.fold, settings.carry)
-        return cls(site, arms, twins, pairs, layers, collection.apart, widths)
+        if settings.drift and not collection.apart:
+            raise UserError("evaluation.drift is told between two collections: name another one as target")
+        drifts = collection.apart and (widths is not None if settings.drift is None else settings.drift)
+        return cls(site, arms, twins, pairs, layers, collection.apart, widths, drifts)
 
     @property
     def ends(self) -> list[int]:

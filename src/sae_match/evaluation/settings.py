@@ -31,6 +31,10 @@ class EvaluationSettings:
         rotations: Random targets that the matching of two layers is judged against, which says which of its pairs are
             matches; each takes as long as a matching. Zero: none is judged, and the arms that need it are left out.
         alpha: Level at which a pair counts as significant: of the significant pairs, at most this share is wrong.
+        drift: Whether it is told how features of two collections differ in how often they fire and where they point; by
+            default where these read two language models.
+        prefers: Two datasets, such as `[code, prose]`: does drift go with firing more often on the first? Not asked by
+            default.
         memory: Gigabytes, of which half is for open SAEs and a fifth for residuals; by default what is free. What does
             not fit is read, or computed, again.
     """
@@ -44,6 +48,8 @@ class EvaluationSettings:
     rotations: int = 8
     alpha: float = 0.05
     memory: float | None = None
+    drift: bool | None = None
+    prefers: list[str] | None = None
 
     def __post_init__(self) -> None:
         refuse_impossible(self)
@@ -68,6 +74,8 @@ def refuse_impossible(settings: EvaluationSettings) -> None:
         raise UserError(f"evaluation.fitting_documents must be at least 1, got {settings.fitting_documents}")
     if settings.carry is not None:
         refuse_unknown_fold(settings.carry, "evaluation.carry")
+    if settings.prefers is not None and len(set(settings.prefers)) != 2:
+        raise UserError(f"evaluation.prefers must be two datasets such as [code,prose], got {settings.prefers}")
     if settings.memory is not None and not 0 < settings.memory < math.inf:
         raise UserError(f"evaluation.memory must be a positive number of gigabytes, got {settings.memory}")
     if not 0 <= settings.seed < 2**62:

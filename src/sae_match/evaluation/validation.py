@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from sae_match.evaluation.arm_names import MATCHED
+from sae_match.evaluation.drift.activity import DocumentActivity
 from sae_match.evaluation.matchings import PairMatcher, PairMatchings, evidence
 from sae_match.evaluation.passes.fitting import FittingPass
 from sae_match.evaluation.passes.joining import Joining
@@ -76,6 +77,7 @@ class MatchValidation(L.LightningModule):
         keeps_sums: Whether finished sums are kept until `forget` is called: whoever writes the results says when.
         memory: What is going to be held at most, by what it is for.
         state, session: While text streams by, and after.
+        activity: How often each feature was active in each document, where it is told what drifted.
     """
 
     memory: MemoryPlan
@@ -96,6 +98,7 @@ class MatchValidation(L.LightningModule):
         self.matchings: dict[Pair, PairMatchings] = {}
         self.open_sae = collection.open
         self.keeps_sums = False
+        self.activity: DocumentActivity | None = None
         self._widths: dict[int, int] = {}
         self._hashes: dict[int, str] = {}
 
@@ -215,8 +218,10 @@ class MatchValidation(L.LightningModule):
         )
         batches = [int(number) for number in self.trainer.num_val_batches]
         kept = UnfinishedRun(self._identity(text, batches).file(self.around.cache.folder.parent / "validations"))
+        self.activity = DocumentActivity(text.evaluated.batches) if scope.drifts else None
+        observers = [*self.around.observers, *([] if self.activity is None else [self.activity])]
         passes: list[Pass] = [
-            SurveyPass(self.state, self.around.observers, self._tell),
+            SurveyPass(self.state, observers, self._tell),
             MeasuringPass(self.state, self.settings.seed, self._tell, self.collection.names),
         ]
         if self.needs_fitting:

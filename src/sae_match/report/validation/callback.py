@@ -18,6 +18,7 @@ from sae_match.report.picture import save_pictures
 from sae_match.report.tracking.logger import Logger
 from sae_match.report.tracking.records import log_files, log_validation
 from sae_match.report.validation.console import facts, print_cautions, print_files, print_plan, print_results
+from sae_match.report.validation.drift import drift_tables, print_drift
 from sae_match.report.validation.exploring import write_page
 from sae_match.report.validation.outcome import Outcome
 from sae_match.report.validation.pairs import save_tables
@@ -81,6 +82,8 @@ class ValidationReport(L.Callback):
         if outcome is not None:
             with attempts.of("what is truly matched, in the terminal"):
                 print_significance(self.console, outcome.findings)
+            with attempts.of("what drifted, in the terminal"):
+                print_drift(self.console, outcome.drifts)
             self._save_rest(outcome, attempts)
             print_cautions(self.console, outcome.cautions)
             self._draw_and_log(outcome, module, trainer.logger, attempts)
@@ -104,6 +107,8 @@ class ValidationReport(L.Callback):
             save_cautions(outcome.cautions, self.folder / "warnings.csv")
         with attempts.of("tables of pairs"):
             save_tables(outcome.tables, self.folder / "pairs", outcome.names)
+        with attempts.of("tables of drift"):
+            save_tables(drift_tables(outcome.drifts), self.folder / "drift", outcome.names)
 
     def _draw_and_log(
         self, outcome: Outcome, module: MatchValidation, logger: Logger | None, attempts: Attempts

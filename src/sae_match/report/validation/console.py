@@ -36,6 +36,7 @@ _FILES = (
     "unmatched.csv",
     "figures/*",
     "pairs/*.parquet",
+    "drift/*.parquet",
     "matchings/*.safetensors",
     "significance/*.safetensors",
 )

@@ -1,7 +1,7 @@
 """What a finished validation has found, as what its pictures and pages are made of."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sae_match.evaluation.arm_names import MATCHED
 from sae_match.evaluation.cautions import Caution, cautions_after, named_l0s
+from sae_match.evaluation.drift.findings import PairDrift, drifts_of
 from sae_match.evaluation.matching_error import folded, matching_errors
 from sae_match.evaluation.matchings import PairMatchings
 from sae_match.evaluation.plan import Pair
@@ -57,6 +58,7 @@ class Outcome:
         cautions: What should make one wary, the gravest first.
         findings: Which pairs are matches, and what that means; none where nothing was judged.
         names: Of two collections, if there are two.
+        drifts: What drifted between the layers of each pair, where that was asked.
     """
 
     results: Results
@@ -69,6 +71,7 @@ class Outcome:
     cautions: Sequence[Caution] = ()
     findings: Findings | None = None
     names: tuple[str, str] | None = None
+    drifts: Mapping[Pair, PairDrift] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -102,7 +105,19 @@ class Outcome:
         }
         findings = _findings(module)
         cautions = [*cautions_after(results, dead, named), *(doubts(findings) if findings else ())]
-        return cls(results, spans, module.matchings, tables, layers, errors, passages, cautions, findings, names)
+        return cls(
+            results,
+            spans,
+            module.matchings,
+            tables,
+            layers,
+            errors,
+            passages,
+            cautions,
+            findings,
+            names,
+            drifts_of(module),
+        )
 
     def ends(self, pair: Pair) -> tuple[int, int]:
         """What the facts of a pair of layers are kept by."""
@@ -115,7 +130,8 @@ class Outcome:
     def everything(self) -> Results:
         """The results, what significance says, and numbers of weights alone, as results of the dataset `WEIGHTS`."""
         judged = [] if self.findings is None else self.findings.results
-        return Results([*self.results, *judged, *self._of_weights()]).between(self.names)
+        drifted = (row for one in self.drifts.values() for row in one.results)
+        return Results([*self.results, *judged, *drifted, *self._of_weights()]).between(self.names)
 
     def logged(self) -> Results:
         """The results and what significance says: what charts are made of."""
