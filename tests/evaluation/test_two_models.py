@@ -1,6 +1,7 @@
 """Validations between two language models, against the naive computation and in what they refuse."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -169,8 +170,7 @@ def test_the_same_model_twice_is_refused():
 
 
 def test_tokenizers_are_compared_by_what_they_do():
-    with open(f"{bundled.path('model')}/tokenizer.json", encoding="utf-8") as file:
-        told = json.load(file)
+    told = json.loads((Path(bundled.path("model")) / "tokenizer.json").read_text(encoding="utf-8"))
     assert difference(told, {**told, "padding": {"length": 8}}) is None
     token = next(iter(told["model"]["vocab"]))
     fewer = {name: number for name, number in told["model"]["vocab"].items() if name != token}
