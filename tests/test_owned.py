@@ -75,10 +75,12 @@ def test_provenance_of_another_program_is_not_ours(tmp_path):
     assert not is_made_here(tmp_path)
 
 
-RECORDED = ("pairs", "matchings", "csv", "figures")
+RECORDED = ("pairs", "features", "matchings", "csv", "figures")
 
 
-@pytest.mark.parametrize("name", ["pairs/L03-L04.parquet", "matchings/L3-L4.safetensors", "csv/metrics.csv"])
+@pytest.mark.parametrize(
+    "name", ["pairs/L03-L04.parquet", "features/L03.parquet", "matchings/L3-L4.safetensors", "csv/metrics.csv"]
+)
 @pytest.mark.parametrize("since", ["a run", "a run of another program"])
 def test_a_users_file_in_a_folder_of_a_run_stays(tmp_path, name, since):
     claim(tmp_path, RECORDED if since == "a run" else ["csv"])
@@ -127,6 +129,14 @@ def test_a_folder_of_an_earlier_version_is_gone_on_with(tmp_path):
     # From then on there is a record.
     (tmp_path / "matchings" / "L04-L05.safetensors").write_text("mine")
     with pytest.raises(UserError, match=r"holds matchings/L04-L05\.safetensors"):
+        claim(tmp_path, RECORDED)
+
+
+def test_no_earlier_version_has_left_tables_of_features(tmp_path):
+    (tmp_path / "results.csv").write_text("source_layer,target_layer,arm,dataset\n")
+    (tmp_path / "features").mkdir()
+    (tmp_path / "features" / "L03.parquet").write_text("mine")
+    with pytest.raises(UserError, match=r"holds features/L03\.parquet"):
         claim(tmp_path, RECORDED)
 
 

@@ -11,21 +11,25 @@ if TYPE_CHECKING:
     from sae_match.matching.relations.relations import relations
     from sae_match.matching.result import Matching
     from sae_match.matching.significance.significance import significance
+    from sae_match.report.reading.run import open_run
     from sae_match.saes.collection import SAECollection
     from sae_match.saes.folding import fold_decoder_norm, fold_threshold
     from sae_match.saes.formats import load_sae
     from sae_match.saes.sae import SAE
+    from sae_match.semantics.features.asking import features
 
 __all__ = [
     "SAE",
     "Matching",
     "SAECollection",
     "compose",
+    "features",
     "fold_decoder_norm",
     "fold_threshold",
     "load_sae",
     "match",
     "match_collections",
+    "open_run",
     "relations",
     "significance",
 ]
@@ -36,11 +40,13 @@ _MODULES = {
     "Matching": "matching.result",
     "SAECollection": "saes.collection",
     "compose": "matching.composition",
+    "features": "semantics.features.asking",
     "fold_decoder_norm": "saes.folding",
     "fold_threshold": "saes.folding",
     "load_sae": "saes.formats",
     "match": "matching.matching",
     "match_collections": "matching.between",
+    "open_run": "report.reading.run",
     "relations": "matching.relations.relations",
     "significance": "matching.significance.significance",
 }

@@ -37,11 +37,14 @@ _PAIRED = "L*-L*"
 _KEPT = {
     "figures": (),
     "pairs": (f"{_PAIRED}.parquet",),
+    "features": ("L*.parquet",),
     "matchings": (f"{_PAIRED}.safetensors",),
     "significance": (f"{_PAIRED}.safetensors",),
     "relations": (f"{_PAIRED}.safetensors",),
     "csv": ("metrics.csv", "hparams.yaml"),
 }
+# Folders that no version has written to without a record.
+_ALWAYS_RECORDED = ("features",)
 _MOST = 1 << 16
 # Bytes of a record; one of a thousand pictures has a quarter of a megabyte.
 _MOST_RECORD = 1 << 24
@@ -184,7 +187,8 @@ class MadeFiles:
         run = self.record.parent
         # Pictures had a record before the others.
         records = [run / f".{name}.json" for name in _KEPT if name != "figures"]
-        self._is_old = folder.is_dir() and not any(file.exists() for file in (self.record, *records))
+        recorded = folder.name in _ALWAYS_RECORDED or any(file.exists() for file in (self.record, *records))
+        self._is_old = folder.is_dir() and not recorded
         # By name; none of a file that was being written when a run was killed.
         self._hashes: dict[str, str | None] = self._read()
 

@@ -236,7 +236,7 @@ def test_an_interrupted_write_leaves_no_file(make_sae, tmp_path, monkeypatch):
     def killed(*_args, **_kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sae_match.matching.result.to_bytes", killed)
+    monkeypatch.setattr("sae_match.matching.tensor_files.to_bytes", killed)
     with pytest.raises(KeyboardInterrupt):
         MatchingCache(tmp_path).match(make_sae(0), make_sae(1), MatcherSettings())
     assert list(tmp_path.iterdir()) == []

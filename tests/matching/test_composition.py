@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -7,6 +8,7 @@ from sae_match import Matching, compose, match
 from sae_match.errors import UserError
 from sae_match.matching.composition import Chains, compare, feature_paths, priced
 from sae_match.matching.matching import MatcherSettings
+from tests.conftest import random_sae
 
 
 def matching(*permutation):
@@ -150,3 +152,63 @@ def test_chains_have_no_holes():
     chains.extend((0, 1), priced_matching([0]))
     with pytest.raises(UserError, match="have reached layer 1, they cannot go on from 2"):
         chains.extend((2, 3), priced_matching([0]))
+
+
+def squared_distance(source, target, i, j):
+    """Of the folded parameters of a pair, by the definition."""
+    (a, s), (b, t) = ((sae, sae.threshold.double()) for sae in (source, target))
+    parts = [
+        a.W_enc[:, i].double() / s[i] - b.W_enc[:, j].double() / t[j],
+        a.b_enc[i].double() / s[i] - b.b_enc[j].double() / t[j],
+        a.W_dec[i].double() * s[i] - b.W_dec[j].double() * t[j],
+    ]
+    return sum(float((part**2).sum()) for part in parts)
+
+
+@pytest.fixture(scope="module")
+def four():
+    """Four SAEs, and the matchings from each to the next."""
+    saes = [random_sae(seed, d_sae=width) for seed, width in enumerate((6, 10, 10, 8))]
+    return saes, [match(a, b) for a, b in pairwise(saes)]
+
+
+def test_any_number_of_matchings_leads_to_the_partner_of_the_last_partner(four):
+    _, links = four
+    chain = compose(*links)
+    for start in range(6):
+        reached = start
+        for link in links:
+            reached = None if reached is None else link[reached]
+        assert chain[start] == reached
+    assert torch.equal(chain.permutation, compose(compose(links[0], links[1]), links[2]).permutation)
+    assert chain.pair_cost.isnan().all()
+
+
+def test_with_both_saes_composed_pairs_cost_what_their_own_parameters_are_apart(four):
+    saes, links = four
+    for chain in (
+        compose(*links, source=saes[0], target=saes[3]),
+        compose(compose(*links[:2]), links[2], source=saes[0], target=saes[3]),
+    ):
+        assert (chain.permutation >= 0).any()
+        for i, j in enumerate(chain):
+            cost = float(chain.pair_cost[i])
+            assert math.isnan(cost) if j is None else cost == pytest.approx(squared_distance(saes[0], saes[3], i, j))
+        assert chain.lower_bound == -math.inf
+        assert chain.cost >= match(saes[0], saes[3]).lower_bound - 1e-9 or (chain.permutation < 0).any()
+
+
+def test_costs_are_refused_where_it_is_not_known_of_what_or_how(four):
+    saes, links = four
+    with pytest.raises(UserError, match="takes both of its SAEs"):
+        compose(*links, source=saes[0])
+    with pytest.raises(UserError, match="the target is not the SAE that the matchings are of"):
+        compose(*links, source=saes[0], target=saes[2])
+    other = match(saes[1], saes[2], fold="none")
+    with pytest.raises(UserError, match="found in different ways"):
+        compose(links[0], other, source=saes[0], target=saes[2])
+    told = compose(links[0], other, source=saes[0], target=saes[2], settings=MatcherSettings(fold="none"))
+    again = priced(compose(links[0], other), saes[0], saes[2], MatcherSettings(fold="none"))
+    assert torch.equal(told.pair_cost, again.pair_cost)
+    with pytest.raises(UserError, match="does not say how it was found"):
+        compose(matching(1, 0), matching(1, 0), source=saes[0], target=saes[0])

@@ -8,7 +8,8 @@ from safetensors.torch import save_file
 
 from sae_match import Matching, match
 from sae_match.errors import UserError
-from sae_match.matching.result import relative_gap, save_tensors
+from sae_match.matching.result import relative_gap
+from sae_match.matching.tensor_files import save_tensors
 
 
 def test_saving_and_loading_keeps_everything(make_sae, tmp_path):

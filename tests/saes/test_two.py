@@ -4,7 +4,7 @@ from sae_match.errors import UserError
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.formats import gemma_scope
 from sae_match.saes.settings import SAESettings
-from sae_match.saes.two import TwoCollections, collections_of, end_name, ends_of, layer_of, pair_name
+from sae_match.saes.two import TwoCollections, collections_of, end_file, end_name, ends_of, layer_of, pair_name
 
 ONE, OTHER = {"width": "10", "l0": 5}, {"width": "12", "l0": 5}
 
@@ -28,6 +28,8 @@ def test_ends_are_layers_in_one_collection_and_numbers_of_their_own_in_two():
 
 def test_files_and_ends_are_called_by_layer_and_collection():
     assert pair_name((3, 4)) == "L03-L04"
+    assert [end_file(end) for end in (3, 12)] == ["L03", "L12"]
+    assert [end_file(end, two().names) for end in ends_of((3, 4), True)] == ["L03@saes", "L04@saes_seed_100"]
     assert pair_name((3, 4), two().names) == "L03@saes-L04@saes_seed_100"
     assert [two().end_name(end) for end in two().ends((3, 4))] == ["3@saes", "4@saes_seed_100"]
     assert end_name(3) == collection("a", 3).end_name(3) == "3"

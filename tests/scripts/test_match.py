@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from sae_match import Matching, load_sae, match
+from sae_match import Matching, load_sae, match, open_run
 from sae_match.matching.significance.result import Significance
 from sae_match.saes.formats import gemma_scope
 from tests import programs
@@ -49,6 +49,14 @@ def test_adjacent_layers_of_the_bundled_model(tmp_path):
     # By default it says which pairs are matches.
     assert all(0.7 < float(row["significant_low"]) < float(row["significant"]) < 0.92 for row in rows)
     assert sorted(file.name for file in (tmp_path / "out" / "significance").iterdir()) == files
+    found = open_run(tmp_path / "out")
+    assert found.layer_pairs == [(t, t + 1) for t in range(7)]
+    assert found.path(3, 123)["feature"].tolist()[3:6] == [123, 352, 687]
+    judged = Significance.load(tmp_path / "out" / "significance" / "L03-L04.safetensors")
+    for row in found.pairs(3, 4, best=10, worst=10).to_dict("records"):
+        assert row["q"] == float(judged.q[row["source_feature"]])
+        assert row["target_feature"] == judged.matching[row["source_feature"]]
+    assert "Cosines of the pairs, as quantiles" in done.stdout
 
 
 def test_all_pairs_of_ones_own_saes_and_chains_against_direct_matchings(tmp_path, saes):
@@ -86,6 +94,12 @@ def test_with_random_targets_it_says_what_is_truly_matched(tmp_path, saes):
     (done,) = {run("match.py", *saes, "rotations=0", "hydra.run.dir=none", folder=tmp_path).stdout}
     assert "Features that are truly matched" not in done
     assert not (tmp_path / "none" / "significance").exists()
+    # What weights alone say of pairs is there all the same.
+    pairs = open_run(tmp_path / "none").pairs(0, 1)
+    assert len(pairs) == 16
+    assert pairs[["encoder_cosine", "decoder_cosine", "statistic", "margin", "mutual_nearest"]].notna().all(axis=None)
+    assert set(pairs["significance"]) == {"not tested"}
+    assert pairs[["p", "q"]].isna().all(axis=None)
 
 
 def test_a_solved_pair_comes_from_the_cache(tmp_path, saes):

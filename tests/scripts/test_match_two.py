@@ -3,7 +3,7 @@
 import csv
 from collections import Counter
 
-from sae_match import Matching
+from sae_match import Matching, open_run
 from sae_match.matching.relations.kinds import KINDS, MERGE, SPLIT
 from sae_match.matching.relations.result import Relations
 from sae_match.saes.formats import gemma_scope
@@ -24,6 +24,10 @@ def test_two_seeds_are_matched_layer_by_layer_and_named(tmp_path):
     assert "From saes to saes_seed_100, 2 pairs of layers" in done.stdout
     assert "left out: layers 0, 1, 2, 5, 6, 7 of saes" in done.stdout
     assert not (tmp_path / "out" / "unmatched.csv").exists()
+    found = open_run(tmp_path / "out")
+    assert found.layers == ["3@saes", "4@saes", "3@saes_seed_100", "4@saes_seed_100"]
+    assert len(found.pairs(3, 3)) == 1024
+    assert found.path("3@saes_seed_100", 7)["collection"].tolist() == ["saes", "saes_seed_100"]
 
 
 def test_collections_of_one_layer_and_of_unlike_width_are_matched(tmp_path):

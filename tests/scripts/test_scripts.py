@@ -45,6 +45,7 @@ def test_a_whole_run_leaves_what_the_architecture_promises(tmp_path):
     assert len(list((out / "matchings").glob("L0?-L0?.safetensors"))) == 7
     assert len(list((out / "significance").glob("L0?-L0?.safetensors"))) == 7
     assert len(list((out / "pairs").glob("L0?-L0?.parquet"))) == 7
+    assert len(list((out / "features").glob("L0?.parquet"))) == 8
     assert (out / "spans.csv").read_text().startswith("span,arm,dataset,metric,value,low,high,pairs")
     assert (out / "warnings.csv").read_text().startswith("kind,where,says,do")
     # Nothing is left to go on from.

@@ -5,6 +5,7 @@ import csv
 import pyarrow.parquet as pq
 import pytest
 
+from sae_match import open_run
 from tests.report.explorer.made_up import received
 from tests.scripts.as_a_user import FAST, assert_refused, run
 
@@ -33,6 +34,8 @@ def test_everything_that_is_written_is_called_by_both_collections(folder):
     names = [f"L0{source}@saes-L0{target}@saes_seed_100" for source, target in ((3, 3), (3, 4), (4, 4))]
     for kind in ("matchings", "significance", "pairs"):
         assert sorted(file.stem for file in (at / kind).iterdir()) == names
+    ends = [f"L0{layer}@{name}" for layer in (3, 4) for name in ("saes", "saes_seed_100")]
+    assert sorted(file.stem for file in (at / "features").iterdir()) == ends
     rows = rows_of(at / "results.csv")
     assert {(row["source_collection"], row["target_collection"]) for row in rows} == {("saes", "saes_seed_100")}
     assert {row["metric"] for row in rows if row["dataset"] == "weights"} > {"significant_share", "mse_W_dec"}
@@ -43,6 +46,17 @@ def test_everything_that_is_written_is_called_by_both_collections(folder):
         *("explained_variance", "explained_change", "delta_loss", "significance", "pair_error", "coactivation_by_q"),
     }
     assert not (at / "figures" / "threshold_scale.png").exists()
+
+
+def test_it_is_opened_as_data(folder):
+    found = open_run(folder / "out" / "seeds")
+    of = {name: found.features(f"3@{name}") for name in ("saes", "saes_seed_100")}
+    assert {name: set(table["collection"]) for name, table in of.items()} == {name: {name} for name in of}
+    for row in found.pairs(3, 3, best=10, worst=10).to_dict("records"):
+        assert row["source_label"] == of["saes"]["label"][row["source_feature"]]
+        assert row["target_label"] == of["saes_seed_100"]["label"][row["target_feature"]]
+        assert row["source_active_prose"] == of["saes"]["active_prose"][row["source_feature"]]
+    assert len(found.results) == len(rows_of(folder / "out" / "seeds" / "results.csv"))
 
 
 def test_arms_between_layers_are_measured_between_layers_only(folder):

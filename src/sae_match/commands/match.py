@@ -31,11 +31,14 @@ from sae_match.report.matchings import (
     CompositionRow,
     MatchingRow,
     agreement_table,
+    cosine_quantiles,
+    cosine_table,
     distance_table,
     matching_table,
     save_rows,
     significance_table,
 )
+from sae_match.report.pair_tables import save_tables, weights_table
 from sae_match.report.relatives import relations_table, too_large
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.two import Collections, TwoCollections, collections_of
@@ -61,6 +64,7 @@ def main(settings: MatchSettings) -> None:
     chains, links = Chains(), dict[Pair, Significance]()
     neighbours = set() if isinstance(collection, TwoCollections) else set(pairwise(sorted(collection.layers)))
     found, widths, related = dict[Pair, Matching](), dict[int, int](), dict[Pair, Relations]()
+    cosines = dict[Pair, list[float | None]]()
     if isinstance(collection, TwoCollections):
         _say_which(console, collection, pairs, settings.shards > 1)
     with progress.shown():
@@ -78,6 +82,10 @@ def main(settings: MatchSettings) -> None:
                     related[pair] = matcher.related(pair, matching, judged, settings.alpha)
                     save_relations(related[pair], folder, pair, collection.names)
                     write_splits(folder / SPLITS, related)
+            alike = matcher.alike(pair, matching, judged)
+            table = weights_table(pair, matching, alike, judged, settings.alpha)
+            save_tables({pair: table}, folder / "pairs", collection.names)
+            cosines[pair] = cosine_quantiles(table)
             rows.append(MatchingRow.of(pair, matching, judged, settings.alpha, collection.names))
             # After each, so that an interrupted run leaves what it has found.
             save_rows(rows, folder / "matchings.csv")
@@ -87,7 +95,7 @@ def main(settings: MatchSettings) -> None:
                 compared.append(_compared(pair, matching, chains, matcher, _of_chain(pair, links, settings.alpha)))
                 save_rows(compared, folder / "composition.csv")
     unmatched = save_unmatched(found, widths, collection, folder / "unmatched.csv")
-    _report(console, rows, compared, related, folder, settings.alpha, unmatched)
+    _report(console, rows, compared, related, cosines, folder, settings.alpha, unmatched)
 
 
 def _say_which(console: Console, both: TwoCollections, pairs: Sequence[Pair], sharded: bool) -> None:
@@ -177,6 +185,7 @@ def _report(
     rows: list[MatchingRow],
     compared: list[CompositionRow],
     related: Mapping[Pair, Relations],
+    cosines: Mapping[Pair, Sequence[float | None]],
     folder: Path,
     alpha: float,
     unmatched: bool = False,
@@ -184,6 +193,8 @@ def _report(
     console.print()
     ordered = sorted(rows, key=lambda row: (row.source_layer, row.target_layer))
     console.print(matching_table(ordered))
+    console.print("\nCosines of the pairs, as quantiles", style="italic", highlight=False)
+    console.print(cosine_table({row.layers: cosines[row.source_layer, row.target_layer] for row in ordered}))
     judged = any(row.significant is not None for row in rows)
     if judged:
         console.print(
@@ -205,7 +216,7 @@ def _report(
         f"{SPLITS}, relations/*.safetensors": bool(related),
         "composition.csv": bool(compared),
         "unmatched.csv": unmatched,
-        "matchings.csv, matchings/*.safetensors": True,
+        "matchings.csv, matchings/*.safetensors, pairs/*.parquet": True,
         "significance/*.safetensors": judged,
         ".hydra/": True,
     }

@@ -13,11 +13,12 @@ from filelock import FileLock, Timeout
 from sae_match.errors import UserError
 from sae_match.files import make_writable, remove_leftovers
 from sae_match.matching.matching import arguments_of, match
-from sae_match.matching.result import FORMAT_VERSION, Matching
+from sae_match.matching.result import Matching
 from sae_match.matching.settings import MatcherSettings
 from sae_match.matching.solver.planning import refuse_unknown_means
 from sae_match.matching.solver.solving import Watch
 from sae_match.matching.solver.starting import Prices
+from sae_match.matching.tensor_files import FORMAT_VERSION
 from sae_match.saes.sae import SAE
 
 log = logging.getLogger(__name__)

@@ -12,23 +12,64 @@ from torch import Tensor
 from sae_match.errors import UserError
 from sae_match.matching.cost import Metric, feature_vectors, term_weights
 from sae_match.matching.matching import MatcherSettings
-from sae_match.matching.result import Matching
+from sae_match.matching.result import TARGET_FEATURES, Matching
+from sae_match.matching.significance.rematching import settings_of
 from sae_match.matching.solver.pair_costs import pair_costs
 from sae_match.saes.folding import Fold, harmless_where_not
 from sae_match.saes.sae import SAE
 from sae_match.tensors import plain_torch
 
+# What a provenance says of how pairs are priced.
+_HOW = ("fold", "terms", "metric")
+
 
 @plain_torch()
-def compose(first: Matching, second: Matching) -> Matching:
-    """`second` after `first`: where the partner of a partner is.
+def compose(
+    first: Matching,
+    second: Matching,
+    *more: Matching,
+    source: SAE | None = None,
+    target: SAE | None = None,
+    settings: MatcherSettings | None = None,
+) -> Matching:
+    """`second` after `first`, and so on: where the partner of a partner is.
 
-    A feature that either matching leaves alone has no partner. If either is not one-to-one, the result is not. Costs of
-    the composed pairs are not known without the SAEs, so `pair_cost` is nan, and nothing is proven about them.
+    A feature that one of the matchings leaves alone has no partner. If one is not one-to-one, the result is not. Costs
+    of the composed pairs are not known without the SAEs at the two ends: `pair_cost` is nan. With them it is what each
+    pair costs by itself, as `match` counts; links add up to nothing. Nothing is proven of the result.
+
+    Args:
+        first: Of consecutive layers, in their order.
+        second: It starts where `first` leads to.
+        more: Each starts where the one before leads to.
+        source: SAE that the first starts from; with the target, for costs.
+        target: SAE that the last leads to.
+        settings: How pairs are priced; by default as all matchings say that they were found.
 
     Raises:
-        UserError: If `first` leads to features that `second` does not have.
+        UserError: If a matching leads to features, or to an SAE, that the next does not start from; if only one SAE is
+            given, or another one than the matchings'; or if they were found in different ways and no settings are
+            given.
     """
+    if (source is None) != (target is None):
+        raise UserError("the cost of a composed pair takes both of its SAEs: give source= and target=")
+    links = (first, second, *more)
+    # Before any work.
+    if source is not None:
+        settings = settings or _settings_of_all(links)
+    composed = first
+    for link in links[1:]:
+        composed = _after(composed, link)
+    if source is None or target is None or settings is None:
+        return composed
+    for name, sae in (("source", source), ("target", target)):
+        if composed.provenance.get(name, "") not in ("", sae.content_hash()):
+            raise UserError(f"the {name} is not the SAE that the matchings are of: its content hash is another one")
+    return priced(composed, source, target, settings)
+
+
+def _after(first: Matching, second: Matching) -> Matching:
+    """One matching after another."""
     if len(first.permutation) and int(first.permutation.max()) >= len(second.permutation):
         raise UserError(
             f"the first matching leads to feature {int(first.permutation.max())}, "
@@ -38,13 +79,26 @@ def compose(first: Matching, second: Matching) -> Matching:
         _refuse_other_sae(first, second)
     unmatched = torch.full((1,), -1, dtype=torch.int64)
     permutation = torch.cat([second.permutation, unmatched])[first.permutation]
-    ends = dict((*_end(first, "source"), *_end(second, "target")))
+    ends = dict((*_end(first, "source"), *_end(second, "target"), *_end(second, TARGET_FEATURES)))
+    alike = {name: value for name in _HOW for _, value in _end(first, name) if second.provenance.get(name) == value}
     return Matching(
         permutation,
         torch.full((len(permutation),), torch.nan, dtype=torch.float64),
-        provenance={"solver": "composition", **ends},
+        provenance={"solver": "composition", **ends, **alike},
         one_to_one=first.one_to_one and second.one_to_one,
     )
+
+
+def _settings_of_all(links: Sequence[Matching]) -> MatcherSettings:
+    """How all of some matchings were found, as far as it decides what a pair costs."""
+    # A composed one says how its links were found.
+    plain = [replace(link, provenance={**link.provenance, "solver": ""}) for link in links]
+    found = [replace(settings_of(link), rejection_cost=None) for link in plain]
+    if any(one != found[0] for one in found):
+        raise UserError(
+            "the matchings were found in different ways; say how pairs are priced: settings=MatcherSettings(…)"
+        )
+    return found[0]
 
 
 @plain_torch()

@@ -13,6 +13,7 @@ from sae_match.matching.relations.result import Relations
 from sae_match.matching.result import Matching
 from sae_match.matching.settings import MatcherSettings
 from sae_match.matching.significance.judging import Judged, judge
+from sae_match.matching.significance.likeness import Likeness, likeness
 from sae_match.matching.significance.result import Significance
 from sae_match.matching.solver.solving import Status
 from sae_match.owned import kept_in_record
@@ -212,6 +213,14 @@ class LayerMatcher:
         return judge_layers(
             pair, *self.opened(pair), matching, rotations, self.settings, cache=self.cache, watch=self.watch
         )
+
+    def alike(self, pair: Pair, matching: Matching, judged: Judged | None) -> Likeness:
+        """How alike the pairs of a matching of two layers are, by weights alone.
+
+        Raises:
+            UserError: If an SAE cannot be opened.
+        """
+        return likeness(*self.opened(pair), matching, settings=self.settings, judged=judged)
 
     def related(self, pair: Pair, matching: Matching, judged: Judged, alpha: float) -> Relations:
         """What became of the features of two layers, at a level.

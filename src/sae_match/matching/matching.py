@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sae_match.errors import UserError
 from sae_match.matching.cost import TERMS, FeatureVectors, Metric, feature_vectors, term_weights
-from sae_match.matching.result import Matching, among_all, mask_notes
+from sae_match.matching.result import TARGET_FEATURES, Matching, among_all, mask_notes
 from sae_match.matching.settings import MatcherSettings, refuse_impossible_bounds, said_terms
 from sae_match.matching.solver.pair_costs import pair_costs
 from sae_match.matching.solver.planning import Solver, planned
@@ -145,6 +145,7 @@ def match(
             **about,
             "source": hashes[0].result(),
             "target": hashes[1].result(),
+            TARGET_FEATURES: str(target.d_sae),
             **mask_notes(source_mask=source_mask, target_mask=target_mask),
         },
         evidence=replace(

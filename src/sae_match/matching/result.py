@@ -3,28 +3,23 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Float64, Int64
-from safetensors import SafetensorError
-from safetensors.torch import load as from_bytes
-from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from sae_match.errors import UserError
-from sae_match.files import written_whole
-from sae_match.tensors import checksum
-from sae_match.version import provenance
+from sae_match.matching.tensor_files import load_tensors, save_tensors
 
-FORMAT_VERSION = "2"
-# What the version of the package is called in `provenance`.
-_VERSION = "package_version"
-_CHECKSUM = "checksum"
-# Bytes of the number that a file begins with, the size of its header.
-_SIZE = 8
+if TYPE_CHECKING:
+    import pandas
+
+#: How many features the target has, in `Matching.provenance`: the narrower of two sides does not say it of the other.
+TARGET_FEATURES = "target_features"
 
 
 @dataclass(frozen=True)
@@ -53,7 +48,7 @@ class Evidence:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Matching:
-    """Which target feature each source feature is.
+    """Which target feature each source feature is; a sequence of partners, `None` for none: `matching[123]`.
 
     Attributes:
         permutation: Target feature of each source feature, -1 where there is none.
@@ -92,6 +87,79 @@ class Matching:
     def __repr__(self) -> str:
         pairs = int((self.permutation >= 0).sum())
         return f"Matching({pairs} pairs, cost={self.cost:.6g}, lower_bound={self.lower_bound:.6g})"
+
+    def __len__(self) -> int:
+        """Source features, whether they have a partner or not."""
+        return len(self.permutation)
+
+    def __bool__(self) -> bool:
+        """True: a matching is there, also where it has no features."""
+        return True
+
+    def __getitem__(self, feature: int) -> int | None:
+        """The partner of a source feature; none where it has none.
+
+        Raises:
+            IndexError: If there is no such feature. Numbers below zero do not count from the end: -1 is no partner.
+        """
+        if not 0 <= feature < len(self):
+            raise IndexError(f"there is no source feature {feature}: the matching has {len(self)}, from 0 on")
+        partner = int(self.permutation[feature])
+        return partner if partner >= 0 else None
+
+    def __iter__(self) -> Iterator[int | None]:
+        """The partner of each source feature, in order."""
+        return (partner if partner >= 0 else None for partner in self.permutation.tolist())
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """The pairs as a table, a row a source feature with a partner: `source_feature`, `target_feature`, `cost`."""
+        # Only who asks for a table waits for its library.
+        from pandas import DataFrame
+
+        source = (self.permutation >= 0).nonzero().flatten()
+        columns = {
+            "source_feature": source,
+            "target_feature": self.permutation[source],
+            "cost": self.pair_cost[source],
+        }
+        return DataFrame({name: column.numpy() for name, column in columns.items()})
+
+    def inverse(self, features: int | None = None) -> "Matching":
+        """The same pairs from target to source: which source feature each target feature is.
+
+        The bound stays, as costs are those of pairs and have no direction: no one-to-one matching from target to
+        source costs less either.
+
+        Args:
+            features: Of the target; by default what `match` has noted, or as many as the source's where those are all
+                taken.
+
+        Raises:
+            UserError: If two source features may share a target, or it is not known how many features the target has.
+        """
+        if not self.one_to_one:
+            raise UserError("source features may share a target: what is not one-to-one has no inverse")
+        i = (self.permutation >= 0).nonzero().flatten()
+        j = self.permutation[i]
+        count = self._target_features(features, j)
+        partner = torch.full((count,), -1, dtype=torch.int64)
+        costs = torch.full((count,), math.nan, dtype=torch.float64)
+        partner[j], costs[j] = i, self.pair_cost[i]
+        notes = {_turned(name): value for name, value in self.provenance.items() if name != TARGET_FEATURES}
+        notes |= {TARGET_FEATURES: str(len(self))}
+        return replace(self, permutation=partner, pair_cost=costs, provenance=notes)
+
+    def _target_features(self, told: int | None, taken: Int64[Tensor, " pairs"]) -> int:
+        """How many features the target has."""
+        needed = int(taken.max()) + 1 if len(taken) else 0
+        noted = self.provenance.get(TARGET_FEATURES, "")
+        count = int(noted) if noted.isdecimal() else len(self) if needed == len(taken) == len(self) else None
+        count = count if told is None else told
+        if count is None:
+            raise UserError("the matching does not say how many features its target has: inverse(features=…)")
+        if count < needed:
+            raise UserError(f"the matching leads to target feature {needed - 1}, and the target has {count} features")
+        return count
 
     @property
     def cost(self) -> float:
@@ -154,6 +222,13 @@ def among_all(
     return replace(matching, permutation=permutation, pair_cost=costs)
 
 
+def _turned(name: str) -> str:
+    """What a note about one side is called of the other: `source_file` for `target_file`, and so on."""
+    side, _, rest = name.partition("_")
+    turned = {"source": "target", "target": "source"}.get(side, side)
+    return f"{turned}_{rest}" if rest else turned
+
+
 def mask_notes(**masks: Bool[Tensor, " _"] | None) -> dict[str, str]:
     """What a provenance says of masks: the hash of each that there is."""
     return {name: mask_hash(mask) for name, mask in masks.items() if mask is not None}
@@ -175,66 +250,3 @@ def _spread(values: Tensor, mask: Bool[Tensor, " n"], absent: int | float) -> Te
     everywhere = torch.full((len(mask),), absent, dtype=values.dtype)
     everywhere[mask.cpu()] = values
     return everywhere
-
-
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write a file that says what made its content and in which format it is; the same content, the same bytes.
-
-    Metadata that were loaded from a file keep the version and commit that stand there.
-    """
-    made_by = {} if _VERSION in metadata else provenance()
-    stamped = {**metadata, **made_by, "format_version": FORMAT_VERSION}
-    whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    with written_whole(path) as temporary:
-        data = to_bytes(whole, metadata={**stamped, _CHECKSUM: checksum(whole, stamped)})
-        temporary.write_bytes(_in_order(data))
-
-
-def load_tensors(
-    path: Path, names: tuple[str, ...], *, sealed: bool = False, kind: str = "matching"
-) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors of the given names, and the metadata without the format version.
-
-    Args:
-        path: The file.
-        names: Tensors that it must hold.
-        sealed: Whether a file without a checksum is refused.
-        kind: What it is a file of, for messages.
-
-    Raises:
-        UserError: If the file is missing, damaged, lacks a tensor or is of another format version.
-    """
-    if not path.is_file():
-        raise UserError(f"there is no file {path}")
-    try:
-        # Read whole: a file that is mapped and cut short by another process meanwhile would end this one.
-        data = path.read_bytes()
-        tensors = from_bytes(data)
-        metadata: dict[str, str] = json.loads(data[_SIZE : _SIZE + int.from_bytes(data[:_SIZE], "little")]).get(
-            "__metadata__", {}
-        )
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is not a sound {kind} file: {error}") from error
-    if missing := [name for name in names if name not in tensors]:
-        raise UserError(f"{path} is not a sound {kind} file: it has no tensor {missing[0]}")
-    said = metadata.pop(_CHECKSUM, None)
-    stamped = dict(metadata)
-    found = metadata.pop("format_version", "none")
-    if found != FORMAT_VERSION:
-        raise UserError(f"{path} has format version {found}, this version reads {FORMAT_VERSION}")
-    if said is None and sealed:
-        raise UserError(f"{path} has no checksum")
-    if said is not None and said != checksum(tensors, stamped):
-        raise UserError(f"{path} is damaged: it is not what its checksum says")
-    return {name: tensors[name] for name in names}, metadata
-
-
-def _in_order(data: bytes) -> bytes:
-    """A file whose metadata are in alphabetical order: the library writes them in a new order each time."""
-    size = int.from_bytes(data[:_SIZE], "little")
-    header = json.loads(data[_SIZE : _SIZE + size])
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    # Tensors begin at multiples of eight bytes.
-    text = text.ljust(-(-len(text) // _SIZE) * _SIZE)
-    return len(text).to_bytes(_SIZE, "little") + text + data[_SIZE + size :]

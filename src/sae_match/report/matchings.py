@@ -1,10 +1,12 @@
 """Matchings of pairs of layers as CSV files and as tables for the terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 from rich.table import Table
 
 from sae_match.evaluation.significance.findings import CUT, MEDIAN, Findings
@@ -20,6 +22,9 @@ from sae_match.report.tables import plain_table
 
 # Of the intervals' draws.
 _SEED = 0
+# Of the cosines of pairs.
+_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+_PARTS = ("encoder", "decoder")
 _COLLECTIONS = ("source_collection", "target_collection")
 
 
@@ -208,6 +213,30 @@ def significance_table(rows: Sequence[MatchingRow], alpha: float = ALPHA) -> Tab
                 _or_dash(row.mutual_nearest, ".3f"),
                 _or_dash(row.terms_agreement, ".3f"),
             )
+    return table
+
+
+def cosine_quantiles(pairs: pa.Table) -> list[float | None]:
+    """Quantiles of the encoder's and of the decoder's cosine over the pairs of a table; none where there is none."""
+    values = (pairs[f"{part}_cosine"].drop_null().to_numpy() for part in _PARTS)
+    return [
+        float(at) if len(value) else None
+        for value in values
+        for at in (np.quantile(value, _QUANTILES) if len(value) else _QUANTILES)
+    ]
+
+
+def cosine_table(quantiles: Mapping[str, Sequence[float | None]]) -> Table:
+    """One line a pair of layers: `cosine_quantiles` of its pairs of features.
+
+    Args:
+        quantiles: By what the layers are called.
+    """
+    at = ["median" if share == 0.5 else f"{share:.0%}" for share in _QUANTILES]
+    heads = (f"{'' if number else part}\n{share}" for part in _PARTS for number, share in enumerate(at))
+    table = plain_table("layers", *heads)
+    for layers, found in quantiles.items():
+        table.add_row(layers, *(_or_dash(value, ".3f") for value in found))
     return table
 
 

@@ -51,8 +51,13 @@ def end_name(end: int, names: tuple[str, str] | None = None) -> str:
 
 def pair_name(pair: Pair, names: tuple[str, str] | None = None) -> str:
     """What the files of a pair of layers are called: `L03-L04`, or `L03@saes-L03@seed_100` of two collections."""
-    source, target = (f"L{layer:02d}" for layer in pair)
-    return f"{source}-{target}" if names is None else f"{source}@{names[0]}-{target}@{names[1]}"
+    return "-".join(end_file(end, names) for end in ends_of(pair, names is not None))
+
+
+def end_file(end: int, names: tuple[str, str] | None = None) -> str:
+    """What the files of an end are called: `L03`, or `L03@seed_100` where there are two collections."""
+    layer, _, name = end_name(end, names).partition("@")
+    return f"L{int(layer):02d}" + (f"@{name}" if name else "")
 
 
 @dataclass(frozen=True)

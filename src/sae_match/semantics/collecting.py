@@ -23,6 +23,7 @@ def collect(
     batches: Sequence[TokenBatch],
     contexts: Contexts,
     watch: Callable[[int, int], None] = lambda *_: None,
+    also: Callable[[int, TokenBatch, Tensor], None] = lambda *_: None,
 ) -> dict[int, Int64[Tensor, " d_sae"]]:
     """Tokens on which each feature is active, by layer; where they are is left in `contexts`.
 
@@ -34,6 +35,7 @@ def collect(
         batches: The text.
         contexts: Started anew and filled.
         watch: Told how many batches are done, and of how many.
+        also: Shown the features of each layer on the scored tokens of each batch.
     """
     active = {layer: torch.zeros(width, dtype=torch.int64) for layer, width in features.items()}
     contexts.start(features, list(dict.fromkeys(batch.dataset for batch in batches)))
@@ -47,5 +49,6 @@ def collect(
             f = open_sae(layer).encode(clean.values[layer_of(layer)][here.scored].float())
             active[layer] += (f > 0).sum(0).cpu()
             contexts.add(layer, here, f)
+            also(layer, here, f)
         watch(number + 1, len(batches))
     return active

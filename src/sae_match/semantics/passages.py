@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from functools import cache
 from re import sub
 
-from jaxtyping import Int
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from sae_match.semantics.contexts import Contexts, Place, shares
@@ -46,12 +44,14 @@ class Passages:
 
     def __init__(self, contexts: Contexts, batches: Sequence[TokenBatch], tokenizer: PreTrainedTokenizerBase) -> None:
         self.contexts = contexts
-        self._rows = {
-            (batch.dataset, document): batch.input_ids[row][batch.attention_mask[row]]
+        self._rows: dict[tuple[str, int], list[int]] = {
+            (batch.dataset, document): batch.input_ids[row][batch.attention_mask[row]].tolist()
             for batch in batches
             for row, document in enumerate(batch.documents)
         }
         self._text = cache(lambda token: text_of(token, tokenizer))
+        # Tables and the explorer ask for the same ones.
+        self._labels: dict[tuple[int, int], str] = {}
 
     def strongest(self, layer: int, feature: int, before: int = _BEFORE, after: int = _AFTER) -> list[Passage]:
         """The passages in which a feature is strongest, strongest first, each from another document."""
@@ -59,11 +59,20 @@ class Passages:
 
     def profile(self, layer: int, feature: int) -> list[tuple[str, float]]:
         """Share of each token in all that a feature says, estimated from a sample, largest first."""
+        return shares(self.sampled(layer, feature))
+
+    def sampled(self, layer: int, feature: int) -> list[str]:
+        """Tokens on which a feature is active, drawn in proportion to its value."""
         places = self.contexts.sample(layer, feature)
-        return shares([self._text(int(self._row(place)[place.position])) for place in places])
+        return [self._text(self._row(place)[place.position]) for place in places]
 
     def label(self, layer: int, feature: int) -> str:
         """What a feature fires on, in a few words: tokens and the share of each; empty where it was never active."""
+        if (layer, feature) not in self._labels:
+            self._labels[layer, feature] = self._label(layer, feature)
+        return self._labels[layer, feature]
+
+    def _label(self, layer: int, feature: int) -> str:
         profile = self.profile(layer, feature)
         named = [entry for entry in profile[:_NAMED] if entry[1] >= _LEAST_SHARE]
         if profile and sum(share for _, share in named) < _LEAST_COVERED:
@@ -72,10 +81,10 @@ class Passages:
 
     def _around(self, place: Place, before: int, after: int) -> Passage:
         row, first = self._row(place), max(1, place.position - before)
-        tokens = row[first : place.position + after + 1].tolist()
+        tokens = row[first : place.position + after + 1]
         return Passage(tuple(self._text(token) for token in tokens), place.position - first, place)
 
-    def _row(self, place: Place) -> Int[Tensor, " seq"]:
+    def _row(self, place: Place) -> list[int]:
         return self._rows[place.dataset, place.document]
 
 

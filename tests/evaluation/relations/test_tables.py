@@ -22,7 +22,7 @@ from sae_match.matching.relations.kinds import Components
 from sae_match.matching.relations.result import Edges, Relations, RelationsEvidence
 from tests.conftest import random_sae
 
-EVIDENCE = RelationsEvidence("second_moment", "mean", 8, 0, 0.05, 80, 80, 0.3, 0.3, 0)
+EVIDENCE = RelationsEvidence("second_moment", "mean", 8, 0, 0.05, 0.3, 80, 80, 0.3, 0.3, 0)
 
 
 @pytest.fixture
@@ -31,7 +31,9 @@ def related() -> Relations:
     source, target = torch.tensor([[0, 0], [1, 1], [1, 2], [2, 3], [3, 3]]).T.contiguous()
     statistic = torch.tensor([0.9, 0.8, 0.7, 0.6, 0.5], dtype=torch.float64)
     true = torch.ones(5, dtype=torch.bool)
-    edges = Edges(source, target, statistic, statistic / 100, statistic / 50, true, true, statistic > 0.75)
+    edges = Edges(
+        source, target, statistic, statistic - 0.1, statistic / 100, statistic / 50, true, true, statistic > 0.75
+    )
     p = torch.full((5,), 0.01, dtype=torch.float64), torch.full((6,), 0.01, dtype=torch.float64)
     p[1][5] = math.nan
     return Relations(edges, Components.of(source, target, 5, 6), *p, EVIDENCE)
@@ -78,7 +80,7 @@ def test_splits_say_what_was_measured(related, measured):
 
 def test_without_splits_there_are_columns_all_the_same(tmp_path):
     none = torch.zeros(0, dtype=torch.int64)
-    empty = Edges(none, none, *(none.double(),) * 3, *(none.bool(),) * 3)
+    empty = Edges(none, none, *(none.double(),) * 4, *(none.bool(),) * 3)
     write_splits(tmp_path / "splits.csv", {(0, 1): Relations(empty, Components.of(none, none, 5, 6), *_p(), EVIDENCE)})
     assert (tmp_path / "splits.csv").read_text().strip() == ",".join(SPLIT_COLUMNS)
 

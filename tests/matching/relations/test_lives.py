@@ -8,7 +8,7 @@ from sae_match.matching.relations.kinds import Components
 from sae_match.matching.relations.lives import BIRTHS, DEATHS, lives
 from sae_match.matching.relations.result import Edges, Relations, RelationsEvidence
 
-EVIDENCE = RelationsEvidence("second_moment", "mean", 8, 0, 0.05, 80, 80, 0.3, 0.3, 0)
+EVIDENCE = RelationsEvidence("second_moment", "mean", 8, 0, 0.05, 0.3, 80, 80, 0.3, 0.3, 0)
 
 
 def related(pairs, n_source, n_target, untested=()) -> Relations:
@@ -17,7 +17,7 @@ def related(pairs, n_source, n_target, untested=()) -> Relations:
     p = torch.zeros(n_source, dtype=torch.float64), torch.zeros(n_target, dtype=torch.float64)
     for feature in untested:
         p[0][feature] = math.nan
-    edges = Edges(source, target, ones, ones * 0, ones * 0, true, true, true)
+    edges = Edges(source, target, ones, ones, ones * 0, ones * 0, true, true, true)
     return Relations(edges, Components.of(source, target, n_source, n_target), *p, EVIDENCE)
 
 

@@ -8,8 +8,8 @@ from sae_match.benchmark.relations.planted import Fates, planted_relations
 from sae_match.errors import UserError
 from sae_match.matching.relations.kinds import APPEAR, END, KINDS, MERGE, NOT_TESTED, ONE_TO_ONE, SPLIT
 from sae_match.matching.relations.result import Relations
+from sae_match.matching.relations.whitening import SHRINKAGE
 from sae_match.matching.significance.nulls import NullTargets, rotation_seeds
-from sae_match.matching.significance.statistic import directions
 from tests.conftest import random_sae
 
 
@@ -24,14 +24,32 @@ def related(planted) -> Relations:
     return relations(planted.source, planted.target, matching, significance(planted.source, planted.target, matching))
 
 
+def naively_white(source, target):
+    """Whitened statistics of all pairs, with the inverse of the second moment that both dictionaries share."""
+    inverses = []
+    for parts in ((source.W_enc.T, target.W_enc.T), (source.W_dec, target.W_dec)):
+        unit = [torch.nn.functional.normalize(part.double(), dim=1) for part in parts]
+        second = sum(rows.T @ rows / len(rows) for rows in unit) / 2
+        inverses.append(torch.linalg.inv(second + SHRINKAGE * second.trace() / len(second) * torch.eye(len(second))))
+
+    def near(left, right):
+        found = []
+        for inverse, x, y in zip(inverses, (left.W_enc.T, left.W_dec), (right.W_enc.T, right.W_dec), strict=True):
+            lengths = [((rows.double() @ inverse) * rows).sum(1).sqrt() for rows in (x, y)]
+            found.append(x.double() @ inverse @ y.double().T / torch.outer(*lengths))
+        return sum(found) / 2
+
+    return near
+
+
 def test_edges_are_those_of_a_naive_reading_of_the_definition(planted, related):
     """All pairs, all random targets, whole sorted lists: nothing of the blocks, nothing of the shared functions."""
     source, target = planted.source, planted.target
-    x, y = (directions(sae, "mean").double() for sae in (source, target))
-    values = x @ y.T
+    near = naively_white(source, target)
+    values = near(source, target)
     columns = torch.ones(target.d_sae, dtype=torch.bool)
     turned = [NullTargets((target,), "second_moment", (columns,)).draw(seed)[0] for seed in rotation_seeds(0, 8)]
-    chance = [x @ directions(sae, "mean").double().T for sae in turned]
+    chance = [near(source, sae) for sae in turned]
     asked = []
     for dim, observed in ((1, values), (0, values)):
         null = torch.cat([each.amax(dim) for each in chance])
@@ -53,6 +71,16 @@ def test_planted_kinds_are_found(planted, related):
     assert float((called != true)[called < APPEAR].double().mean()) <= 0.06
     for kind in (ONE_TO_ONE, SPLIT, MERGE, APPEAR, END):
         assert int(((true == kind) & (called == kind)).sum()) > 0
+
+
+def test_weak_relatives_are_found_in_crowded_dictionaries():
+    planted = planted_relations(Fates.of(0.6, 512, crowding=0.35), 128, 0)
+    matching = match(planted.source, planted.target)
+    found = relations(planted.source, planted.target, matching, significance(planted.source, planted.target, matching))
+    called = torch.cat([found.source_kind, found.target_kind])
+    true = torch.cat([planted.source_kind, planted.target_kind])
+    assert float((called == true).double().mean()) >= 0.9
+    assert float((called != true)[called < APPEAR].double().mean()) <= 0.06
 
 
 def test_children_of_a_split_have_their_parent_in_the_edges(planted, related):
@@ -114,9 +142,7 @@ def test_components_are_ranked_by_size_and_by_their_weakest_edge(related):
     assert related.sizes[largest].tolist() == sorted(related.sizes[largest].tolist(), reverse=True)
     weakest = [
         min(
-            s
-            for s, c in zip(related.edges.statistic.tolist(), related.edge_component.tolist(), strict=True)
-            if c == one
+            s for s, c in zip(related.edges.whitened.tolist(), related.edge_component.tolist(), strict=True) if c == one
         )
         for one in related.surest(SPLIT, 5).tolist()
     ]

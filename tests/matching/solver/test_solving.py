@@ -9,7 +9,6 @@ import torch
 
 from sae_match import SAE, match
 from sae_match.errors import UserError
-from sae_match.matching.result import load_tensors
 from sae_match.matching.solver.classes import Classes
 from sae_match.matching.solver.planning import Plan
 from sae_match.matching.solver.pricing import DensePricer
@@ -17,6 +16,7 @@ from sae_match.matching.solver.rounds import Rounds
 from sae_match.matching.solver.solving import pricers_of, solve
 from sae_match.matching.solver.sparse import SparsePricer
 from sae_match.matching.solver.starting import Prices
+from sae_match.matching.tensor_files import load_tensors
 from sae_match.matching.tuning import TUNING
 from tests.matching.problems import naive_costs, normal, optimum, plain
 

@@ -13,12 +13,12 @@ import wandb
 from sae_match import Matching
 from sae_match.evaluation.cautions import Caution, save_cautions
 from sae_match.evaluation.statistics.results import save_spans
+from sae_match.report.pair_tables import save_tables
 from sae_match.report.tables import charts, summary
 from sae_match.report.tracking import records
 from sae_match.report.tracking.logger import open_logger, where_to_look
 from sae_match.report.tracking.records import log_files, log_validation, sampled
 from sae_match.report.tracking.settings import LoggerSettings
-from sae_match.report.validation.pairs import save_tables
 from sae_match.report.validation.pictures.metrics import metric_pictures
 from sae_match.report.validation.recording import record_of
 from tests.report.made_up import pair_tables, results, spans

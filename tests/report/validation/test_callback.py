@@ -83,6 +83,7 @@ def test_a_run_leaves_its_tables_and_figures_and_prints_them(reported, tmp_path)
     assert {file.name for file in (tmp_path / "pairs").iterdir()} == {
         f"L0{source}-L0{target}.parquet" for source, target in module.scope.pairs
     }
+    assert {file.name for file in (tmp_path / "features").iterdir()} == {f"L0{layer}.parquet" for layer in (2, 3, 4)}
     # Random SAEs, which know nothing.
     with (tmp_path / "warnings.csv").open(newline="", encoding="utf-8") as file:
         warnings = list(csv.DictReader(file))
@@ -162,6 +163,17 @@ def test_a_picture_that_fails_takes_nothing_with_it_and_is_named_at_the_end(repo
     }
     assert (tmp_path / "figures" / "explained_variance.png").is_file()
     assert any(row.dataset == WEIGHTS for row in Results.load(tmp_path / "results.csv"))
+
+
+def test_labels_that_cannot_be_had_take_no_table_of_pairs_with_them(reported, tmp_path, monkeypatch):
+    def gone(*_):
+        raise UserError("the server is gone")
+
+    monkeypatch.setattr(callback, "save_features", gone)
+    with pytest.raises(UserError, match=r"failed: tables of features .the server is gone.; everything else is in"):
+        reported(["matched"])
+    assert "source_label" not in pq.read_table(tmp_path / "pairs" / "L02-L03.parquet").column_names
+    assert (tmp_path / "report.html").is_file()
 
 
 def test_results_are_there_before_anything_is_made_of_them(reported, tmp_path, monkeypatch):

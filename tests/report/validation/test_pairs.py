@@ -14,7 +14,8 @@ from sae_match.evaluation.statistics.tally import Layout, Tally
 from sae_match.matching.significance.alternatives import Alternatives
 from sae_match.matching.significance.judging import Judged
 from sae_match.matching.significance.result import NullEvidence, Significance
-from sae_match.report.validation.pairs import pair_table, save_tables
+from sae_match.report.pair_tables import save_tables
+from sae_match.report.validation.pairs import pair_table
 
 ACTIVE = {(0, "prose"): [4, 5, 0], (1, "prose"): [6, 7, 8], (0, "code"): [1, 1, 1], (1, "code"): [0, 2, 1]}
 JOINT = {"prose": [3, 0, 0], "code": [1, 0, 0]}

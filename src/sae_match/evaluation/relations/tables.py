@@ -20,7 +20,7 @@ _MEASURED = ("value", "low", "high", "control")
 #: Its columns.
 SPLIT_COLUMNS = (
     *("source_layer", "target_layer", "kind", "component", "features", "parent", "child"),
-    *("statistic", "p", "q", "matched", "dataset"),
+    *("statistic", "whitened", "p", "q", "matched", "dataset"),
     *(f"{share}{end}" for share in ("containment", "coverage") for end in ("", "_low", "_high", "_control", "_tokens")),
 )
 
@@ -90,9 +90,9 @@ def feature_table(relations: Relations) -> pa.Table:
 def edge_table(relations: Relations, measured: Mapping[str, Overlap] | None = None) -> pa.Table:
     """A row for each edge, and for each dataset that it was measured on.
 
-    Columns: `source_feature`, `target_feature`, `kind`, `component`, `statistic`, `p`, `q`, `nearest_of_source`,
-    `nearest_of_target`, `matched`; `dataset`, `containment`, `containment_low`, `containment_high`,
-    `containment_control` and `containment_tokens`, null where nothing was measured.
+    Columns: `source_feature`, `target_feature`, `kind`, `component`, `statistic`, `whitened`, `p`, `q`,
+    `nearest_of_source`, `nearest_of_target`, `matched`; `dataset`, `containment`, `containment_low`,
+    `containment_high`, `containment_control` and `containment_tokens`, null where nothing was measured.
     """
     edges, tables = relations.edges, []
     known = {
@@ -102,7 +102,7 @@ def edge_table(relations: Relations, measured: Mapping[str, Overlap] | None = No
         "component": relations.edge_component.numpy(),
         **{
             name: getattr(edges, name).numpy()
-            for name in ("statistic", "p", "q", "nearest_of_source", "nearest_of_target", "matched")
+            for name in ("statistic", "whitened", "p", "q", "nearest_of_source", "nearest_of_target", "matched")
         },
     }
     overlaps: list[tuple[str | None, Overlap | None]] = [*measured.items()] if measured else [(None, None)]
@@ -140,6 +140,7 @@ def _split_row(pair: Pair, found: Relations, edge: int, dataset: str, overlap: O
         "parent": parent,
         "child": child,
         "statistic": float(found.edges.statistic[edge]),
+        "whitened": float(found.edges.whitened[edge]),
         "p": float(found.edges.p[edge]),
         "q": float(found.edges.q[edge]),
         "matched": bool(found.edges.matched[edge]),

@@ -15,7 +15,7 @@ from sae_match.bootstrap import REPLICATES, ROWS
 from sae_match.errors import UserError
 from sae_match.evaluation.statistics.measures import numbers_of
 from sae_match.evaluation.statistics.tally import Tally
-from sae_match.matching.result import load_tensors, save_tensors
+from sae_match.matching.tensor_files import load_tensors, save_tensors
 from sae_match.text.batches import TokenBatch
 
 #: Name of the file in a run's folder.

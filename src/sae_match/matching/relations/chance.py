@@ -14,6 +14,7 @@ from torch import Tensor
 from sae_match.matching.cost import FeatureVectors
 from sae_match.matching.relations.directions import directions_of
 from sae_match.matching.relations.nearest import best, near_pairs
+from sae_match.matching.relations.whitening import Whitening
 from sae_match.matching.significance.nulls import NullTargets, rotation_seeds
 from sae_match.matching.significance.settings import Null, Statistic
 from sae_match.matching.significance.significance import sampled
@@ -48,6 +49,7 @@ def nearest_by_chance(
     rotations: int,
     seed: int,
     statistic: Statistic,
+    whitening: Whitening | None = None,
 ) -> Chance:
     """Statistics of nearest features where the features of one side, the narrower one, are random.
 
@@ -60,20 +62,29 @@ def nearest_by_chance(
         rotations: How many random dictionaries, at most; see `drawn`.
         seed: Of them.
         statistic: By which features are near.
+        whitening: What directions go through first, random ones as well; none leaves them as they are.
 
     Raises:
         UserError: If the narrower side has too few features for a random one.
     """
     if source.d_sae < target.d_sae:
         turned = nearest_by_chance(
-            target, source, columns, rows, null=null, rotations=rotations, seed=seed, statistic=statistic
+            target,
+            source,
+            columns,
+            rows,
+            null=null,
+            rotations=rotations,
+            seed=seed,
+            statistic=statistic,
+            whitening=whitening,
         )
         return Chance(turned.target, turned.source)
-    left, wide = directions_of(source, rows, statistic), _is_wide(rows, columns)
+    left, wide = directions_of(source, rows, statistic, whitening), _is_wide(rows, columns)
     targets = NullTargets((target,), null, (columns,))
     of_source, of_target = [], []
     for each in rotation_seeds(seed, drawn(rotations, rows, columns)):
-        right = directions_of(targets.draw(each)[0], columns, statistic)
+        right = directions_of(targets.draw(each)[0], columns, statistic, whitening)
         if not wide:
             i, j, found = near_pairs(left, right)
             of_source.append(best(i, j, found, len(left))[1])

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sae_match.matching.arithmetic import round_rows, squared_distances, squares_of_rows
 from sae_match.matching.cost import FeatureVectors
+from sae_match.matching.relations.whitening import Whitening
 from sae_match.matching.significance.settings import Statistic
 from sae_match.matching.significance.statistic import compared
 from sae_match.matching.solver.planning import fast_precision
@@ -16,17 +17,22 @@ from sae_match.matching.tuning import TUNING
 from sae_match.saes.sae import SAE
 
 
-def directions_of(sae: SAE, features: Bool[Tensor, " d_sae"], statistic: Statistic) -> FeatureVectors:
+def directions_of(
+    sae: SAE, features: Bool[Tensor, " d_sae"], statistic: Statistic, whitening: Whitening | None = None
+) -> FeatureVectors:
     """Vectors of length one of some features; the inner product of two is their statistic.
 
     Args:
         sae: The dictionary.
         features: Of it; all have directions.
         statistic: Which statistic.
+        whitening: What directions go through first; none leaves them as they are.
     """
     parts = compared(sae, statistic)
     index = features.nonzero().flatten().to(sae.W_dec.device)
     chosen = tuple(part.detach().contiguous() if bool(features.all()) else part.detach()[index] for part in parts)
+    if whitening is not None:
+        chosen = tuple(whitening.applied(number, part) for number, part in enumerate(chosen))
     factors = []
     for part in chosen:
         ones = torch.ones(len(part), dtype=torch.float64, device=part.device)

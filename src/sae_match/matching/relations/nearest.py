@@ -15,6 +15,7 @@ from torch import Tensor
 from sae_match.matching.arithmetic import blocks
 from sae_match.matching.cost import FeatureVectors
 from sae_match.matching.relations.directions import Copy, directions_of, precision_for, statistics
+from sae_match.matching.relations.whitening import Whitening
 from sae_match.matching.significance.settings import Statistic
 from sae_match.saes.sae import SAE
 from sae_match.tensors import exact_product
@@ -53,6 +54,7 @@ def nearest_of_both(
     rows: Bool[Tensor, " n_source"],
     columns: Bool[Tensor, " n_target"],
     statistic: Statistic,
+    whitening: Whitening | None = None,
 ) -> Nearest:
     """The nearest target feature of every source feature, and the other way round, in one pass over all pairs.
 
@@ -62,8 +64,9 @@ def nearest_of_both(
         rows: Source features that take part; all have directions.
         columns: Target features that take part; all have directions.
         statistic: By which features are near.
+        whitening: What directions go through first; none leaves them as they are.
     """
-    left, right = directions_of(source, rows, statistic), directions_of(target, columns, statistic)
+    left, right = (directions_of(sae, part, statistic, whitening) for sae, part in ((source, rows), (target, columns)))
     i, j, found = near_pairs(left, right)
     i, j = rows.nonzero().flatten()[i], columns.nonzero().flatten()[j]
     of_source, of_target = best(i, j, found, len(rows)), best(j, i, found, len(columns))
@@ -71,7 +74,11 @@ def nearest_of_both(
 
 
 def near_pairs(
-    left: FeatureVectors, right: FeatureVectors, *, of_columns: bool = True
+    left: FeatureVectors,
+    right: FeatureVectors,
+    *,
+    of_columns: bool = True,
+    without: Int64[Tensor, " rows"] | None = None,
 ) -> tuple[Int64[Tensor, " pairs"], Int64[Tensor, " pairs"], Float64[Tensor, " pairs"]]:
     """Pairs among which are the best of every row and every column, with their statistics.
 
@@ -79,6 +86,7 @@ def near_pairs(
         left: Rows.
         right: Columns.
         of_columns: Whether the best of columns are wanted as well as those of rows.
+        without: Of each row a column that counts for neither, or -1: the best but for a pair.
     """
     precision = precision_for(len(left), len(right), left.width, left.factors[0].device)
     copies = Copy.of(left, precision), Copy.of(right, precision)
@@ -86,14 +94,18 @@ def near_pairs(
     kept = _Kept(len(left), len(right), margin, precision, of_columns)
     for at in blocks(len(left), _BLOCK[0]):
         for beside in blocks(len(right), _BLOCK[1]):
-            products = exact_product(copies[0].rows[at], copies[1].rows[beside])
+            products = _but_for(without, exact_product(copies[0].rows[at], copies[1].rows[beside]), at, beside)
             if kept.add(products, at, beside, margin):
                 continue
             finer = Copy.of(left, torch.float32, at), Copy.of(right, torch.float32, beside)
-            products = exact_product(finer[0].rows, finer[1].rows)
+            products = _but_for(without, exact_product(finer[0].rows, finer[1].rows), at, beside)
             if not kept.add(products, at, beside, finer[0].margin(finer[1])):
-                kept.add_first(left.rows(at) @ right.rows(beside).T, at, beside)
+                kept.add_first(_but_for(without, left.rows(at) @ right.rows(beside).T, at, beside), at, beside)
     i, j = kept.pairs()
+    if without is not None:
+        # Kept where there is nothing else.
+        other = without[i] != j
+        i, j = i[other], j[other]
     return i, j, statistics(left, right, i, j)
 
 
@@ -170,6 +182,17 @@ class _Kept:
         reached = torch.maximum(_below(here, margin, precision), _below(before, self._margin, self._precision))
         # In the products' own precision, which is quicker to compare in; rounded down by the room that is in it.
         return reached.to(precision)
+
+
+def _but_for(
+    without: Int64[Tensor, " n"] | None, products: Float[Tensor, "rows columns"], at: slice, beside: slice
+) -> Float[Tensor, "rows columns"]:
+    """A block of products in which the pairs that do not count are below all others."""
+    if without is not None:
+        column = without[at] - beside.start
+        row = ((column >= 0) & (column < products.shape[1])).nonzero().flatten()
+        products[row.to(products.device), column[row].to(products.device)] = -math.inf
+    return products
 
 
 def _below(highest: Float32[Tensor, " n"], margin: float, precision: torch.dtype) -> Float32[Tensor, " n"]:

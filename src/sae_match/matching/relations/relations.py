@@ -1,5 +1,7 @@
 """`relations`: what became of each feature of one dictionary in another; not one partner, but all relatives."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 import torch
@@ -11,12 +13,14 @@ from sae_match.matching.relations.chance import Chance, drawn, nearest_by_chance
 from sae_match.matching.relations.kinds import Components
 from sae_match.matching.relations.nearest import Nearest, nearest_of_both
 from sae_match.matching.relations.result import Edges, Relations, RelationsEvidence
+from sae_match.matching.relations.whitening import SHRINKAGE, Whitening
 from sae_match.matching.result import Matching
 from sae_match.matching.settings import MatcherSettings
 from sae_match.matching.significance.nulls import written_and_read
 from sae_match.matching.significance.rematching import rematch
 from sae_match.matching.significance.result import ALPHA, Significance
 from sae_match.matching.significance.settings import Null, Statistic, refuse_impossible_alpha, refuse_unknown
+from sae_match.matching.significance.statistic import statistic_of_pairs
 from sae_match.matching.significance.values import p_values, q_values
 from sae_match.saes.sae import SAE
 from sae_match.tensors import plain_torch
@@ -38,7 +42,8 @@ def relations(
 
     A matching gives a feature one partner. Where a feature has split, only one of its children gets it, so edges come
     from the nearest lists of both directions instead: every feature of either side asks for its nearest of the other,
-    and is judged against how near the nearest is by chance. The nearest of `F` features is the best of `F` pairs, and
+    and is judged against how near the nearest is by chance. Near is meant after `Whitening`, so that what all features
+    have in common counts for little. The nearest of `F` features is the best of `F` pairs, and
     that is what the null holds too; it is not the null of the matching, whose pairs compete. q-values are those of
     Benjamini and Hochberg over the questions of all features of both sides together.
 
@@ -68,7 +73,8 @@ def relations(
             raise UserError(
                 f"none of the {side}'s {sae.d_sae} features takes part and has an encoder and a decoder direction"
             )
-    nearest = nearest_of_both(source, target, rows, columns, statistic)
+    whitening = Whitening.of(source, target, rows, columns, statistic)
+    nearest = nearest_of_both(source, target, rows, columns, statistic, whitening)
     chance = nearest_by_chance(
         source,
         target,
@@ -78,9 +84,11 @@ def relations(
         rotations=about.rotations,
         seed=about.seed,
         statistic=statistic,
+        whitening=whitening,
     )
     p, q = _judged(nearest, chance, rows, columns)
-    edges = _edges(nearest, p, q, matching.permutation, alpha)
+    plain = partial(statistic_of_pairs, source, target, statistic=statistic)
+    edges = _edges(nearest, p, q, matching.permutation, alpha, plain)
     matched = (significance.q <= alpha).nonzero().flatten()
     apart = len(matched) - int((edges.matched & (significance.q[edges.source] <= alpha)).sum())
     evidence = RelationsEvidence(
@@ -89,6 +97,7 @@ def relations(
         rotations=drawn(about.rotations, rows, columns),
         seed=about.seed,
         alpha=alpha,
+        shrinkage=SHRINKAGE,
         source_draws=len(chance.source),
         target_draws=len(chance.target),
         source_from=_smallest(nearest.source_statistic, q[0], alpha),
@@ -115,6 +124,7 @@ def _edges(
     q: tuple[Tensor, Tensor],
     permutation: Int64[Tensor, " n_source"],
     alpha: float,
+    plain: Callable[[Tensor, Tensor], Tensor],
 ) -> Edges:
     """Pairs that are significant and the nearest of one of both, each once, in the order of source and target."""
     i, j = ((each <= alpha).nonzero().flatten() for each in q)
@@ -125,12 +135,13 @@ def _edges(
     smallest = torch.full((2, len(pairs)), torch.inf, dtype=torch.float64)
     for row, values in enumerate((torch.cat([p[0][i], p[1][j]]), torch.cat([q[0][i], q[1][j]]))):
         smallest[row].scatter_reduce_(0, which, values, "amin")
-    statistic = torch.empty(len(pairs), dtype=torch.float64)
-    statistic[which] = torch.cat([nearest.source_statistic[i], nearest.target_statistic[j]])
+    whitened = torch.empty(len(pairs), dtype=torch.float64)
+    whitened[which] = torch.cat([nearest.source_statistic[i], nearest.target_statistic[j]])
     return Edges(
         source,
         target,
-        statistic,
+        plain(source, target),
+        whitened,
         smallest[0],
         smallest[1],
         nearest.of_source[source] == target,

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from sae_match.errors import UserError
 from sae_match.matching.relations.kinds import APPEAR, END, KINDS, NOT_TESTED, Components
-from sae_match.matching.result import load_tensors, save_tensors
+from sae_match.matching.tensor_files import load_tensors, save_tensors
 
 #: Features that a component may have to be drawn; a larger one is only told of.
 MOST_DRAWN = 64
-_OF_EDGES = ("source", "target", "statistic", "p", "q", "nearest_of_source", "nearest_of_target", "matched")
+_OF_EDGES = ("source", "target", "statistic", "whitened", "p", "q", "nearest_of_source", "nearest_of_target", "matched")
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,11 @@ class RelationsEvidence:
         rotations: How many random dictionaries.
         seed: That their seeds come from.
         alpha: Level of the edges.
+        shrinkage: Of the second moment that features are whitened by, as a share of the mean spread.
         source_draws: Statistics of chance that source features are compared with.
         target_draws: The same of target features.
-        source_from: Smallest statistic that makes a source feature's nearest its relative; infinite where none does.
+        source_from: Smallest whitened statistic that makes a source feature's nearest its relative; infinite where
+            none does.
         target_from: The same of target features.
         matched_apart: Significant pairs of the matching that are no edges: nearest of neither, or by chance as near.
     """
@@ -40,6 +42,7 @@ class RelationsEvidence:
     rotations: int
     seed: int
     alpha: float
+    shrinkage: float
     source_draws: int
     target_draws: int
     source_from: float
@@ -54,7 +57,8 @@ class Edges:
     Attributes:
         source: Source feature.
         target: Target feature.
-        statistic: Of the pair.
+        statistic: Of the pair: a mean of plain cosines, for readers.
+        whitened: The same of whitened directions, by which features are near, and which p and q are of.
         p: Probability that chance gives a feature a nearest one that is as near; the smaller one where each is the
             other's nearest.
         q: Of all nearest ones that are as good or better, the share that chance accounts for; the smaller one likewise.
@@ -66,6 +70,7 @@ class Edges:
     source: Int64[Tensor, " edges"]
     target: Int64[Tensor, " edges"]
     statistic: Float64[Tensor, " edges"]
+    whitened: Float64[Tensor, " edges"]
     p: Float64[Tensor, " edges"]
     q: Float64[Tensor, " edges"]
     nearest_of_source: Bool[Tensor, " edges"]
@@ -156,9 +161,9 @@ class Relations:
         return of_kind[self.sizes[of_kind].argsort(descending=True, stable=True)][:count]
 
     def surest(self, kind: int, count: int, most: int = MOST_DRAWN) -> Int64[Tensor, " some"]:
-        """The components of a kind that can be drawn whose weakest edge has the highest statistic."""
+        """The components of a kind that can be drawn whose weakest edge has the highest whitened statistic."""
         weakest = torch.full((len(self.sizes),), torch.inf, dtype=torch.float64)
-        weakest.scatter_reduce_(0, self.edge_component, self.edges.statistic, "amin")
+        weakest.scatter_reduce_(0, self.edge_component, self.edges.whitened, "amin")
         of_kind = ((self.components.kind == kind) & (self.sizes <= most)).nonzero().flatten()
         return of_kind[weakest[of_kind].argsort(descending=True, stable=True)][:count]
 

@@ -1,27 +1,21 @@
 """Cheap evidence beside a q-value: how far the second best is, whether both choose each other, whether parts agree."""
 
-import math
 from dataclasses import dataclass, replace
 
-import torch
-from jaxtyping import Bool, Float, Float64, Int64
+from jaxtyping import Bool, Float64
 from torch import Tensor
 
-from sae_match.matching.arithmetic import blocks
 from sae_match.matching.cache import MatchingCache
+from sae_match.matching.relations.margins import margins
 from sae_match.matching.result import Matching
 from sae_match.matching.settings import MatcherSettings
 from sae_match.matching.significance.nulls import written_and_read
 from sae_match.matching.significance.rematching import rematch
 from sae_match.matching.significance.settings import Statistic, refuse_unknown
-from sae_match.matching.significance.statistic import directions
 from sae_match.matching.solver.solving import Watch
 from sae_match.matching.solver.starting import Prices
 from sae_match.saes.sae import SAE
-from sae_match.tensors import exact_product, plain_torch
-
-# Entries of a block of statistics.
-_ENTRIES = 2**24
+from sae_match.tensors import plain_torch
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,10 +84,8 @@ def alternatives(
         watch=watch_solver,
     )
     rows, columns = again.source_part & written_and_read(source), again.target_part & written_and_read(target)
-    nearest = _Nearest.of(directions(source, statistic), directions(target, statistic), rows, columns)
     permutation = matching.permutation
-    paired = rows & (permutation >= 0) & columns[permutation.clamp_min(0)]
-    margin, mutual = nearest.judge(permutation, paired)
+    margin, mutual = margins(source, target, permutation, rows, columns, statistic)
     # By parts there is always something to look for, also where the matching itself has not looked at weights.
     again = replace(again, kind="one to one" if again.kind == "blind" else again.kind)
     same = []
@@ -102,56 +94,3 @@ def alternatives(
         alone = replace(again, settings=settings, prices=Prices()).told(against)
         same.append((permutation >= 0) & (alone.partners(source, target, again.source_part) == permutation))
     return Alternatives(margin, mutual, same[0], same[1])
-
-
-@dataclass(frozen=True, eq=False)
-class _Nearest:
-    """Of all pairs of two sides, the best of each row and column, and the second best of each row."""
-
-    first: Float64[Tensor, " n_source"]
-    second: Float64[Tensor, " n_source"]
-    best: Int64[Tensor, " n_source"]
-    of_column: Int64[Tensor, " n_target"]
-    left: Float[Tensor, "n_source width"]
-    right: Float[Tensor, "n_target width"]
-
-    @classmethod
-    def of(
-        cls,
-        left: Float[Tensor, "n_source width"],
-        right: Float[Tensor, "n_target width"],
-        rows: Bool[Tensor, " n_source"],
-        columns: Bool[Tensor, " n_target"],
-    ) -> "_Nearest":
-        """Of the rows and columns that take part."""
-        n, m = len(left), len(right)
-        first, second = torch.full((2, n), -math.inf, dtype=torch.float64)
-        best, of_column = torch.full((n,), -1), torch.full((m,), -1)
-        highest = torch.full((m,), -math.inf, dtype=torch.float64)
-        absent = (~columns).to(right.device)
-        for block in blocks(n, max(1, _ENTRIES // m)):
-            values = exact_product(left[block], right).masked_fill_(absent, -math.inf)
-            values.masked_fill_((~rows[block]).to(values.device)[:, None], -math.inf)
-            top = values.topk(min(2, m), dim=1)
-            first[block], best[block] = top.values[:, 0].double().cpu(), top.indices[:, 0].cpu()
-            if m > 1:
-                second[block] = top.values[:, 1].double().cpu()
-            above, who = (each.cpu() for each in values.max(0))
-            better = above.double() > highest
-            highest[better], of_column[better] = above.double()[better], who[better] + block.start
-        return cls(first, second, best, of_column, left, right)
-
-    def judge(
-        self, permutation: Int64[Tensor, " n_source"], paired: Bool[Tensor, " n_source"]
-    ) -> tuple[Float64[Tensor, " n_source"], Bool[Tensor, " n_source"]]:
-        """Margin of each pair, and whether both are each other's nearest."""
-        i = paired.nonzero().flatten()
-        j = permutation[i]
-        own = (self.left[i.to(self.left.device)] * self.right[j.to(self.right.device)]).sum(1).double().cpu()
-        is_best = self.best[i] == j
-        other = torch.where(is_best, self.second[i], self.first[i])
-        margin = torch.full((len(paired),), math.nan, dtype=torch.float64)
-        margin[i] = torch.where(other.isinf(), torch.nan, own - other)
-        mutual = torch.zeros_like(paired)
-        mutual[i] = is_best & (self.of_column[j] == i)
-        return margin, mutual

@@ -11,9 +11,10 @@ from jaxtyping import Bool, Float64
 from torch import Tensor
 
 from sae_match.errors import UserError
-from sae_match.matching.result import Evidence, Matching, load_tensors, save_tensors
+from sae_match.matching.result import Evidence, Matching
 from sae_match.matching.significance.settings import refuse_impossible_alpha
 from sae_match.matching.significance.values import p_values, q_values, storey_share
+from sae_match.matching.tensor_files import load_tensors, save_tensors
 
 #: Level of `Significance.share`.
 ALPHA = 0.05

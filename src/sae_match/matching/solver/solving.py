@@ -17,7 +17,7 @@ from jaxtyping import Int64
 
 from sae_match.errors import UserError
 from sae_match.matching.cost import FeatureVectors
-from sae_match.matching.result import Evidence, load_tensors, save_tensors
+from sae_match.matching.result import Evidence
 from sae_match.matching.solver.assignment import CandidatePairs
 from sae_match.matching.solver.classes import Classes, Flow, together
 from sae_match.matching.solver.planning import Plan
@@ -25,6 +25,7 @@ from sae_match.matching.solver.pricing import DensePricer, Pricer
 from sae_match.matching.solver.rounds import Rounds, Solution
 from sae_match.matching.solver.sparse import SparsePricer
 from sae_match.matching.solver.starting import Prices
+from sae_match.matching.tensor_files import load_tensors, save_tensors
 from sae_match.matching.tuning import TUNING, Tuning
 
 log = logging.getLogger(__name__)

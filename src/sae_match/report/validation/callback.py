@@ -1,5 +1,6 @@
 """Lightning callback that turns a finished validation into files, tables and W&B charts."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import lightning as L
@@ -14,14 +15,15 @@ from sae_match.evaluation.statistics.results import save_spans
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.report.attempts import Attempts
 from sae_match.report.console import collection_line, model_line
+from sae_match.report.pair_tables import save_tables
 from sae_match.report.picture import save_pictures
 from sae_match.report.tracking.logger import Logger
 from sae_match.report.tracking.records import log_files, log_validation
 from sae_match.report.validation.console import facts, print_cautions, print_files, print_plan, print_results
 from sae_match.report.validation.drift import drift_tables, print_drift
 from sae_match.report.validation.exploring import write_page
+from sae_match.report.validation.features import save_features, with_labels
 from sae_match.report.validation.outcome import Outcome
-from sae_match.report.validation.pairs import save_tables
 from sae_match.report.validation.pictures import drawings
 from sae_match.report.validation.recording import record_of
 from sae_match.report.validation.significance import print_significance
@@ -84,7 +86,7 @@ class ValidationReport(L.Callback):
                 print_significance(self.console, outcome.findings)
             with attempts.of("what drifted, in the terminal"):
                 print_drift(self.console, outcome.drifts)
-            self._save_rest(outcome, attempts)
+            outcome = self._save_rest(outcome, attempts)
             print_cautions(self.console, outcome.cautions)
             self._draw_and_log(outcome, module, trainer.logger, attempts)
         print_files(self.console, self.folder, trainer.logger)
@@ -97,18 +99,22 @@ class ValidationReport(L.Callback):
         save_differences(differences, self.folder / "differences.csv")
         return differences
 
-    def _save_rest(self, outcome: Outcome, attempts: Attempts) -> None:
-        """The other tables."""
+    def _save_rest(self, outcome: Outcome, attempts: Attempts) -> Outcome:
+        """The other tables; returns what was found with labels beside pairs."""
         with attempts.of("results.csv with the numbers of weights"):
             outcome.everything().save(self.folder / "results.csv")
         with attempts.of("spans.csv with what significance says"):
             save_spans(outcome.all_spans(), self.folder / "spans.csv")
         with attempts.of("warnings.csv"):
             save_cautions(outcome.cautions, self.folder / "warnings.csv")
+        with attempts.of("tables of features"):
+            labels = save_features(outcome, self.folder / "features", self.described)
+            outcome = replace(outcome, tables=with_labels(outcome, labels))
         with attempts.of("tables of pairs"):
             save_tables(outcome.tables, self.folder / "pairs", outcome.names)
         with attempts.of("tables of drift"):
             save_tables(drift_tables(outcome.drifts), self.folder / "drift", outcome.names)
+        return outcome
 
     def _draw_and_log(
         self, outcome: Outcome, module: MatchValidation, logger: Logger | None, attempts: Attempts

@@ -37,6 +37,7 @@ _FILES = (
     "figures/*",
     "pairs/*.parquet",
     "drift/*.parquet",
+    "features/*.parquet",
     "matchings/*.safetensors",
     "significance/*.safetensors",
 )

@@ -34,6 +34,7 @@ class LayerFacts:
         active: Tokens on which each feature was active, of all datasets.
         mean_activation: Mean value of each feature where it is active; nan where it never was.
         tokens: Tokens in all.
+        active_on: Tokens on which each feature was active, by dataset.
     """
 
     threshold: Float64[Tensor, " d_sae"] | None
@@ -41,6 +42,7 @@ class LayerFacts:
     active: Int64[Tensor, " d_sae"]
     mean_activation: Float64[Tensor, " d_sae"]
     tokens: int
+    active_on: Mapping[str, Int64[Tensor, " d_sae"]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -153,14 +155,16 @@ def _facts(module: MatchValidation, layer: int) -> LayerFacts:
     sae, tally = module.open_sae(layer), module.tally
     keys = [(layer, dataset) for dataset in tally.layout.datasets]
     tokens = [float(tally.l0(key)[0, 1]) for key in keys]
-    active = torch.stack([tally.active(key) for key in keys]).sum(0)
+    active_on = {dataset: tally.active((layer, dataset)).long() for dataset in tally.layout.datasets}
+    active = torch.stack(list(active_on.values())).sum(0)
     total = torch.stack([module.survey.mean_features(key) * count for key, count in zip(keys, tokens, strict=True)])
     return LayerFacts(
         threshold=None if sae.threshold is None else sae.threshold.double().cpu(),
         decoder_norm=sae.W_dec.double().norm(dim=1).cpu(),
-        active=active.long(),
+        active=active,
         mean_activation=torch.where(active > 0, total.sum(0) / active, torch.nan),
         tokens=int(sum(tokens)),
+        active_on=active_on,
     )
 
 
