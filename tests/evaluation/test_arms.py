@@ -47,6 +47,7 @@ def matchings(make_sae):
     return {
         "matched": matched,
         "matched_unfolded": match(source, target, fold="none"),
+        "matched_mapped": baselines.random(source, seed=2),
         "composed": baselines.random(source, seed=3),
         "coactivation": baselines.random(source, seed=4),
         "nearest": baselines.nearest(source, target),
@@ -64,7 +65,8 @@ def stage(make_sae, matchings, x):
     linear = LinearMap(x[0, :6] / 2, x[0, 6])
     mean = x[1].mean(0)
     of_both = ActiveValues.of(source.encode(x[0])), ActiveValues.of(target.encode(x[1]))
-    return Stage(source, target, x[0], *of_both, transports, linear, cheap, mean, torch.arange(10) % 3 == 0)
+    significant, rotation = torch.arange(10) % 3 == 0, LinearMap(x[0, 8:14] / 3, x[0, 7])
+    return Stage(source, target, x[0], *of_both, transports, linear, cheap, mean, significant, rotation)
 
 
 @pytest.mark.parametrize("arm", FOLDED)
@@ -82,6 +84,10 @@ def test_the_unfolded_arm_carries_values_as_they_are(stage, matchings, x):
 
 def mapped(stage, x):
     return torch.stack([row @ stage.linear.weight + stage.linear.bias for row in x[0]])
+
+
+def turned(stage, x):
+    return torch.stack([row @ stage.rotation.weight + stage.rotation.bias for row in x[0]])
 
 
 def swapped(stage, x, chosen=range(10)):
@@ -114,6 +120,7 @@ DEFINITIONS = {
     "reconstruct_target": lambda stage, x: stage.target(x[1]),
     "mean": lambda _, x: torch.stack([sum(x[1]) / len(x[1])] * len(x[0])),
     "linear_map": mapped,
+    "procrustes": turned,
     "swapped": swapped,
     "swapped_significant": lambda stage, x: swapped(stage, x, range(0, 10, 3)),
     "matched_significant": matched_significant,

@@ -19,7 +19,8 @@ from transformers import AutoTokenizer, Gemma2Config, Gemma2ForCausalLM
 from sae_match import bundled
 from sae_match.errors import UserError
 from sae_match.evaluation.arm_names import ARMS
-from sae_match.evaluation.check import check, judging_line
+from sae_match.evaluation.check import check
+from sae_match.evaluation.passes.costs import judging_line
 from sae_match.evaluation.settings import EvaluationSettings
 from sae_match.matching.settings import MatcherSettings
 from sae_match.model.settings import ModelSettings

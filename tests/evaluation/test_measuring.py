@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sae_match.bootstrap import bootstrap_weights
-from sae_match.evaluation.arm_names import ARMS
+from sae_match.evaluation.arm_names import ARMS, OF_TWO_MODELS
 from sae_match.evaluation.measuring import BatchMeasurement
 from sae_match.evaluation.passes.fitting import FittingPass
 from sae_match.evaluation.passes.measurement import measure_batch
@@ -27,11 +27,14 @@ def batch(bundled_model):
     return text_of(bundled_model[1]).batches[0]
 
 
+OF_ONE_MODEL = [arm for arm in ARMS if arm not in OF_TWO_MODELS]
+
+
 @pytest.fixture(scope="module")
 def module(bundled_model, tmp_path_factory):
     data = text_of(bundled_model[1])
     fitting, folder = fitting_text(bundled_model[1], data), tmp_path_factory.mktemp("run")
-    arms = [*ARMS, "quantile_0.5"]
+    arms = [*OF_ONE_MODEL, "quantile_0.5"]
     return validated(bundled_model, folder, collection_of(*LAYERS), data, None, fitting, arms=arms, spans=[1, 2])
 
 

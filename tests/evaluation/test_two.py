@@ -12,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from sae_match import bundled
 from sae_match.errors import UserError
 from sae_match.evaluation import resuming
-from sae_match.evaluation.arm_names import ARMS, BETWEEN_LAYERS, COMPOSED, MATCHING_ARMS
+from sae_match.evaluation.arm_names import ARMS, BETWEEN_LAYERS, COMPOSED, MATCHING_ARMS, OF_TWO_MODELS
 from sae_match.evaluation.cautions import named_l0s
 from sae_match.evaluation.scope import Scope
 from sae_match.evaluation.settings import EvaluationSettings
@@ -28,7 +28,7 @@ from tests.evaluation.validating import SOURCES, collection_of, documents, saved
 
 PAIRS = [(3, 3), (3, 4)]
 KEPT = 700
-EVERY_ARM = [arm for arm in ARMS if arm != COMPOSED]
+EVERY_ARM = [arm for arm in ARMS if arm not in (COMPOSED, *OF_TWO_MODELS)]
 SAME_LAYER = [arm for arm in EVERY_ARM if arm not in BETWEEN_LAYERS]
 
 

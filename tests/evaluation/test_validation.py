@@ -10,7 +10,7 @@ from scipy.optimize import linear_sum_assignment
 
 from sae_match import bundled
 from sae_match.evaluation import resuming, survey
-from sae_match.evaluation.arm_names import ARMS, CLEAN, JUDGED_ARMS, MATCHING_ARMS
+from sae_match.evaluation.arm_names import ARMS, CLEAN, JUDGED_ARMS, MATCHING_ARMS, OF_TWO_MODELS
 from sae_match.evaluation.passes.text import ValidationText
 from sae_match.matching.result import Matching
 from sae_match.matching.settings import MatcherSettings
@@ -29,7 +29,8 @@ from tests.evaluation.validating import (
 
 PAIRS = [(2, 3), (2, 4), (3, 4)]
 QUANTILES = {"quantile_0.1": 102, "quantile_0.5": 512, "quantile_0.7": 717}
-EVERY_ARM = [*ARMS, *QUANTILES]
+OF_ONE_MODEL = [arm for arm in ARMS if arm not in OF_TWO_MODELS]
+EVERY_ARM = [*OF_ONE_MODEL, *QUANTILES]
 # One of each kind, for what is run many times.
 FEW = ["reconstruct_target", "linear_map_sae", "matched", "composed", "coactivation", "quantile_0.5"]
 

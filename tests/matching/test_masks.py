@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sae_match.errors import UserError
-from sae_match.evaluation.arm_names import ARMS
+from sae_match.evaluation.arm_names import ARMS, OF_TWO_MODELS
 from sae_match.matching.baselines import nearest
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.matching import arguments_of, match
@@ -70,7 +70,7 @@ def test_a_validation_with_dead_features_gives_every_arm(bundled_model, tmp_path
     saes = saved({3: with_dead(collection.open(3)), 4: with_dead(collection.open(4))}, tmp_path / "saes")
     data = text_of(bundled_model[1])
     fitting = fitting_text(bundled_model[1], data)
-    arms = [arm for arm in ARMS if arm != "composed"]
+    arms = [arm for arm in ARMS if arm not in ("composed", *OF_TWO_MODELS)]
     given = {"fitting": fitting, "arms": arms, "rotations": 1}
     with pytest.raises(UserError, match="must be positive and finite"):
         validated(bundled_model, tmp_path, saes, data, **given)

@@ -33,8 +33,8 @@ from sae_match.evaluation.arm_names import (
     SWAPPED,
     SWAPPED_SIGNIFICANT,
 )
-from sae_match.evaluation.measuring import Subject
 from sae_match.evaluation.passes.measurement import measure_batch
+from sae_match.evaluation.passes.subject import Subject
 from sae_match.evaluation.passes.surveying import tally_about
 from sae_match.evaluation.passes.text import ValidationText
 from sae_match.evaluation.plan import Pair, PassPlan
@@ -49,6 +49,7 @@ from sae_match.matching.settings import MatcherSettings
 from sae_match.model.anatomy import Anatomy
 from sae_match.model.loading import load_model
 from sae_match.model.settings import ModelSettings
+from sae_match.model.two.streams import stream_at
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.formats import gemma_scope
 from sae_match.text.batches import TextData
@@ -186,7 +187,7 @@ def _measured_again(module: MatchValidation, data: TextData) -> float:
 
 def bare_seconds(subject: Subject, plan: PassPlan, data: TextData) -> float:
     """Seconds of the plan's layer-forwards, heads and SAE products, each measured by itself on a batch."""
-    stream, first = subject.stream, data.batches[0]
+    stream, first = stream_at(subject.stream, 0), data.batches[0]
     device = stream.model.device
     ids, mask, scored = (part.to(device) for part in (first.input_ids, first.attention_mask.long(), first.scored))
     clean = stream.capture(ids, mask.bool())

@@ -12,8 +12,8 @@ def main(settings: ValidateSettings) -> None:
     Raises:
         SystemExit: With status 1 if something is missing.
     """
-    saes = collections_of(settings.sae, settings.target)
-    findings = check(settings.model, saes, settings.matcher, settings.text, settings.evaluation)
+    saes = collections_of(settings.sae, settings.target, settings.models)
+    findings = check(settings.model, saes, settings.matcher, settings.text, settings.evaluation, settings.target_model)
     print_findings(Terminal(), findings)
     if findings.missing:
         raise SystemExit(1)

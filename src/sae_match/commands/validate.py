@@ -16,7 +16,9 @@ from sae_match.evaluation.scope import Surroundings
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.folding_choice import fitting_matcher
-from sae_match.model.loading import load_model, refuse_longer_text
+from sae_match.model.loading import refuse_longer_text
+from sae_match.model.two.loading import load_models
+from sae_match.model.two.streams import TwoStreams
 from sae_match.report.matching_progress import MatchingProgress
 from sae_match.report.tracking.logger import open_logger
 from sae_match.report.validation.callback import ValidationReport
@@ -33,8 +35,9 @@ from sae_match.text.batches import TextData
 def main(settings: ValidateSettings) -> float | None:
     """Match the SAEs of pairs of layers, validate the matchings on text, and leave all of it in the run's folder."""
     folder = Path(settings.output_dir)
-    stream, tokenizer = load_model(settings.model)
-    refuse_longer_text(stream, settings.text.max_tokens)
+    stream, tokenizer = load_models(settings.model, settings.target_model)
+    for one in (stream.source, stream.target) if isinstance(stream, TwoStreams) else (stream,):
+        refuse_longer_text(one, settings.text.max_tokens)
     cache = MatchingCache(Path(settings.cache_dir).expanduser() if settings.cache_dir else None)
     console = Terminal()
     matching = MatchingProgress(console)
@@ -44,7 +47,7 @@ def main(settings: ValidateSettings) -> float | None:
         text.prepare_data()
         for read in text.texts:
             read.refuse_tokens_beyond(stream.vocabulary)
-    saes = collections_of(settings.sae, settings.target)
+    saes = collections_of(settings.sae, settings.target, settings.models)
     settings.matcher = fitting_matcher(settings.matcher, saes, wanted_ends(saes, settings.evaluation))
     progress = ValidationProgress(console)
     contexts = open_contexts(settings.report, settings.evaluation.seed)
@@ -56,7 +59,9 @@ def main(settings: ValidateSettings) -> float | None:
         Surroundings(cache, folder, matching.watch, progress.watch, (contexts,) if contexts else ()),
     )
     described = open_pages(settings.descriptions.kept_in(cache.folder.parent), module.collection)
-    callbacks: list[L.Callback] = [ValidationReport(console, folder, text, settings.model.source, contexts, described)]
+    callbacks: list[L.Callback] = [
+        ValidationReport(console, folder, text, settings.models or settings.model.source, contexts, described)
+    ]
     if settings.trainer.progress:
         # First, so that the bar is gone when the report prints its tables.
         callbacks.insert(0, progress)

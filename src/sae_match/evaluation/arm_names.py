@@ -12,9 +12,11 @@ RECONSTRUCT_TARGET = "reconstruct_target"
 RECONSTRUCT_SOURCE = "reconstruct_source"
 LINEAR_MAP = "linear_map"
 LINEAR_MAP_SAE = "linear_map_sae"
+PROCRUSTES = "procrustes"
 MATCHED = "matched"
 MATCHED_SIGNIFICANT = "matched_significant"
 MATCHED_UNFOLDED = "matched_unfolded"
+MATCHED_MAPPED = "matched_mapped"
 SWAPPED = "swapped"
 SWAPPED_SIGNIFICANT = "swapped_significant"
 COMPOSED = "composed"
@@ -24,13 +26,15 @@ IDENTITY = "identity"
 RANDOM = "random"
 
 #: Arms that send features through a matching, and can be asked for a matching score.
-MATCHING_ARMS = (MATCHED, MATCHED_UNFOLDED, COMPOSED, COACTIVATION, NEAREST, IDENTITY, RANDOM)
+MATCHING_ARMS = (MATCHED, MATCHED_UNFOLDED, MATCHED_MAPPED, COMPOSED, COACTIVATION, NEAREST, IDENTITY, RANDOM)
 #: Arms that are fitted on text that is never evaluated.
-FITTED_ARMS = (MEAN, LINEAR_MAP, LINEAR_MAP_SAE, COACTIVATION)
+FITTED_ARMS = (MEAN, LINEAR_MAP, LINEAR_MAP_SAE, PROCRUSTES, MATCHED_MAPPED, COACTIVATION)
 #: Arms that treat significant pairs otherwise than the others.
 JUDGED_ARMS = (MATCHED_SIGNIFICANT, SWAPPED_SIGNIFICANT)
-#: Arms that say what the layers in between do: of one layer there is nothing to leave out, and nothing to map.
+#: Arms that say what lies between two residuals: of one layer of one model there is nothing to leave out, or to map.
 BETWEEN_LAYERS = (LAYER_DROP, LINEAR_MAP, LINEAR_MAP_SAE)
+#: Arms that first turn what one model says into the coordinates of another.
+OF_TWO_MODELS = (PROCRUSTES, MATCHED_MAPPED)
 #: Arms that do not depend on the source layer: measured once a target.
 OF_TARGET_ALONE = (RECONSTRUCT_TARGET, MEAN)
 #: Every arm with a name of its own, in the order in which tables show them.
@@ -41,9 +45,11 @@ ARMS = (
     MEAN,
     LINEAR_MAP,
     LINEAR_MAP_SAE,
+    PROCRUSTES,
     MATCHED,
     MATCHED_SIGNIFICANT,
     MATCHED_UNFOLDED,
+    MATCHED_MAPPED,
     SWAPPED,
     SWAPPED_SIGNIFICANT,
     COMPOSED,

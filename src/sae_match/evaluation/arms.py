@@ -13,6 +13,7 @@ from sae_match.evaluation.arm_names import (
     MATCHED,
     MATCHED_SIGNIFICANT,
     MEAN,
+    PROCRUSTES,
     RECONSTRUCT_SOURCE,
     RECONSTRUCT_TARGET,
     SWAPPED,
@@ -38,11 +39,12 @@ class Stage:
         cheap: For each arm `quantile_q`, the source features that it decodes as target features.
         mean: Mean residual of the target layer, where an arm needs it.
         significant: Source features whose pair in `matched` is significant, where an arm needs them.
+        rotation: As `linear`, of the maps that turn and shift only.
     """
 
     source: SAE
     target: SAE
-    x_source: Float[Tensor, "tokens d_in"]
+    x_source: Float[Tensor, "tokens d_source"]
     f_source: ActiveValues
     f_target: ActiveValues
     transports: Mapping[str, Transport] = field(default_factory=dict)
@@ -50,6 +52,7 @@ class Stage:
     cheap: Mapping[str, Bool[Tensor, " n_source"]] = field(default_factory=dict)
     mean: Float[Tensor, " d_in"] | None = None
     significant: Bool[Tensor, " n_source"] | None = None
+    rotation: LinearMap | None = None
 
 
 def stand_in(arm: str, at: Stage) -> Float[Tensor, "tokens d_in"]:
@@ -83,16 +86,16 @@ def _significant(at: Stage) -> Bool[Tensor, " n_source"]:
     return at.significant
 
 
-def _mapped(at: Stage) -> Float[Tensor, "tokens d_in"]:
-    if at.linear is None:
+def _mapped(at: Stage, by: LinearMap | None) -> Float[Tensor, "tokens d_in"]:
+    if by is None:
         raise ValueError("no linear map was fitted")
-    return at.linear(at.x_source)
+    return by(at.x_source)
 
 
 def _mean(at: Stage) -> Float[Tensor, "tokens d_in"]:
     if at.mean is None:
         raise ValueError("no mean was fitted")
-    return at.mean.expand_as(at.x_source)
+    return at.mean.expand(len(at.x_source), -1)
 
 
 _MADE: dict[str, Callable[[Stage], Tensor]] = {
@@ -103,6 +106,7 @@ _MADE: dict[str, Callable[[Stage], Tensor]] = {
     SWAPPED: lambda at: _swapped(at, at.transports[MATCHED]),
     SWAPPED_SIGNIFICANT: lambda at: _swapped(at, at.transports[MATCHED].among(_significant(at))),
     MATCHED_SIGNIFICANT: lambda at: _partly_matched(at, _significant(at)),
-    LINEAR_MAP: _mapped,
-    LINEAR_MAP_SAE: lambda at: reconstructed(at.target, _mapped(at)),
+    LINEAR_MAP: lambda at: _mapped(at, at.linear),
+    LINEAR_MAP_SAE: lambda at: reconstructed(at.target, _mapped(at, at.linear)),
+    PROCRUSTES: lambda at: _mapped(at, at.rotation),
 }

@@ -25,6 +25,11 @@ _TOKENS_AT_ONCE = 8192
 _SHARE_OF_COUNTS, _COUNT_BYTES = 0.25, 4 + 4
 
 
+Moments = tuple[
+    Float64[Tensor, " d_in"], Float64[Tensor, " d_out"], Float64[Tensor, "d_in d_in"], Float64[Tensor, "d_in d_out"]
+]
+
+
 @dataclass(frozen=True)
 class LinearMap:
     """An affine map `x -> x W + b`.
@@ -72,19 +77,20 @@ class LeastSquares:
         return torch.cat([torch.tensor([self.count]), *(part.double().cpu().flatten() for part in parts)])
 
     @classmethod
-    def filled(cls, flat: Float64[Tensor, " entries"], d_in: int, device: torch.device) -> "LeastSquares":
+    def filled(cls, flat: Float64[Tensor, " entries"], d_in: int, d_out: int, device: torch.device) -> "LeastSquares":
         """The sums that `flat` gave.
 
         Args:
-            flat: Of two layers of the same width.
-            d_in: That width.
+            flat: Of two layers.
+            d_in: Width of the first.
+            d_out: Width of the second.
             device: Where they go on.
         """
-        count, *parts = flat.to(device).split([1, d_in, d_in, d_in, d_in, d_in * d_in, d_in * d_in])
+        count, *parts = flat.to(device).split([1, d_in, d_out, d_in, d_out, d_in * d_in, d_in * d_out])
         # One token at each centre, which they are the means of.
         sums = cls(parts[0].float()[None], parts[1].float()[None])
         sums.count, sums._x_sum, sums._y_sum = int(count), parts[2].clone(), parts[3].clone()
-        sums._squares, sums._products = (part.reshape(d_in, d_in).clone() for part in parts[4:])
+        sums._squares, sums._products = (part.reshape(d_in, -1).clone() for part in parts[4:])
         return sums
 
     def solution(self) -> LinearMap:
@@ -93,14 +99,22 @@ class LeastSquares:
         Raises:
             UserError: If there are fewer tokens than dimensions.
         """
+        x_mean, y_mean, covariance, cross = self.moments()
+        weight = _least_squares(covariance, cross)
+        bias = y_mean - x_mean @ weight
+        return LinearMap(weight.to(self._x_centre.dtype), bias.to(self._x_centre.dtype))
+
+    def moments(self) -> Moments:
+        """Means of both, covariance of the first, and of the first with the second.
+
+        Raises:
+            UserError: If there are fewer tokens than dimensions.
+        """
         refuse_too_few(self.count, len(self._x_sum))
         x_mean, y_mean = self._x_sum / self.count, self._y_sum / self.count
         covariance = self._squares / self.count - torch.outer(x_mean, x_mean)
         cross = self._products / self.count - torch.outer(x_mean, y_mean)
-        weight = _least_squares(covariance, cross)
-        x_mean, y_mean = x_mean + self._x_centre.double(), y_mean + self._y_centre.double()
-        bias = y_mean - x_mean @ weight
-        return LinearMap(weight.to(self._x_centre.dtype), bias.to(self._x_centre.dtype))
+        return x_mean + self._x_centre.double(), y_mean + self._y_centre.double(), covariance, cross
 
 
 class MeanVector:

@@ -18,6 +18,7 @@ from sae_match.evaluation.arm_names import (
     IDENTITY,
     JUDGED_ARMS,
     MATCHED,
+    MATCHED_MAPPED,
     MATCHED_UNFOLDED,
     MATCHING_ARMS,
     NEAREST,
@@ -46,13 +47,16 @@ from sae_match.saes.two import Collections
 
 log = logging.getLogger(__name__)
 
+# Arms whose matching is found on text, later.
+_ON_TEXT = (COACTIVATION, MATCHED_MAPPED)
+
 
 @dataclass(frozen=True)
 class PairMatchings:
     """How features go from a source SAE to a target SAE under each arm.
 
     Attributes:
-        matchings: Of each matching arm; `coactivation` joins when it is fitted.
+        matchings: Of each matching arm; those that need text join when they are fitted.
         transports: The same, ready to carry values.
         cheap: For each arm `quantile_q`, the features whose pairs cost little enough.
         encoder_cosine: Of each pair of `matched`: cosine of the columns of `W_enc`; empty without.
@@ -80,13 +84,13 @@ class PairMatchings:
             significant=None if self.significant is None else self.significant.to(device),
         )
 
-    def with_coactivation(
-        self, found: Matching, source: SAE, target: SAE, settings: MatcherSettings, carry: str | None
+    def with_found(
+        self, arm: str, found: Matching, source: SAE, target: SAE, settings: MatcherSettings, carry: str | None
     ) -> "PairMatchings":
-        """The same with the matching that fitting text gives, as far as its features take part."""
+        """The same with a matching that fitting text gives, as far as its features take part."""
         matching = baselines.without(found, *masks_of(settings, source, target))
-        fold = carried_by(COACTIVATION, settings, source, carry)
-        return self.joined(COACTIVATION, matching, Transport.between(source, target, matching, fold))
+        fold = carried_by(arm, settings, source, carry)
+        return self.joined(arm, matching, Transport.between(source, target, matching, fold))
 
     def joined(self, arm: str, matching: Matching, transport: Transport) -> "PairMatchings":
         """The same with a further arm."""
@@ -191,7 +195,7 @@ class PairMatcher:
         return source, target
 
     def _of(self, pair: Pair) -> PairMatchings:
-        wanted = [arm for arm in arms_of(pair, self.arms) if arm in MATCHING_ARMS and arm != COACTIVATION]
+        wanted = [arm for arm in arms_of(pair, self.arms) if arm in MATCHING_ARMS and arm not in _ON_TEXT]
         quantiles = {arm: q for arm in self.arms if (q := quantile_of(arm)) is not None}
         if (quantiles or {SWAPPED, *JUDGED_ARMS} & set(self.arms)) and MATCHED not in wanted:
             wanted.append(MATCHED)

@@ -1,7 +1,7 @@
 """One batch of text: the clean pass, then every pair and arm on top of what it left."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
 
 import torch
@@ -10,9 +10,8 @@ from torch import Tensor
 
 from sae_match.evaluation.arm_names import LAYER_DROP, MEAN
 from sae_match.evaluation.arms import Stage, stand_in
-from sae_match.evaluation.fitting import LinearMap
-from sae_match.evaluation.matchings import PairMatchings
 from sae_match.evaluation.passes.blocks import Blocks
+from sae_match.evaluation.passes.subject import Subject
 from sae_match.evaluation.plan import Pair
 from sae_match.evaluation.statistics.forms import UsualTokens, is_by_dimension, sums_under
 from sae_match.evaluation.statistics.layout import ArmKey, LayerKey
@@ -21,10 +20,7 @@ from sae_match.evaluation.statistics.norms import norms_of
 from sae_match.evaluation.statistics.streaming import Active, DocumentVectors, PairActivity, counted
 from sae_match.evaluation.statistics.tally import Tally
 from sae_match.evaluation.transport import ActiveValues
-from sae_match.model.residual_stream import CleanPass, ResidualStream
-from sae_match.saes.sae import SAE
-from sae_match.saes.sites import Site
-from sae_match.saes.two import ends_of, layer_of
+from sae_match.model.residual_stream import CleanPass
 from sae_match.text.batches import TokenBatch
 
 
@@ -36,65 +32,6 @@ class Features:
     f: Float[Tensor, "tokens d_sae"]
     active: Active
     values: ActiveValues
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What is measured.
-
-    Attributes:
-        stream: The language model.
-        site: Where its SAEs read.
-        open_sae: Gives the SAE of a layer, or of an end where there are two collections.
-        matchings: Of each pair of layers.
-        linear: Affine maps of each pair, where an arm needs them.
-        arms: Arms, as far as a pair has them.
-        means: Mean residual of each target layer, where an arm needs it.
-        turn_to: Told which layers, or ends, are about to be measured, whose SAEs are then asked for many times.
-        blocks: How much is computed at one time; as much as is of use on a batch's device by default.
-        apart: Whether sources and targets are of two collections.
-    """
-
-    stream: ResidualStream
-    site: Site
-    open_sae: Callable[[int], SAE]
-    matchings: Mapping[Pair, PairMatchings]
-    linear: Mapping[Pair, LinearMap]
-    arms: Sequence[str]
-    means: Mapping[int, Float[Tensor, " d_in"]] = field(default_factory=dict)
-    turn_to: Callable[[Iterable[int]], None] = lambda _: None
-    blocks: Blocks | None = None
-    apart: bool = False
-
-    def ends(self, pair: Pair) -> tuple[int, int]:
-        """What the SAEs of a pair of layers are asked for by."""
-        return ends_of(pair, self.apart)
-
-    def as_read(self, layer: int, value: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "tokens d_in"]:
-        """Residuals of a layer, or end, or what stands in for them, as the next block reads them."""
-        return self.stream.as_read(self.site, layer_of(layer), value)
-
-    def stage(
-        self,
-        pair: Pair,
-        x_source: Float[Tensor, "tokens d_in"],
-        f_source: ActiveValues,
-        f_target: ActiveValues,
-    ) -> Stage:
-        """What the arms of a pair are made of, on these tokens."""
-        matched, (source, target) = self.matchings[pair], self.ends(pair)
-        return Stage(
-            source=self.open_sae(source),
-            target=self.open_sae(target),
-            x_source=x_source,
-            f_source=f_source,
-            f_target=f_target,
-            transports=matched.transports,
-            linear=self.linear.get(pair),
-            cheap=matched.cheap,
-            mean=self.means.get(pair[1]),
-            significant=matched.significant,
-        )
 
 
 class BatchMeasurement:
@@ -128,8 +65,8 @@ class BatchMeasurement:
         cls, subject: Subject, batch: TokenBatch, pairs: Iterable[Pair], *, whole: bool = True
     ) -> "BatchMeasurement":
         """A batch with its clean pass: of the whole model, or as far as the pairs' last layer, without losses."""
-        layers = {layer for pair in pairs for layer in pair}
-        clean = subject.stream.capture(batch.input_ids, batch.attention_mask, subject.site, keep=layers, whole=whole)
+        places = {subject.place(end) for pair in pairs for end in subject.ends(pair)}
+        clean = subject.stream.capture(batch.input_ids, batch.attention_mask, subject.site, keep=places, whole=whole)
         return cls(subject, batch, clean)
 
     def clean_losses(self) -> Float64[Tensor, "documents two"]:
@@ -142,6 +79,10 @@ class BatchMeasurement:
         """What a value is on the scored tokens."""
         return value.flatten(0, 1)[self.places]
 
+    def value(self, layer: int) -> Float[Tensor, "tokens d_in"]:
+        """True values of a layer, or end, on the scored tokens."""
+        return self.scored(self.clean.values[self.subject.place(layer)])
+
     def refuse_not_finite(self) -> None:
         """Check that all losses so far are numbers.
 
@@ -153,7 +94,7 @@ class BatchMeasurement:
     def features(self, layer: int) -> Features:
         """Residuals and features of a layer, or end; made once while they are needed."""
         if layer not in self._features:
-            x = self.scored(self.clean.values[layer_of(layer)]).float()
+            x = self.value(layer).float()
             f = self.subject.open_sae(layer).encode(x)
             active = Active.of(f)
             self._features[layer] = Features(x, f, active, ActiveValues.listed(f, active.token, active.feature))
@@ -206,7 +147,7 @@ class BatchMeasurement:
         """Add everything about a pair under some of its arms."""
         source, target = self.subject.ends(pair)
         # What the layers change is the scale of `explained_change`, also where no arm leaves them out.
-        if LAYER_DROP not in self.subject.arms and pair[0] != pair[1]:
+        if LAYER_DROP not in self.subject.arms and tally.layout.changes_in(pair):
             change = self.features(source).x - self.features(target).x
             self._add_error((pair, LAYER_DROP, self.batch.dataset), change, tally, weights)
         for together in self._side_by_side(arms):
@@ -215,7 +156,7 @@ class BatchMeasurement:
                 key = (pair, arm, self.batch.dataset)
                 self._add_error(key, error, tally, weights)
                 self._add_forms(key, target, error, tally, weights)
-                values.append(self._placed(pair[1], self.features(target).x + error))
+                values.append(self._placed(target, self.features(target).x + error))
             last = self.subject.stream.resume(self.clean, pair[1], torch.cat(values), self.subject.site)
             del values
             for arm, losses in zip(together, self._losses(last), strict=True):
@@ -267,7 +208,7 @@ class BatchMeasurement:
 
     def _placed(self, layer: int, x_hat: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "batch seq d_in"]:
         """What stands in for a layer's value: BOS and padding keep their own."""
-        value = self.clean.values[layer].clone(memory_format=torch.contiguous_format)
+        value = self.clean.values[self.subject.place(layer)].clone(memory_format=torch.contiguous_format)
         value.flatten(0, 1).index_copy_(0, self.places, x_hat.to(value.dtype))
         return value
 

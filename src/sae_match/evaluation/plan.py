@@ -11,6 +11,7 @@ import torch
 from sae_match.errors import UserError
 from sae_match.evaluation.arm_names import BETWEEN_LAYERS, COMPOSED, MATCHED, MATCHED_UNFOLDED, OF_TARGET_ALONE
 from sae_match.evaluation.settings import EvaluationSettings, measurable_arms, refuse_impossible_spans
+from sae_match.evaluation.two_models.arms import arms_between
 from sae_match.model.sizes import ModelSizes
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.two import Collections, TwoCollections
@@ -85,31 +86,42 @@ def _refuse_backward(pairs: Sequence[Pair], apart: bool) -> None:
             raise UserError(f"a pair goes from a layer to {later}, got [{source},{target}] in pairs")
 
 
-def arms_of(pair: Pair, arms: Sequence[str]) -> list[str]:
-    """Arms of a pair: between neighbours there is nothing to compose, of one layer nothing to leave out or to map."""
-    without = (*(() if pair[1] - pair[0] > 1 else (COMPOSED,)), *(() if pair[0] != pair[1] else BETWEEN_LAYERS))
+def arms_of(pair: Pair, arms: Sequence[str], two_models: bool = False) -> list[str]:
+    """Arms of a pair: between neighbours there is nothing to compose, of one layer nothing to leave out or to map.
+
+    Args:
+        pair: Of layers.
+        arms: Those that are asked for.
+        two_models: Whether the layers are of two language models, whose residuals differ in one layer too.
+    """
+    is_one = pair[0] == pair[1] and not two_models
+    without = (*(() if pair[1] - pair[0] > 1 else (COMPOSED,)), *(BETWEEN_LAYERS if is_one else ()))
     return [arm for arm in arms if arm not in without]
 
 
-def measured_arms(settings: EvaluationSettings, pairs: Sequence[Pair], apart: bool) -> list[str]:
+def measured_arms(
+    settings: EvaluationSettings, pairs: Sequence[Pair], apart: bool, widths: tuple[int, int] | None = None
+) -> list[str]:
     """The asked-for arms in table order that any pair has; the others are said to be left out.
 
     Args:
         settings: What is asked for.
         pairs: Of layers.
         apart: Whether sources and targets are of two collections, between which no neighbours lead.
+        widths: Of the place that the SAEs read, in the source's language model and in the target's; none of one model.
 
     Raises:
-        UserError: If none is left.
+        UserError: If none is left, or features are to be compared that have nothing in common.
     """
-    asked = measurable_arms(settings)
+    asked = arms_between(measurable_arms(settings), widths)
     if not apart or not pairs:
         return asked
-    there = {arm for pair in pairs for arm in arms_of(pair, asked) if arm != COMPOSED}
+    there = {arm for pair in pairs for arm in arms_of(pair, asked, widths is not None) if arm != COMPOSED}
     if not there:
         raise UserError(f"arms {', '.join(asked)} say nothing of two collections on the same layer; take matched")
     if without := [arm for arm in asked if arm not in there]:
-        log.info("two collections of the same layers: %s left out, as no layer lies in between", ", ".join(without))
+        why = "two collections of the same layers: %s left out, as no layer lies in between"
+        log.info(why if widths is None else "two models: %s left out, as no layer lies in between", ", ".join(without))
     return [arm for arm in asked if arm in there]
 
 
@@ -156,6 +168,7 @@ class PassPlan:
             inside it.
         clean_passes: Clean passes after the survey's: more than one where not all residuals fit
             in memory at one time.
+        two_models: Whether sources are layers of another language model, which runs as far as the last of them.
     """
 
     n_layers: int
@@ -163,6 +176,7 @@ class PassPlan:
     arms: Sequence[str]
     reruns_target: bool = False
     clean_passes: int = 1
+    two_models: bool = False
 
     def runs(self) -> list[tuple[Pair, str]]:
         """Pairs and arms that the model is resumed for."""
@@ -170,7 +184,7 @@ class PassPlan:
         runs = []
         for pair in self.pairs:
             skipped = OF_TARGET_ALONE if pair[1] in reached else ()
-            runs += [(pair, arm) for arm in arms_of(pair, self.arms) if arm not in skipped]
+            runs += [(pair, arm) for arm in arms_of(pair, self.arms, self.two_models) if arm not in skipped]
             reached.add(pair[1])
         return runs
 
@@ -179,7 +193,8 @@ class PassPlan:
         """Runs of a decoder layer."""
         again = sum(self.n_layers - 1 - target + self.reruns_target for (_, target), _ in self.runs())
         surveyed = 1 + max((target for _, target in self.pairs), default=-1)
-        return _SURVEY * surveyed + self.clean_passes * self.n_layers + again
+        read = 1 + max((source for source, _ in self.pairs), default=-1) if self.two_models else 0
+        return _SURVEY * surveyed + self.clean_passes * self.n_layers + again + (_SURVEY + self.clean_passes) * read
 
     @property
     def heads(self) -> int:

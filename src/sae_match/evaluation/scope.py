@@ -1,16 +1,17 @@
 """What a validation is of: which pairs of layers, under which arms. Follows from settings alone."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sae_match.errors import UserError
-from sae_match.evaluation.arm_names import FITTED_ARMS, LINEAR_MAP, LINEAR_MAP_SAE
+from sae_match.evaluation.arm_names import FITTED_ARMS, LINEAR_MAP, LINEAR_MAP_SAE, OF_TWO_MODELS
 from sae_match.evaluation.fitting import refuse_too_few
 from sae_match.evaluation.passes.load import Load
 from sae_match.evaluation.plan import Pair, chosen_pairs, measured_arms, refuse_broken_chains, twins_among
 from sae_match.evaluation.settings import EvaluationSettings, refuse_impossible
+from sae_match.evaluation.statistics.forms import forms_of
 from sae_match.evaluation.statistics.layout import Layout
 from sae_match.evaluation.survey import Observer
 from sae_match.matching.cache import MatchingCache
@@ -18,8 +19,9 @@ from sae_match.matching.layers import PairWatch, unwatched
 from sae_match.matching.settings import MatcherSettings
 from sae_match.model.fit import refuse_layers_beyond
 from sae_match.model.residual_stream import ResidualStream
+from sae_match.model.two.streams import Streams, TwoStreams, stream_at
 from sae_match.saes.sites import Site, checked_site
-from sae_match.saes.two import Collections, TwoCollections, ends_of
+from sae_match.saes.two import Collections, TwoCollections, ends_of, layer_of
 from sae_match.text.batches import TextData, TokenBatch
 
 Watch = Callable[[str, int, int], None]
@@ -56,6 +58,8 @@ class Scope:
         pairs: Pairs of layers, in ascending order.
         layers: Layers that are in a pair.
         apart: Whether sources and targets are of two collections.
+        widths: Of the SAEs' site in the source's language model and in the target's; none where there is one model.
+        drifts: Whether it is told what drifted.
     """
 
     site: Site
@@ -64,10 +68,12 @@ class Scope:
     pairs: list[Pair]
     layers: list[int] = field(default_factory=list)
     apart: bool = False
+    widths: tuple[int, int] | None = None
+    drifts: bool = False
 
     @classmethod
     def of(
-        cls, stream: ResidualStream, collection: Collections, matcher: MatcherSettings, settings: EvaluationSettings
+        cls, stream: Streams, collection: Collections, matcher: MatcherSettings, settings: EvaluationSettings
     ) -> "Scope":
         """What settings ask for.
 
@@ -75,14 +81,18 @@ class Scope:
             UserError: If there is no such thing.
         """
         refuse_impossible(settings)
-        pairs = chosen_pairs(collection, settings)
-        arms = measured_arms(settings, pairs, collection.apart)
+        pairs, site = chosen_pairs(collection, settings), checked_site(collection.site)
+        widths = (stream.source.width(site), stream.target.width(site)) if isinstance(stream, TwoStreams) else None
+        refuse_layers_beyond(stream, (end for pair in pairs for end in collection.ends(pair)))
+        arms = measured_arms(settings, pairs, collection.apart, widths)
         if not isinstance(collection, TwoCollections):
             refuse_broken_chains(collection, pairs, arms)
         layers = sorted({layer for pair in pairs for layer in pair})
-        refuse_layers_beyond(stream, layers)
         twins = twins_among(arms, matcher.fold, settings.carry)
-        return cls(checked_site(collection.site), arms, twins, pairs, layers, collection.apart)
+        if settings.drift and not collection.apart:
+            raise UserError("evaluation.drift is told between two collections: name another one as target")
+        drifts = collection.apart and (widths is not None if settings.drift is None else settings.drift)
+        return cls(site, arms, twins, pairs, layers, collection.apart, widths, drifts)
 
     @property
     def ends(self) -> list[int]:
@@ -99,7 +109,28 @@ class Scope:
         """Arms that are fitted on text."""
         return [arm for arm in self.arms if arm in FITTED_ARMS]
 
-    def load(self, stream: ResidualStream, layout: Layout, batches: Sequence[TokenBatch], fits: int) -> Load:
+    def layout(self, stream: Streams, datasets: Sequence[str], features: Mapping[int, int]) -> Layout:
+        """What there will be numbers of.
+
+        Args:
+            stream: The language model, or two.
+            datasets: Names of the datasets.
+            features: Width of each SAE, by its end.
+        """
+        is_read = (stream_at(stream, end).anatomy.reading_norm(self.site, layer_of(end)) for end in self.ends)
+        return Layout(
+            self.pairs,
+            self.arms,
+            datasets,
+            stream.width(self.site),
+            features,
+            self.twins,
+            forms_of(all(is_read)),
+            self.apart,
+            None if self.widths is None else self.widths[0],
+        )
+
+    def load(self, stream: Streams, layout: Layout, batches: Sequence[TokenBatch], fits: int) -> Load:
         """What the memory of a validation follows from, with all pairs in one group.
 
         Args:
@@ -122,6 +153,7 @@ class Scope:
             max(int(batch.scored.sum()) for batch in batches),
             fits,
             shapes=sorted(shapes - {(rows, seq)}),
+            beside=_bytes(stream.source) if isinstance(stream, TwoStreams) else 0,
         )
 
     def refuse_unfit(self, fitting: TextData | None, width: int) -> None:
@@ -136,5 +168,10 @@ class Scope:
         """
         if self.fitted and fitting is None:
             raise UserError(f"arms {', '.join(self.fitted)} are fitted on text, and no fitting text is given")
-        if fitting is not None and {LINEAR_MAP, LINEAR_MAP_SAE} & set(self.arms):
-            refuse_too_few(sum(fitting.tokens().values()), width)
+        if fitting is not None and {LINEAR_MAP, LINEAR_MAP_SAE, *OF_TWO_MODELS} & set(self.arms):
+            refuse_too_few(sum(fitting.tokens().values()), max(width, *(self.widths or (0,))))
+
+
+def _bytes(stream: ResidualStream) -> int:
+    """What a model's weights take."""
+    return stream.sizes.parameters * next(stream.parameters()).element_size()

@@ -31,6 +31,10 @@ class EvaluationSettings:
         rotations: Random targets that the matching of two layers is judged against, which says which of its pairs are
             matches; each takes as long as a matching. Zero: none is judged, and the arms that need it are left out.
         alpha: Level at which a pair counts as significant: of the significant pairs, at most this share is wrong.
+        drift: Whether it is told how features of two collections differ in how often they fire and where they point; by
+            default where these read two language models.
+        prefers: Two datasets, such as `[code, prose]`: does drift go with firing more often on the first? Not asked by
+            default.
         memory: Gigabytes, of which half is for open SAEs and a fifth for residuals; by default what is free. What does
             not fit is read, or computed, again.
         relations: Whether it is told what became of every feature (one to one, split, merged, new or gone), and what
@@ -46,6 +50,8 @@ class EvaluationSettings:
     rotations: int = 8
     alpha: float = 0.05
     memory: float | None = None
+    drift: bool | None = None
+    prefers: list[str] | None = None
     relations: bool = False
 
     def __post_init__(self) -> None:
@@ -76,6 +82,8 @@ def refuse_impossible(settings: EvaluationSettings) -> None:
         raise UserError(f"evaluation.fitting_documents must be at least 1, got {settings.fitting_documents}")
     if settings.carry is not None:
         refuse_unknown_fold(settings.carry, "evaluation.carry")
+    if settings.prefers is not None and len(set(settings.prefers)) != 2:
+        raise UserError(f"evaluation.prefers must be two datasets such as [code,prose], got {settings.prefers}")
     if settings.memory is not None and not 0 < settings.memory < math.inf:
         raise UserError(f"evaluation.memory must be a positive number of gigabytes, got {settings.memory}")
     if not 0 <= settings.seed < 2**62:

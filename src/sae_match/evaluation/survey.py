@@ -10,8 +10,9 @@ from torch import Tensor
 
 from sae_match.evaluation.arm_names import LAYER_DROP, LINEAR_MAP_SAE
 from sae_match.evaluation.arms import stand_in
-from sae_match.evaluation.measuring import BatchMeasurement, Subject
-from sae_match.evaluation.plan import Pair, arms_of
+from sae_match.evaluation.measuring import BatchMeasurement
+from sae_match.evaluation.passes.subject import Subject
+from sae_match.evaluation.plan import Pair
 from sae_match.evaluation.relations.collecting import RelativesCollector
 from sae_match.evaluation.statistics.forms import Landmarks, is_by_dimension, scale_of
 from sae_match.evaluation.statistics.layout import ArmKey, LayerKey, Layout
@@ -59,15 +60,16 @@ class Survey:
         self._device, _zeros = device, partial(torch.zeros, dtype=torch.float64, device=device)
         self._sums: dict[_Name, Tensor] = {("tokens", dataset): _zeros(1) for dataset in layout.datasets}
         for key in layout.layers():
-            self._sums["x", *key], self._sums["f", *key] = _zeros(layout.d_in), _zeros(layout.features[key[0]])
+            width = layout.width(key[0])
+            self._sums["x", *key], self._sums["f", *key] = _zeros(width), _zeros(layout.features[key[0]])
         self._sums.update({("error", *run): _zeros(layout.d_in) for run in layout.runs() if run[1] in _BENT})
         self._sees_norms = bool(layout.forms)
         self._reads = not all(map(is_by_dimension, layout.forms))
         for key in layout.layers() if self._sees_norms else ():
-            self._sums["squares", *key], self._sums["norms", *key] = _zeros(layout.d_in), _zeros(SKETCH_BINS)
+            self._sums["squares", *key], self._sums["norms", *key] = _zeros(layout.width(key[0])), _zeros(SKETCH_BINS)
         if self._reads:
             self._sums.update({("sampled", dataset): _zeros(1) for dataset in layout.datasets})
-            self._sums.update({("read", *key): _zeros(layout.d_in) for key in layout.layers()})
+            self._sums.update({("read", *key): _zeros(layout.width(key[0])) for key in layout.layers()})
             runs = (run for run in layout.runs() if run[1] not in layout.twins)
             self._sums.update({("read", *run): _zeros(layout.d_in) for run in runs})
 
@@ -101,7 +103,7 @@ class Survey:
                 if relatives is not None:
                     relatives.add_pair(pair, at)
                 seen |= set(ends)
-                bent = [arm for arm in arms_of(pair, subject.arms) if arm in _BENT]
+                bent = [arm for arm in subject.arms_of(pair) if arm in _BENT]
                 for arm, error in at.errors(pair, bent):
                     self._sums["error", pair, arm, batch.dataset] += _sum(error)
                 if self._reads:
@@ -170,7 +172,7 @@ class Survey:
         before, after = (at.features(end) for end in ends)
         stage = at.subject.stage(pair, before.x[some], ActiveValues.of(before.f[some]), ActiveValues.of(after.f[some]))
         truth = at.as_read(ends[1])[some]
-        for arm in arms_of(pair, at.subject.arms):
+        for arm in at.subject.arms_of(pair):
             error = at.subject.as_read(ends[1], stand_in(arm, stage)) - truth
             self._sums["read", pair, arm, at.batch.dataset] += _sum(error)
 

@@ -10,14 +10,16 @@ import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from sae_match.evaluation.arm_names import MATCHED
+from sae_match.evaluation.drift.activity import DocumentActivity
 from sae_match.evaluation.matchings import PairMatcher, PairMatchings
-from sae_match.evaluation.measuring import Subject
 from sae_match.evaluation.passes.fitting import FittingPass
+from sae_match.evaluation.passes.joining import Joining
 from sae_match.evaluation.passes.measurement import MeasuringPass
 from sae_match.evaluation.passes.memory import SHARE_OF_RESIDUALS, SHARE_OF_SAES, MemoryPlan
 from sae_match.evaluation.passes.processes import Processes
 from sae_match.evaluation.passes.session import Session
 from sae_match.evaluation.passes.state import Pass, State
+from sae_match.evaluation.passes.subject import Subject
 from sae_match.evaluation.passes.surveying import SurveyPass
 from sae_match.evaluation.passes.text import ValidationText, say_what_was_limited, text_of
 from sae_match.evaluation.plan import Pair, PassPlan, grouped
@@ -26,8 +28,6 @@ from sae_match.evaluation.relations.tables import LIVES, SPLITS
 from sae_match.evaluation.resuming import SumsIdentity, UnfinishedRun
 from sae_match.evaluation.scope import Scope, Surroundings
 from sae_match.evaluation.settings import EvaluationSettings
-from sae_match.evaluation.statistics.forms import forms_of
-from sae_match.evaluation.statistics.layout import Layout
 from sae_match.evaluation.statistics.measures import objective_of, results_of, so_far, spans_of
 from sae_match.evaluation.statistics.replicates import Replicates
 from sae_match.evaluation.statistics.results import Results, SpanResult
@@ -36,12 +36,11 @@ from sae_match.evaluation.statistics.tally import Tally
 from sae_match.evaluation.survey import Survey
 from sae_match.matching.between import UNMATCHED_FILE, save_unmatched
 from sae_match.matching.layers import evidence, save_matching, save_relations, save_significance, say_if_with_itself
-from sae_match.matching.result import Matching
 from sae_match.matching.settings import MatcherSettings
 from sae_match.matching.solver.planning import GIGABYTE, free_memory
 from sae_match.model.fingerprint import fingerprint
 from sae_match.model.fit import refuse_other_width
-from sae_match.model.residual_stream import ResidualStream
+from sae_match.model.two.streams import Streams, TwoStreams
 from sae_match.owned import remove_table
 from sae_match.saes.shelf import InTurn, SAEShelf
 from sae_match.saes.two import Collections, pair_name
@@ -68,7 +67,7 @@ class MatchValidation(L.LightningModule):
     | the end of the measurement | `tally`: sums over the evaluated text, the same in every process |
 
     Args:
-        stream: The frozen language model.
+        stream: The frozen language model; of two, the source's and the target's.
         collection: Its SAEs.
         matcher: How features are matched.
         settings: What is measured.
@@ -81,6 +80,7 @@ class MatchValidation(L.LightningModule):
         keeps_sums: Whether finished sums are kept until `forget` is called: whoever writes the results says when.
         memory: What is going to be held at most, by what it is for.
         state, session: While text streams by, and after.
+        activity: How often each feature was active in each document, where it is told what drifted.
     """
 
     memory: MemoryPlan
@@ -89,7 +89,7 @@ class MatchValidation(L.LightningModule):
 
     def __init__(
         self,
-        stream: ResidualStream,
+        stream: Streams,
         collection: Collections,
         matcher: MatcherSettings,
         settings: EvaluationSettings,
@@ -101,6 +101,7 @@ class MatchValidation(L.LightningModule):
         self.matchings: dict[Pair, PairMatchings] = {}
         self.open_sae = collection.open
         self.keeps_sums = False
+        self.activity: DocumentActivity | None = None
         self._widths: dict[int, int] = {}
         self._hashes: dict[int, str] = {}
 
@@ -151,7 +152,8 @@ class MatchValidation(L.LightningModule):
         """What each token takes."""
         passes = max(1, len(self.state.groups)) if hasattr(self, "state") else 1
         reruns = self.scope.site != "residual"
-        return PassPlan(self.stream.n_layers, self.scope.pairs, self.scope.measured, reruns, passes)
+        two_models = isinstance(self.stream, TwoStreams)
+        return PassPlan(self.stream.n_layers, self.scope.pairs, self.scope.measured, reruns, passes, two_models)
 
     @cpu_by_default()
     def setup(self, stage: str) -> None:
@@ -197,7 +199,8 @@ class MatchValidation(L.LightningModule):
         in_turn = InTurn(SAEShelf(self.collection, SHARE_OF_SAES * budget, device).open)
         self.open_sae = in_turn.open
         self.matchings = {pair: found.to(device) for pair, found in self.matchings.items()}
-        scope, layout = self.scope, self._layout(text)
+        scope, datasets = self.scope, list(dict.fromkeys(batch.dataset for batch in text.evaluated.batches))
+        layout = scope.layout(self.stream, datasets, self._widths)
         processes = Processes.of(self.trainer)
         load = scope.load(self.stream, layout, text.evaluated.batches, len(processes.own(scope.pairs)))
         load = replace(load, groups=grouped(scope.pairs, load.residual_bytes(), SHARE_OF_RESIDUALS * budget))
@@ -225,12 +228,17 @@ class MatchValidation(L.LightningModule):
         kept = UnfinishedRun(self._identity(text, batches).file(self.around.cache.folder.parent / "validations"))
         related = {pair: found.related for pair, found in self.matchings.items() if found.related is not None}
         relatives = RelativesCollector(related, layout, self.settings.seed) if related else None
+        self.activity = DocumentActivity(text.evaluated.batches) if scope.drifts else None
+        observers = [*self.around.observers, *([] if self.activity is None else [self.activity])]
         passes: list[Pass] = [
-            SurveyPass(self.state, self.around.observers, self._tell, relatives),
+            SurveyPass(self.state, observers, self._tell, relatives),
             MeasuringPass(self.state, self.settings.seed, self._tell, self.collection.names),
         ]
         if self.needs_fitting:
-            passes.insert(0, FittingPass(self.state, self._joined, lambda pair: kept.part(pair_name(pair)), self._tell))
+            joining = Joining(
+                self.collection, in_turn.open, in_turn.turn_to, self.matcher, self.settings.carry, self.around.cache
+            )
+            passes.insert(0, FittingPass(self.state, joining, lambda pair: kept.part(pair_name(pair)), self._tell))
         self.session = Session(passes, batches, kept)
 
     @cpu_by_default()
@@ -251,7 +259,7 @@ class MatchValidation(L.LightningModule):
             self.forget()
         if self.objective is not None:
             self.log("objective", self.objective, rank_zero_only=True)
-        say_what_was_limited(text_of(self.trainer), self.tally)
+        say_what_was_limited(text_of(self.trainer), self.tally.documents)
 
     def forget(self) -> None:
         """Remove what the same validation would go on from: its results are written."""
@@ -265,24 +273,9 @@ class MatchValidation(L.LightningModule):
 
     def _look_at(self, pair: Pair, matcher: PairMatcher) -> None:
         """Note what the SAEs of a pair are; none of them is held."""
-        for end, layer, sae in zip(self.collection.ends(pair), pair, matcher.opened(pair), strict=True):
-            refuse_other_width(self.stream, self.scope.site, layer, sae.d_in)
+        for end, sae in zip(self.collection.ends(pair), matcher.opened(pair), strict=True):
+            refuse_other_width(self.stream, self.scope.site, end, sae.d_in)
             self._widths[end], self._hashes[end] = sae.d_sae, sae.content_hash()
-
-    def _joined(self, pair: Pair, matchings: PairMatchings, found: Matching) -> PairMatchings:
-        """Matchings of a pair, with the one by co-activation."""
-        source, target = self.collection.ends(pair)
-        self.subject.turn_to((source, target))
-        given = (self.open_sae(source), self.open_sae(target), self.matcher, self.settings.carry)
-        return matchings.with_coactivation(found, *given)
-
-    def _layout(self, text: ValidationText) -> Layout:
-        """What there will be numbers of."""
-        scope, reading_norm = self.scope, self.stream.anatomy.reading_norm
-        datasets = list(dict.fromkeys(batch.dataset for batch in text.evaluated.batches))
-        forms = forms_of(all(reading_norm(scope.site, layer) for layer in scope.layers))
-        width = self.stream.width(scope.site)
-        return Layout(scope.pairs, scope.arms, datasets, width, self._widths, scope.twins, forms, scope.apart)
 
     def _identity(self, text: ValidationText, batches: list[int]) -> SumsIdentity:
         """All that the sums follow from."""

@@ -30,6 +30,11 @@ def collection_line(collection: Collections) -> str:
     return short_name(collection.source)
 
 
+def model_line(source: str | tuple[str, str]) -> str:
+    """Which language model, in a few words, or which two."""
+    return short_name(source) if isinstance(source, str) else " → ".join(map(short_name, source))
+
+
 def short_name(source: str) -> str:
     """A repository's name, or the end of a folder's: enough to know it by, and nothing about a machine."""
     return "/".join(Path(source).parts[-2:])

@@ -5,7 +5,6 @@ A pair of layers is two numbers, `(source layer, target layer)`, also where both
 same SAE as a target and as a source; of two collections one that says which of them is meant.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +14,12 @@ from sae_match.saes.collection import SAECollection
 from sae_match.saes.formats import SAEDescription, SAEFile
 from sae_match.saes.sae import SAE
 from sae_match.saes.settings import SAESettings
+from sae_match.saes.telling_apart import told_apart
 
 Pair = tuple[int, int]
 
 # Ends of two collections: beyond every layer, so that a layer's number taken for an end is found nowhere.
 _SOURCE, _TARGET = 10_000, 20_000
-# What is no part of a name of files and columns; `@` stands between a layer and its collection.
-_LONGEST = 40
-_NOT_NAMED = re.compile(r"[^\w.=+-]+")
 
 
 def ends_of(pair: Pair, apart: bool) -> tuple[int, int]:
@@ -40,11 +37,16 @@ def layer_of(end: int) -> int:
     return end % _SOURCE
 
 
+def is_target(end: int) -> bool:
+    """Whether an end is of the collection that pairs lead to, where there are two."""
+    return end >= _TARGET
+
+
 def end_name(end: int, names: tuple[str, str] | None = None) -> str:
     """What an end is called: `3`, or `3@seed_100` where there are two collections."""
     if end < _SOURCE or names is None:
         return str(end)
-    return f"{layer_of(end)}@{names[end >= _TARGET]}"
+    return f"{layer_of(end)}@{names[is_target(end)]}"
 
 
 def pair_name(pair: Pair, names: tuple[str, str] | None = None) -> str:
@@ -65,13 +67,16 @@ class TwoCollections:
     Attributes:
         sources: The first.
         targets: The second.
+        models: What the two language models are called that they read; none where they read one. The same SAEs may be
+            read on two.
 
     Raises:
-        UserError: If they are the same, or read different sites.
+        UserError: If they are the same on one model, or read different sites.
     """
 
     sources: SAECollection
     targets: SAECollection
+    models: tuple[str, str] | None = None
 
     def __post_init__(self) -> None:
         if self.sources.site != self.targets.site:
@@ -79,25 +84,25 @@ class TwoCollections:
                 f"the source's SAEs read the site {self.sources.site}, the target's {self.targets.site}: features of "
                 "different places of a layer are not compared; sae.site and target.site say which"
             )
-        if _content(self.sources) == _content(self.targets):
+        if self.models is None and _content(self.sources) == _content(self.targets):
             raise UserError(
                 f"sae and target are the same collection, {self.sources.source}, in which each feature is its own "
                 "partner: name another one as target, or leave target out to compare its layers"
             )
 
     @classmethod
-    def of(cls, source: SAESettings, target: SAESettings) -> "TwoCollections":
-        """The collections that settings describe.
+    def of(cls, source: SAESettings, target: SAESettings, models: tuple[str, str] | None = None) -> "TwoCollections":
+        """The collections that settings describe, and what their models are called, where these are two.
 
         Raises:
             UserError: As `SAECollection.of`, and if they are not two of the same site.
         """
-        return cls(SAECollection.of(source), SAECollection.of(target))
+        return cls(SAECollection.of(source), SAECollection.of(target), models)
 
     @property
     def names(self) -> tuple[str, str]:
         """What the two are called, unlike each other."""
-        return _told_apart(self.sources, self.targets)
+        return told_apart(self.sources, self.targets, self.models)
 
     @property
     def by_name(self) -> list[tuple[str, SAECollection]]:
@@ -220,26 +225,28 @@ class TwoCollections:
         return self._of(end).files(layer_of(end))
 
     def _of(self, end: int) -> SAECollection:
-        return self.targets if end >= _TARGET else self.sources
+        return self.targets if is_target(end) else self.sources
 
 
 Collections = SAECollection | TwoCollections
 """Where the SAEs of pairs of layers come from: from one collection, or from two."""
 
 
-def collections_of(source: SAESettings, target: SAESettings | None) -> Collections:
-    """One collection, or two where there is a target.
+def collections_of(
+    source: SAESettings, target: SAESettings | None, models: tuple[str, str] | None = None
+) -> Collections:
+    """One collection, or two where there is a target or there are two models: without a target the same SAEs read both.
 
     Raises:
         UserError: As `SAECollection.of` and `TwoCollections`, and if one has no layer.
     """
-    if target is None:
+    if target is None and models is None:
         collection = SAECollection.of(source)
         collection.refuse_none("sae")
         return collection
-    both = TwoCollections.of(source, target)
+    both = TwoCollections.of(source, target or source, models)
     both.sources.refuse_none("sae")
-    both.targets.refuse_none("target")
+    both.targets.refuse_none("target" if target else "sae")
     return both
 
 
@@ -249,46 +256,6 @@ def _content(one: SAECollection) -> tuple[object, ...]:
     places = {layer: str(Path(str(which["source"])).absolute()) for layer, which in layers.items()}
     picked = {layer: {**which, "source": places[layer]} for layer, which in layers.items()}
     return one.format, one.revision, one.site, picked
-
-
-def _told_apart(source: SAECollection, target: SAECollection) -> tuple[str, str]:
-    """Names of two collections: as they are called, else by the end of their folder, more of it where those agree."""
-    both = (source, target)
-    candidates = [
-        [one.name or _named(one.source, 1) for one in both],
-        [one.name or _named(one.source, 2) for one in both],
-        [f"{one.name or _named(one.source, 1)}{_picked(one, _unlike(*both))}" for one in both],
-    ]
-    for first, second in candidates:
-        # Some file systems, and whoever searches, take large letters for small ones.
-        if first.casefold() != second.casefold() and max(len(first), len(second)) <= _LONGEST:
-            return first, second
-    first, second = (name[: _LONGEST - len("_source")] for name in candidates[0])
-    return f"{first}_source", f"{second}_target"
-
-
-def _named(source: str, parts: int) -> str:
-    """The last parts of a folder or a repository, as a part of names of files."""
-    return _as_name("_".join(Path(source).parts[-parts:]))
-
-
-def _as_name(text: str) -> str:
-    return _NOT_NAMED.sub("_", text).strip("_.=+-")[:_LONGEST] or "saes"
-
-
-def _unlike(source: SAECollection, target: SAECollection) -> Sequence[str]:
-    """What picks SAEs by one value in the whole of each collection, and by another one in the other."""
-    found = []
-    for key in {key: None for one in (source, target) for which in one.layers.values() for key in which}:
-        values = [{str(which.get(key, "")) for which in one.layers.values()} for one in (source, target)]
-        if values[0] != values[1] and max(map(len, values)) == 1:
-            found.append(key)
-    return found
-
-
-def _picked(one: SAECollection, keys: Sequence[str]) -> str:
-    which = next(iter(one.layers.values()), {})
-    return "".join(f"_{_as_name(str(which[key]))}" for key in keys if key in which)
 
 
 def _numbers(layers: Iterable[int]) -> str:

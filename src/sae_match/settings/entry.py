@@ -54,6 +54,9 @@ def register(**schemas: type) -> None:
     ):
         # A collection that can be the source can be the target.
         store.store(group="target", name=name, node={"defaults": [{"/sae@_here_": name}]})
+    for name in (file.stem for file in (config_folder() / "model").glob("*.yaml")):
+        # So can a model.
+        store.store(group="target_model", name=name, node={"defaults": [{"/model@_here_": name}]})
     OmegaConf.register_new_resolver("bundled", bundled.path, replace=True)
     OmegaConf.register_new_resolver("help", help_on, replace=True)
     OmegaConf.register_new_resolver("job", job_fact, replace=True)

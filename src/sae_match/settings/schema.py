@@ -151,6 +151,8 @@ class ValidateSettings:
 
     Attributes:
         target: Another collection, whose SAEs pairs lead to; none for pairs within `sae`.
+        target_model: Another language model, which the SAEs that pairs lead to read; none where all read `model`.
+            Without a `target` the SAEs of `sae` read both.
         pairs: Pairs of layers such as `[[3,3],[3,4]]`, in place of those that follow from `evaluation.spans`; of two
             collections in place of the layers that both have, each with itself.
         output_dir: Where the run leaves its files.
@@ -169,10 +171,16 @@ class ValidateSettings:
     report: ContextSettings = field(default_factory=ContextSettings)
     descriptions: DescriptionSettings = field(default_factory=DescriptionSettings)
     target: SAESettings | None = None
+    target_model: ModelSettings | None = None
     pairs: Any = None
     output_dir: str = MISSING
     cache_dir: str | None = None
     check: bool = False
+
+    @property
+    def models(self) -> tuple[str, str] | None:
+        """Where the two language models come from, if there are two."""
+        return None if self.target_model is None else (self.model.source, self.target_model.source)
 
     def __post_init__(self) -> None:
         if self.pairs is not None:

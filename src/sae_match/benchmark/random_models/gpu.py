@@ -24,6 +24,7 @@ from sae_match.model.by_class import sizes_of
 from sae_match.model.residual_stream import ResidualStream
 from sae_match.model.sizes import LOGIT_BLOCK_ELSEWHERE
 from sae_match.model.speed.fusing import LARGE, fuse_from
+from sae_match.model.two.streams import stream_at
 from sae_match.text.batches import TextData
 
 #: Name of all of them together.
@@ -139,7 +140,7 @@ def gemma(scale: Scale, device_name: str, seed: int, settings: EvaluationSetting
     module.stream.to(device)
     with torch.inference_mode():
         bare = bare_seconds(module.subject, module.plan(), data)
-    return list(_gemma_figures(scale, module.stream, module.plan(), clock.seconds, bare, data, device))
+    return list(_gemma_figures(scale, stream_at(module.stream, 0), module.plan(), clock.seconds, bare, data, device))
 
 
 class _Clock(L.Callback):

@@ -32,6 +32,7 @@ class Load:
         scored: Tokens of it that are looked at.
         fits: Pairs that this process fits.
         shapes: Documents, and tokens of each, of other batches: few long documents may take more than many short ones.
+        beside: Bytes of the source's language model, where that is another one.
     """
 
     model: ModelSizes
@@ -45,6 +46,7 @@ class Load:
     scored: int
     fits: int = 0
     shapes: Sequence[tuple[int, int]] = ()
+    beside: int = 0
 
     @property
     def each_shape(self) -> "list[Load]":
@@ -66,14 +68,20 @@ class Load:
         return max(self.layout.features.values())
 
     @property
+    def longest(self) -> int:
+        """Entries of a residual; of two models, of the longer."""
+        return max(self.layout.d_in, self.layout.d_source or 0)
+
+    @property
     def layers(self) -> list[int]:
         """Layers that are in a pair; of two collections, ends."""
         return sorted({end for pair in self.layout.pairs for end in self.layout.ends(pair)})
 
     def sae_bytes(self) -> dict[int, int]:
         """Of each layer's SAE: two matrices, and three vectors."""
-        d_in = self.layout.d_in
-        return {layer: _SINGLE * (self.layout.features[layer] * (2 * d_in + 2) + d_in) for layer in self.layers}
+        layout = self.layout
+        widths = {layer: layout.width(layer) for layer in self.layers}
+        return {layer: _SINGLE * (layout.features[layer] * (2 * d_in + 2) + d_in) for layer, d_in in widths.items()}
 
     def residual_bytes(self) -> int:
         """Of one layer's residual of the largest batch."""

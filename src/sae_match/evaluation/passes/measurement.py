@@ -9,9 +9,10 @@ from torch import Tensor
 
 from sae_match.bootstrap import bootstrap_weights
 from sae_match.evaluation.arm_names import OF_TARGET_ALONE
-from sae_match.evaluation.measuring import BatchMeasurement, Subject
+from sae_match.evaluation.measuring import BatchMeasurement
 from sae_match.evaluation.passes.state import Pass, State, Tell
-from sae_match.evaluation.plan import Pair, arms_of
+from sae_match.evaluation.passes.subject import Subject
+from sae_match.evaluation.plan import Pair
 from sae_match.evaluation.statistics.streaming import CPU
 from sae_match.evaluation.statistics.tally import Tally
 from sae_match.saes.two import end_name
@@ -112,7 +113,7 @@ def measure_batch(
             for layer in set(subject.ends(pair)) - seen:
                 at.add_layer(layer, tally, weights)
                 seen.add(layer)
-            arms = [arm for arm in arms_of(pair, subject.arms) if arm not in OF_TARGET_ALONE or pair[1] not in reached]
+            arms = [arm for arm in subject.arms_of(pair) if arm not in OF_TARGET_ALONE or pair[1] not in reached]
             at.add_pair(pair, arms, tally, weights)
             reached.add(pair[1])
             at.forget_all_but(pairs[position + 1 :])

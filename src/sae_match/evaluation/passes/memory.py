@@ -12,10 +12,9 @@ from itertools import accumulate, chain
 import torch
 
 from sae_match.bootstrap import ROWS
-from sae_match.evaluation.arm_names import LINEAR_MAP, LINEAR_MAP_SAE, MATCHING_ARMS
+from sae_match.evaluation.arm_names import LINEAR_MAP, LINEAR_MAP_SAE, MATCHING_ARMS, OF_TWO_MODELS
 from sae_match.evaluation.passes.blocks import Blocks
 from sae_match.evaluation.passes.load import Load
-from sae_match.evaluation.plan import arms_of
 from sae_match.evaluation.statistics.forms import is_by_dimension
 from sae_match.evaluation.statistics.layout import Layout
 from sae_match.evaluation.statistics.norms import SKETCH_BINS
@@ -33,7 +32,7 @@ SHARE_OF_SAES, SHARE_OF_RESIDUALS = 0.5, 0.2
 _BESIDE = 16 * 2**20
 # A device without memory.
 _NOWHERE = torch.device("meta")
-_MAPPED = {LINEAR_MAP, LINEAR_MAP_SAE}
+_MAPPED = {LINEAR_MAP, LINEAR_MAP_SAE, *OF_TWO_MODELS}
 _SINGLE, _DOUBLE = 4, 8
 # Bytes for each token and feature. While an SAE encodes: products, what is above zero, which are above the threshold,
 # these as numbers (on a CPU, where two dtypes are made one before they are multiplied), what is left. What a matching
@@ -86,13 +85,13 @@ class MemoryPlan:
         most, every = _most_arms(load), load.each_shape
         at_once = [min(blocks.arms_of(one.tokens), most) for one in every]
         return cls(
-            model=load.model.parameters * load.itemsize,
+            model=load.model.parameters * load.itemsize + load.beside,
             saes=_open_saes(load.sae_bytes(), SHARE_OF_SAES * budget),
             matchings=_matchings(load),
             sums=_sums(load),
-            fitting=2 * _DOUBLE * load.layout.d_in**2 * load.fits if _MAPPED & set(load.arms) else 0,
+            fitting=2 * _DOUBLE * _squares(load) * load.fits if _MAPPED & set(load.arms) else 0,
             clean=max(map(_clean, every)),
-            features=load.scored * (load.widest + 2 * load.layout.d_in) * _SINGLE * _layers_held(load),
+            features=load.scored * (load.widest + 2 * load.longest) * _SINGLE * _layers_held(load),
             making=_making(load) + at_once[0] * load.residual_bytes(),
             arms=max(times * one.arm_bytes(device) for times, one in zip(at_once, every, strict=True)),
             logits=max(_logits(one, times, blocks) for times, one in zip(at_once, every, strict=True)),
@@ -143,9 +142,20 @@ class MemoryPlan:
             )
 
 
+def _squares(load: Load) -> int:
+    """Entries of what an affine map between two residuals is found from; of two models there is a rotation besides."""
+    layout = load.layout
+    return layout.d_in**2 if layout.d_source is None else layout.d_source * (layout.d_source + layout.d_in)
+
+
 def _most_arms(load: Load) -> int:
     """Arms of a pair, at most."""
-    return max((len(arms_of(pair, load.arms)) for pair in load.layout.pairs), default=1)
+    return max((len(_arms(load, pair)) for pair in load.layout.pairs), default=1)
+
+
+def _arms(load: Load, pair: tuple[int, int]) -> list[str]:
+    """Arms of a pair that are measured."""
+    return [arm for arm in load.layout.arms_of(pair) if arm in load.arms]
 
 
 def _open_saes(sizes: Mapping[int, int], budget: float) -> int:
@@ -165,11 +175,11 @@ def _matchings(load: Load) -> int:
     """Permutation, cost and factor of each matching arm; two cosines; and which pairs are cheap, of each pair."""
     total = 0
     for pair in load.layout.pairs:
-        features, arms = load.layout.features[load.layout.ends(pair)[0]], arms_of(pair, load.arms)
+        features, arms = load.layout.features[load.layout.ends(pair)[0]], _arms(load, pair)
         matched = sum(arm in MATCHING_ARMS for arm in arms)
         total += features * (matched * (2 * _DOUBLE + _SINGLE) + 2 * _SINGLE)
         if _MAPPED & set(arms):
-            total += _SINGLE * load.layout.d_in**2
+            total += _SINGLE * _squares(load)
     return total
 
 
@@ -183,8 +193,8 @@ def _sums(load: Load) -> int:
 def survey_bytes(layout: Layout) -> int:
     """What a `Survey` takes, which is not imported for this: it brings in the language model."""
     d_in, reads = layout.d_in, not all(map(is_by_dimension, layout.forms))
-    of_layer = (2 if reads else 1) * d_in + (d_in + SKETCH_BINS if layout.forms else 0)
-    layers = sum(of_layer + layout.features[layer] for layer, _ in layout.layers())
+    vectors, sketched = (2 if reads else 1) + bool(layout.forms), SKETCH_BINS if layout.forms else 0
+    layers = sum(vectors * layout.width(layer) + sketched + layout.features[layer] for layer, _ in layout.layers())
     bent = sum(arm == LINEAR_MAP_SAE for _, arm, _ in layout.runs())
     read = sum(arm not in layout.twins for _, arm, _ in layout.runs()) if reads else 0
     return _DOUBLE * (layers + (bent + read) * d_in + len(layout.datasets) * (2 if reads else 1))
@@ -192,7 +202,8 @@ def survey_bytes(layout: Layout) -> int:
 
 def _clean(load: Load) -> int:
     """Residuals of the layers of a group, the first and the last; masks; weights of the bootstrap."""
-    layers = max((len({layer for pair in pairs for layer in pair}) for pairs in load.groups), default=0)
+    ends = load.layout.ends if load.layout.two_models else tuple
+    layers = max((len({end for pair in pairs for end in ends(pair)}) for pairs in load.groups), default=0)
     # Kept for `eager` and `capped` alike.
     has_masks = queries_held(load.attention, load.seq, "cpu") > 0
     masks = 2 * load.tokens * load.seq * load.itemsize if has_masks else 0

@@ -10,8 +10,8 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from sae_match.evaluation.matchings import PairMatchings
-from sae_match.evaluation.measuring import Subject
 from sae_match.evaluation.passes.processes import ALONE, Processes
+from sae_match.evaluation.passes.subject import Subject
 from sae_match.evaluation.plan import Pair
 from sae_match.evaluation.relations.collecting import RelativesOnText
 from sae_match.evaluation.statistics.layout import Layout

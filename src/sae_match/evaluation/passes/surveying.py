@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from sae_match.evaluation.measuring import Subject
 from sae_match.evaluation.passes.state import Pass, State, Tell
+from sae_match.evaluation.passes.subject import Subject
 from sae_match.evaluation.relations.collecting import RelativesCollector
 from sae_match.evaluation.statistics.layout import Layout
 from sae_match.evaluation.statistics.tally import Tally

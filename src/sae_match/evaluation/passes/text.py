@@ -1,6 +1,7 @@
 """The text of a validation, as Lightning streams it: a data loader for each pass."""
 
 import logging
+from collections.abc import Callable
 from typing import Any, cast
 
 import lightning as L
@@ -8,7 +9,6 @@ from torch.utils.data import DataLoader
 
 from sae_match.errors import UserError
 from sae_match.evaluation.fitting import refuse_common_documents
-from sae_match.evaluation.statistics.tally import Tally
 from sae_match.text.batches import TextData, TokenBatch, loader_of, own_share
 
 log = logging.getLogger(__name__)
@@ -90,20 +90,25 @@ def _refuse_nothing(limit: float | int, batches: int) -> None:
         )
 
 
+def say_what_was_limited(text: ValidationText, measured: Callable[[str], int]) -> None:
+    """Say of how few documents the numbers are, where the trainer was to leave some out.
+
+    Args:
+        text: What there is.
+        measured: How many documents of a dataset were measured.
+    """
+    for dataset in dict.fromkeys(batch.dataset for batch in text.evaluated.batches):
+        there = sum(len(batch.documents) for batch in text.evaluated.batches if batch.dataset == dataset)
+        if not (found := measured(dataset)):
+            log.warning(f"trainer.limit_val_batches: nothing of {dataset} was read; datasets follow one another")
+        elif found < there:
+            said = f"numbers and intervals of {dataset} are of {found} of its {there} documents"
+            log.warning(f"trainer.limit_val_batches: {said}")
+
+
 def text_of(trainer: L.Trainer) -> ValidationText:
     """The text that a trainer validates on."""
     text = getattr(trainer, "datamodule", None)
     if not isinstance(text, ValidationText):
         raise TypeError(f"MatchValidation is validated on ValidationText, got {type(text).__name__}")
     return text
-
-
-def say_what_was_limited(text: ValidationText, tally: Tally) -> None:
-    """Say of how few documents the numbers are, where the trainer was to leave some out."""
-    for dataset in tally.layout.datasets:
-        there = sum(len(batch.documents) for batch in text.evaluated.batches if batch.dataset == dataset)
-        if not (measured := tally.documents(dataset)):
-            log.warning(f"trainer.limit_val_batches: nothing of {dataset} was read; datasets follow one another")
-        elif measured < there:
-            said = f"numbers and intervals of {dataset} are of {measured} of its {there} documents"
-            log.warning(f"trainer.limit_val_batches: {said}")

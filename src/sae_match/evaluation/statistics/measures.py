@@ -146,7 +146,7 @@ def _measures(tally: Tally, key: ArmKey) -> Iterator[_Measure]:
     residual, error = tally.residual((target, dataset)), tally.error(key)
     for name, measure in _OF_ERRORS.items():
         yield name, measure(residual, error), error.count
-    if pair[0] != pair[1]:
+    if tally.layout.changes_in(pair):
         yield "explained_change", explained_change(tally.change(key), error), error.count
     for form in tally.layout.forms:
         x, apart = tally.form(form, (target, dataset)), tally.form(form, key)

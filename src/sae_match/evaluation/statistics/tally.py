@@ -155,7 +155,7 @@ class Tally:
         count = self.l0(layer)[:, 1]
         if is_usual(form):
             count = count - self.extreme(layer)
-        size, d_in = ROWS * FORM_COLUMNS, self.layout.d_in
+        size, d_in = ROWS * FORM_COLUMNS, self.layout.width(layer[0])
         sums, landmarks = self._sums[form, *self._place(key)], self.landmarks[layer]
         of_rows, total, squares = sums[:size].view(ROWS, FORM_COLUMNS), sums[size : size + d_in], sums[size + d_in :]
         by_dimension = is_by_dimension(form)
@@ -208,25 +208,26 @@ class Tally:
             yield ("documents", *_NO_PAIR, "", dataset), ()
             yield ("loss", *_NO_PAIR, CLEAN, dataset), (ROWS, 2)
         for key in layout.layers():
-            yield ("residual", *_layer(key)), (ROWS * SPREAD_COLUMNS + layout.d_in,)
+            width = layout.width(key[0])
+            yield ("residual", *_layer(key)), (ROWS * SPREAD_COLUMNS + width,)
             yield ("l0", *_layer(key)), (ROWS, 2)
             yield ("active", *_layer(key)), (layout.features[key[0]],)
             if layout.forms:
                 yield ("extreme", *_layer(key)), (ROWS,)
-            yield from self._empty_forms(_layer(key))
+            yield from self._empty_forms(_layer(key), width)
         for run in layout.runs():
             yield ("loss", *self._arm(run)), (ROWS, 2)
             yield ("error", *self._arm(run)), (ROWS * SPREAD_COLUMNS + layout.d_in,)
             if run[1] in MATCHING_ARMS:
                 yield ("together", *self._arm(run)), (ROWS, 3)
                 yield ("joint", *self._arm(run)), (layout.features[layout.ends(run[0])[0]],)
-            yield from self._empty_forms(self._arm(run))
+            yield from self._empty_forms(self._arm(run), layout.d_in)
         for change in layout.unmeasured_changes():
             yield ("error", *self._arm(change)), (ROWS * SPREAD_COLUMNS + layout.d_in,)
 
-    def _empty_forms(self, place: tuple[int, int, str, str]) -> Iterator[tuple[_Name, tuple[int, ...]]]:
+    def _empty_forms(self, place: tuple[int, int, str, str], width: int) -> Iterator[tuple[_Name, tuple[int, ...]]]:
         for form in self.layout.forms:
-            yield (form, *place), (form_entries(form, ROWS, self.layout.d_in),)
+            yield (form, *place), (form_entries(form, ROWS, width),)
 
     def _add_vectors(self, name: _Name, vectors: DocumentVectors, weights: Float64[Tensor, "rows documents"]) -> None:
         size = ROWS * SPREAD_COLUMNS

@@ -14,12 +14,13 @@ from sae_match.evaluation.statistics.replicates import Replicates
 from sae_match.evaluation.statistics.results import save_spans
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.report.attempts import Attempts
-from sae_match.report.console import collection_line, short_name
+from sae_match.report.console import collection_line, model_line
 from sae_match.report.pair_tables import save_tables
 from sae_match.report.picture import save_pictures
 from sae_match.report.tracking.logger import Logger
 from sae_match.report.tracking.records import log_files, log_validation
 from sae_match.report.validation.console import facts, print_cautions, print_files, print_plan, print_results
+from sae_match.report.validation.drift import drift_tables, print_drift
 from sae_match.report.validation.exploring import write_page
 from sae_match.report.validation.features import save_features, with_labels
 from sae_match.report.validation.outcome import Outcome
@@ -41,7 +42,7 @@ class ValidationReport(L.Callback):
         console: Where the plan and the tables go.
         folder: Run folder.
         text: The text that is validated on.
-        model_source: What the plan calls the model.
+        model_source: Where the model comes from; of two, the source's and the target's.
         contexts: Where features fire, where the validation collects it.
         described: Published descriptions of features, and their pages, where they have any.
     """
@@ -51,7 +52,7 @@ class ValidationReport(L.Callback):
         console: Console,
         folder: Path,
         text: ValidationText,
-        model_source: str,
+        model_source: str | tuple[str, str],
         contexts: Contexts | None = None,
         described: Descriptions | None = None,
     ) -> None:
@@ -86,6 +87,8 @@ class ValidationReport(L.Callback):
                 print_significance(self.console, outcome.findings)
             with attempts.of("what became of the features, in the terminal"):
                 print_relatives(self.console, outcome)
+            with attempts.of("what drifted, in the terminal"):
+                print_drift(self.console, outcome.drifts)
             outcome = self._save_rest(outcome, attempts)
             print_cautions(self.console, outcome.cautions)
             self._draw_and_log(outcome, module, trainer.logger, attempts)
@@ -114,6 +117,8 @@ class ValidationReport(L.Callback):
             save_tables(outcome.tables, self.folder / "pairs", outcome.names)
         with attempts.of("tables of relatives"):
             save_relatives(outcome, self.folder)
+        with attempts.of("tables of drift"):
+            save_tables(drift_tables(outcome.drifts), self.folder / "drift", outcome.names)
         return outcome
 
     def _draw_and_log(
@@ -122,7 +127,7 @@ class ValidationReport(L.Callback):
         """Pictures, the page, W&B."""
         saved = save_pictures(drawings(outcome), self.folder / "figures", attempts)
         with attempts.of("report.html"):
-            title = f"{short_name(self.model_source)}, {collection_line(module.collection)}"
+            title = f"{model_line(self.model_source)}, {collection_line(module.collection)}"
             write_page(outcome, self.folder, title, facts(module, self.text, self.model_source), self.described)
         with attempts.of("logging numbers and pictures"):
             record = record_of(outcome.logged(), outcome.all_spans(), outcome.tables, outcome.cautions, outcome.names)

@@ -17,7 +17,9 @@ from sae_match.evaluation.statistics.results import Results, SpanResult
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.significance.settings import rows_of
 from sae_match.matching.solver.planning import GIGABYTE
-from sae_match.report.console import collection_line, matcher_line, print_rows, short_name
+from sae_match.model.residual_stream import ResidualStream
+from sae_match.model.two.streams import Streams, TwoStreams
+from sae_match.report.console import collection_line, matcher_line, model_line, print_rows
 from sae_match.report.tables import CHANGE, FORMS, by_pair, changes, clean_loss, distance_of, ladder
 from sae_match.report.tracking.logger import where_to_look
 from sae_match.terminal import say
@@ -36,6 +38,7 @@ _FILES = (
     "lives.csv",
     "figures/*",
     "pairs/*.parquet",
+    "drift/*.parquet",
     "features/*.parquet",
     "matchings/*.safetensors",
     "significance/*.safetensors",
@@ -53,15 +56,18 @@ _ARM, _PAIR = 20, 8
 
 
 def print_plan(
-    console: Console, module: MatchValidation, text: ValidationText, model_source: str, device: torch.device
+    console: Console,
+    module: MatchValidation,
+    text: ValidationText,
+    model_source: str | tuple[str, str],
+    device: torch.device,
 ) -> None:
     """Model, SAEs, pairs, arms and text of the validation that is about to run, and what it takes."""
     stream, scope, plan = module.stream, module.scope, module.plan()
     sae = module.collection.open(module.collection.ends(scope.pairs[0])[0])
-    dtype = str(next(stream.parameters()).dtype).removeprefix("torch.")
     tokens = ", ".join(f"{count:,} of {name}" for name, count in text.evaluated.tokens().items())
     rows = {
-        "model": f"{model_source} ({stream.n_layers} layers, d = {stream.d_in}, {dtype}, on {device})",
+        **_models(stream, model_source, device),
         "SAEs": f"{module.collection.source} ({len(scope.layers)} layers, {sae.d_sae:,} features, {sae.activation})",
         **_two(module),
         "pairs": f"{len(scope.pairs)}: {', '.join(f'{source}→{target}' for source, target in scope.pairs)}",
@@ -93,11 +99,11 @@ def print_plan(
     print_cautions(console, cautions_before(named_l0s(module.collection), scope.pairs, module.collection.names))
 
 
-def facts(module: MatchValidation, text: ValidationText, model_source: str) -> dict[str, str]:
+def facts(module: MatchValidation, text: ValidationText, model_source: str | tuple[str, str]) -> dict[str, str]:
     """What a finished run was of, in a few words."""
     tokens = ", ".join(f"{count:,} of {name}" for name, count in text.evaluated.tokens().items())
     return {
-        "model": short_name(model_source),
+        "model": model_line(model_source),
         "SAEs": f"{collection_line(module.collection)}, {len(module.scope.layers)} layers",
         "matcher": matcher_line(module.matcher),
         "text": f"{tokens} tokens",
@@ -154,15 +160,31 @@ def print_files(console: Console, folder: Path, logger: Logger | None) -> None:
         say(console, f"  W&B: {line}")
 
 
+def _models(stream: Streams, source: str | tuple[str, str], device: torch.device) -> dict[str, str]:
+    """The language model, or the two, in a line of the plan each."""
+    if isinstance(stream, TwoStreams):
+        first, second = (source, source) if isinstance(source, str) else source
+        what = "read by the target's SAEs; goes on from every stand-in"
+        return {
+            "model": f"{_model(stream.source, first, device)}, read by the source's SAEs",
+            "target model": f"{_model(stream.target, second, device)}, {what}",
+        }
+    return {"model": _model(stream, source if isinstance(source, str) else source[0], device)}
+
+
+def _model(stream: ResidualStream, source: str, device: torch.device) -> str:
+    dtype = str(next(stream.parameters()).dtype).removeprefix("torch.")
+    return f"{source} ({stream.n_layers} layers, d = {stream.d_in}, {dtype}, on {device})"
+
+
 def _two(module: MatchValidation) -> dict[str, str]:
     """What two collections are called, in a line of the plan; nothing of one."""
     names = module.collection.names
     if names is None:
         return {}
     target = module.collection.open(module.collection.ends(module.scope.pairs[0])[1])
-    return {
-        "from, to": f"{names[0]} → {names[1]} ({target.d_sae:,} features, {target.activation}), on the same residuals"
-    }
+    residuals = "on the same residuals" if module.scope.widths is None else "each on its own model's residuals"
+    return {"from, to": f"{names[0]} → {names[1]} ({target.d_sae:,} features, {target.activation}), {residuals}"}
 
 
 def _held(module: MatchValidation, features: int) -> str:

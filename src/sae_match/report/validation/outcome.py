@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sae_match.evaluation.arm_names import MATCHED
 from sae_match.evaluation.cautions import Caution, cautions_after, named_l0s
+from sae_match.evaluation.drift.findings import PairDrift, drifts_of
 from sae_match.evaluation.matching_error import folded, matching_errors
 from sae_match.evaluation.matchings import PairMatchings
 from sae_match.evaluation.plan import Pair
@@ -72,6 +73,7 @@ class Outcome:
             dictionaries of one layer, where relations were asked for.
         spaces: What the features that only one of two dictionaries has write to; where both have as many.
         seed: Of all intervals.
+        drifts: What drifted between the layers of each pair, where that was asked.
     """
 
     results: Results
@@ -89,6 +91,7 @@ class Outcome:
     stitched: Mapping[tuple[Pair, str], Stitching] = field(default_factory=dict)
     spaces: Mapping[Pair, SpaceOverlap] = field(default_factory=dict)
     seed: int = 0
+    drifts: Mapping[Pair, PairDrift] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -142,6 +145,7 @@ class Outcome:
             on_text.stitched,
             dict(_spaces(module)),
             module.settings.seed,
+            drifts_of(module),
         )
 
     def ends(self, pair: Pair) -> tuple[int, int]:
@@ -155,7 +159,8 @@ class Outcome:
     def everything(self) -> Results:
         """The results, what significance and relations say, and numbers of weights alone (dataset `WEIGHTS`)."""
         judged = [] if self.findings is None else self.findings.results
-        return Results([*self.results, *judged, *self.of_relations, *self._of_weights()]).between(self.names)
+        drifted = (row for one in self.drifts.values() for row in one.results)
+        return Results([*self.results, *judged, *drifted, *self.of_relations, *self._of_weights()]).between(self.names)
 
     def logged(self) -> Results:
         """The results and what significance and relations say: what charts are made of."""

@@ -8,6 +8,7 @@ from sae_match.report.picture import Drawings, Picture
 from sae_match.report.validation.outcome import Outcome
 from sae_match.report.validation.pictures.agreement import metric_agreement
 from sae_match.report.validation.pictures.costs import pair_error
+from sae_match.report.validation.pictures.drift import drift
 from sae_match.report.validation.pictures.folding import folding_error
 from sae_match.report.validation.pictures.metrics import metric_pictures
 from sae_match.report.validation.pictures.paths import paths
@@ -29,6 +30,7 @@ PICTURES: tuple[Callable[[Outcome], Iterator[Picture]], ...] = (
     significance,
     coactivation_by_q,
     relations,
+    drift,
 )
 
 

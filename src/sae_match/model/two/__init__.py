@@ -1,0 +1,1 @@
+"""Two language models side by side, which read the same text."""
