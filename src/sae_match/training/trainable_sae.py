@@ -1,6 +1,5 @@
 """One JumpReLU SAE while it is trained, on inputs of mean zero and unit mean squared norm."""
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -16,8 +15,6 @@ from sae_match.training.sae_settings import SAETrainingSettings
 _RENEWAL = 0.01
 #: Features whose pre-activations on the sample exist at one time.
 _FEATURES = 2048
-#: Tokens of the sample that the first size of features' values is fitted on.
-_FITTED = 1024
 #: Least threshold of a feature, in units of the deviation of its pre-activation.
 _LEAST_THRESHOLD = 0.05
 #: Most features that start anew at one time, as a share of all.
@@ -107,19 +104,6 @@ class TrainableSAE(nn.Module):
             if thresholds:
                 least = _LEAST_THRESHOLD * self.spread[features]
                 self.log_threshold[features] = torch.maximum(z.topk(active, dim=0).values[-1], least).log()
-        if thresholds:
-            self._fit_size(x[:_FITTED])
-
-    def _fit_size(self, x: Float[Tensor, "tokens d_in"]) -> None:
-        """Shrink all features' values so that what they reconstruct together has, by least squares, the right size."""
-        z = torch.addmm(self.b_enc, x, self.W_enc)
-        made = (z * (z > self.log_threshold.exp())) @ self.W_dec
-        size = float((made * x).sum() / made.square().sum())
-        if 0 < size < 1:
-            self.W_enc.mul_(size)
-            self.b_enc.mul_(size)
-            self.spread.mul_(size)
-            self.log_threshold.add_(math.log(size))
 
     @torch.no_grad()
     def normalise(self) -> None:
