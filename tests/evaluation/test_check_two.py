@@ -12,9 +12,11 @@ import torch
 from transformers import AutoModelForCausalLM
 from transformers.models.gemma3 import Gemma3Config
 
+from sae_match import bundled
 from sae_match.evaluation.check import check
 from sae_match.evaluation.settings import EvaluationSettings
 from sae_match.matching.settings import MatcherSettings
+from sae_match.model.settings import ModelSettings
 from sae_match.saes.two import TwoCollections
 from tests.conftest import ROOT
 from tests.evaluation.test_check import COMMIT, EVERYTHING, MODEL, SHARD, SHARDS, TEXT, Hub, headers_of_shards
@@ -83,6 +85,28 @@ def test_a_layer_that_the_model_does_not_have_is_named(tmp_path, make_sae):
     both = TwoCollections(saved(saes, tmp_path / "a"), saved({9: make_sae(1, d_in=128)}, tmp_path / "b"))
     found = check(MODEL, both, MatcherSettings(), TEXT, EvaluationSettings(["matched"]))
     assert "layers [9]: the model has layers 0 to 7" in found.missing
+
+
+def test_the_plan_of_two_models_counts_both():
+    saes = {"arms": ["matched", "layer_drop", "matched_mapped"], "rotations": 0}
+    tuned = ModelSettings(bundled.path("model_code"))
+    both = TwoCollections(*seeds(), ("model", "model_code"))
+    found = check(MODEL, both, MatcherSettings(), TEXT, EvaluationSettings(**saes), tuned)
+    alone = check(
+        MODEL, TwoCollections(*seeds()), MatcherSettings(), TEXT, EvaluationSettings(["matched"], rotations=0)
+    )
+    assert found.missing == []
+    rows = dict(found.rows)
+    assert "model_code" in rows["target model"]
+    assert rows["pairs"] == "2, 6 arms of them in all"
+    # Both models are held, which are of one size.
+    assert found.memory.model == 2 * alone.memory.model
+
+
+def test_a_model_is_not_its_own_target():
+    both = TwoCollections(*seeds(), ("model", "model"))
+    found = check(MODEL, both, MatcherSettings(), TEXT, EvaluationSettings(["matched"]), MODEL)
+    assert any(line.startswith("target model: ") for line in found.missing), found.missing
 
 
 class Gemma3Hub(Hub):
@@ -168,3 +192,14 @@ def test_relations_over_all_layers_of_gemma_are_looked_up(tmp_path):
     # One layer's SAE is missing, and with it two of 25 pairs.
     assert "23, 46 arms of them in all" in done.stdout, (done.stdout, done.stderr)
     assert Layers.downloaded == []
+
+
+def test_gemma_before_and_after_tuning_passes_the_check(tmp_path):
+    Gemma3Hub.beginnings = dict(zip(SHARDS, beginnings(), strict=True))
+    Gemma3Hub.downloaded = []
+    done = asked_of(Gemma3Hub, tmp_path, "experiment=finetuned_gemma_3_4b", "matcher.memory=64")
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    assert "google/gemma-3-4b-it (Gemma3" in done.stdout
+    assert "8 SAEs" in done.stdout
+    assert "everything is there" in done.stdout
+    assert Gemma3Hub.downloaded == []

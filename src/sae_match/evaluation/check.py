@@ -136,7 +136,8 @@ def check(
                 saes.apart,
                 widths and widths[0],
             )
-            load = load_beforehand(described, model.attention, layout, measured, text)
+            other = source if target_model is not None else None
+            load = load_beforehand(described, model.attention, layout, measured, text, other)
             findings.plan, findings.memory = plan, memory_beforehand(load, evaluation.memory, device)
             free = size_of(free_memory(device))
             findings.rows.append(("memory", f"{findings.memory.said()}; free on {device}: {free}"))

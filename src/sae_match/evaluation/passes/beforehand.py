@@ -19,7 +19,12 @@ _CAPS, _FUSED = ("Gemma2ForCausalLM", "VaultGemmaForCausalLM"), "sdpa"
 
 
 def load_beforehand(
-    model: ModelDescription, attention: str | None, layout: Layout, arms: Sequence[str], text: TextSettings
+    model: ModelDescription,
+    attention: str | None,
+    layout: Layout,
+    arms: Sequence[str],
+    text: TextSettings,
+    source: ModelDescription | None = None,
 ) -> Load:
     """What memory follows from, in one process, if all documents are as long as they may be.
 
@@ -29,6 +34,7 @@ def load_beforehand(
         layout: What is measured.
         arms: Arms, without those that are another one by another name.
         text: The text.
+        source: The source's language model, where that is another one.
     """
     rows, own = min(text.batch, text.documents), CAPPED if model.architecture in _CAPS else _FUSED
     return Load(
@@ -42,6 +48,7 @@ def load_beforehand(
         text.max_tokens,
         rows * (text.max_tokens - 1),
         len(layout.pairs),
+        beside=0 if source is None else source.parameters * source.bytes_per_parameter,
     )
 
 
@@ -53,7 +60,7 @@ def memory_beforehand(load: Load, given: float | None, device: torch.device) -> 
         given: Gigabytes for SAEs and residuals, if any are given; by default what is free.
         device: Where it would be run.
     """
-    free = max(0.0, float(free_memory(device) - load.model.parameters * load.itemsize))
+    free = max(0.0, float(free_memory(device) - load.model.parameters * load.itemsize - load.beside))
     budget = free if given is None else given * GIGABYTE
     load = replace(load, groups=grouped(load.layout.pairs, load.residual_bytes(), SHARE_OF_RESIDUALS * budget))
     return MemoryPlan.of(load, load.blocks(device, free), budget, device)
