@@ -137,6 +137,12 @@ def test_a_layer_may_be_picked_otherwise_than_the_others():
         ({"format": "gemma_scope", "path": "x"}, "'gemma_scope' takes no path; those with a path are sae_lens"),
         ({"format": "sae_lens", "layer_numbers": [3, 4]}, r"sae\.path must hold \{layer\}"),
         ({"format": "sae_lens", "layer_numbers": [3, 4], "path": "x"}, r"sae\.path must hold \{layer\}"),
+        ({"format": "sparsify", "layer_numbers": [3, 4], "path": "x"}, r"sae\.path must hold \{layer\}"),
+        (
+            {"format": "sae_lens", "layer_numbers": [3, 4, 5], "layers": {"5": {"path": "x"}}},
+            r"sae\.path must hold \{layer\}",
+        ),
+        ({"format": "sparsify", "layer_numbers": [3, 4], "each": {"layer": 7}}, r"sae\.each\.layer would read every"),
         ({"format": "sae_lens", "layer_numbers": [-1]}, r"sae\.layer_numbers must be layer numbers, from 0 on, got -1"),
         ({"format": "folder", "layer_numbers": [3]}, "takes its layers from the folder; to name them, say sae=gemma"),
     ],
@@ -144,6 +150,13 @@ def test_a_layer_may_be_picked_otherwise_than_the_others():
 def test_layer_numbers_and_paths_that_cannot_be_are_refused(given, message):
     with pytest.raises(UserError, match=message):
         SAESettings(source="somewhere", **given)
+
+
+def test_layers_that_name_folders_of_their_own_need_none_for_all():
+    own = {"3": {"path": "a"}, "4": {"source": "other"}}
+    which = SAESettings("sae_lens", "somewhere", layers=own, layer_numbers=[3, 4]).which()
+    assert which == {3: {"path": "a"}, 4: {"source": "other"}}
+    assert sorted(SAESettings("sparsify", "somewhere", layer_numbers=[3, 4]).which()) == [3, 4]
 
 
 @pytest.mark.parametrize("name", CANONICAL)

@@ -122,12 +122,13 @@ class SAESettings:
                 f"SAE format {self.format!r} takes no path; those with a path are {', '.join(PATH_FORMATS)}: "
                 f"sae={PATH_FORMATS[0]} sae.path=…"
             )
-        path = str(self._each()["path"])
-        if len(self.layer_numbers) > 1 and self.format in PATH_FORMATS[:2] and "{layer}" not in path:
+        if self._share_a_folder():
             raise UserError(
                 "sae.path must hold {layer} where the layer's number goes, as each layer has a folder of its own: "
                 "say it as \"sae.path='layer_{layer}'\""
             )
+        if "layer" in self.each:
+            raise UserError("sae.each.layer would read every layer from one; say which layers with sae.layer_numbers")
         checked_site(self.site)
         self.neuronpedia.names(self.which())
 
@@ -146,6 +147,16 @@ class SAESettings:
         numbered: dict[int, dict[str, Any]] = {layer: {} for layer in self.layer_numbers}
         named = {int(layer): where for layer, where in self.layers.items()}
         return {layer: {**each, **where} for layer, where in (numbered | named).items()}
+
+    def _share_a_folder(self) -> bool:
+        """Whether several layers would be read from one folder, as nothing tells theirs apart."""
+        path = self._each()["path"]
+        apart = {
+            int(layer) for layer, where in self.layers.items() if layer.isdecimal() and {"path", "source"} & {*where}
+        }
+        # Of the last format folders have a usual name, which holds the layer.
+        bound = PATH_FORMATS[:-1] if path is None else PATH_FORMATS
+        return self.format in bound and len({*self.layer_numbers} - apart) > 1 and "{layer}" not in str(path)
 
     def _each(self) -> dict[str, Any]:
         """What picks the SAE of every layer; `path` among it, which may be none."""
