@@ -61,6 +61,12 @@ def test_documents_are_called_by_their_place_in_the_list(tables):
     assert found == {0, 2}
 
 
+def test_texts_may_be_given_one_by_one(bundled_model, saes, tables):
+    stream, tokenizer = bundled_model
+    found = features(stream, {3: saes[3]}, (text for text in TEXTS), tokenizer=tokenizer)
+    assert found[3]["active"].tolist() == tables[3]["active"].tolist()
+
+
 def test_models_of_transformers_and_files_of_text_are_taken(bundled_model, saes, tables, tmp_path):
     stream, tokenizer = bundled_model
     (tmp_path / "texts.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
@@ -77,6 +83,8 @@ def test_models_of_transformers_and_files_of_text_are_taken(bundled_model, saes,
     ("given", "message"),
     [
         ({"text": "no such file"}, "there is no file or folder 'no such file'; texts themselves come in a list"),
+        ({"text": "a long text " * 1000}, "texts themselves come in a list"),
+        ({"text": "~ 3 apples"}, "there is no file or folder '~ 3 apples'; texts themselves come in a list"),
         ({"text": [""]}, "there is no text to read: no document has a token"),
         ({"text": ["a", 3]}, "texts are strings in a list, got 3 among them"),
         ({"saes": {}}, "SAEs are given by layer"),

@@ -1,6 +1,6 @@
 """`features`: what features fire on, in one call. Imports nothing heavy until it is called."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ MAX_TOKENS = 1024
 def features(
     model: object,
     saes: Mapping[int, object],
-    text: Sequence[str] | str | Path,
+    text: Iterable[str] | str | Path,
     *,
     tokenizer: object = None,
     site: str = "residual",

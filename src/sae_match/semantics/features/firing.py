@@ -1,6 +1,7 @@
 """One pass of a model over text that finds what features fire on, from Python."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import errno
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sae_match import bundled
-from sae_match.errors import UserError, shown
+from sae_match.errors import UserError, reason_of, shown
 from sae_match.matching.matching import device_named
 from sae_match.model.fit import refuse_layers_beyond, refuse_other_width
 from sae_match.model.loading import load_model
@@ -58,7 +59,7 @@ class Reading:
 
 
 def tables_of(
-    model: object, tokenizer: object, saes: Mapping[int, object], text: Sequence[str] | str | Path, how: Reading
+    model: object, tokenizer: object, saes: Mapping[int, object], text: Iterable[str] | str | Path, how: Reading
 ) -> dict[int, pandas.DataFrame]:
     """See `features`."""
     site = checked_site(how.site)
@@ -123,18 +124,35 @@ def _model(model: object, tokenizer: object, device: str) -> tuple[ResidualStrea
     return (model if isinstance(model, ResidualStream) else ResidualStream(model)), tokenizer
 
 
-def _documents(text: Sequence[str] | str | Path, how: Reading) -> list[str]:
+def _documents(text: Iterable[str] | str | Path, how: Reading) -> list[str]:
     """Texts in their order, or those that are drawn from a file or folder."""
     if isinstance(text, str | Path):
-        return list(islice(_drawn(Path(text).expanduser(), how.seed), how.documents))
-    if bad := [one for one in text if not isinstance(one, str)]:
+        return list(islice(_drawn(_there(text), how.seed), how.documents))
+    # Once, as what gives them may give them once.
+    texts = list(text)
+    if bad := [one for one in texts if not isinstance(one, str)]:
         raise UserError(f"texts are strings in a list, got {shown(bad[0])} among them")
-    return list(text)
+    return texts
+
+
+def _there(named: str | Path) -> Path:
+    """The file or folder of that name."""
+    try:
+        path = Path(named).expanduser()
+        there = path.exists()
+    except RuntimeError:
+        # Begins with `~`, and nobody is called so.
+        there = False
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise UserError(f"{shown(str(named))} cannot be read: {reason_of(error)}") from error
+        there = False
+    if not there:
+        raise UserError(f"there is no file or folder {shown(str(named))}; texts themselves come in a list")
+    return path
 
 
 def _drawn(path: Path, seed: int) -> Iterator[str]:
-    if not path.exists():
-        raise UserError(f"there is no file or folder {shown(str(path))}; texts themselves come in a list")
     kind = format_of(path.name) if path.is_file() else _kind_in(path)
     source = SourceSettings(kind=kind or "text", path=str(path), whole=True)
     return (document.text for document in in_seeded_order(source, "evaluation", seed))
