@@ -41,12 +41,11 @@ def made(folder, names=None, text=True, pairs=tuple(PARTNERS)):
     for pair in pairs:
         ends = [f"L{layer:02d}" + (f"@{names[side]}" if names else "") for side, layer in enumerate(pair)]
         costs = [COST[pair].get(i, math.nan) for i in range(4)]
-        notes = dict(zip(("source_collection", "target_collection"), names, strict=True)) if names else {}
         matching = Matching(
             torch.tensor(PARTNERS[pair]),
             torch.tensor(costs, dtype=torch.float64),
             0.0,
-            notes | {"target_features": "4"},
+            notes_of(names) | {"target_features": "4"},
         )
         matching.save(folder / "matchings" / f"{'-'.join(ends)}.safetensors")
         (folder / "pairs").mkdir(exist_ok=True)
@@ -56,17 +55,26 @@ def made(folder, names=None, text=True, pairs=tuple(PARTNERS)):
             rows = [{"layer": layer, "feature": i, "label": f"{layer}/{i}"} for i in range(4)]
             pq.write_table(pa.Table.from_pylist(rows), folder / "features" / f"{end}.parquet")
     if text:
-        table(folder / "results.csv", RESULTS)
+        table(folder / "results.csv", [row | notes_of(names) for row in RESULTS])
         table(folder / "spans.csv", [{"span": 1, "arm": "matched", "dataset": "'=1", "value": 0.1}])
     else:
-        table(folder / "matchings.csv", [{"source_layer": 3, "target_layer": 4, "cost": 6.5, "solver": "dense"}])
+        table(folder / "matchings.csv", MATCHINGS)
     return folder
 
 
+MATCHINGS = [
+    {"source_layer": 3, "target_layer": 4, "cost": 6.5, "solver": "dense"},
+    {"source_layer": 4, "target_layer": 5, "cost": 7.0, "solver": "dense"},
+]
 RESULTS = [
     {"source_layer": 3, "target_layer": 4, "arm": "matched", "dataset": "NA", "value": 1 / 3, "low": 0.1, "tokens": 9},
     {"source_layer": 4, "target_layer": 5, "arm": "null", "dataset": "'-x", "value": -2e-17, "low": "", "tokens": 9},
 ]
+
+
+def notes_of(names):
+    """What two collections are called, where there are two."""
+    return dict(zip(("source_collection", "target_collection"), names, strict=True)) if names else {}
 
 
 def table(file, rows):

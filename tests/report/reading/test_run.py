@@ -11,7 +11,7 @@ import pytest
 
 from sae_match import open_run
 from sae_match.errors import UserError
-from tests.report.reading.made_up import JOINT, PARTNERS, RESULTS, made, rows_of
+from tests.report.reading.made_up import JOINT, MATCHINGS, PARTNERS, RESULTS, made, rows_of
 
 
 @pytest.fixture(scope="module")
@@ -129,9 +129,7 @@ def test_a_run_of_weights_alone_has_pairs_and_paths_and_says_what_it_lacks(weigh
     assert weights.pairs(3, 4).to_dict("records") == list(rows_of((3, 4), text=False))
     assert weights.pairs(3, 4, long=True, best=1)["source_feature"].tolist() == [3]
     assert weights.path(5, 0)["feature"].tolist() == [0, 2, 0]
-    assert weights.results.to_dict("records") == [
-        {"source_layer": 3, "target_layer": 4, "cost": 6.5, "solver": "dense"}
-    ]
+    assert weights.results.to_dict("records") == MATCHINGS
     for ask in (lambda: weights.features(3), lambda: weights.spans):
         with pytest.raises(UserError, match=r"has no (features/L03.parquet|spans.csv): scripts/match.py reads no text"):
             ask()
@@ -162,8 +160,11 @@ def test_layers_of_two_collections_are_called_by_both(two):
         (lambda run: run.path(3, 4), "layer 3 has no feature 4, it has 4, from 0 on"),
         (lambda run: run.path(5, 9), "layer 5 has no feature 9, it has 4, from 0 on"),
         (lambda run: run.path(3, -1), "layer 3 has no feature -1"),
+        (lambda run: run.path(3, "a"), "a feature is a whole number, got 'a'"),
+        (lambda run: run.pairs(3, 4, best=1.5), "best is a number of pairs, got 1.5"),
     ],
 )
+@pytest.mark.usefixtures("as_a_user")
 def test_what_a_run_lacks_is_said_with_what_it_has(run, ask, message):
     with pytest.raises(UserError) as refused:
         ask(run)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,11 @@ import pandas
 
 from sae_match.errors import UserError, listed
 from sae_match.owned import is_made_here
-from sae_match.report.reading.tables import csv_table, parquet_table
+from sae_match.report.reading.tables import Names, Pair, csv_table, matched_in, parquet_table
 from sae_match.strings import reason_of
 from sae_match.version import PROVENANCE
 
-Pair = tuple[int, int]
-"""Source layer and target layer."""
-
+_RESULTS, _MATCHINGS = "results.csv", "matchings.csv"
 _SUFFIX = ".safetensors"
 # No name of a collection has an `@`.
 _FILE = re.compile(r"L(?P<source>\d+)(?:@(?P<first>[^@]+))?-L(?P<target>\d+)(?:@(?P<second>[^@]+))?")
@@ -40,7 +38,7 @@ class RunFiles:
 
     folder: Path
     pairs: tuple[Pair, ...]
-    names: tuple[str, str] | None = None
+    names: Names = None
     _tables: dict[Path, pandas.DataFrame] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -56,14 +54,18 @@ class RunFiles:
             below = sorted({file.parent for file in folder.rglob(PROVENANCE) if is_made_here(file.parent)})
             hint = f"; runs below it: {listed((str(one) for one in below), _RUNS)}" if below else ""
             raise UserError(f"{folder} is no run's folder: it has no {PROVENANCE} of this program{hint}")
-        stems = (file.stem for file in (folder / "matchings").glob(f"L*-L*{_SUFFIX}"))
-        found = [one for stem in sorted(stems) if (one := _FILE.fullmatch(stem)) is not None]
-        names = next(((one["first"], one["second"]) for one in found if one["first"] and one["second"]), None)
-        called = names or (None, None)
-        pairs = {(int(one["source"]), int(one["target"])) for one in found if (one["first"], one["second"]) == called}
-        if not pairs:
+        tabled = matched_in(folder / _table_of(folder))
+        names, pairs = _matched_by_files(folder) if tabled is None else tabled
+        run = cls(folder, tuple(sorted(pair for pair in pairs if _in_order(pair, names))), names)
+        # What was interrupted has a table of an earlier run, perhaps, and not all of its files.
+        there = (
+            run
+            if tabled is None
+            else replace(run, pairs=tuple(one for one in run.pairs if run.matching(one).is_file()))
+        )
+        if not there.pairs:
             raise UserError(f"{folder} holds no matching: open the folder of a run of validate or match that has any")
-        return cls(folder, tuple(sorted(pairs)), names)
+        return there
 
     @property
     def ends(self) -> list[str]:
@@ -115,24 +117,31 @@ class RunFiles:
         return self.of_pair("matchings", pair, _SUFFIX)
 
     def width(self, end: str) -> int | None:
-        """Features of a layer; none where no matching says it."""
+        """Features of a layer; none where no matching says it.
+
+        Raises:
+            UserError: If the file of a matching is not sound.
+        """
         for pair in self.pairs:
             source, target = self.ends_of(pair)
             if end not in (source, target):
                 continue
             header = _header(self.matching(pair))
             try:
-                said = header["permutation"]["shape"][0] if end == source else header["__metadata__"][_TARGET_FEATURES]
-                return int(said)
-            except (KeyError, TypeError, ValueError, IndexError):
+                if end == source:
+                    return int(header["permutation"]["shape"][0])
                 # Earlier versions did not say how many features the target has.
-                continue
+                if (said := header["__metadata__"].get(_TARGET_FEATURES)) is not None:
+                    return int(said)
+            except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+                file = self.matching(pair)
+                raise UserError(f"{file} is no matching: it does not say how many features layer {end} has") from error
         return None
 
     @property
     def has_read_text(self) -> bool:
         """Whether the run has validated anything, or is one of weights alone."""
-        return (self.folder / "results.csv").is_file() or not (self.folder / "matchings.csv").is_file()
+        return _table_of(self.folder) == _RESULTS
 
     def table(self, file: Path, lacking: str) -> pandas.DataFrame:
         """A table of the run, read once; a copy, so that nobody changes it for others.
@@ -149,6 +158,26 @@ class RunFiles:
                 raise UserError(f"{self.folder} has no {file.relative_to(self.folder)}: {lacking}")
             self._tables[file] = csv_table(file) if file.suffix == ".csv" else parquet_table(file)
         return self._tables[file].copy()
+
+
+def _table_of(folder: Path) -> str:
+    """Which table says what a run has matched: of one that has read text, or of weights alone."""
+    return _MATCHINGS if (folder / _MATCHINGS).is_file() and not (folder / _RESULTS).is_file() else _RESULTS
+
+
+def _matched_by_files(folder: Path) -> tuple[Names, set[Pair]]:
+    """What the names of matchings' files say; those of two collections, where there are any."""
+    stems = (file.stem for file in (folder / "matchings").glob(f"L*-L*{_SUFFIX}"))
+    found = [one for stem in sorted(stems) if (one := _FILE.fullmatch(stem)) is not None]
+    names = next(((one["first"], one["second"]) for one in found if one["first"] and one["second"]), None)
+    called = names or (None, None)
+    of_names = (one for one in found if (one["first"], one["second"]) == called)
+    return names, {(int(one["source"]), int(one["target"])) for one in of_names}
+
+
+def _in_order(pair: Pair, names: Names) -> bool:
+    """Whether a pair leads on: in one collection a path over others would come back to where it was."""
+    return pair[0] < pair[1] or (names is not None and names[0] != names[1])
 
 
 def _stem(end: str) -> str:

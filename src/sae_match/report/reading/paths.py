@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import pandas
 
-from sae_match.report.reading.files import Pair, RunFiles
+from sae_match.report.reading.files import RunFiles
+from sae_match.report.reading.tables import Pair
 
 Tables = Callable[[Pair], pandas.DataFrame]
 """Gives the table of a pair of layers, a row a pair of features."""

@@ -1,14 +1,15 @@
 """`open_run`: what a finished run has found, as tables."""
 
+import operator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas
 
 from sae_match.errors import UserError, listed, shown
-from sae_match.report.reading.files import Pair, RunFiles
+from sae_match.report.reading.files import RunFiles
 from sae_match.report.reading.paths import path_of
-from sae_match.report.reading.tables import by_pair, labels_first
+from sae_match.report.reading.tables import Pair, by_pair, labels_first
 
 if TYPE_CHECKING:
     import sae_match.matching.result
@@ -151,6 +152,7 @@ class OpenedRun:
             UserError: If there is no such layer, feature or file.
         """
         end = self._files.end(layer)
+        feature = _whole(feature, "a feature is a whole number")
         width = self._files.width(end)
         if feature < 0 or (width is not None and feature >= width):
             there = "" if width is None else f", it has {width:,}, from 0 on"
@@ -172,7 +174,10 @@ class OpenedRun:
     def _label(self, end: str, feature: int) -> str | None:
         if not self._files.of_end("features", end).is_file():
             return None
-        return str(self.features(end)["label"].iloc[feature])
+        table = self.features(end)
+        if "label" not in table or feature >= len(table):
+            raise UserError(f"{self._files.of_end('features', end)} has no label of feature {shown(feature)}; {_AGAIN}")
+        return str(table["label"].iloc[feature])
 
     @property
     def _lacking(self) -> str:
@@ -182,7 +187,7 @@ class OpenedRun:
 def _extremes(pairs: pandas.DataFrame, best: int, worst: int, by: str) -> pandas.DataFrame:
     """So many of the best pairs and of the worst, by a column."""
     for name, wanted in (("best", best), ("worst", worst)):
-        if wanted < 0:
+        if _whole(wanted, f"{name} is a number of pairs") < 0:
             raise UserError(f"{name} is a number of pairs, got {shown(wanted)}")
     value = _goodness(pairs, by).dropna()
     # Stable: of equal ones the cheaper.
@@ -195,8 +200,22 @@ def _extremes(pairs: pandas.DataFrame, best: int, worst: int, by: str) -> pandas
 def _goodness(pairs: pandas.DataFrame, by: str) -> pandas.Series:
     if by == _STATISTIC and (by not in pairs or pairs[by].isna().all()):
         # Where nothing was judged; the statistic is just that.
-        return pairs[_COSINES].astype(float).mean(axis=1, skipna=False)
+        try:
+            return pairs[_COSINES].astype(float).mean(axis=1, skipna=False)
+        except (KeyError, ValueError, TypeError) as error:
+            has = listed(map(str, pairs), 40)
+            raise UserError(
+                f"pairs have no statistic, and no {' and '.join(_COSINES)} to take it from: {has}"
+            ) from error
     numbers = [str(name) for name in pairs if pandas.api.types.is_numeric_dtype(pairs[name])]
     if by not in numbers:
         raise UserError(f"pairs have no number {shown(by)}; they have {listed(numbers, 40)}")
     return pairs[by]
+
+
+def _whole(value: object, told: str) -> int:
+    """A whole number of Python or NumPy."""
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise UserError(f"{told}, got {shown(value)}") from error

@@ -10,7 +10,12 @@ import pyarrow
 import pyarrow.parquet as pq
 
 from sae_match.errors import UserError
-from sae_match.strings import csv_text, reason_of
+from sae_match.strings import csv_text, is_name, reason_of
+
+Pair = tuple[int, int]
+"""Source layer and target layer."""
+Names = tuple[str, str] | None
+"""What two collections are called; nothing where there is one."""
 
 #: Columns of a table of pairs that are measured on text: a value for each dataset.
 MEASURED = (
@@ -25,6 +30,7 @@ MEASURED = (
 )
 _TEXT = ("arm", "dataset", "metric", "solver", "source_collection", "target_collection")
 _DATASET, _FEATURE = "dataset", "source_feature"
+_LAYERS, _COLLECTIONS = ("source_layer", "target_layer"), ("source_collection", "target_collection")
 _LABELS = ["source_label", "target_label"]
 _ENDS = ["source_layer", "target_layer", "source_feature", "target_feature"]
 
@@ -61,10 +67,27 @@ def csv_table(file: Path) -> pandas.DataFrame:
     return pandas.DataFrame(columns)
 
 
+def matched_in(file: Path) -> tuple[Names, set[Pair]] | None:
+    """Names and pairs of layers that a run's CSV file tells of; none where there is no such file, or none in it."""
+    try:
+        table = csv_table(file) if file.is_file() else pandas.DataFrame()
+        if not {*_LAYERS} <= {*table} or table.empty:
+            return None
+        pairs = {(int(source), int(target)) for source, target in zip(*(table[name] for name in _LAYERS), strict=True)}
+    except (ValueError, OverflowError):
+        # What is not sound is said where the table itself is asked for.
+        return None
+    if not {*_COLLECTIONS} <= {*table}:
+        return None, pairs
+    first, second = (str(table[name].iloc[0]) for name in _COLLECTIONS)
+    # Names in a file are parts of a path only where they are names.
+    return ((first, second), pairs) if is_name(first) and is_name(second) else None
+
+
 def by_pair(table: pandas.DataFrame) -> pandas.DataFrame:
     """One row a pair of features, what is measured on text in a column a dataset, as in `jaccard_prose`.
 
-    What a table has of weights alone, or of none but one dataset, stays as it is.
+    So it is of a single dataset as well. A table of weights alone, which has no dataset, stays as it is.
     """
     if _DATASET not in table:
         return labels_first(table)
