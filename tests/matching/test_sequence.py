@@ -94,6 +94,13 @@ def test_how_many_features_the_target_has_is_said_where_the_matching_does_not(pa
     assert list(full.inverse()) == [2, 0, 1]
 
 
+def test_how_many_features_the_target_has_is_not_told_otherwise_than_noted(partial):
+    noted = Matching(partial.permutation, partial.pair_cost, provenance={"target_features": "4"})
+    assert list(noted.inverse(features=4)) == list(noted.inverse()) == [2, None, 0, None]
+    with pytest.raises(UserError, match="features=3 is not what the matching says: its target has 4 features"):
+        noted.inverse(features=3)
+
+
 def test_what_is_not_one_to_one_has_no_inverse():
     shared = Matching(torch.tensor([0, 0]), torch.zeros(2, dtype=torch.float64), one_to_one=False)
     with pytest.raises(UserError, match="has no inverse"):

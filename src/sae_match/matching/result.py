@@ -135,7 +135,8 @@ class Matching:
                 taken.
 
         Raises:
-            UserError: If two source features may share a target, or it is not known how many features the target has.
+            UserError: If two source features may share a target, or it is not known how many features the target has
+                or is told otherwise than noted.
         """
         if not self.one_to_one:
             raise UserError("source features may share a target: what is not one-to-one has no inverse")
@@ -154,6 +155,8 @@ class Matching:
         needed = int(taken.max()) + 1 if len(taken) else 0
         noted = self.provenance.get(TARGET_FEATURES, "")
         count = int(noted) if noted.isdecimal() else len(self) if needed == len(taken) == len(self) else None
+        if told is not None and noted.isdecimal() and told != count:
+            raise UserError(f"features={told} is not what the matching says: its target has {noted} features")
         count = count if told is None else told
         if count is None:
             raise UserError("the matching does not say how many features its target has: inverse(features=…)")

@@ -99,6 +99,45 @@ def test_what_cannot_be_read_is_said_and_an_older_table_is_done_without(runs):
     assert notes[0].startswith("1, layer 3: ")
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"source_feature": [str(n) for n in range(FEATURES)]},
+        {"source_feature": [float(n) for n in range(FEATURES)]},
+        {"source_feature": [None, *range(1, FEATURES)]},
+        {"source_active": ["many"] * FEATURES},
+        {"source_norm": ["long"] * FEATURES},
+    ],
+)
+def test_a_foreign_table_says_nothing_of_features_and_keeps_nothing_back(runs, other):
+    ours = {"source_feature": list(range(FEATURES)), "source_active": [7] * FEATURES, "source_norm": [1.0] * FEATURES}
+    for table in runs.glob("*/pairs/*.parquet"):
+        pq.write_table(pa.table(ours | other), table)
+    (layer,), notes = stable_layers(find_runs([runs])[0])
+    assert notes == []
+    assert layer.mean.value == pytest.approx(0.8)
+    assert layer.active.isnan().all()
+
+
+def test_a_table_without_norms_says_how_active_features_were(runs):
+    for number, table in enumerate(sorted(runs.glob("*/pairs/*.parquet"))):
+        columns = pq.read_table(table)
+        pq.write_table(columns if number else columns.drop_columns("source_norm"), table)
+    (layer,), _ = stable_layers(find_runs([runs])[0])
+    assert layer.norm.tolist() == [1.0 + n for n in range(FEATURES)]
+    pq.write_table(pq.read_table(table).drop_columns("source_norm"), table)
+    (layer,), _ = stable_layers(find_runs([runs])[0])
+    assert layer.norm.isnan().all()
+    assert layer.active.tolist() == [2 * n for n in range(FEATURES)]
+
+
+def test_runs_at_different_levels_are_not_counted_together(runs):
+    settings = runs / "1" / ".hydra" / "config.yaml"
+    assert "alpha: 0.05" in settings.read_text()
+    settings.write_text(settings.read_text().replace("alpha: 0.05", "alpha: 0.6"))
+    assert stable_layers(find_runs([runs])[0]) == ([], [])
+
+
 def test_a_table_of_an_earlier_comparison_does_not_stay(runs, tmp_path):
     compare([runs], tmp_path / "out", Terminal(file=io.StringIO()), LoggerSettings(kind="none"))
     for file in runs.glob("*/significance/*"):

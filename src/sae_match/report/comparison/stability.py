@@ -26,7 +26,9 @@ from sae_match.strings import is_name, reason_of
 # Other dictionaries that there have to be.
 _FEWEST = 2
 # Columns of a run's tables of pairs.
-_ACTIVE, _NORM = "source_active", "source_norm"
+_FEATURE, _ACTIVE, _NORM = "source_feature", "source_active", "source_norm"
+# And what they hold; a table of something else may call its own so.
+_KINDS = {_FEATURE: pa.types.is_integer, _ACTIVE: pa.types.is_integer, _NORM: pa.types.is_floating}
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +87,8 @@ class StableLayer:
 def stable_layers(runs: Sequence[Run]) -> tuple[list[StableLayer], list[str]]:
     """Layers whose dictionary was matched with at least two others of the same layer, and what has to be said.
 
-    Runs are of one dictionary where the matchings that they have left come from the same SAE, by the same matcher. What
-    cannot be read is said and left out.
+    Runs are of one dictionary where the matchings that they have left come from the same SAE, by the same matcher, and
+    say at the same level what has a partner. What cannot be read is said and left out.
 
     Args:
         runs: Finished.
@@ -104,10 +106,11 @@ def stable_layers(runs: Sequence[Run]) -> tuple[list[StableLayer], list[str]]:
                 notes.append(f"{run.folder.name}, layer {layer}: {reason_of(error)}")
                 continue
             said = one.matching.provenance
-            about = json.dumps([said.get(name, "") for name in ("source", "fold", "terms", "metric")])
             table = run.folder / "pairs" / f"{pair_name((layer, layer), names)}.parquet"
             alpha = run.settings.get("evaluation.alpha")
             other = _Other(names[1], one, table, alpha if isinstance(alpha, float) else ALPHA)
+            agreeing = [said.get(name, "") for name in ("source", "fold", "terms", "metric")]
+            about = json.dumps([*agreeing, other.alpha])
             # Of two runs with the same other dictionary the first says it.
             found.setdefault((layer, names[0], about), {}).setdefault(said.get("target", names[1]), other)
     several = [(key, list(others.values())) for key, others in sorted(found.items()) if len(others) >= _FEWEST]
@@ -149,23 +152,36 @@ def _of(layer: int, source: str, others: Sequence[_Other]) -> StableLayer:
         # All have seen the same text, if their runs are compared: any of them knows.
         if (columns := _columns(other.table, len(active))) is not None:
             active, norm = columns
-            break
+            if not norm.isnan().all():
+                break
     return StableLayer(layer, source, tuple(other.name for other in others), found, active, norm, others[0].alpha)
 
 
 def _columns(file: Path, features: int) -> tuple[Tensor, Tensor] | None:
-    """Tokens on which each feature was active and its norm, from a run's table; none where it does not say them."""
+    """Tokens on which each feature was active and its norm, from a run's table; none where that is none of a run's.
+
+    Norms are nan where it has none.
+    """
     try:
-        table = pq.read_table(file, columns=["source_feature", _ACTIVE, _NORM])
-    except (OSError, pa.ArrowException):
-        # An earlier version's table has no norms, and a run without this arm has no table.
+        schema = pq.read_schema(file)
+        # An earlier version's table has no norms.
+        wanted = [name for name in _KINDS if name != _NORM or name in schema.names]
+        if not all(_KINDS[name](schema.field(name).type) for name in wanted):
+            return None
+        table = pq.read_table(file, columns=wanted)
+    except (OSError, KeyError, pa.ArrowException):
+        # A run without this arm has no table.
         return None
-    feature = table["source_feature"].to_numpy()
+    if any(table[name].null_count for name in (_FEATURE, _ACTIVE)):
+        return None
+    feature = table[_FEATURE].to_numpy()
     if len(feature) and not 0 <= feature.min() <= feature.max() < features:
         return None
     active, norm = np.full((2, features), math.nan)
-    active[feature], norm[feature] = 0, table[_NORM].to_numpy()
-    np.add.at(active, feature, table[_ACTIVE].to_numpy())
+    active[feature] = 0
+    if _NORM in wanted:
+        norm[feature] = table[_NORM].to_numpy()
+    np.add.at(active, feature.astype(np.int64), table[_ACTIVE].to_numpy())
     return torch.from_numpy(active), torch.from_numpy(norm)
 
 
