@@ -175,6 +175,25 @@ def test_another_file_is_refused(tmp_path):
         Relations.load(tmp_path / "matching.safetensors")
 
 
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("target", lambda old: old + 10_000, "target must be among"),
+        ("source", lambda old: old - 10_000, "source must be among"),
+        ("source", lambda old: old[1:], r"target must be torch.int64 \[\d+\], got torch.int64 \[\d+\]"),
+        ("q", lambda old: old.float(), r"q must be torch.float64 \[\d+\], got torch.float32"),
+        ("matched", lambda old: old.long(), r"matched must be torch.bool \[\d+\], got torch.int64"),
+        ("source", lambda old: old[0], "source must be torch.int64"),
+    ],
+)
+@pytest.mark.usefixtures("as_a_user")
+def test_a_file_whose_edges_cannot_be_is_refused(related, tmp_path, name, change, message):
+    changed = replace(related.edges, **{name: change(getattr(related.edges, name))})
+    replace(related, edges=changed).save(tmp_path / "relations.safetensors")
+    with pytest.raises(UserError, match=message):
+        Relations.load(tmp_path / "relations.safetensors")
+
+
 def test_impossible_requests_are_refused(planted):
     source, target = planted.source, planted.target
     matching = match(source, target)

@@ -1,6 +1,7 @@
 """`Relations`: edges between two dictionaries, the components that they make, and the files that hold them."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,10 @@ from sae_match.matching.tensor_files import load_tensors, save_tensors
 
 #: Features that a component may have to be drawn; a larger one is only told of.
 MOST_DRAWN = 64
+_DTYPES = {
+    **dict.fromkeys(("source", "target"), torch.int64),
+    **dict.fromkeys(("nearest_of_source", "nearest_of_target", "matched"), torch.bool),
+}
 _OF_EDGES = ("source", "target", "statistic", "whitened", "p", "q", "nearest_of_source", "nearest_of_target", "matched")
 
 
@@ -187,10 +192,26 @@ class Relations:
             evidence = RelationsEvidence(**json.loads(notes["relations_evidence"]))
         except (KeyError, ValueError, TypeError) as error:
             raise UserError(f"{path} was not written by Relations.save: {error!r} in its metadata") from error
+        _refuse_unsound(Path(path), tensors)
         edges = Edges(**{name: tensors[name] for name in _OF_EDGES})
         p = tensors["source_p"], tensors["target_p"]
         components = Components.of(edges.source, edges.target, len(p[0]), len(p[1]))
         return cls(edges, components, *p, evidence)
+
+
+def _refuse_unsound(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse a file whose tensors are no relations, before anything is computed from them."""
+    edges = len(tensors["source"]) if tensors["source"].ndim else 0
+    for name, tensor in tensors.items():
+        dtype = _DTYPES.get(name, torch.float64)
+        sound = tensor.dtype == dtype and tensor.ndim == 1
+        if not sound or (name in _OF_EDGES and len(tensor) != edges):
+            wanted = f"{dtype} [{edges if name in _OF_EDGES else 'features'}]"
+            raise UserError(f"{path}: {name} must be {wanted}, got {tensor.dtype} {list(tensor.shape)}")
+    for name in ("source", "target"):
+        there, features = tensors[name], len(tensors[f"{name}_p"])
+        if edges and not 0 <= int(there.min()) <= int(there.max()) < features:
+            raise UserError(f"{path}: {name} must be among {features} features, from 0 on")
 
 
 def _kinds(
