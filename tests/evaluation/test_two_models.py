@@ -9,11 +9,16 @@ import torch
 from scipy.linalg import orthogonal_procrustes
 from scipy.optimize import linear_sum_assignment
 
-from sae_match import bundled
+from sae_match import bundled, match, relations, significance
 from sae_match.errors import UserError
 from sae_match.evaluation.arm_names import ARMS, COMPOSED, MATCHING_ARMS
+from sae_match.evaluation.drift.association import _dealt, _strata
 from sae_match.evaluation.drift.findings import drifts_of
 from sae_match.evaluation.fitting import LeastSquares
+from sae_match.evaluation.plan import in_memory
+from sae_match.evaluation.relations.collecting import RelativesCollector
+from sae_match.evaluation.settings import EvaluationSettings, tells_drift
+from sae_match.evaluation.statistics.layout import Layout
 from sae_match.evaluation.two_models.arms import arms_between
 from sae_match.evaluation.two_models.mapping import MapBothWays
 from sae_match.model.loading import load_model
@@ -23,7 +28,8 @@ from sae_match.model.two.streams import TwoStreams
 from sae_match.model.two.tokens import difference
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.formats import gemma_scope
-from sae_match.saes.two import TwoCollections
+from sae_match.saes.two import TwoCollections, ends_of
+from tests.conftest import random_sae
 from tests.evaluation.naive import Naive, affine_map, costs, stand_in
 from tests.evaluation.validating import SOURCES, collection_of, documents, validated
 
@@ -177,5 +183,49 @@ def test_tokenizers_are_compared_by_what_they_do():
     other = {**told, "added_tokens": [], "model": {**told["model"], "vocab": fewer}}
     assert "vocabularies of" in difference(told, other)
     assert difference(told, {**told, "normalizer": {"type": "Lowercase"}}) == "their normalizer differs"
+    # A special token is never found in text; of another one the id counts.
+    added = {"content": "<|new|>", "id": 4096, "special": True, "normalized": False}
+    more = {**told, "added_tokens": [*told["added_tokens"], added]}
+    assert difference(told, more) is None
+    plain = {**told, "added_tokens": [*told["added_tokens"], {**added, "special": False}]}
+    assert "'<|new|>' is absent in the one and id 4096" in difference(told, plain)
     merged = {**told, "model": {**told["model"], "merges": told["model"]["merges"][1:]}}
     assert difference(told, merged) == "their merges differ"
+
+
+def test_what_drifted_is_not_asked_where_it_cannot_be_told():
+    for settings, apart, message in (
+        ({"drift": True}, False, "evaluation.drift is told between two collections"),
+        ({"drift": True, "arms": ["mean"]}, True, "what drifted is told of matched pairs: add matched"),
+        ({"prefers": ["code", "prose"]}, True, "evaluation.prefers asks what drift goes with"),
+    ):
+        with pytest.raises(UserError, match=message):
+            tells_drift(EvaluationSettings(**settings), apart, two_models=False)
+    assert tells_drift(EvaluationSettings(), True, two_models=True)
+    assert not tells_drift(EvaluationSettings(), True, two_models=False)
+
+
+def test_nothing_is_stitched_between_two_models():
+    features = dict.fromkeys(ends_of(PAIR, apart=True), 8)
+    sae = random_sae(0, 16, 8)
+    matching = match(sae, sae)
+    related = relations(sae, sae, matching, significance(sae, sae, matching, rotations=1))
+    for d_source, expected in ((None, [PAIR]), (16, [])):
+        layout = Layout([PAIR], ["matched"], ["prose"], 16, features, {}, (), True, d_source)
+        assert RelativesCollector({PAIR: related}, layout, 0).stitched == expected
+
+
+def test_residuals_of_two_models_are_held_by_end():
+    layout = Layout([(0, 0), (1, 1)], ["matched"], ["prose"], 16, {}, {}, (), True, 16)
+    assert in_memory(layout.pairs, 2, layout.held) == [[(0, 0)], [(1, 1)]]
+    assert in_memory(layout.pairs, 4, layout.held) == [[(0, 0), (1, 1)]]
+
+
+def test_preferences_are_dealt_among_features_that_count():
+    activity, counts = np.array([5.0, 1.0, 9.0, 7.0, 3.0, 0.0]), np.array([True, False, True, True, True, False])
+    strata = _strata(activity, counts)
+    assert (strata[~counts] == -1).all()
+    assert strata[counts].tolist() == [2, 7, 5, 0]
+    dealt = _dealt(np.where(counts, 0, -1), np.random.default_rng(0))
+    assert dealt[~counts].tolist() == [1, 5]
+    assert sorted(dealt[counts].tolist()) == [0, 2, 3, 4]

@@ -65,6 +65,7 @@ PROGRAMS = {
             "matchings",
             "significance",
             "relations",
+            "drift",
             "unmatched.csv",
             "splits.csv",
             "lives.csv",

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -26,6 +27,7 @@ from sae_match.matching.layers import (
 )
 from sae_match.matching.relations.result import Relations
 from sae_match.matching.result import Matching
+from sae_match.matching.settings import MatcherSettings
 from sae_match.matching.significance.composed import path_significance
 from sae_match.matching.significance.result import Significance
 from sae_match.owned import remove_table
@@ -55,8 +57,7 @@ def main(settings: MatchSettings) -> None:
     """Match the SAEs of pairs of layers, and leave matchings and their costs in the run's folder."""
     collection, folder, console = collections_of(settings.sae, settings.target), Path(settings.output_dir), Terminal()
     pairs = by_target(chosen_pairs(settings, collection))
-    ends = sorted({end for pair in pairs for end in collection.ends(pair)})
-    fitting = fitting_matcher(settings.matcher, collection, ends)
+    fitting = _fitting(settings, collection)
     cache = MatchingCache(Path(settings.cache_dir).expanduser() if settings.cache_dir else None)
     progress = MatchingProgress(console, len(pairs))
     matcher = LayerMatcher(collection, fitting, cache, progress.watch if settings.progress else unwatched)
@@ -105,6 +106,14 @@ def main(settings: MatchSettings) -> None:
                 save_rows(compared, folder / "composition.csv")
     unmatched = save_unmatched(found, widths, collection, folder / UNMATCHED_FILE)
     _report(console, rows, compared, related, cosines, folder, settings.alpha, unmatched)
+
+
+def _fitting(settings: MatchSettings, collection: Collections) -> MatcherSettings:
+    """Settings that all SAEs of the run can be matched by, whatever its shard: shards fold alike."""
+    pairs = chosen_pairs(replace(settings, shard=0, shards=1), collection)
+    return fitting_matcher(
+        settings.matcher, collection, sorted({end for pair in pairs for end in collection.ends(pair)})
+    )
 
 
 def _say_which(console: Console, both: TwoCollections, pairs: Sequence[Pair], sharded: bool) -> None:

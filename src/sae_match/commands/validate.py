@@ -11,7 +11,7 @@ from sae_match.commands.trainer import open_trainer
 from sae_match.errors import stopped_while
 from sae_match.evaluation.arm_names import FITTED_ARMS, checked_arms
 from sae_match.evaluation.passes.text import ValidationText
-from sae_match.evaluation.plan import wanted_ends
+from sae_match.evaluation.plan import chosen_pairs
 from sae_match.evaluation.scope import Surroundings
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.cache import MatchingCache
@@ -48,7 +48,8 @@ def main(settings: ValidateSettings) -> float | None:
         for read in text.texts:
             read.refuse_tokens_beyond(stream.vocabulary)
     saes = collections_of(settings.sae, settings.target, settings.models)
-    settings.matcher = fitting_matcher(settings.matcher, saes, wanted_ends(saes, settings.evaluation))
+    ends = sorted({end for pair in chosen_pairs(saes, settings.evaluation) for end in saes.ends(pair)})
+    settings.matcher = fitting_matcher(settings.matcher, saes, ends)
     progress = ValidationProgress(console)
     contexts = open_contexts(settings.report, settings.evaluation.seed)
     module = MatchValidation(

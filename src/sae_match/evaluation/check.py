@@ -16,7 +16,7 @@ from sae_match.evaluation.passes.beforehand import load_beforehand, memory_befor
 from sae_match.evaluation.passes.costs import costs_of, several
 from sae_match.evaluation.passes.memory import MemoryPlan, size_of
 from sae_match.evaluation.plan import Pair, PassPlan, chosen_pairs, measured_arms, twins_among, wanted_ends
-from sae_match.evaluation.settings import EvaluationSettings
+from sae_match.evaluation.settings import EvaluationSettings, tells_drift
 from sae_match.evaluation.statistics.forms import forms_of
 from sae_match.evaluation.statistics.layout import Layout
 from sae_match.hub import UnansweredError
@@ -104,20 +104,21 @@ def check(
     findings.rows += [("warning", f"{one.says} {one.do}") for one in before]
     _read_texts(findings, text, evaluation, model if described is not None else None)
     if described is not None:
-        _judge_text(findings, described, text)
+        for one in {id(one): one for one in (source, described) if one is not None}.values():
+            _judge_text(findings, one, text)
         if not is_gguf(model):
             _judge_tokens(findings, model, described.vocabulary, text.bos)
     fold, note = fold_of(matcher.fold, {saes.end_name(end): one.described.has_thresholds for end, one in found.items()})
     matcher = replace(matcher, fold=fold)
     findings.rows += [("folding", note)] if note is not None else []
-    if described is not None and found:
+    if described is not None and source is not None and found:
         for one, is_other in ((source, False), (described, True)) if target_model else ((described, None),):
-            if one is not None:
-                _judge_fit(
-                    findings, one, saes, {end: it for end, it in found.items() if is_other in (None, is_target(end))}
-                )
+            _judge_fit(
+                findings, one, saes, {end: it for end, it in found.items() if is_other in (None, is_target(end))}
+            )
         with findings.about("plan"):
-            widths = None if target_model is None or source is None else (_width(source, saes), _width(described, saes))
+            tells_drift(evaluation, saes.apart, target_model is not None)
+            widths = None if target_model is None else (_width(source, saes), _width(described, saes))
             arms = measured_arms(evaluation, pairs, saes.apart, widths)
             twins = twins_among(arms, matcher.fold, evaluation.carry)
             measured = [arm for arm in arms if arm not in twins]
@@ -137,7 +138,7 @@ def check(
                 widths and widths[0],
             )
             other = source if target_model is not None else None
-            load = load_beforehand(described, model.attention, layout, measured, text, other)
+            load = load_beforehand(described, (target_model or model).attention, layout, measured, text, other)
             findings.plan, findings.memory = plan, memory_beforehand(load, evaluation.memory, device)
             free = size_of(free_memory(device))
             findings.rows.append(("memory", f"{findings.memory.said()}; free on {device}: {free}"))

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -216,33 +216,39 @@ class PassPlan:
         return 2.0 * tokens * (layers + heads + encoders)
 
 
-def in_memory(pairs: Sequence[Pair], most_layers: int) -> list[list[Pair]]:
+def in_memory(
+    pairs: Sequence[Pair], most_layers: int, held_of: Callable[[Pair], tuple[int, int]] = lambda pair: pair
+) -> list[list[Pair]]:
     """Pairs in groups whose layers' residuals are held at one time; each group takes a clean pass.
 
     Args:
         pairs: In ascending order.
         most_layers: Residuals that fit; two are held in any case.
+        held_of: Whose residuals a pair takes.
     """
     groups: list[list[Pair]] = []
     held: set[int] = set()
     for pair in pairs:
-        if not groups or len(held | set(pair)) > max(2, most_layers):
+        if not groups or len(held | set(held_of(pair))) > max(2, most_layers):
             groups.append([])
             held = set()
         groups[-1].append(pair)
-        held |= set(pair)
+        held |= set(held_of(pair))
     return groups
 
 
-def grouped(pairs: Sequence[Pair], residual: int, budget: float) -> list[list[Pair]]:
+def grouped(
+    pairs: Sequence[Pair], residual: int, budget: float, held_of: Callable[[Pair], tuple[int, int]]
+) -> list[list[Pair]]:
     """Pairs whose residuals are held at one time.
 
     Args:
         pairs: In ascending order.
         residual: Bytes of one layer's residual of the largest batch.
         budget: Bytes that residuals may take.
+        held_of: Whose residuals a pair takes.
     """
-    groups = in_memory(pairs, int(budget / residual))
+    groups = in_memory(pairs, int(budget / residual), held_of)
     if len(groups) > 1:
         log.info("the residuals of all layers do not fit at one time: %d clean passes", len(groups))
     return groups

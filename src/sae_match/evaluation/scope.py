@@ -6,11 +6,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sae_match.errors import UserError
-from sae_match.evaluation.arm_names import FITTED_ARMS, LINEAR_MAP, LINEAR_MAP_SAE, OF_TWO_MODELS
+from sae_match.evaluation.arm_names import (
+    FITTED_ARMS,
+    LINEAR_MAP,
+    LINEAR_MAP_SAE,
+    MATCHED,
+    MATCHED_MAPPED,
+    OF_TWO_MODELS,
+)
 from sae_match.evaluation.fitting import refuse_too_few
 from sae_match.evaluation.passes.load import Load
 from sae_match.evaluation.plan import Pair, chosen_pairs, measured_arms, refuse_broken_chains, twins_among
-from sae_match.evaluation.settings import EvaluationSettings, refuse_impossible
+from sae_match.evaluation.settings import EvaluationSettings, refuse_impossible, tells_drift
 from sae_match.evaluation.statistics.forms import forms_of
 from sae_match.evaluation.statistics.layout import Layout
 from sae_match.evaluation.survey import Observer
@@ -89,9 +96,17 @@ class Scope:
             refuse_broken_chains(collection, pairs, arms)
         layers = sorted({layer for pair in pairs for layer in pair})
         twins = twins_among(arms, matcher.fold, settings.carry)
-        if settings.drift and not collection.apart:
-            raise UserError("evaluation.drift is told between two collections: name another one as target")
-        drifts = collection.apart and (widths is not None if settings.drift is None else settings.drift)
+        drifts = tells_drift(settings, collection.apart, widths is not None)
+        if settings.relations and MATCHED not in arms:
+            raise UserError(
+                "evaluation.relations needs the arm matched, which there is not between models of unlike width"
+            )
+        unlike = widths is not None and widths[0] != widths[1]
+        if unlike and MATCHED_MAPPED in arms and (settings.carry or matcher.fold) == "decoder_norm":
+            raise UserError(
+                f"{MATCHED_MAPPED} between models of unlike width cannot carry values by the norms of decoder rows, "
+                "which the map changes: set evaluation.carry=none"
+            )
         return cls(site, arms, twins, pairs, layers, collection.apart, widths, drifts)
 
     @property

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sae_match.errors import UserError
-from sae_match.evaluation.arm_names import ARMS, FITTED_ARMS, JUDGED_ARMS, MATCHED, checked_arms
+from sae_match.evaluation.arm_names import ARMS, FITTED_ARMS, JUDGED_ARMS, MATCHED, MATCHED_MAPPED, checked_arms
 from sae_match.matching.significance.settings import refuse_impossible_judging
 from sae_match.saes.settings import refuse_unknown_fold
 
@@ -126,3 +126,24 @@ def refuse_impossible_spans(spans: Sequence[int]) -> None:
     """
     if not spans or any(span < 1 for span in spans):
         raise UserError(f"evaluation.spans must be distances of at least 1, got {list(spans)}")
+
+
+def tells_drift(settings: EvaluationSettings, apart: bool, two_models: bool) -> bool:
+    """Whether it is told what drifted.
+
+    Args:
+        settings: What is asked for.
+        apart: Whether there are two collections.
+        two_models: Whether they read two language models.
+
+    Raises:
+        UserError: If it is asked for, or with it a preference, and cannot be told.
+    """
+    if settings.drift and not apart:
+        raise UserError("evaluation.drift is told between two collections: name another one as target")
+    tells = apart and (two_models if settings.drift is None else settings.drift)
+    if tells and not {MATCHED, MATCHED_MAPPED} & set(settings.arms):
+        raise UserError(f"what drifted is told of matched pairs: add {MATCHED} to evaluation.arms")
+    if settings.prefers and not tells:
+        raise UserError("evaluation.prefers asks what drift goes with: set evaluation.drift=true, or a target_model")
+    return tells

@@ -203,7 +203,8 @@ class MatchValidation(L.LightningModule):
         layout = scope.layout(self.stream, datasets, self._widths)
         processes = Processes.of(self.trainer)
         load = scope.load(self.stream, layout, text.evaluated.batches, len(processes.own(scope.pairs)))
-        load = replace(load, groups=grouped(scope.pairs, load.residual_bytes(), SHARE_OF_RESIDUALS * budget))
+        room = SHARE_OF_RESIDUALS * budget
+        load = replace(load, groups=grouped(scope.pairs, load.residual_bytes(), room, layout.held))
         self.memory = MemoryPlan.of(load, load.blocks(device, free), budget, device)
         self.memory.say_what_does_not_fit(budget, free, load)
         self.state = State(
@@ -228,7 +229,7 @@ class MatchValidation(L.LightningModule):
         kept = UnfinishedRun(self._identity(text, batches).file(self.around.cache.folder.parent / "validations"))
         related = {pair: found.related for pair, found in self.matchings.items() if found.related is not None}
         relatives = RelativesCollector(related, layout, self.settings.seed) if related else None
-        self.activity = DocumentActivity(text.evaluated.batches) if scope.drifts else None
+        self.activity = DocumentActivity(text.measured(batches[-1])) if scope.drifts else None
         observers = [*self.around.observers, *([] if self.activity is None else [self.activity])]
         passes: list[Pass] = [
             SurveyPass(self.state, observers, self._tell, relatives),

@@ -31,7 +31,7 @@ def fitting_matcher(settings: MatcherSettings, saes: Collections, ends: Iterable
             found[end] = saes.describe_sae(end).has_thresholds
         except UserError:
             # Said where it is opened.
-            return settings
+            continue
     fold, note = fold_of(settings.fold, {saes.end_name(end): has for end, has in found.items()})
     if note is not None:
         log.info(note)

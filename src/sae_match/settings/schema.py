@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from sae_match.errors import UserError
+from sae_match.errors import UserError, shown
 from sae_match.evaluation.settings import EvaluationSettings
 from sae_match.matching.settings import MatcherSettings
 from sae_match.model.settings import ModelSettings
@@ -185,6 +185,10 @@ class ValidateSettings:
     def __post_init__(self) -> None:
         if self.pairs is not None:
             self.evaluation = replace(self.evaluation, pairs=self.pairs)
+        for name in self.evaluation.prefers or []:
+            if name not in self.text.datasets:
+                there = ", ".join(self.text.datasets)
+                raise UserError(f"evaluation.prefers: there is no dataset {shown(name)}; text has {there}")
         if str(self.trainer.precision) not in _EXACT:
             raise UserError(
                 f"trainer.precision={self.trainer.precision} would change what a validation measures: leave it at "

@@ -120,6 +120,21 @@ def test_what_the_narrower_dictionary_does_not_know_is_new():
     assert float(found.change[6:].sum()) == pytest.approx(-found.error, rel=1e-4)
 
 
+def test_a_replicate_without_any_document_of_a_feature_says_nothing_of_it():
+    # Every feature has one document to itself; all but the last one lower the error there.
+    narrow, found = random_sae(0, 6, 8), StitchingSums(4)
+    tokens = torch.arange(4).repeat_interleave(30)
+    x = torch.nn.functional.one_hot(tokens, 6).float()
+    far = torch.tensor([1.0, 1.0, 1.0, 3.0])[:, None]
+    wide = SAE(torch.eye(6)[:, :4], torch.zeros(4), far * torch.eye(6)[:4], torch.zeros(6), torch.full((4,), 0.5))
+    narrow = SAE(narrow.W_enc, narrow.b_enc, narrow.W_dec * 0, torch.zeros(6), narrow.threshold)
+    found.add(x, tokens, narrow, wide)
+    new = found.found("prose").shares["all"].new
+    assert (new.value, new.high) == (0.75, 1)
+    # Half of the replicates that have the last one's document have two of the others' three at most.
+    assert 0 <= new.low < 0.75
+
+
 def test_features_that_are_hardly_active_do_not_count(x):
     narrow, wide = random_sae(0, 6, 8), random_sae(1, 6, 30)
     threshold = wide.threshold.clone()

@@ -6,7 +6,7 @@ import torch
 
 from sae_match.bootstrap import bootstrap_weights
 from sae_match.evaluation.arm_names import CLEAN
-from sae_match.evaluation.statistics.measures import results_of, spans_of
+from sae_match.evaluation.statistics.measures import _ends, _most_of, _recovered, results_of, spans_of
 from sae_match.evaluation.statistics.results import Results
 from sae_match.evaluation.statistics.streaming import DocumentVectors, PairActivity
 from sae_match.evaluation.statistics.tally import Layout, Tally
@@ -193,3 +193,21 @@ def test_a_pair_without_a_score_is_not_counted_in_the_mean_of_a_span():
     (row,) = (row for row in spans_of(tally) if row.metric == "matching_score")
     assert row.value == Results(results_of(tally)).value(source_layer=0, arm="matched", metric="matching_score")
     assert row.pairs == 1
+
+
+def test_an_interval_of_recovered_loss_ends_at_one_but_differences_do_not():
+    tally, weights = empty(arms=("mean", "matched")), bootstrap_weights("prose", list(range(6)), 0)
+    tokens = torch.full((6,), 4.0, dtype=torch.float64)
+    clean, mean = doubles([8.0] * 6), doubles([20.0] * 6)
+    # In some documents the arm predicts better than the true residual.
+    arm = clean + doubles([4.0, -3.5, 4.0, -4.0, 2.0, -1.5])
+    tally.add_clean("prose", torch.stack([clean, tokens], 1), weights)
+    for name, loss in (("mean", mean), ("matched", arm)):
+        tally.add_loss((PAIR, name, "prose"), torch.stack([loss, tokens], 1), weights)
+    assert _most_of("loss_recovered") == 1
+    losses = [tally.loss((PAIR, name, "prose")) for name in ("matched", "mean")]
+    rows = _recovered(*losses, tally.clean_loss("prose"))
+    assert float(rows[1:].nan_to_num().max()) > 1
+    low, high = _ends(tally, "prose", rows, _most_of("loss_recovered"))
+    assert low < float(rows[0]) <= high == 1
+    assert _ends(tally, "prose", rows, math.inf)[1] > 1

@@ -43,18 +43,19 @@ def associations(
     digest = hashlib.sha256(f"{seed} {population} association".encode()).digest()
     generator = np.random.default_rng(int.from_bytes(digest[:8], "big"))
     sizes = len(activity)
-    order = np.argsort(np.argsort(activity.numpy(), kind="stable"), kind="stable")
-    strata = order * _STRATA // max(1, sizes)
     ones = np.ones(sizes)
     parts = [(d.numpy(), p.numpy(), c.numpy()) for d, p, c in zip(drifts, preferences, counted, strict=True)]
+    # A feature that does not count has a preference that says nothing: it is not dealt to one that does.
+    strata = [_strata(activity.numpy(), counts) for _, _, counts in parts]
 
-    def both(weights: np.ndarray, dealt: np.ndarray | None) -> tuple[float, float]:
-        of = slice(None) if dealt is None else dealt
-        found = [_measure(drift, prefers[of], counted[of], weights) for drift, prefers, counted in parts]
+    def both(weights: np.ndarray, dealt: Sequence[np.ndarray | slice]) -> tuple[float, float]:
+        rows = zip(parts, dealt, strict=True)
+        found = [_measure(drift, prefers[of], counts, weights) for (drift, prefers, counts), of in rows]
         return float(np.mean([one[0] for one in found])), float(np.mean([one[1] for one in found]))
 
-    rows = [both(ones, None)] + [both(generator.poisson(1.0, sizes).astype(float), None) for _ in range(REPLICATES)]
-    permuted = [both(ones, _dealt(strata, generator)) for _ in range(REPLICATES // 5)]
+    own = [slice(None)] * len(parts)
+    rows = [both(ones, own)] + [both(generator.poisson(1.0, sizes).astype(float), own) for _ in range(REPLICATES)]
+    permuted = [both(ones, [_dealt(one, generator) for one in strata]) for _ in range(REPLICATES // 5)]
     found = {}
     for at, name in enumerate(("difference", "correlation")):
         values = torch.tensor([row[at] for row in rows], dtype=torch.float64)
@@ -64,6 +65,14 @@ def associations(
             low, middle, high = np.percentile(null, (2.5, 50, 97.5))
             found[f"{what}_{name}_permuted"] = Estimate(float(middle), float(low), float(high))
     return {name: one for name, one in found.items() if math.isfinite(one.value)}
+
+
+def _strata(activity: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Tenths, by activity, of the features that count; -1 of the others."""
+    index = np.flatnonzero(counts)
+    strata = np.full(len(activity), -1)
+    strata[index[np.argsort(activity[index], kind="stable")]] = np.arange(len(index)) * _STRATA // max(1, len(index))
+    return strata
 
 
 def _dealt(strata: np.ndarray, generator: np.random.Generator) -> np.ndarray:

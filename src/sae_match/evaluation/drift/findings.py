@@ -150,7 +150,13 @@ def drifts_of(module: MatchValidation) -> dict[Pair, PairDrift]:
         if unknown := [name for name in prefer if name not in module.activity.documents]:
             log.warning("evaluation.prefers: there is no dataset %s, and no preference is told", unknown[0])
             prefer = []
+        unread = [name for name in prefer for half in (0, 1) if not module.activity.tokens(name)[half::2].sum()]
+        if unread:
+            log.warning("evaluation.prefers: too little of %s was read, and no preference is told", unread[0])
+            prefer = []
         permutation = one.matchings[arm].permutation.cpu()
+        if not bool((permutation >= 0).any()):
+            continue
         # Directions of dictionaries that had to be mapped first are not compared: the map is part of them.
         unknown_cosines = torch.full((len(permutation),), torch.nan)
         cosines = (one.decoder_cosine, one.encoder_cosine) if arm == MATCHED else (unknown_cosines, unknown_cosines)

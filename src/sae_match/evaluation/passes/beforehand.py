@@ -62,5 +62,6 @@ def memory_beforehand(load: Load, given: float | None, device: torch.device) -> 
     """
     free = max(0.0, float(free_memory(device) - load.model.parameters * load.itemsize - load.beside))
     budget = free if given is None else given * GIGABYTE
-    load = replace(load, groups=grouped(load.layout.pairs, load.residual_bytes(), SHARE_OF_RESIDUALS * budget))
+    groups = grouped(load.layout.pairs, load.residual_bytes(), SHARE_OF_RESIDUALS * budget, load.layout.held)
+    load = replace(load, groups=groups)
     return MemoryPlan.of(load, load.blocks(device, free), budget, device)

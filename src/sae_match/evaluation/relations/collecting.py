@@ -47,8 +47,9 @@ class RelativesCollector:
     def __init__(self, relations: Mapping[Pair, Relations], layout: Layout, seed: int) -> None:
         self.relations, self.layout, self.seed = relations, layout, seed
         self.ends = sorted({end for pair in relations for end in layout.ends(pair)})
-        # Only two dictionaries of one layer read the same: what one adds to the other is no question elsewhere.
-        self.stitched = [pair for pair in relations if layout.apart and pair[0] == pair[1]]
+        # Only two dictionaries of one layer of one model read the same: elsewhere nothing of one is added to the other.
+        read_alike = layout.apart and not layout.two_models
+        self.stitched = [pair for pair in relations if read_alike and pair[0] == pair[1]]
         self.start()
 
     def start(self) -> None:

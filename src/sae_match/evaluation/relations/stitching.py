@@ -191,7 +191,7 @@ class StitchingSums:
         if kind is not None:
             groups |= {name: kind == number for number, name in enumerate(KINDS) if bool((kind == number).any())}
         groups = {name: part & (active >= FEWEST_ACTIVATIONS) for name, part in groups.items()}
-        below = {name: torch.zeros(ROWS, dtype=torch.float64) for name in groups}
+        below, of = ({name: torch.zeros(ROWS, dtype=torch.float64) for name in groups} for _ in range(2))
         total = torch.zeros(n, dtype=torch.float64)
         for some in blocks(n, _FEATURES):
             # Of a token: a replicate has other documents, and as many tokens as these have.
@@ -200,8 +200,11 @@ class StitchingSums:
             some_ends = [(math.nan, math.nan) if end is None else end for end in intervals(rows)]
             ends[:, some] = torch.tensor(some_ends, dtype=torch.float64).T
             for name, part in groups.items():
-                below[name] += (rows[part[some]] < 0).double().sum(0)
-        shares = {name: _share(below[name], ends, part) for name, part in groups.items() if bool(part.any())}
+                chosen = rows[part[some]]
+                below[name] += (chosen < 0).double().sum(0)
+                # A replicate without any of a feature's documents says nothing of it.
+                of[name] += ((chosen != 0) & chosen.isfinite()).double().sum(0)
+        shares = {name: _share(below[name] / of[name], ends, part) for name, part in groups.items() if bool(part.any())}
         there = int(summed(torch.tensor(len(documents))))
         low, high = ends
         return Stitching(total, low, high, active, float(error[0] / tokens[0]), int(tokens[0]), there, shares)
@@ -251,11 +254,11 @@ def stitch(
     return {dataset: each.found(dataset, kind=kind, seed=seed) for dataset, each in sums.items()}
 
 
-def _share(below: Float64[Tensor, " rows"], ends: Float64[Tensor, "two n"], part: Bool[Tensor, " n"]) -> NewShare:
+def _share(new: Float64[Tensor, " rows"], ends: Float64[Tensor, "two n"], part: Bool[Tensor, " n"]) -> NewShare:
     features = int(part.sum())
     return NewShare(
         features,
-        Estimate.of(below / features),
+        Estimate.of(new),
         surely_new=float((ends[1] < 0)[part].double().mean()),
         surely_known=float((ends[0] > 0)[part].double().mean()),
     )

@@ -63,6 +63,10 @@ class Layout:
         """What the SAEs of a pair of layers, and what is known of them, are asked for by."""
         return ends_of(pair, self.apart)
 
+    def held(self, pair: Pair) -> tuple[int, int]:
+        """Whose residuals a pair takes: of one model by layer, of two by end."""
+        return self.ends(pair) if self.two_models else pair
+
     def layers(self) -> list[LayerKey]:
         """Every layer, or end, that takes part, on every dataset."""
         layers = sorted({end for pair in self.pairs for end in self.ends(pair)})

@@ -74,7 +74,7 @@ def spans_of(tally: Tally) -> Iterator[SpanResult]:
             if not several:
                 continue
             mean = torch.stack(several).nanmean(0)
-            low, high = _ends(tally, dataset, mean)
+            low, high = _ends(tally, dataset, mean, _most_of(metric))
             yield SpanResult(span, arm, dataset, metric, float(mean[0]), low, high, len(several))
 
 
@@ -170,12 +170,11 @@ def _recovered(
 ) -> Float64[Tensor, " rows"]:
     """Of the loss that the mean in place of the residual costs, what an arm saves; nan where the mean costs none.
 
-    All of it is the most that there is to save. Replicates of few documents in which chance saves more are taken for
-    all of it, so that no interval leads beyond; where the sample itself does, they are left as far.
+    Replicates of few documents in which chance saves more than all of it stay as they are, since differences are made
+    of them; only an interval that is shown ends at 1 (`_ends`).
     """
     most = mean[:, 0] - clean[:, 0]
-    saved = torch.where(most > 0, 1 - (loss[:, 0] - clean[:, 0]) / most, torch.nan)
-    return torch.cat([saved[:1], saved[1:].clamp(max=max(1.0, float(saved[0].nan_to_num())))])
+    return torch.where(most > 0, 1 - (loss[:, 0] - clean[:, 0]) / most, torch.nan)
 
 
 def _plain(tally: Tally, key: ArmKey, metric: str, value: float, tokens: int) -> Result:
@@ -186,15 +185,25 @@ def _plain(tally: Tally, key: ArmKey, metric: str, value: float, tokens: int) ->
 
 def _result(tally: Tally, key: ArmKey, metric: str, values: Float64[Tensor, " rows"], tokens: int) -> Result:
     (source, target), arm, dataset = key
-    low, high = _ends(tally, dataset, values)
+    low, high = _ends(tally, dataset, values, _most_of(metric))
     value, documents = float(values[0]), tally.documents(dataset)
     return Result(source, target, arm, dataset, metric, value, low, high, tokens, documents)
 
 
-def _ends(tally: Tally, dataset: str, values: Float64[Tensor, " rows"]) -> tuple[float, float] | tuple[None, None]:
-    """Ends of the interval; none where there is one document only, or no number."""
+def _most_of(metric: str) -> float:
+    """The most that a metric can be, where chance in few documents may lead beyond: of the loss, all is recovered."""
+    return 1.0 if metric == "loss_recovered" else math.inf
+
+
+def _ends(
+    tally: Tally, dataset: str, values: Float64[Tensor, " rows"], most: float
+) -> tuple[float, float] | tuple[None, None]:
+    """Ends of the interval, at most so high if the number itself is; none with one document only, or no number."""
     found = interval(values) if tally.documents(dataset) > 1 and math.isfinite(float(values[0])) else None
-    return (None, None) if found is None else found
+    if found is None:
+        return None, None
+    low, high = found
+    return low, min(high, most) if float(values[0]) <= most else high
 
 
 def refuse_not_finite(finite: Mapping[str, Bool[Tensor, ""]], dataset: str) -> None:

@@ -13,7 +13,7 @@ from sae_match.model.sizes import settings_in
 
 # What a tokenizer's file says of how text becomes ids, beside its vocabulary; what it says of padding, of cutting and
 # of how ids become text is of no concern.
-_STEPS = ("normalizer", "pre_tokenizer", "post_processor")
+_STEPS = ("normalizer", "pre_tokenizer")
 _NO_VOCABULARY = ("vocab", "type")
 _FILE = "tokenizer.json"
 
@@ -94,15 +94,18 @@ def _told(tokenizer: PreTrainedTokenizerBase) -> Mapping[str, Any]:
 
 
 def _ids(told: Mapping[str, Any]) -> dict[str, int]:
-    """The id of every token, added ones too."""
+    """The id of every token that text can hold, added ones too; special ones are never found in text."""
     vocabulary = _part(told, "model").get("vocab")
     if isinstance(vocabulary, list):
         # Of some kinds it is a list of tokens, each with its score.
         vocabulary = {entry[0]: number for number, entry in enumerate(vocabulary) if isinstance(entry, list) and entry}
     added = told.get("added_tokens")
     listed = added if isinstance(added, list) else []
-    more = {one.get("content"): one.get("id") for one in listed if isinstance(one, dict)}
-    return {**(vocabulary if isinstance(vocabulary, dict) else {}), **more}
+    known = [one for one in listed if isinstance(one, dict)]
+    special = {one.get("content") for one in known if one.get("special")}
+    more = {one.get("content"): one.get("id") for one in known}
+    ids = {**(vocabulary if isinstance(vocabulary, dict) else {}), **more}
+    return {token: number for token, number in ids.items() if token not in special}
 
 
 def _part(told: Mapping[str, Any], name: str) -> Mapping[str, Any]:

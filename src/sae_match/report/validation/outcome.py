@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from sae_match.evaluation.arm_names import MATCHED
+from sae_match.evaluation.arm_names import MATCHED, MATCHED_MAPPED
 from sae_match.evaluation.cautions import Caution, cautions_after, named_l0s
 from sae_match.evaluation.drift.findings import PairDrift, drifts_of
 from sae_match.evaluation.matching_error import folded, matching_errors
@@ -159,13 +159,16 @@ class Outcome:
     def everything(self) -> Results:
         """The results, what significance and relations say, and numbers of weights alone (dataset `WEIGHTS`)."""
         judged = [] if self.findings is None else self.findings.results
-        drifted = (row for one in self.drifts.values() for row in one.results)
-        return Results([*self.results, *judged, *drifted, *self.of_relations, *self._of_weights()]).between(self.names)
+        told = [*judged, *self._drifted(), *self.of_relations, *self._of_weights()]
+        return Results([*self.results, *told]).between(self.names)
 
     def logged(self) -> Results:
         """The results and what significance and relations say: what charts are made of."""
         judged = [] if self.findings is None else self.findings.results
-        return Results([*self.results, *judged, *self.of_relations]).between(self.names)
+        return Results([*self.results, *judged, *self._drifted(), *self.of_relations]).between(self.names)
+
+    def _drifted(self) -> Iterator[Result]:
+        return (row for one in self.drifts.values() for row in one.results)
 
     @cached_property
     def of_relations(self) -> list[Result]:
@@ -225,8 +228,12 @@ def _findings(module: MatchValidation) -> Findings | None:
 def _errors(module: MatchValidation, pairs: Sequence[Pair]) -> Iterator[tuple[tuple[Pair, str], Mapping[Term, float]]]:
     for pair in pairs:
         source, target = (folded(module.open_sae(end)) for end in module.collection.ends(pair))
+        if source.d_in != target.d_in:
+            continue
         for arm, matching in module.matchings[pair].matchings.items():
-            yield (pair, arm), matching_errors(source, target, matching)
+            # That one is of a dictionary that was turned first.
+            if arm != MATCHED_MAPPED:
+                yield (pair, arm), matching_errors(source, target, matching)
 
 
 def _spaces(module: MatchValidation) -> Iterator[tuple[Pair, SpaceOverlap]]:
