@@ -8,7 +8,7 @@ from scipy.optimize import linear_sum_assignment
 
 from sae_match import significance
 from sae_match.errors import UserError
-from sae_match.evaluation.arm_names import ARMS, COACTIVATION, MATCHED, MATCHED_UNFOLDED, MATCHING_ARMS
+from sae_match.evaluation.arm_names import ARMS, COACTIVATION, MATCHED, MATCHED_MAPPED, MATCHED_UNFOLDED, MATCHING_ARMS
 from sae_match.evaluation.matchings import PairMatcher, fold_of
 from sae_match.evaluation.passes.text import ValidationText
 from sae_match.evaluation.scope import Surroundings
@@ -60,7 +60,9 @@ def test_at_most_two_saes_are_open_at_a_time(collection, tmp_path):
 
 def test_every_arm_has_its_matching_and_neighbours_are_not_composed(collection, tmp_path):
     for pair, found in matcher(collection, tmp_path).all_of(PAIRS):
-        expected = set(MATCHING_ARMS) - {COACTIVATION} - ({"composed"} if pair[1] - pair[0] == 1 else set())
+        expected = (
+            set(MATCHING_ARMS) - {COACTIVATION, MATCHED_MAPPED} - ({"composed"} if pair[1] - pair[0] == 1 else set())
+        )
         assert set(found.matchings) == set(found.transports) == expected
         for arm, transport in found.transports.items():
             assert torch.equal(transport.permutation, found.matchings[arm].permutation)

@@ -9,12 +9,15 @@ from sae_match.bootstrap import bootstrap_weights
 from sae_match.evaluation.arm_names import ARMS, OF_TWO_MODELS
 from sae_match.evaluation.measuring import BatchMeasurement
 from sae_match.evaluation.passes.fitting import FittingPass
+from sae_match.evaluation.passes.joining import Joining
 from sae_match.evaluation.passes.measurement import measure_batch
 from sae_match.evaluation.passes.state import State
 from sae_match.evaluation.plan import arms_of
 from sae_match.evaluation.resuming import UnfinishedRun
 from sae_match.evaluation.statistics.tally import Tally
 from sae_match.evaluation.survey import Survey
+from sae_match.matching.cache import MatchingCache
+from sae_match.matching.settings import MatcherSettings
 from sae_match.semantics.contexts import Contexts
 from tests.evaluation.validating import collection_of, fitting_text, text_of, validated
 from tests.evaluation.waiting import Waits, elsewhere, without_values
@@ -107,8 +110,10 @@ def test_a_batch_of_the_survey_waits_for_its_tokens_and_for_what_is_active(modul
 @torch.no_grad()
 def test_a_batch_of_the_fitting_text_waits_for_its_tokens_and_for_what_is_active(module, batch, tmp_path):
     kept = UnfinishedRun(tmp_path / "run")
+    cache = MatchingCache(tmp_path / "cache")
+    joining = Joining(module.collection, module.open_sae, lambda _: None, MatcherSettings(), None, cache)
     state = State(module.subject, dict(module.matchings), module.tally.layout, [PAIRS], torch.device("cpu"))
-    fitting = FittingPass(state, join=lambda *_: None, kept=lambda _: kept.part("pair"), tell=lambda *_: None)
+    fitting = FittingPass(state, join=joining, kept=lambda _: kept.part("pair"), tell=lambda *_: None)
     with Waits() as waits:
         fitting.add(0, batch, 1)
     # Whether there is a token at all; least squares, means and records wait for nothing more.

@@ -3,7 +3,7 @@
 import pytest
 
 from sae_match import Matching
-from sae_match.evaluation.arm_names import ARMS
+from sae_match.evaluation.arm_names import ARMS, OF_TWO_MODELS
 from sae_match.evaluation.statistics.forms import FORMS
 from sae_match.evaluation.statistics.results import WEIGHTS, Results
 from tests.scripts.as_a_user import FAST, assert_refused, run
@@ -76,7 +76,10 @@ def test_a_whole_run_leaves_what_the_architecture_promises(tmp_path):
         "mse_b_enc",
         "mse_W_dec",
     }
-    assert {row.arm for row in results if row.dataset != WEIGHTS} == {"clean", *ARMS, *QUANTILES} - {"composed"}
+    assert {row.arm for row in results if row.dataset != WEIGHTS} == {"clean", *ARMS, *QUANTILES} - {
+        "composed",
+        *OF_TWO_MODELS,
+    }
     # Chains of neighbours are judged by their links, at every distance.
     chains = {(row.source_layer, row.target_layer) for row in results.select(arm="composed")}
     assert chains == {(source, target) for target in range(8) for source in range(target - 1)}
@@ -132,7 +135,10 @@ def test_a_sweep_gives_a_folder_and_a_wandb_run_for_each_matcher_and_solves_noth
     ("overrides", "message"),
     [
         (["matcher=foldet"], "error: there is no matcher=foldet; did you mean folded? There are cosine, decoder_norm"),
-        (["matcher.fodl=none"], "error: there is no setting matcher.fodl; did you mean fold? There are fold, terms"),
+        (
+            ["matcher.fodl=none"],
+            "error: there is no setting matcher.fodl; did you mean matcher.fold? There are fold, terms",
+        ),
         (["evaluation.arms=[mached]"], "error: unknown arm 'mached'; did you mean matched?"),
         (["sae.layers.3.l0=99"], "error: SAE of layer 3: no file layer_3/width_1k/average_l0_99"),
         (

@@ -41,7 +41,7 @@ def settings_in(said):
     [
         (
             "validate",
-            "model=bundled sae=bundled target=null matcher=folded text=bundled evaluation=adjacent trainer=default "
+            "model=bundled sae=bundled target=null target_model=null matcher=folded text=bundled evaluation=adjacent trainer=default "
             "logger=wandb experiment=null",
             "report descriptions pairs output_dir cache_dir check",
         ),

@@ -16,6 +16,7 @@ from sae_match.evaluation.scope import Surroundings
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.folding_choice import fitting_matcher
+from sae_match.model.fit import refuse_layers_beyond
 from sae_match.model.loading import refuse_longer_text
 from sae_match.model.two.loading import load_models
 from sae_match.model.two.streams import TwoStreams
@@ -49,6 +50,7 @@ def main(settings: ValidateSettings) -> float | None:
             read.refuse_tokens_beyond(stream.vocabulary)
     saes = collections_of(settings.sae, settings.target, settings.models)
     ends = sorted({end for pair in chosen_pairs(saes, settings.evaluation) for end in saes.ends(pair)})
+    refuse_layers_beyond(stream, ends)
     settings.matcher = fitting_matcher(settings.matcher, saes, ends)
     progress = ValidationProgress(console)
     contexts = open_contexts(settings.report, settings.evaluation.seed)

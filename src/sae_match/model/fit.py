@@ -14,7 +14,7 @@ def refuse_layers_beyond(stream: Streams, ends: Iterable[int]) -> None:
     Raises:
         UserError: If it does not.
     """
-    for end in ends:
+    for end in sorted(ends, key=layer_of, reverse=True):
         layer, n_layers = layer_of(end), stream_at(stream, end).n_layers
         if not 0 <= layer < n_layers:
             raise UserError(f"an SAE is given for layer {layer}, {_named(stream, end)} has layers 0 to {n_layers - 1}")

@@ -1,11 +1,8 @@
 """Whether two tokenizers make the same tokens of every text: by what they do, not by what they are called."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-from transformers import PreTrainedTokenizerBase
 
 from sae_match.errors import UserError, shown
 from sae_match.model.settings import ModelSettings
@@ -18,26 +15,6 @@ _NO_VOCABULARY = ("vocab", "type")
 _FILE = "tokenizer.json"
 
 
-def refuse_other_tokens(
-    source: PreTrainedTokenizerBase, target: PreTrainedTokenizerBase, models: tuple[str, str]
-) -> None:
-    """Check that two models read the same ids: text is tokenised once, for both.
-
-    Args:
-        source: Tokenizer of the source's model.
-        target: Of the target's.
-        models: What the models are called.
-
-    Raises:
-        UserError: If they do not; says where the tokenizers differ.
-    """
-    found = difference(_told(source), _told(target))
-    if found is None and source.bos_token != target.bos_token:
-        # It stands before every document.
-        found = f"BOS is {_said(source.bos_token)} and {_said(target.bos_token)}"
-    _refuse(found, models)
-
-
 def refuse_other_files(source: ModelSettings, target: ModelSettings) -> bool:
     """Check the same by files on this machine.
 
@@ -45,13 +22,13 @@ def refuse_other_files(source: ModelSettings, target: ModelSettings) -> bool:
         Whether both have one; nothing is known otherwise.
 
     Raises:
-        UserError: As `refuse_other_tokens`.
+        UserError: If they do not read the same tokens; says where the tokenizers differ.
     """
     files = [Path(one.location) / _FILE for one in (source, target)]
     if not all(file.is_file() for file in files):
         return False
     first, second = (settings_in(file) for file in files)
-    _refuse(difference(first, second), (source.source, target.source))
+    refuse_difference(difference(first, second), (source.source, target.source))
     return True
 
 
@@ -84,15 +61,6 @@ def difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> str | Non
     return None
 
 
-def _told(tokenizer: PreTrainedTokenizerBase) -> Mapping[str, Any]:
-    """What a loaded tokenizer's file would hold; of one that has no such file, its vocabulary and its kind."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is not None:
-        told: dict[str, Any] = json.loads(backend.to_str())
-        return told
-    return {"model": {"vocab": tokenizer.get_vocab()}, "normalizer": type(tokenizer).__name__}
-
-
 def _ids(told: Mapping[str, Any]) -> dict[str, int]:
     """The id of every token that text can hold, added ones too; special ones are never found in text."""
     vocabulary = _part(told, "model").get("vocab")
@@ -117,11 +85,17 @@ def _number(found: int | None) -> str:
     return "absent" if found is None else f"id {found}"
 
 
-def _said(token: object) -> str:
+def said(token: object) -> str:
+    """A token, as it is shown to users."""
     return "none" if token is None else shown(str(token))
 
 
-def _refuse(found: str | None, models: tuple[str, str]) -> None:
+def refuse_difference(found: str | None, models: tuple[str, str]) -> None:
+    """Refuse models whose tokenizers differ in what was found, if anything.
+
+    Raises:
+        UserError: If they do.
+    """
     if found is not None:
         raise UserError(
             f"{models[0]} (model) and {models[1]} (target_model) do not read the same tokens: {found}; text is "

@@ -1,9 +1,10 @@
 import numpy as np
 
+from sae_match.evaluation.arm_names import OF_TWO_MODELS
 from sae_match.report.validation.pictures.metrics import by_layer, by_span, metric_pictures
 from tests.report.made_up import METRICS, PAIRS, VALUES, results, spans
 
-DRAWN = set(VALUES) - {"quantile_0.5"}
+DRAWN = set(VALUES) - {"quantile_0.5", *OF_TWO_MODELS}
 NEIGHBOURS = PAIRS[:3]
 
 
