@@ -41,8 +41,8 @@ def settings_in(said):
     [
         (
             "validate",
-            "model=bundled sae=bundled target=null target_model=null matcher=folded text=bundled evaluation=adjacent trainer=default "
-            "logger=wandb experiment=null",
+            "model=bundled sae=bundled target=null target_model=null matcher=folded text=bundled evaluation=adjacent "
+            "trainer=default logger=wandb experiment=null",
             "report descriptions pairs output_dir cache_dir check",
         ),
         (
