@@ -35,6 +35,8 @@ class PairDrift:
         rates: By dataset.
         preferences: Of the source features, by the half of the documents that they are of; empty if none is asked.
         counted: Whether the feature was active often enough there for a preference.
+        results: What is told of all pairs together.
+        prefers: The two datasets; none if no preference is asked.
     """
 
     source: Int64[Tensor, " pairs"]
@@ -45,6 +47,7 @@ class PairDrift:
     preferences: Sequence[Float64[Tensor, " pairs"]] = ()
     counted: Sequence[Tensor] = ()
     results: Sequence[Result] = field(default_factory=list)
+    prefers: Sequence[str] = ()
 
 
 def drift_of(
@@ -97,7 +100,7 @@ def drift_of(
                 strata = strata + activity.counts(ends[0], name)[:, source].sum(0)
             for name, one in associations(what, values, preferences, counted, strata, f"{pair}", seed).items():
                 rows.append(_result(pair, dataset, name, one, activity))
-    return PairDrift(source, target, decoder, encoder, rates, preferences, counted, rows)
+    return PairDrift(source, target, decoder, encoder, rates, preferences, counted, rows, tuple(prefer))
 
 
 def _half(activity: DocumentActivity, end: int, dataset: str, half: int) -> Tensor:

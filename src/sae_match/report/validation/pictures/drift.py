@@ -6,8 +6,9 @@ from sae_match.evaluation.statistics.results import cells_of
 from sae_match.report.drawing import BLUE, GREY, ORANGE, add_legend, panels, titled
 from sae_match.report.picture import Picture
 from sae_match.report.validation.outcome import Outcome
+from sae_match.strings import in_a_line
 
-_MOST_PANELS = 6
+_MOST_PANELS, _MOST_COLUMNS, _MOST_LABEL = 6, 2, 24
 
 
 def drift(outcome: Outcome) -> Iterator[Picture]:
@@ -15,9 +16,12 @@ def drift(outcome: Outcome) -> Iterator[Picture]:
     chosen = [(pair, name) for pair, one in outcome.drifts.items() for name in one.rates][:_MOST_PANELS]
     if not chosen:
         return
-    figure, drawn = panels(len(chosen))
+    columns = min(_MOST_COLUMNS, len(chosen))
+    figure, drawn = panels(columns, -(-len(chosen) // columns), sharey=False)
+    for empty in drawn[len(chosen) :]:
+        empty.remove()
     rows: list[dict[str, object]] = []
-    for panel, (pair, dataset) in zip(drawn, chosen, strict=True):
+    for panel, (pair, dataset) in zip(drawn, chosen, strict=False):
         one = outcome.drifts[pair]
         rates = one.rates[dataset]
         turned = 1 - one.decoder_cosine
@@ -25,7 +29,9 @@ def drift(outcome: Outcome) -> Iterator[Picture]:
         groups = [("features", BLUE, shown)]
         if one.preferences:
             prefers = (one.preferences[0] + one.preferences[1]) > 0
-            groups = [("prefer the first text", ORANGE, shown & prefers), ("the others", GREY, shown & ~prefers)]
+            first, second = one.prefers
+            own = f"fire more on {in_a_line(first, _MOST_LABEL)}\nthan on {in_a_line(second, _MOST_LABEL)}"
+            groups = [(own, ORANGE, shown & prefers), ("the others", GREY, shown & ~prefers)]
         for label, colour, where in groups:
             x, y = turned[where].numpy(), rates.ratio[where].numpy()
             panel.scatter(x, y, s=6, color=colour, alpha=0.5, linewidths=0, label=label)
@@ -35,7 +41,7 @@ def drift(outcome: Outcome) -> Iterator[Picture]:
                 rows.append({**place, **row, "turned": float(turned[at]), "log_rate_ratio": float(rates.ratio[at])})
         panel.axhline(0, color=GREY, linewidth=0.8)
         titled(panel, f"{pair[0]} → {pair[1]}, {dataset}")
-        panel.set(xlabel="1 - cosine of decoder rows", ylabel="log of the ratio of rates")
+        panel.set(xlabel="drift of direction (1 - cosine)", ylabel="drift of rate (log of the ratio)")
     add_legend(figure, drawn[0])
     numbers = [cells_of(row, named=False) for one in outcome.drifts.values() for row in one.results]
     yield Picture("drift", figure, rows, {"shares": numbers})
