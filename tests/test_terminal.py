@@ -133,3 +133,39 @@ def test_nothing_prints_in_a_way_of_its_own():
 )
 def test_the_check_can_fail(line):
     assert len(offences(line)) == 1
+
+
+@pytest.fixture
+def handler():
+    """A handler of the log as Hydra makes one, in the place of all others."""
+    root, stream = logging.getLogger(), io.StringIO()
+    before, root.handlers[:] = list(root.handlers), [logging.StreamHandler(stream)]
+    root.handlers[0].setFormatter(logging.Formatter("said: %(message)s"))
+    survive_any_encoding()
+    yield root.handlers[0], stream
+    root.handlers[:] = before
+
+
+def record(message, *told):
+    return logging.LogRecord("sae_match", logging.WARNING, __file__, 1, message, told, None)
+
+
+def test_lines_of_the_log_are_printed_as_before(handler):
+    ours, stream = handler
+    ours.handle(record("four %s", "layers"))
+    assert stream.getvalue() == "said: four layers\n"
+    survive_any_encoding()
+    assert ours in logging.getLogger().handlers
+
+
+def test_a_line_that_nobody_reads_ends_the_program_and_one_that_cannot_be_made_does_not(handler, monkeypatch, capsys):
+    ours, stream = handler
+    ours.handle(record("two names: %s %s", "one"))
+    assert "not enough arguments" in capsys.readouterr().err
+
+    def unread():
+        raise BrokenPipeError
+
+    monkeypatch.setattr(stream, "flush", unread)
+    with pytest.raises(SystemExit, match="141"):
+        ours.handle(record("unread"))

@@ -6,9 +6,8 @@ import logging
 import os
 import select
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -99,20 +98,38 @@ def survive_any_encoding() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=_PLAINLY)
-    for handler in logging.getLogger().handlers:
+    for handler in list(logging.getLogger().handlers):
         if isinstance(handler, logging.FileHandler) and isinstance(handler.stream, io.TextIOWrapper):
             handler.stream.reconfigure(encoding="utf-8", errors="backslashreplace")
         if not any(isinstance(one, _Visible) for one in handler.filters):
             handler.addFilter(_Visible())
         if type(handler) is logging.StreamHandler:
-            # By itself it prints a trace for each line that nobody reads.
-            handler.handleError = partial(_ended_if_unheard, handler.handleError)  # type: ignore[method-assign]
+            _replace_by_ours(handler)
 
 
-def _ended_if_unheard(otherwise: Callable[[logging.LogRecord], None], record: logging.LogRecord) -> None:
-    if isinstance(sys.exc_info()[1], BrokenPipeError):
-        raise SystemExit(unheard())
-    otherwise(record)
+class _Heard(logging.StreamHandler[Any]):
+    """Prints lines of the log while somebody reads them; a plain handler prints a trace for each that nobody does."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a line; end the program, quietly, where nobody reads any more."""
+        try:
+            self.stream.write(f"{self.format(record)}{self.terminator}")
+            self.flush()
+        except BrokenPipeError as error:
+            raise SystemExit(unheard()) from error
+        except (OSError, ValueError, TypeError, KeyError):
+            # A line that cannot be printed, or does not fit what it is made of: said as by a plain handler, no more.
+            self.handleError(record)
+
+
+def _replace_by_ours(handler: "logging.StreamHandler[Any]") -> None:
+    ours = _Heard(handler.stream)
+    ours.setLevel(handler.level)
+    ours.setFormatter(handler.formatter)
+    ours.filters[:] = handler.filters
+    root = logging.getLogger()
+    root.addHandler(ours)
+    root.removeHandler(handler)
 
 
 class _Visible(logging.Filter):

@@ -12,7 +12,6 @@ from scipy.optimize import linear_sum_assignment
 from sae_match import bundled, match, relations, significance
 from sae_match.errors import UserError
 from sae_match.evaluation.arm_names import ARMS, COMPOSED, MATCHING_ARMS
-from sae_match.evaluation.drift.association import _dealt, _strata
 from sae_match.evaluation.drift.findings import drifts_of
 from sae_match.evaluation.fitting import LeastSquares
 from sae_match.evaluation.plan import in_memory
@@ -219,13 +218,3 @@ def test_residuals_of_two_models_are_held_by_end():
     layout = Layout([(0, 0), (1, 1)], ["matched"], ["prose"], 16, {}, {}, (), True, 16)
     assert in_memory(layout.pairs, 2, layout.held) == [[(0, 0)], [(1, 1)]]
     assert in_memory(layout.pairs, 4, layout.held) == [[(0, 0), (1, 1)]]
-
-
-def test_preferences_are_dealt_among_features_that_count():
-    activity, counts = np.array([5.0, 1.0, 9.0, 7.0, 3.0, 0.0]), np.array([True, False, True, True, True, False])
-    strata = _strata(activity, counts)
-    assert (strata[~counts] == -1).all()
-    assert strata[counts].tolist() == [2, 7, 5, 0]
-    dealt = _dealt(np.where(counts, 0, -1), np.random.default_rng(0))
-    assert dealt[~counts].tolist() == [1, 5]
-    assert sorted(dealt[counts].tolist()) == [0, 2, 3, 4]

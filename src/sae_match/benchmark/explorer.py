@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -50,31 +50,29 @@ def cases() -> dict[str, Case]:
 
 def explorer(layers: int, features: int) -> list[Figure]:
     """Time of writing, size on disk, and times of the page at two sizes, of made-up layers."""
-    name = f"{layers} layers of {features:,} features"
-    with tempfile.TemporaryDirectory() as folder:
-        start = time.perf_counter()
-        page = write_explorer(made_up(layers, features), Path(folder))
-        figures = [
-            Figure(name, "time of writing", time.perf_counter() - start, "s"),
-            Figure(name, "size on disk", _megabytes(Path(folder)), "MB", 150.0),
-        ]
-        for pixels in _SIZES:
-            figures += _times(f"the same, {pixels[0]} by {pixels[1]} pixels", page, pixels, layers, features)
-    return figures
+    times = partial(_times, layers=layers, features=features)
+    return _measured(f"{layers} layers of {features:,} features", made_up(layers, features), times)
 
 
 def explorer_of_relations(narrow: int, wide: int) -> list[Figure]:
     """The same of two dictionaries of one layer with made-up relations, and times of the view of their components."""
-    name = f"relations of {narrow:,} to {wide:,} features"
+    times = partial(_times_of_relations, narrow=narrow)
+    return _measured(f"relations of {narrow:,} to {wide:,} features", made_up_of_two(narrow, wide), times)
+
+
+def _measured(
+    name: str, data: ExplorerData, times: Callable[[str, Path, tuple[int, int]], list[Figure]]
+) -> list[Figure]:
+    """A page written, its size, and its times at each size of the window."""
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        page = write_explorer(made_up_of_two(narrow, wide), Path(folder))
+        page = write_explorer(data, Path(folder))
         figures = [
             Figure(name, "time of writing", time.perf_counter() - start, "s"),
             Figure(name, "size on disk", _megabytes(Path(folder)), "MB", 150.0),
         ]
         for pixels in _SIZES:
-            figures += _times_of_relations(f"the same, {pixels[0]} by {pixels[1]} pixels", page, pixels, narrow)
+            figures += times(f"the same, {pixels[0]} by {pixels[1]} pixels", page, pixels)
     return figures
 
 

@@ -6,6 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sae_match.evaluation.arm_names import CLEAN, MATCHED, order_of
+from sae_match.evaluation.significance.over_features import Estimate
 from sae_match.evaluation.statistics.differences import Difference, excludes_zero
 from sae_match.evaluation.statistics.results import Result, Results, SpanResult
 
@@ -61,6 +62,12 @@ def summary(spans: Iterable[SpanResult]) -> dict[str, float]:
         if row.low is not None and row.high is not None:
             found[f"{name}/low"], found[f"{name}/high"] = row.low, row.high
     return found
+
+
+def estimate_cell(found: Estimate) -> Text:
+    """A number with its interval, as far as there is one."""
+    ends = "" if found.low is None or found.high is None else f" {found.low:.3f}…{found.high:.3f}"
+    return Text.assemble(f"{found.value:.3f}", (ends, "dim"))
 
 
 def plain_table(first: str, *others: str, least: int | None = None) -> Table:

@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from sae_match.errors import UserError
 from sae_match.progress import counting
 from sae_match.tensors import cpu_by_default
-from sae_match.text.counting import naming, too_few
+from sae_match.text.counting import CHARACTERS, naming, too_few
 from sae_match.text.documents import Document, Part
 from sae_match.text.drawing import in_seeded_order, works_of_part
 from sae_match.text.packing import of_like_length, packed
@@ -227,8 +227,8 @@ def token_ids(
         bos: Id of the token in front; the tokenizer's BOS by default.
     """
     first = bos_id(tokenizer) if bos is None else bos
-    # No token spans less than a character's share of bytes; a generous prefix bounds the work.
-    ids = tokenizer(document.text[: 32 * max_tokens], add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    start = document.text[: CHARACTERS * max_tokens]
+    ids = tokenizer(start, add_special_tokens=False, split_special_tokens=True)["input_ids"]
     return [first, *ids[: max_tokens - 1]]
 
 

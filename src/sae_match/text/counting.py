@@ -13,8 +13,9 @@ from sae_match.text.sources import open_source
 
 # What sets how many documents of a part are taken.
 _SETTINGS: Mapping[Part, str] = {"evaluation": "text.documents", "fitting": "evaluation.fitting_documents"}
-# Characters of a document that are looked at, for each token that is wanted; as `batches.token_ids`.
-_CHARACTERS = 32
+#: Characters of a document that are looked at, for each token that is wanted: no token spans more, but for rare runs of
+#: one character, and a generous prefix bounds the work.
+CHARACTERS = 32
 
 #: Number of tokens of a text, without BOS.
 Counter = Callable[[str], int]
@@ -65,10 +66,14 @@ def token_counter(folder: Path) -> Counter | None:
     if not file.is_file():
         return None
     # Imported here: a program that counts nothing needs none of it.
-    Tokenizer = import_module("tokenizers").Tokenizer
+    tokenizers = import_module("tokenizers")
     try:
-        tokenizer = Tokenizer.from_file(str(file))
-    except Exception:  # the library raises no other kind; what is wrong is said where the model is opened
+        tokenizer = tokenizers.Tokenizer.from_file(str(file))
+    except Exception as error:
+        # The library raises `Exception` itself over a damaged file, and no narrower clause names that; errors of any
+        # other kind pass. What is wrong with the file is said where the model is opened.
+        if type(error) is not Exception:
+            raise
         return None
     tokenizer.no_truncation()
     tokenizer.encode_special_tokens = True
@@ -111,7 +116,7 @@ def first_documents(
                 break
             continue
         seen[part] += 1
-        text = document.text[: _CHARACTERS * settings.max_tokens]
+        text = document.text[: CHARACTERS * settings.max_tokens]
         tokens = min(settings.max_tokens, 1 + (most_tokens if count is None else count)(text))
         if tokens >= settings.min_tokens:
             lengths[part] += tokens if settings.packing else 1

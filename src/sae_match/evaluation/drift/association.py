@@ -3,10 +3,12 @@
 import hashlib
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float64
+from scipy.stats import rankdata
 from torch import Tensor
 
 from sae_match.bootstrap import REPLICATES
@@ -42,20 +44,19 @@ def associations(
     """
     digest = hashlib.sha256(f"{seed} {population} association".encode()).digest()
     generator = np.random.default_rng(int.from_bytes(digest[:8], "big"))
-    sizes = len(activity)
-    ones = np.ones(sizes)
-    parts = [(d.numpy(), p.numpy(), c.numpy()) for d, p, c in zip(drifts, preferences, counted, strict=True)]
+    sides = [(d.numpy(), p.numpy(), c.numpy()) for d, p, c in zip(drifts, preferences, counted, strict=True)]
+    own = [_Compared.of(*side) for side in sides]
     # A feature that does not count has a preference that says nothing: it is not dealt to one that does.
-    strata = [_strata(activity.numpy(), counts) for _, _, counts in parts]
+    strata = [_strata(activity.numpy(), counts) for _, _, counts in sides]
 
-    def both(weights: np.ndarray, dealt: Sequence[np.ndarray | slice]) -> tuple[float, float]:
-        rows = zip(parts, dealt, strict=True)
-        found = [_measure(drift, prefers[of], counts, weights) for (drift, prefers, counts), of in rows]
-        return float(np.mean([one[0] for one in found])), float(np.mean([one[1] for one in found]))
+    def dealt_anew() -> list[_Compared]:
+        rows = zip(sides, strata, strict=True)
+        return [_Compared.of(drift, prefers[_dealt(of, generator)], counts) for (drift, prefers, counts), of in rows]
 
-    own = [slice(None)] * len(parts)
-    rows = [both(ones, own)] + [both(generator.poisson(1.0, sizes).astype(float), own) for _ in range(REPLICATES)]
-    permuted = [both(ones, [_dealt(one, generator) for one in strata]) for _ in range(REPLICATES // 5)]
+    ones = np.ones(len(activity))
+    draws = (generator.poisson(1.0, len(activity)).astype(float) for _ in range(REPLICATES))
+    rows = [_mean(own, weights) for weights in (ones, *draws)]
+    permuted = [_mean(dealt_anew(), ones) for _ in range(REPLICATES // 5)]
     found = {}
     for at, name in enumerate(("difference", "correlation")):
         values = torch.tensor([row[at] for row in rows], dtype=torch.float64)
@@ -84,19 +85,40 @@ def _dealt(strata: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     return dealt
 
 
-def _measure(drift: np.ndarray, prefers: np.ndarray, counted: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
-    """Difference of means, and rank correlation, with features counted so many times."""
-    keep = counted & np.isfinite(drift)
-    drift, prefers, weights = drift[keep], prefers[keep], weights[keep]
-    more = prefers > 0
-    over, under = weights[more].sum(), weights[~more].sum()
-    if not over or not under:
-        return math.nan, math.nan
-    difference = (weights[more] @ drift[more]) / over - (weights[~more] @ drift[~more]) / under
-    ranks = [np.unique(one, return_inverse=True, return_counts=True)[1:] for one in (drift, prefers)]
-    # The middle rank of those that are equal.
-    x, y = ((np.cumsum(counts) - (counts - 1) / 2)[inverse] for inverse, counts in ranks)
-    total = weights.sum()
-    x, y = x - weights @ x / total, y - weights @ y / total
-    scale = math.sqrt((weights @ x**2) * (weights @ y**2))
-    return float(difference), float(weights @ (x * y) / scale) if scale else math.nan
+@dataclass(frozen=True, eq=False)
+class _Compared:
+    """Drift beside preference, of the features that count.
+
+    Attributes:
+        kept: Which these are.
+        drift: Of each.
+        more: Whether each prefers the first text.
+        ranks: Of drift and of preference; the middle rank of those that are equal.
+    """
+
+    kept: np.ndarray
+    drift: np.ndarray
+    more: np.ndarray
+    ranks: tuple[np.ndarray, np.ndarray]
+
+    @classmethod
+    def of(cls, drift: np.ndarray, prefers: np.ndarray, counted: np.ndarray) -> "_Compared":
+        kept = counted & np.isfinite(drift)
+        return cls(kept, drift[kept], prefers[kept] > 0, (rankdata(drift[kept]), rankdata(prefers[kept])))
+
+    def measured(self, weights: np.ndarray) -> tuple[float, float]:
+        """Difference of means, and rank correlation, with features counted so many times."""
+        weights, more = weights[self.kept], self.more
+        over, under = weights[more].sum(), weights[~more].sum()
+        if not over or not under:
+            return math.nan, math.nan
+        difference = (weights[more] @ self.drift[more]) / over - (weights[~more] @ self.drift[~more]) / under
+        x, y = (ranks - weights @ ranks / weights.sum() for ranks in self.ranks)
+        scale = math.sqrt((weights @ x**2) * (weights @ y**2))
+        return float(difference), float(weights @ (x * y) / scale) if scale else math.nan
+
+
+def _mean(parts: Sequence[_Compared], weights: np.ndarray) -> tuple[float, float]:
+    """Means over the ways to part the documents."""
+    difference, correlation = np.mean([one.measured(weights) for one in parts], axis=0)
+    return float(difference), float(correlation)

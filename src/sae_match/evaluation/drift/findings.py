@@ -93,12 +93,10 @@ def drift_of(
                 drifts.setdefault(("rate", name), []).append(ratio)
                 drifts.setdefault(("rate_size", name), []).append(ratio.abs())
     rows = list(_shares(pair, source, target, decoder, rates, activity, seed))
-    for (what, dataset), values in drifts.items():
-        if preferences:
-            strata = _half(activity, ends[0], prefer[0], 0).new_zeros(len(source))
-            for name in prefer:
-                strata = strata + activity.counts(ends[0], name)[:, source].sum(0)
-            for name, one in associations(what, values, preferences, counted, strata, f"{pair}", seed).items():
+    if prefer:
+        often = torch.stack([activity.counts(ends[0], name)[:, source].sum(0) for name in prefer]).sum(0)
+        for (what, dataset), values in drifts.items():
+            for name, one in associations(what, values, preferences, counted, often, f"{pair}", seed).items():
                 rows.append(_result(pair, dataset, name, one, activity))
     return PairDrift(source, target, decoder, encoder, rates, preferences, counted, rows, tuple(prefer))
 

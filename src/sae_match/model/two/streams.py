@@ -109,16 +109,11 @@ class TwoStreams(nn.Module):
             keep: Ends whose value is kept, some of either.
             whole: Whether all layers of the target's model are run.
         """
-        values: dict[int, Tensor] = {}
-        clean: CleanPass | None = None
-        for one in (self.source, self.target):
-            ends = {layer_of(end): end for end in keep if self.of(end) is one}
-            through = whole and one is self.target
-            clean = one.capture(input_ids, attention_mask, site, list(ends), whole=through)
-            values |= {end: clean.values[layer] for layer, end in ends.items()}
-        if clean is None:
-            raise RuntimeError("there are two models")
-        return replace(clean, values=values)
+        layers = [layer_of(end) for end in keep if not is_target(end)]
+        other = self.source.capture(input_ids, attention_mask, site, layers, whole=False)
+        layers = [layer_of(end) for end in keep if is_target(end)]
+        clean = self.target.capture(input_ids, attention_mask, site, layers, whole=whole)
+        return replace(clean, values={end: (clean if is_target(end) else other).values[layer_of(end)] for end in keep})
 
     def resume(
         self, clean: CleanPass, layer: int, value: Float[Tensor, "rows seq d_in"], site: Site = "residual"

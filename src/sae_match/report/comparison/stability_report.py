@@ -4,14 +4,12 @@ from collections.abc import Iterator, Sequence
 
 from matplotlib.axes import Axes
 from rich.table import Table
-from rich.text import Text
 
 from sae_match.evaluation.relations.stability import StablePart
-from sae_match.evaluation.significance.over_features import Estimate
 from sae_match.report.comparison.stability import StableLayer
 from sae_match.report.drawing import GREY, Point, add_legend, draw_line, look, panels, set_log
 from sae_match.report.picture import Picture
-from sae_match.report.tables import plain_table
+from sae_match.report.tables import estimate_cell, plain_table
 
 _BY = {"active": "tokens on which a feature is active", "norm": "folded norm of a feature's decoder row"}
 _Row = dict[str, object]
@@ -49,7 +47,7 @@ def stability_table(layers: Sequence[StableLayer]) -> Table:
         in_all, in_none = (float(each[tested].double().mean()) for each in (found.in_all, found.in_none))
         features = f"{int(tested.sum()):,}"
         table.add_row(
-            layer.name, str(len(layer.others)), features, _told(layer.mean), f"{in_all:.1%}", f"{in_none:.1%}"
+            layer.name, str(len(layer.others)), features, estimate_cell(layer.mean), f"{in_all:.1%}", f"{in_none:.1%}"
         )
     return table
 
@@ -75,8 +73,3 @@ def _row(layer: StableLayer, by: str, fifth: int, part: StablePart) -> _Row:
         "low": part.share.low,
         "high": part.share.high,
     }
-
-
-def _told(found: Estimate) -> Text:
-    ends = "" if found.low is None or found.high is None else f" {found.low:.3f}…{found.high:.3f}"
-    return Text.assemble(f"{found.value:.3f}", (ends, "dim"))

@@ -2,7 +2,7 @@
 
 import operator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas
 
@@ -213,9 +213,9 @@ def _goodness(pairs: pandas.DataFrame, by: str) -> pandas.Series:
     return pairs[by]
 
 
-def _whole(value: object, told: str) -> int:
+def _whole(value: Any, told: str) -> int:
     """A whole number of Python or NumPy."""
     try:
-        return operator.index(value)  # type: ignore[arg-type]
+        return operator.index(value)
     except TypeError as error:
         raise UserError(f"{told}, got {shown(value)}") from error

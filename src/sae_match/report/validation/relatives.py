@@ -21,13 +21,12 @@ from sae_match.evaluation.relations.tables import (
     save_parquet,
     write_splits,
 )
-from sae_match.evaluation.significance.over_features import Estimate
 from sae_match.files import write_rows
 from sae_match.matching.relations.kinds import APPEAR, KINDS
 from sae_match.matching.relations.lives import Lives, chains_of
 from sae_match.owned import kept_in_record
 from sae_match.report.relatives import example_lines, large_line, life_lines, relations_table
-from sae_match.report.tables import plain_table
+from sae_match.report.tables import estimate_cell, plain_table
 from sae_match.report.validation.outcome import Outcome
 from sae_match.saes.two import end_name, pair_name
 from sae_match.terminal import say
@@ -121,17 +120,12 @@ def _new(outcome: Outcome, dataset: str) -> Table:
         for kind, share in stitched.shares.items():
             if few or kind in ("all", KINDS[APPEAR]):
                 sure = f"{share.surely_new:.1%}", f"{share.surely_known:.1%}"
-                table.add_row(_layers(pair), kind, f"{share.features:,}", _told(share.new), *sure)
+                table.add_row(_layers(pair), kind, f"{share.features:,}", estimate_cell(share.new), *sure)
     return table
 
 
 def _with_control(mean: MeanShare) -> Text:
-    return Text.assemble(_told(mean.share), (f"\nrandom {mean.control.value:.3f}", "dim"))
-
-
-def _told(found: Estimate) -> Text:
-    ends = "" if found.low is None or found.high is None else f" {found.low:.3f}…{found.high:.3f}"
-    return Text.assemble(f"{found.value:.3f}", (ends, "dim"))
+    return Text.assemble(estimate_cell(mean.share), (f"\nrandom {mean.control.value:.3f}", "dim"))
 
 
 def _called(outcome: Outcome, pair: Pair, side: int, feature: int) -> str:
