@@ -160,7 +160,7 @@ def test_lines_of_the_log_are_printed_as_before(handler):
 
 def test_a_line_that_nobody_reads_ends_the_program_and_one_that_cannot_be_made_does_not(handler, monkeypatch, capsys):
     ours, stream = handler
-    ours.handle(record("two names: %s %s", "one"))
+    ours.emit(record("two names: %s %s", "one"))
     assert "not enough arguments" in capsys.readouterr().err
 
     def unread():
