@@ -3,6 +3,7 @@
 import ctypes
 import os
 import random
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -41,6 +42,17 @@ def with_a_clock_that_jumps(after: float, by: float) -> None:
 
     time.time = lambda: real() + jumped()
     time.time_ns = lambda: real_ns() + int(jumped() * 1e9)
+
+
+def with_renames_told(file: str) -> None:
+    """Have this process append what it renames files to, one path a line."""
+    told = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def hear(event: str, arguments: tuple[object, ...]) -> None:
+        if event == "os.rename":
+            os.write(told, os.fsencode(os.path.abspath(os.fspath(arguments[1]))) + b"\n")
+
+    sys.addaudithook(hear)
 
 
 def prefixed(call: str, script: Path, told: Sequence[str]) -> list[str]:

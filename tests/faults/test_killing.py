@@ -80,6 +80,17 @@ def test_a_program_that_is_disturbed_loses_nothing(tmp_path, seed, name):
 
 @pytest.mark.slow
 @pytest.mark.thorough
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_nothing_is_left_of_files_that_were_being_written(tmp_path, name):
+    for place in ("given", "whole", "again"):
+        (tmp_path / place).mkdir()
+    with places(tmp_path / "given", [name]) as given:
+        tried = Undisturbed(name, tmp_path / "whole", given).killed_at_every_file(tmp_path / "again")
+    assert tried.lost == ""
+
+
+@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_run_that_ends_differently_is_found(tmp_path):
     """The harness itself: what an undisturbed run leaves is compared, so a changed result shows."""
     for name in ("given", "whole", "again"):

@@ -5,6 +5,7 @@ import math
 import random
 import re
 import resource
+import shutil
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -76,6 +77,27 @@ class Undisturbed:
         lost = "" if status in {0, *_HEEDED[SIGNALS[which]]} else f"status {status}: {said[-300:]}"
         lost = lost or self._again(folder) or self._asked_twice(asked, killed=which == "SIGKILL")
         return Tried(self.name, which, status, heeded, after - before, lost, share)
+
+    def killed_at_every_file(self, folder: Path) -> Tried:
+        """A run is killed, as if others had been before, each while it wrote another of a run's files."""
+        told, place = folder / "renamed.txt", folder / "place"
+        place.mkdir()
+        with self._started(place, f"with_renames_told({str(told)!r})") as program:
+            program.communicate(_LONGEST)
+        written = {Path(line) for line in told.read_text().splitlines()}
+        inside = [file for file in written if place in file.parents and not file.is_dir()]
+        planted = [file.with_name(f".{file.name}.{'0' * 8}{file.suffix}") for file in inside]
+        shutil.rmtree(place)
+        place.mkdir()
+        with self._started(place) as program:
+            self._come_to(program, 0.5)
+            program.send_signal(signal.SIGKILL)
+            program.wait(_LONGEST)
+        for file in planted:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()
+        lost = self._again(place) if planted else "no file was written"
+        return Tried(self.name, "killed at every file", 0, lost=lost)
 
     def full(self, folder: Path, random: random.Random) -> Tried:
         """No file may grow beyond fewer bytes than the largest has, as on a disk that is full; then run with room."""

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_match.errors import UserError
-from sae_match.files import refuse_damaged_archive, remove_leftovers, written_whole
+from sae_match.files import refuse_damaged_archive, remove_all_leftovers, written_whole
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 FOLDER = "activations"
 _PREFIX = "part-"
 _NAMED = re.compile(rf"{_PREFIX}[0-9a-f]{{16}}-\d{{5,}}\.pt")
+# What files of every block begin with, as a pattern.
+_ANY_PREFIX = f"{_PREFIX}{'[0-9a-f]' * 16}-"
 # What cannot be read as a part.
 _UNSOUND = (
     OSError,
@@ -71,8 +73,9 @@ class Collected:
     def __iter__(self) -> Iterator[Part]:
         """What is there, in order; parts that are written from then on follow it."""
         self._number = 0
+        # Also of files that are not there: a process may have been killed while it wrote the first.
+        remove_all_leftovers(self.folder, [f"{self.prefix}[0-9]*.pt"])
         while (file := self._file()).exists():
-            remove_leftovers(file)
             yield self._read(file)
             self._number += 1
 
@@ -117,16 +120,24 @@ class Collected:
 
 def remove_collected(folder: Path) -> None:
     """Remove all collected activations of a training that is over, and their folder if nothing else is in it."""
-    _remove_parts(folder, _PREFIX)
+    _remove_parts(folder, _ANY_PREFIX)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
 
 
 def _remove_parts(folder: Path, prefix: str) -> None:
-    """Remove files that are parts by their names and by what they hold, and no others: people name files as well."""
-    for file in folder.glob(f"{prefix}*.pt"):
+    """Remove files that are parts by their names and by what they hold, and no others: people name files as well.
+
+    What was left by a process that was killed while it wrote one goes too.
+
+    Args:
+        folder: It may not be there.
+        prefix: A pattern.
+    """
+    for file in folder.glob(f"{prefix}[0-9]*.pt"):
         if _NAMED.fullmatch(file.name) and _is_part(file):
             file.unlink()
+    remove_all_leftovers(folder, [f"{prefix}[0-9]*.pt"])
 
 
 def _is_part(file: Path) -> bool:
