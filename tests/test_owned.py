@@ -46,7 +46,8 @@ def test_a_run_of_ours_may_be_repeated(tmp_path):
 def test_what_a_killed_run_was_writing_is_removed(tmp_path):
     claim(tmp_path, LEAVES)
     (tmp_path / "figures").mkdir()
-    halves = [tmp_path / name for name in (".results.csv.0a1b2c3d.csv", "figures/.a.png.0a1b2c3d.png")]
+    written = (".results.csv.0a1b2c3d.csv", "figures/.a.png.0a1b2c3d.png", "..figures.json.0a1b2c3d.json")
+    halves = [tmp_path / name for name in written]
     others = [tmp_path / name for name in (".thesis.tex.0a1b2c3d.tex", ".results.csv")]
     for file in (*halves, *others):
         file.write_text("half of it")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from sae_match.errors import UserError, listed
-from sae_match.files import remove_all_leftovers, writable, written_whole
+from sae_match.files import remove_all_leftovers, remove_leftovers, writable, written_whole
 from sae_match.version import PROVENANCE, write_provenance
 
 _MADE_BY = "package_version"
@@ -216,7 +216,11 @@ class MadeFiles:
         return sorted(name for name in names if not (self._is_old or self._is_ours(name)))
 
     def keep(self, patterns: Iterable[str]) -> None:
-        """Begin a record where there is none, with the files of these patterns that an earlier version has left."""
+        """Begin a record where there is none, with the files of these patterns that an earlier version has left.
+
+        What a run left that was killed while it wrote the record is removed: no other may be writing it now.
+        """
+        remove_leftovers(self.record)
         if not self.record.exists():
             self._note({name: self._now(name) for name in (self.found(patterns) if self._is_old else ())})
 

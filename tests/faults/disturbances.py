@@ -50,7 +50,7 @@ def with_renames_told(file: str) -> None:
 
     def hear(event: str, arguments: tuple[object, ...]) -> None:
         if event == "os.rename":
-            os.write(told, os.fsencode(os.path.abspath(os.fspath(arguments[1]))) + b"\n")
+            os.write(told, os.fsencode(Path(os.fsdecode(arguments[1])).absolute()) + b"\n")
 
     sys.addaudithook(hear)
 

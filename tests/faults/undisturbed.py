@@ -86,6 +86,8 @@ class Undisturbed:
             program.communicate(_LONGEST)
         written = {Path(line) for line in told.read_text().splitlines()}
         inside = [file for file in written if place in file.parents and not file.is_dir()]
+        # Lightning renames a file of its own to the name under which we write.
+        inside = [file for file in inside if not _TEMPORARY.fullmatch(file.name)]
         planted = [file.with_name(f".{file.name}.{'0' * 8}{file.suffix}") for file in inside]
         shutil.rmtree(place)
         place.mkdir()
@@ -93,6 +95,9 @@ class Undisturbed:
             self._come_to(program, 0.5)
             program.send_signal(signal.SIGKILL)
             program.wait(_LONGEST)
+        # What it has finished, it has tidied up after.
+        for kept in self._kept(place):
+            shutil.rmtree(kept, ignore_errors=True)
         for file in planted:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.touch()

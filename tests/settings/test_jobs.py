@@ -13,7 +13,7 @@ PROGRAM = """
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from sae_match.errors import UserError
+from sae_match.errors import UserError, stopped_while
 from sae_match.settings.entry import entry_point
 
 @dataclass
@@ -37,8 +37,11 @@ def main(settings):
         raise SystemExit(7)
     if settings.number == 5:
         raise SystemExit(0)
-    if settings.number == 6:
-        raise KeyboardInterrupt
+    with stopped_while(lambda: "counting, 6 of 9 done"):
+        if settings.number == 6:
+            raise KeyboardInterrupt
+        if settings.number == 7:
+            raise SystemExit(143)
 
 main()
 """
@@ -126,6 +129,26 @@ def test_a_single_run_fails_at_once(program, tmp_path):
     assert done.returncode == 1
     assert done.stderr.strip() == "error: two is too much"
     assert not list(tmp_path.rglob("error.txt"))
+
+
+def test_what_ends_a_run_as_an_error_stands_in_its_log_file_too(program, tmp_path):
+    log = tmp_path / "multirun" / "out" / "small.log"
+    program("number=2")
+    assert log.read_text().endswith("[ERROR] - error: two is too much\n")
+    _, done = program("number=3")
+    assert "Traceback" in log.read_text()
+    assert log.read_text().endswith("RuntimeError: a bug\nof two lines\n")
+    # On the terminal it is said once.
+    assert done.stderr.count("RuntimeError: a bug") == 1
+
+
+@pytest.mark.parametrize(("number", "status", "how"), [(6, 130, "interrupted"), (7, 143, "told to end")])
+def test_a_run_that_is_ended_says_where_it_was_and_how_it_goes_on(program, tmp_path, number, status, how):
+    _, done = program(f"number={number}")
+    assert done.returncode == status
+    line = f"{how} while counting, 6 of 9 done; the same command goes on from what is finished"
+    assert line in done.stdout + done.stderr
+    assert line in (tmp_path / "multirun" / "out" / "small.log").read_text()
 
 
 def test_outside_of_a_program_there_is_nothing_to_say():

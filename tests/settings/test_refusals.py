@@ -45,6 +45,17 @@ def test_a_refusal_is_one_line(tmp_path, told, line):
     assert said(tmp_path, *told) == [f"error: {line}"]
 
 
+def test_a_launcher_that_is_not_installed_is_named_with_what_installs_it(tmp_path):
+    without = "import runpy, sys; sys.modules['hydra_plugins'] = type(sys)('hydra_plugins')"
+    code = f"{without}; sys.modules['hydra_plugins'].__path__ = []; sys.argv = sys.argv[1:]"
+    program = f"{code}; runpy.run_path(sys.argv[0], run_name='__main__')"
+    told = (ROOT / "scripts" / "match.py", "-m", "hydra/launcher=processes", "shard=0,1", "shards=2")
+    done = programs.run("-c", program, *told, folder=tmp_path, fresh=True)
+    assert done.returncode == 1
+    line = 'error: hydra/launcher=processes needs the extra launchers: pip install -e ".[launchers]"'
+    assert done.stderr.splitlines() == [line]
+
+
 def test_a_traceback_can_be_had(tmp_path):
     lines = said(tmp_path, "matcher=foldet", environment={"HYDRA_FULL_ERROR": "1"})
     assert lines[0].startswith("Traceback")

@@ -12,6 +12,7 @@ from sae_match.commands.trainer import open_trainer
 from sae_match.errors import UserError, stopped_while
 from sae_match.files import make_writable
 from sae_match.model.loading import load_model
+from sae_match.model.speed.half import warn_where_half_is_slow
 from sae_match.owned import refuse_foreign_files
 from sae_match.report.tracking.logger import open_logger, where_to_look
 from sae_match.saes.manifest import NAME as MANIFEST
@@ -78,9 +79,18 @@ def _train_saes(settings: TrainSettings, training: SAETrainingSettings, destinat
     with open_logger(settings.logger, Path(settings.output_dir), told(settings)) as logger:
         trainer = _trainer(settings, steps_of(chosen), logger, callbacks, enable_progress_bar=False)
         print_plan(console, recipe, trainer.strategy.root_device)
+        _warn_of_half_precision(settings, trainer)
         with progress.shown(settings.trainer.progress), stopped_while(lambda: _doing(trainer, chosen)):
             done = recipe.run(trainer, checkpoints, progress.doing)
         print_results(console, recipe, done, where_to_look(logger))
+
+
+def _warn_of_half_precision(settings: TrainSettings, trainer: L.Trainer) -> None:
+    device = trainer.strategy.root_device
+    if str(trainer.precision).startswith("bf16"):
+        warn_where_half_is_slow(device, f"trainer.precision={trainer.precision}", "trainer.precision=32-true")
+    if settings.model.dtype == "bfloat16":
+        warn_where_half_is_slow(device, "model.dtype=bfloat16", "model.dtype=float32")
 
 
 def _doing(trainer: L.Trainer, chosen: SAETrainingSettings) -> str:

@@ -18,6 +18,7 @@ from sae_match.matching.cache import MatchingCache
 from sae_match.matching.folding_choice import fitting_matcher
 from sae_match.model.fit import refuse_layers_beyond
 from sae_match.model.loading import refuse_longer_text
+from sae_match.model.speed.half import warn_where_half_is_slow
 from sae_match.model.two.loading import load_models
 from sae_match.model.two.streams import TwoStreams
 from sae_match.report.matching_progress import MatchingProgress
@@ -80,6 +81,8 @@ def main(settings: ValidateSettings) -> float | None:
             enable_progress_bar=False,
             use_distributed_sampler=False,
         )
+        if settings.model.dtype == "bfloat16":
+            warn_where_half_is_slow(trainer.strategy.root_device, "model.dtype=bfloat16", "model.dtype=float32")
         # Until all of the report is written: what fails of it is then made by the same command without measuring again.
         module.keeps_sums = True
         with stopped_while(lambda: progress.doing or matching.doing):

@@ -125,7 +125,7 @@ def check(
             plan = PassPlan(described.n_layers, pairs, measured, saes.site != "residual", two_models=widths is not None)
             device, d_in = _device(), _width(described, saes)
             features = {layer: one.features(d_in) for layer, one in found.items()}
-            findings.rows += costs_of(described, features, matcher, text, plan, evaluation.rotations, device, d_in)
+            findings.rows += costs_of(described, features, matcher, text, plan, evaluation.random_targets, device, d_in)
             layout = Layout(
                 pairs,
                 arms,

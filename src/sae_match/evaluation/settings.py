@@ -8,7 +8,11 @@ from typing import Any
 
 from sae_match.errors import UserError
 from sae_match.evaluation.arm_names import ARMS, FITTED_ARMS, JUDGED_ARMS, MATCHED, MATCHED_MAPPED, checked_arms
-from sae_match.matching.significance.settings import refuse_impossible_judging
+from sae_match.matching.significance.settings import (
+    ROTATIONS,
+    random_targets_of,
+    refuse_impossible_judging,
+)
 from sae_match.saes.settings import refuse_unknown_fold
 
 log = logging.getLogger(__name__)
@@ -29,7 +33,8 @@ class EvaluationSettings:
             `matched_unfolded` never rescales.
         seed: Of the arm `random` and of the bootstrap.
         rotations: Random targets that the matching of two layers is judged against, which says which of its pairs are
-            matches; each takes as long as a matching. Zero: none is judged, and the arms that need it are left out.
+            matches; each takes as long as a matching. Zero: none is judged, and the arms that need it are left out, but
+            where `relations` are asked for, which need some.
         alpha: Level at which a pair counts as significant: of the significant pairs, at most this share is wrong.
         drift: Whether it is told how features of two collections differ in how often they fire and where they point; by
             default where these read two language models.
@@ -38,7 +43,7 @@ class EvaluationSettings:
         memory: Gigabytes, of which half is for open SAEs and a fifth for residuals; by default what is free. What does
             not fit is read, or computed, again.
         relations: Whether it is told what became of every feature (one to one, split, merged, new or gone), and what
-            relatives do on the text. Needs `rotations`, and takes as long again as the matchings.
+            relatives do on the text. Takes as long again as the matchings.
     """
 
     arms: list[str] = field(default_factory=lambda: [*ARMS, "quantile_0.1", "quantile_0.5", "quantile_0.7"])
@@ -47,7 +52,7 @@ class EvaluationSettings:
     fitting_documents: int = 64
     carry: str | None = None
     seed: int = 0
-    rotations: int = 8
+    rotations: int = ROTATIONS
     alpha: float = 0.05
     memory: float | None = None
     drift: bool | None = None
@@ -56,6 +61,11 @@ class EvaluationSettings:
 
     def __post_init__(self) -> None:
         refuse_impossible(self)
+
+    @property
+    def random_targets(self) -> int:
+        """Random targets that `matched` is judged against."""
+        return random_targets_of(self.rotations, self.relations)
 
 
 def refuse_impossible(settings: EvaluationSettings) -> None:
@@ -66,14 +76,14 @@ def refuse_impossible(settings: EvaluationSettings) -> None:
     """
     arms = checked_arms(settings.arms)
     refuse_impossible_judging(settings.rotations, settings.alpha, "evaluation.")
-    if not settings.rotations and set(arms) <= set(JUDGED_ARMS):
+    if not settings.random_targets and set(arms) <= set(JUDGED_ARMS):
         raise UserError(
             f"arms {', '.join(arms)} need to know which pairs are significant: set evaluation.rotations to at least 1"
         )
-    if settings.relations and not (settings.rotations and MATCHED in arms):
+    if settings.relations and MATCHED not in arms:
         raise UserError(
-            "evaluation.relations=true asks which features are nearer than chance, of the arm matched: set "
-            "evaluation.rotations to at least 1, and have matched among evaluation.arms"
+            "evaluation.relations=true asks which features are nearer than chance, of the arm matched: have matched "
+            "among evaluation.arms"
         )
     refuse_impossible_spans(settings.spans)
     if settings.pairs is not None:
@@ -93,7 +103,7 @@ def refuse_impossible(settings: EvaluationSettings) -> None:
 def measurable_arms(settings: EvaluationSettings) -> list[str]:
     """The asked-for arms in table order; without judged pairs, those that need none, which is said."""
     arms = checked_arms(settings.arms)
-    if settings.rotations:
+    if settings.random_targets:
         return arms
     if left_out := [arm for arm in arms if arm in JUDGED_ARMS]:
         verb = "is" if len(left_out) == 1 else "are"

@@ -170,7 +170,7 @@ class MatchValidation(L.LightningModule):
             self.around.watch_pair,
             self.trainer.strategy.root_device,
             self.settings.carry,
-            self.settings.rotations,
+            self.settings.random_targets,
             self.settings.alpha,
             self.settings.relations,
         )

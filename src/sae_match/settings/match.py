@@ -8,12 +8,14 @@ from omegaconf import MISSING
 from sae_match.errors import UserError
 from sae_match.evaluation.settings import refuse_other_than_pairs
 from sae_match.matching.settings import MatcherSettings
-from sae_match.matching.significance.settings import refuse_impossible_judging
+from sae_match.matching.significance.settings import (
+    ROTATIONS,
+    random_targets_of,
+    refuse_impossible_judging,
+)
 from sae_match.saes.settings import SAESettings
 
 ADJACENT, ALL = "adjacent", "all"
-#: Random targets unless told.
-ROTATIONS = 8
 
 
 @dataclass
@@ -59,8 +61,8 @@ class MatchSettings:
 
     @property
     def random_targets(self) -> int:
-        """Random targets that each matching is judged against: relations need some, asked for or not."""
-        return self.rotations or (ROTATIONS if self.relations else 0)
+        """Random targets that each matching is judged against."""
+        return random_targets_of(self.rotations, self.relations)
 
     @property
     def compares(self) -> bool:

@@ -28,7 +28,7 @@ _TWICE = re.compile(r"Multiple values for ([^ ]+)\.")
 _NO_CHOICE = "Config group override must be a string or a list"
 _NO_VALUE = re.compile(r"Error merging override (.+)")
 _SEVERAL = re.compile(r"Ambiguous value for argument '([^'=]+)=(.*)'")
-_LAUNCHER = re.compile(r"In 'hydra/launcher/(\w+)': Could not find 'hydra/launcher/")
+_LAUNCHER = re.compile(r"In 'hydra/launcher/(\w+)': Could not (?:find|load) 'hydra/launcher/")
 # Lines that say where Hydra's documentation is, and how to change its own configs.
 _ASIDE = ("See https://", "To append to your", "Did you mean")
 _SEARCHED = "Config search path"
@@ -105,14 +105,20 @@ def in_one_line(error: HydraException, config: Path) -> str:
         error: The refusal.
         config: The program's primary config.
     """
-    return _usual(error, config) or _plain(error)
+    return _not_installed(error) or _usual(error, config) or _plain(error)
+
+
+def _not_installed(error: HydraException) -> str | None:
+    """What is said of a choice that another package brings; nothing of other refusals."""
+    found = _LAUNCHER.match(str(error))
+    return f'hydra/launcher={found[1]} needs the extra launchers: pip install -e ".[launchers]"' if found else None
 
 
 def _usual(error: HydraException, config: Path) -> str | None:
     """What is said of a name that there is not, or that is chosen twice; nothing of other refusals."""
     said, cause = str(error), error.__cause__
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
-        return _no_choice(said, error.missing_cfg_file, error.options)
+        return _no_choice(error.missing_cfg_file, error.options)
     if found := _NO_GROUP.match(said):
         return f"there is no group {found[1]} to choose from; {_instead(found[1], _groups(config))}"
     if found := _NO_SETTING.match(said):
@@ -142,10 +148,8 @@ def _plain(error: HydraException) -> str:
     return "; ".join([*told, *([reason] if reason else [])])
 
 
-def _no_choice(said: str, missing: str, options: Sequence[str]) -> str:
-    """What to say instead of a choice of a group that there is not, or that another package brings."""
-    if found := _LAUNCHER.match(said):
-        return f'hydra/launcher={found[1]} needs the extra launchers: pip install -e ".[launchers]"'
+def _no_choice(missing: str, options: Sequence[str]) -> str:
+    """What to say instead of a choice of a group that there is not."""
     group, _, choice = missing.rpartition("/")
     return f"there is no {group}={choice}; {_instead(choice, options)}"
 

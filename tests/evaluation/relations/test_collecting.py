@@ -15,7 +15,7 @@ from sae_match.evaluation.relations.collecting import RelativesCollector
 from sae_match.evaluation.relations.overlap import overlap
 from sae_match.evaluation.relations.reading import activity_on_text
 from sae_match.evaluation.relations.stitching import stitch
-from sae_match.evaluation.settings import EvaluationSettings
+from sae_match.evaluation.settings import EvaluationSettings, measurable_arms
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.formats import gemma_scope
 from sae_match.saes.two import TwoCollections
@@ -184,7 +184,14 @@ def test_what_is_cut_off_or_of_something_else_is_refused(run, related):
             collector().fill(wrong)
 
 
-@pytest.mark.parametrize("more", [{"rotations": 0}, {"arms": ["random"]}])
-def test_relations_without_what_they_are_judged_by_are_refused(more):
-    with pytest.raises(UserError, match=r"set evaluation\.rotations to at least 1"):
-        EvaluationSettings(**{"arms": ["matched"], "relations": True, **more})
+def test_relations_without_the_matching_that_they_are_of_are_refused():
+    with pytest.raises(UserError, match=r"have matched among evaluation\.arms"):
+        EvaluationSettings(arms=["random"], relations=True)
+
+
+def test_relations_without_significance_have_it_built_on_the_way():
+    settings = EvaluationSettings(arms=["matched", "matched_significant"], relations=True, rotations=0)
+    assert settings.random_targets == EvaluationSettings().rotations
+    assert measurable_arms(settings) == settings.arms
+    assert EvaluationSettings(rotations=0).random_targets == 0
+    assert EvaluationSettings(relations=True, rotations=3).random_targets == 3

@@ -19,7 +19,7 @@ from sae_match.evaluation.significance.over_features import Estimate
 from sae_match.evaluation.statistics.results import WEIGHTS
 from sae_match.matching.matching import match
 from sae_match.matching.relations.lives import BIRTHS, DEATHS, lives
-from sae_match.matching.relations.stability import stability
+from sae_match.matching.relations.stability import Stability, stability
 from sae_match.matching.relations.subspaces import common_space
 from sae_match.matching.significance.significance import significance
 from sae_match.model.loading import load_model
@@ -86,26 +86,31 @@ def _on_text(
 
 def _stable(case: str, layer: int, activity: dict[str, PairedActivity]) -> Iterator[Figure]:
     """How many features other seeds have, by how often they fire and how long they are, and what neither of two has."""
-    saes = _sae(layer), _sae(layer, _SEEDS[0])
-    there = [_sae(layer, seed) for seed in _SEEDS if Path(bundled.path(seed)).is_dir()]
-    found = stability([significance(saes[0], other, match(saes[0], other)) for other in there])
+    sae, there = _sae(layer), [seed for seed in _SEEDS if Path(bundled.path(seed)).is_dir()]
+    others = [_sae(layer, seed) for seed in there]
+    found = stability([significance(sae, other, match(sae, other)) for other in others])
     yield Figure(
         case, f"of the features, in none of {len(there)} other seeds", float(found.in_none.double().mean()), ""
     )
     yield Figure(case, f"of the features, in all of {len(there)} other seeds", float(found.in_all.double().mean()), "")
-    judged = significance(saes[0], saes[1], match(*saes)), significance(saes[1], saes[0], match(*saes[::-1]))
-    of_first, of_second = (stability([each]) for each in judged)
     yield _figure(case, "share of seeds that have a feature", mean_stability(found, population=case))
     counts = sum(torch.from_numpy(each.source.matrix().sum(0)).double() for each in activity.values())
-    threshold = saes[0].threshold
-    norm = saes[0].W_dec.double().norm(dim=1) * (1.0 if threshold is None else threshold.double())
+    threshold = sae.threshold
+    norm = sae.W_dec.double().norm(dim=1) * (1.0 if threshold is None else threshold.double())
     for name, values in (("frequency", counts), ("folded norm", norm)):
         for number, part in enumerate(stability_by(found, torch.as_tensor(values), population=case), 1):
             what = f"by {name}, fifth {number} ({part.low:.3g} to {part.high:.3g})"
             yield _figure(case, f"share of seeds that have a feature, {what}", part.share)
-    space = common_space(*saes, of_first.in_none, of_second.in_none)
-    about = f"{space.features[0]} and {space.features[1]} features that the other seed has not, {space.dimension} of "
-    about += f"{saes[0].d_in} dimensions: squared cosine of principal angles"
+    for seed, other in zip(there, others, strict=True):
+        yield from _alone(f"{case}, {seed.removeprefix('saes_')}", sae, other, found)
+
+
+def _alone(case: str, sae: SAE, other: SAE, found: Stability) -> Iterator[Figure]:
+    """What none of the other seeds has, and what one of them has that this dictionary has not: the same space?"""
+    back = stability([significance(other, sae, match(other, sae))])
+    space = common_space(sae, other, found.in_none, back.in_none)
+    about = f"{space.features[0]} features that no other seed has and {space.features[1]} of this seed alone, "
+    about += f"{space.dimension} of {sae.d_in} dimensions: squared cosine of principal angles"
     yield Figure(case, about, space.shared, "")
     yield Figure(case, "… of random spaces", float(space.random.mean()), "")
     yield Figure(case, f"… of features drawn from both (p {space.p_drawn:.3g})", float(space.drawn.mean()), "")

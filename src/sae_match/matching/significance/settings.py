@@ -9,6 +9,8 @@ Statistic = Literal["mean", "encoder", "decoder"]
 NULLS: tuple[Null, ...] = ("second_moment", "rotation")
 STATISTICS: tuple[Statistic, ...] = ("mean", "encoder", "decoder")
 
+#: Random targets unless told.
+ROTATIONS = 8
 #: Dictionaries of more features than this are judged by a sample of their rows, of so many.
 WIDE, SAMPLED_ROWS = 32_768, 8_192
 #: Matchings besides those against random targets: by encoders alone, and by decoders alone.
@@ -38,6 +40,11 @@ def refuse_impossible_counts(rotations: int, seed: int, rows: int | None = None)
             continue
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise UserError(f"{name} must be a whole number, at least {least}, got {shown(value)}")
+
+
+def random_targets_of(rotations: int, relations: bool) -> int:
+    """Random targets that each matching is judged against: relations need some, asked for or not."""
+    return rotations or (ROTATIONS if relations else 0)
 
 
 def refuse_impossible_judging(rotations: int, alpha: float, where: str = "") -> None:

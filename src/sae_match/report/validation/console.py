@@ -76,7 +76,7 @@ def print_plan(
         "tokens": f"{tokens} ({text.evaluated.settings.documents} documents each)",
         "passes": f"{plan.layer_forwards:,} layer-forwards and {plan.heads:,} heads for each token",
     }
-    if (rotations := module.settings.rotations) and MATCHED in scope.arms:
+    if (rotations := module.settings.random_targets) and MATCHED in scope.arms:
         rows["judged"] = (
             f"{MATCHED}, against {rotations} random targets for each pair of layers{_sampled(sae.d_sae)}, and by "
             "encoders and decoders alone"
