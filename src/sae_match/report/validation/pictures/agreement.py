@@ -87,13 +87,13 @@ def metric_agreement(outcome: Outcome) -> Iterator[Picture]:
     if not rows:
         return
     datasets = list(dict.fromkeys(row.dataset for row in rows))
-    figure, drawn = panels(len(datasets), height=3.4)
+    figure, drawn = panels(len(datasets), height=3.2)
     metrics = [metric for metric in _METRICS if any(row.metric == metric for row in rows)]
     for panel, dataset in zip(drawn, datasets, strict=True):
         _draw(panel, [row for row in rows if row.dataset == dataset], metrics)
         titled(panel, dataset)
         panel.set(xlabel="rank correlation with the loss kept low\n(1 is perfect agreement)")
-    add_legend(figure, drawn[0])
+    add_legend(figure, drawn)
     yield Picture("metric_agreement", figure, [asdict(row) for row in rows])
 
 
