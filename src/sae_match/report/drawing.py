@@ -62,6 +62,8 @@ def look(number: int) -> tuple[str, str]:
 
 # Characters that a title or a legend has room for in a line, and lines that there are at most.
 _TITLE, _LINES = 36, 6
+# And the name of an upright axis.
+_NAME = 32
 
 
 class Point(NamedTuple):
@@ -106,16 +108,15 @@ def panels(count: int, *, most: int = 2, height: float = 3.0, sharey: bool = Tru
 
 
 def set_sizes(panel: Axes) -> None:
-    """Sizes of a panel's texts, the same in every picture."""
-    panel.title.set_size(TITLE_SIZE)
+    """Sizes of a panel's numbers and of the names of its axes, the same in every picture."""
     panel.tick_params(labelsize=TEXT_SIZE)
     for axis in (panel.xaxis, panel.yaxis):
         axis.label.set_size(NAME_SIZE)
 
 
 def metric_label(metric: str) -> str:
-    """What the axis of a metric is called, in two lines."""
-    return METRIC_LABELS[metric].replace(" (", "\n(")
+    """What the axis of a metric is called, in lines that a panel has room for beside it."""
+    return textwrap.fill(METRIC_LABELS[metric], _NAME)
 
 
 def draw_line(
@@ -138,8 +139,8 @@ def draw_line(
 
 
 def titled(panel: Axes, title: str) -> None:
-    """Give a panel the title that a user chose, in lines that it has room for."""
-    panel.set_title("\n".join(textwrap.wrap(in_a_line(title, _LINES * _TITLE), _TITLE)))
+    """Give a panel a title, which a user may have chosen, in lines that it has room for."""
+    panel.set_title("\n".join(textwrap.wrap(in_a_line(title, _LINES * _TITLE), _TITLE)), fontsize=TITLE_SIZE)
 
 
 def bin_edges(values: Iterable[float], bins: int) -> Float64[np.ndarray, " edges"]:
@@ -181,8 +182,8 @@ def add_legend(figure: Figure, drawn: Sequence[Axes]) -> None:
         named |= {label: handle for label, handle in zip(labels, handles, strict=True) if label not in named}
     if not named:
         return
-    # Letters are 0.6 of their size wide; 5 more are taken by a line's sample and what lies between columns.
-    longest = max(len(line) for name in named for line in name.split("\n")) * 0.6 + 5
+    # Letters are 0.55 of their size wide; a line's sample and what lies between columns take another 4.5.
+    longest = max(len(line) for name in named for line in name.split("\n")) * 0.55 + 4.5
     columns = int(72 * figure.get_figwidth() / (TEXT_SIZE * longest))
     figure.legend(
         list(named.values()),

@@ -43,7 +43,7 @@ def label_ends(figure: Figure, drawn: Sequence[Axes]) -> list[Annotation]:
     return [label for labels in beside.values() for label in labels]
 
 
-def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> Float64[np.ndarray, " places"]:
+def spaced(wanted: Sequence[float], gap: float, low: float, high: float) -> Float64[np.ndarray, " places"]:
     """Places nearest to the wanted ones, by least squares, of which any two are at least `gap` apart.
 
     They lie between two ends where there is room, else evenly about the middle. Their order is that of what is wanted.
@@ -94,6 +94,6 @@ def _move_apart(panel: Axes, labels: Sequence[Annotation]) -> None:
     # A label's own extent has that of its fine line in it.
     tallest = max(Text.get_window_extent(label).height for label in labels)
     gap = (1 + _FREE) * tallest / panel.bbox.height
-    places = spread([float(label.xyann[1]) for label in labels], gap, gap / 2, 1 - gap / 2)
+    places = spaced([float(label.xyann[1]) for label in labels], gap, gap / 2, 1 - gap / 2)
     for label, place in zip(labels, places, strict=True):
         label.xyann = (1.0, float(place))

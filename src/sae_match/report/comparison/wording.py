@@ -25,7 +25,7 @@ def words(settings: Mapping[str, Setting]) -> str:
     return ", ".join(part for names in _alike(settings) for part in _told(names, settings))
 
 
-def in_words(name: str) -> str:
+def setting_in_words(name: str) -> str:
     """What the axis of a setting is called: `L0 of layer 3 (sae.layers.3.l0)`; one without parts is a word."""
     parts = name.split(".")
     if len(parts) == 1:

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from matplotlib.axes import Axes
 
 from sae_match.evaluation.plan import Pair
-from sae_match.report.drawing import BLUE, LEAST_SIZE, ORANGE, TEXT_SIZE, bin_edges, panels
+from sae_match.report.drawing import BLUE, LEAST_SIZE, ORANGE, TEXT_SIZE, bin_edges, panels, titled
 from sae_match.report.picture import Picture
 from sae_match.report.validation.outcome import Outcome
 
@@ -32,11 +32,8 @@ def pair_error(outcome: Outcome) -> Iterator[Picture]:
         return
     figure, (histogram, table) = panels(2, most=1, height=2.6, sharey=False)
     counts, edges = _draw_histogram(histogram, _pairs(outcome.tables[middle]))
-    histogram.set(
-        title=f"layers {middle[0]} and {middle[1]}",
-        xlabel="cost of a pair (squared distance)",
-        ylabel="pairs",
-    )
+    titled(histogram, f"layers {middle[0]} and {middle[1]}")
+    histogram.set(xlabel="cost of a pair (squared distance)", ylabel="pairs")
     histogram.legend(frameon=False, fontsize=TEXT_SIZE)
     _draw_examples(table, examples)
     bins = [

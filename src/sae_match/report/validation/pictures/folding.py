@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from sae_match.evaluation.arm_names import ARMS, IDENTITY, MATCHED, MATCHED_UNFOLDED
 from sae_match.matching.cost import Term
-from sae_match.report.drawing import ARM_STYLES, Point, add_legend, draw_line, panels, set_log, set_ticks
+from sae_match.report.drawing import ARM_STYLES, Point, add_legend, draw_line, panels, set_log, set_ticks, titled
 from sae_match.report.picture import Picture
 from sae_match.report.validation.outcome import Outcome
 
@@ -31,7 +31,8 @@ def folding_error(outcome: Outcome) -> Iterator[Picture]:
                 for (source, target), value in found.items()
             ]
         set_log(panel, "y")
-        panel.set(title=_TITLES[term], xlabel="target layer")
-    drawn[0].set_ylabel("mean squared difference of matched features,\nfolded scale (lower is better)")
+        titled(panel, _TITLES[term])
+        panel.set_xlabel("target layer")
+    drawn[0].set_ylabel("mean squared difference\n(folded scale, lower is better)")
     add_legend(figure, drawn)
     yield Picture("folding_error", figure, rows)

@@ -39,7 +39,8 @@ def persistence(outcome: Outcome) -> Iterator[Picture]:
         panel.set_ylabel(metric_label(_SCORE))
     for number, start in enumerate(starts):
         _draw(drawn[-1], start, [row for row in rows if row.metric == _AGREEMENT], "", (*look(number), "-"))
-    drawn[-1].set(title="weights alone", ylabel="share of features whose partner is\nthe same, exact and composed")
+    titled(drawn[-1], "weights alone")
+    drawn[-1].set(ylabel="share of features whose partner is\nthe same, exact and composed")
     for panel in drawn:
         panel.set_ylim(bottom=0)
         panel.set_xlabel("distance in layers")

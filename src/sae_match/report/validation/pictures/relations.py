@@ -29,7 +29,7 @@ from sae_match.report.drawing import (
     set_ticks,
     titled,
 )
-from sae_match.report.labels import spread
+from sae_match.report.labels import spaced
 from sae_match.report.picture import Picture
 from sae_match.report.validation.outcome import Outcome
 from sae_match.saes.two import end_name
@@ -108,7 +108,7 @@ def _draw_flow(panel: Axes, pair: Pair, found: Relations) -> list[dict[str, obje
                 panel.fill_betweenx(heights[kind], at - width, at, color=LOOKS[kind][0], linewidth=0)
         ends.append(heights)
         edge, ha = (-_BAR - 0.02, "right") if side == 0 else (1 + _BAR + 0.02, "left")
-        apart = spread([height for height, _ in places], _GAP, -0.03, 1.0)
+        apart = spaced([height for height, _ in places], _GAP, -0.03, 1.0)
         for height, (_, text) in zip(apart, places, strict=True):
             panel.text(edge, height, text, ha=ha, va="center", fontsize=TEXT_SIZE)
         panel.text(at, 1.04, f"{len(kinds):,} features", ha="center", va="bottom", fontsize=TEXT_SIZE)

@@ -12,7 +12,19 @@ from torch import Tensor
 
 from sae_match.evaluation.arm_names import RECONSTRUCT_SOURCE, RECONSTRUCT_TARGET
 from sae_match.evaluation.statistics.results import Results
-from sae_match.report.drawing import BLACK, BLUE, GREY, TEXT_SIZE, Point, draw_line, look, panels, set_log, set_ticks
+from sae_match.report.drawing import (
+    BLACK,
+    BLUE,
+    GREY,
+    TEXT_SIZE,
+    Point,
+    draw_line,
+    look,
+    panels,
+    set_log,
+    set_ticks,
+    titled,
+)
 from sae_match.report.picture import Picture
 from sae_match.report.validation.outcome import LayerFacts, Outcome
 
@@ -86,7 +98,8 @@ def _draw_norms(panel: Axes, norms: Mapping[str, Mapping[int, Point]]) -> None:
         draw_line(panel, [points[layer] for layer in sorted(points)], dataset, (*look(number), "-"))
         set_ticks(panel, points)
     panel.set_ylim(bottom=0)
-    panel.set(title="residual stream", xlabel="layer", ylabel="norm (root mean square)")
+    titled(panel, "residual stream")
+    panel.set(xlabel="layer", ylabel="norm (root mean square)")
     panel.legend(frameon=False, fontsize=TEXT_SIZE)
 
 
@@ -100,7 +113,8 @@ def _draw_thresholds(panel: Axes, layers: Mapping[int, LayerFacts]) -> None:
     draw_line(panel, means, "mean", (BLUE, "o", "--"))
     set_ticks(panel, layers)
     panel.set_ylim(bottom=0)
-    panel.set(title="thresholds of a layer", xlabel="layer", ylabel="threshold")
+    titled(panel, "thresholds of a layer")
+    panel.set(xlabel="layer", ylabel="threshold")
     panel.legend(frameon=False, fontsize=TEXT_SIZE)
 
 
@@ -109,7 +123,8 @@ def _draw_correlations(panel: Axes, tracked: Mapping[int, Correlation]) -> None:
     draw_line(panel, points, "", (BLUE, "o", "-"), 2.0)
     panel.axhline(0, color=GREY, linewidth=0.8)
     set_ticks(panel, tracked)
-    panel.set(title="within a layer, over features", xlabel="layer")
+    titled(panel, "within a layer, over features")
+    panel.set(xlabel="layer")
     panel.set_ylabel("rank correlation of\nthreshold and mean activation")
     panel.set_ylim(-1, 1)
 
@@ -120,8 +135,8 @@ def _draw_features(panel: Axes, layer: int, facts: LayerFacts, found: Correlatio
     panel.scatter(mean[::step], threshold[::step], s=6, color=BLUE, alpha=0.4, linewidths=0)
     set_log(panel, "x")
     set_log(panel, "y")
-    title = f"layer {layer}: {found.value:.2f} ({found.low:.2f} to {found.high:.2f})"
-    panel.set(title=title, xlabel="mean activation where active", ylabel="threshold")
+    titled(panel, f"layer {layer}: {found.value:.2f} ({found.low:.2f} to {found.high:.2f})")
+    panel.set(xlabel="mean activation where active", ylabel="threshold")
 
 
 def _rows(

@@ -74,7 +74,7 @@ def significance(outcome: Outcome) -> Iterator[Picture]:
         of_pairs = _found_again(found, pairs)
         _draw_found_again(by_distance, of_pairs, pairs)
         numbers = {"found_again": [cells_of(row, named=False) for row in of_pairs]}
-    against.set_title("middle half of the pairs, and from 5 to 95 %")
+    titled(against, "half of the pairs, and 5 to 95 %")
     add_legend(figure, [against, by_distance])
     yield Picture("significance", figure, rows, numbers)
 
@@ -151,13 +151,14 @@ def _draw_point(panel: Axes, at: float, row: SpanResult | Result, style: tuple[s
 
 
 def _draw_distances(panel: Axes, found: Findings) -> None:
-    for number, (arm, name) in enumerate(((MATCHED, "matched directly"), (COMPOSED, "composed, every link"))):
+    # At one layer both are the same: what was measured stands in front.
+    for number, (arm, name) in enumerate(((COMPOSED, "composed, every link"), (MATCHED, "matched directly"))):
         rows = _shares(found.spans, arm)
         # Composition begins at two layers; at one it is the matching itself.
         rows = rows if arm == MATCHED else [*_shares(found.spans, MATCHED)[:1], *rows]
         points = [Point(row.span, row.value, row.low, row.high) for row in rows]
         if points:
-            draw_line(panel, points, name, (*look(number), "-" if arm == MATCHED else "--"), 1.6)
+            draw_line(panel, points, name, (*look(1 - number), "-" if arm == MATCHED else "--"), 1.6)
     set_ticks(panel, {row.span for row in found.spans})
     panel.set(
         xlabel="distance in layers",
