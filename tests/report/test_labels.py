@@ -48,9 +48,9 @@ def test_places_are_the_nearest_that_are_apart(seed):
 
 
 def test_what_is_apart_stays_and_what_has_no_room_stands_evenly_about_the_middle():
-    assert spaced([0.1, 0.9, 0.5], 0.2, 0, 1).tolist() == [0.1, 0.9, 0.5]
-    assert spaced([0.0, 0.0, 1.0], 1.0, 0, 1).tolist() == [-0.5, 0.5, 1.5]
-    assert spaced([], 1.0, 0, 1).tolist() == []
+    assert spaced([0.1, 0.9, 0.5], 0.2, 0.0, 1.0).tolist() == [0.1, 0.9, 0.5]
+    assert spaced([0.0, 0.0, 1.0], 1.0, 0.0, 1.0).tolist() == [-0.5, 0.5, 1.5]
+    assert spaced([], 1.0, 0.0, 1.0).tolist() == []
 
 
 @pytest.mark.parametrize("ends", [(1, 1, 1, 1, 1), (0, 0.01, 0.02, 1, 0.99), (1e-300, 1e300, -1e300), tuple(range(12))])

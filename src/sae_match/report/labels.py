@@ -33,10 +33,8 @@ def label_ends(figure: Figure, drawn: Sequence[Axes]) -> list[Annotation]:
     """
     # Whether texts can be measured: a dollar sign is one, and every character has a font.
     make_legible(figure)
-    # As drawn, limits are what they will be.
-    figure.draw_without_rendering()
     beside = {panel: [_label(panel, line) for line in panel.lines if _is_labelled(line)] for panel in drawn}
-    # Once more, as labels take their room.
+    # Labels take their room beside the panels; only then is known how high these are.
     figure.draw_without_rendering()
     for panel, labels in beside.items():
         _move_apart(panel, labels)
@@ -71,6 +69,8 @@ def _label(panel: Axes, line: Line2D) -> Annotation:
     """A label beside a panel, with a fine line that leads to the end of its own."""
     points = np.asarray(line.get_xydata())
     last = points[np.isfinite(points).all(axis=1)][-1]
+    # Asked for, limits are what they will be.
+    panel.get_xlim(), panel.get_ylim()
     # In parts of the panel: no number is too large there.
     at = np.clip(panel.transAxes.inverted().transform(panel.transData.transform(last)), 0, 1)
     colour = to_rgb(line.get_color())

@@ -86,7 +86,7 @@ def coactivation_by_q(outcome: Outcome) -> Iterator[Picture]:
         return
     shortest = min(row.span for row in found.spans)
     rows = [row for row in found.spans if row.span == shortest and row.dataset != WEIGHTS]
-    datasets = list(dict.fromkeys(row.dataset for row in rows))
+    datasets = [name for name in outcome.results.distinct("dataset") if any(row.dataset == name for row in rows)]
     if not datasets:
         return
     figure, drawn = panels(2 * len(datasets), height=2.9)
