@@ -33,9 +33,9 @@ QUANTILES = ("quantile_0.1", "quantile_0.5", "quantile_0.7")
 def test_a_whole_run_leaves_what_the_architecture_promises(tmp_path):
     done = run("validate.py", *FAST, "hydra.run.dir=out", f"cache_dir={tmp_path}/cache", folder=tmp_path)
     out = tmp_path / "out"
-    forms = ("explained_variance_by_dimension", "explained_variance_normed", "loss_recovered", "metric_agreement")
-    metrics = ("explained_variance", "explained_change", "delta_loss", "matching_score")
-    names = (*metrics, *forms, *QUESTIONS, "significance")
+    forms = ("explained_variance_by_dimension", "explained_variance_normed", "loss_recovered")
+    metrics = ("explained_variance", "explained_change", "delta_loss", "matching_score", *forms)
+    names = (*metrics, *(f"{name}_controls" for name in metrics), "metric_agreement", *QUESTIONS, "significance")
     figures = {f"{name}.{ending}" for name in names for ending in ("png", "svg", "csv")}
     more = {"pair_error_examples.csv", "significance_by_distance.csv"}
     # On so little text there may be nothing that was active often enough.

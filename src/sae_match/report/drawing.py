@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float64
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -28,9 +29,11 @@ ARM_STYLES: dict[str, tuple[str, str, str]] = {
     "mean": (GREY, "1", "--"),
     "linear_map": (BLACK, "P", "--"),
     "linear_map_sae": (SKY, "P", "--"),
+    "procrustes": (SKY, "*", "-."),
     "matched": (BLUE, "o", "-"),
     "matched_significant": (BLUE, "p", ":"),
     "matched_unfolded": (PURPLE, "^", "-"),
+    "matched_mapped": (GREEN, "p", "-."),
     "swapped": (ORANGE, "h", "--"),
     "swapped_significant": (VERMILION, "H", "-."),
     "composed": (BLUE, "*", "--"),
@@ -42,11 +45,11 @@ ARM_STYLES: dict[str, tuple[str, str, str]] = {
 
 METRIC_LABELS = {
     "delta_loss": "loss increase (nats per token, lower is better)",
-    "explained_variance": "explained variance (higher is better)",
-    "matching_score": "matching score (higher is better)",
+    "explained_variance": "explained variance of the true residual (higher is better)",
+    "matching_score": "matching score (share of activations, higher is better)",
     "explained_variance_by_dimension": "explained variance by dimension (higher is better)",
     "explained_variance_normed": "explained variance behind the norm (higher is better)",
-    "loss_recovered": "loss recovered (higher is better)",
+    "loss_recovered": "loss recovered (1: true residual, 0: its mean)",
     "explained_change": "explained change (0: as leaving the layer out)",
 }
 
@@ -59,6 +62,8 @@ def look(number: int) -> tuple[str, str]:
 
 # Characters that a title or a legend has room for in a line, and lines that there are at most.
 _TITLE, _LINES = 36, 6
+# And the name of an upright axis.
+_NAME = 32
 
 
 class Point(NamedTuple):
@@ -70,18 +75,48 @@ class Point(NamedTuple):
     high: float | None = None
 
 
-def panels(
-    columns: int, rows: int = 1, *, width: float = 4.6, height: float = 4.2, sharey: bool = True
-) -> tuple[Figure, list[Axes]]:
-    """A figure with room for a legend on its right, and its panels row by row."""
-    figure = Figure(figsize=(width * columns + 1.8, height * rows), layout="constrained")
+#: Inches of a figure. A README shows it 830 pixels wide, 96 an inch: a point of it is a point there.
+WIDTH = 8.6
+# Of one with a single panel.
+_NARROW = 6.2
+#: Points of titles, of names of axes and of numbers and legends; nothing is smaller than the last.
+TITLE_SIZE, NAME_SIZE, TEXT_SIZE, LEAST_SIZE = 10.0, 9.0, 8.5, 8.0
+
+
+def panels(count: int, *, most: int = 2, height: float = 3.0, sharey: bool = True) -> tuple[Figure, list[Axes]]:
+    """A figure as wide as a README, and so many panels, row by row, at most so many in a row.
+
+    Args:
+        count: Panels.
+        most: Of a row.
+        height: Of a row, in inches.
+        sharey: Whether those of a row have one axis.
+    """
+    columns = min(count, most)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(_NARROW if count == 1 else WIDTH, height * rows), layout="constrained")
     grid = figure.subplots(rows, columns, sharey="row" if sharey else False, squeeze=False)
-    drawn = [panel for row in grid for panel in row]
-    for panel in drawn:
+    every = [panel for row in grid for panel in row]
+    for panel in every[count:]:
+        panel.remove()
+    for panel in every[:count]:
+        set_sizes(panel)
         panel.spines[["right", "top"]].set_visible(False)
         panel.grid(axis="y", color=PALE, linewidth=0.7)
         panel.set_axisbelow(True)
-    return figure, drawn
+    return figure, every[:count]
+
+
+def set_sizes(panel: Axes) -> None:
+    """Sizes of a panel's numbers and of the names of its axes, the same in every picture."""
+    panel.tick_params(labelsize=TEXT_SIZE)
+    for axis in (panel.xaxis, panel.yaxis):
+        axis.label.set_size(NAME_SIZE)
+
+
+def metric_label(metric: str) -> str:
+    """What the axis of a metric is called, in lines that a panel has room for beside it."""
+    return textwrap.fill(METRIC_LABELS[metric], _NAME)
 
 
 def draw_line(
@@ -95,14 +130,17 @@ def draw_line(
     where, values = [point.at for point in points], [point.value for point in points]
     panel.plot(where, values, color=colour, marker=marker, linestyle=dashes, linewidth=width, markersize=5, label=label)
     known = [(point.at, point.low, point.high) for point in points if point.low is not None and point.high is not None]
-    if known:
+    if len(known) == 1:
+        # A band of one point has no width.
+        panel.vlines(*known[0], color=colour, linewidth=width)
+    elif known:
         at, low, high = zip(*known, strict=True)
         panel.fill_between(at, low, high, color=colour, alpha=0.18, linewidth=0)
 
 
 def titled(panel: Axes, title: str) -> None:
-    """Give a panel the title that a user chose, in lines that it has room for."""
-    panel.set_title("\n".join(textwrap.wrap(in_a_line(title, _LINES * _TITLE), _TITLE)))
+    """Give a panel a title, which a user may have chosen, in lines that it has room for."""
+    panel.set_title("\n".join(textwrap.wrap(in_a_line(title, _LINES * _TITLE), _TITLE)), fontsize=TITLE_SIZE)
 
 
 def bin_edges(values: Iterable[float], bins: int) -> Float64[np.ndarray, " edges"]:
@@ -136,7 +174,23 @@ def set_log(panel: Axes, axis: Literal["x", "y"]) -> None:
     scale.set_minor_formatter(NullFormatter())
 
 
-def add_legend(figure: Figure, panel: Axes) -> None:
-    """One legend for all panels, beside them."""
-    handles, names = panel.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside right upper", frameon=False)
+def add_legend(figure: Figure, drawn: Sequence[Axes]) -> None:
+    """One legend of all panels, below them, in as few lines as there is room for."""
+    named: dict[str, Artist] = {}
+    for panel in drawn:
+        handles, labels = panel.get_legend_handles_labels()
+        named |= {label: handle for label, handle in zip(labels, handles, strict=True) if label not in named}
+    if not named:
+        return
+    # Letters are 0.55 of their size wide; a line's sample and what lies between columns take another 4.5.
+    longest = max(len(line) for name in named for line in name.split("\n")) * 0.55 + 4.5
+    columns = int(72 * figure.get_figwidth() / (TEXT_SIZE * longest))
+    figure.legend(
+        list(named.values()),
+        list(named),
+        loc="outside lower center",
+        frameon=False,
+        ncols=min(max(1, columns), len(named)),
+        fontsize=TEXT_SIZE,
+        columnspacing=1.4,
+    )

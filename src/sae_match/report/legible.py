@@ -1,4 +1,4 @@
-"""Every text of a picture as it is: no mathematics, nothing that acts, no character that no font has."""
+"""Every text of a picture as it is, and large enough: no mathematics, nothing that acts, a font for every character."""
 
 from contextlib import suppress
 from functools import cache
@@ -11,7 +11,7 @@ from matplotlib.font_manager import FontProperties, findfont, fontManager, get_f
 from matplotlib.text import Text
 from matplotlib.ticker import FixedFormatter, FuncFormatter
 
-from sae_match.report.drawing import GREY
+from sae_match.report.drawing import GREY, LEAST_SIZE, WIDTH
 from sae_match.strings import escaped, visible
 
 # Characters of a line that a picture has room for.
@@ -21,18 +21,28 @@ _BOXES = "Last Resort"
 
 
 def make_legible(figure: Figure) -> None:
-    """Let a picture show what strings of users and files say, whatever they say; an empty panel says that it is."""
+    """Let a picture show what strings of users and files say, whatever they say; an empty panel says that it is.
+
+    Texts that would be smaller than `LEAST_SIZE` in a README are enlarged.
+    """
     for panel in figure.axes:
         _mark_empty(panel)
         for axis in (panel.xaxis, panel.yaxis):
             _make_ticks_legible(axis)
     for text in figure.findobj(Text):
         text.set_parse_math(False)
+        if (points := points_in_readme(text, figure)) < LEAST_SIZE:
+            text.set_fontsize(float(text.get_fontsize()) * LEAST_SIZE / points)
         font = text.get_fontproperties()
         if text.get_text():
             text.set_text(legible(text.get_text(), font))
         if further := _further_fonts(text.get_text(), font):
             text.set_fontfamily([*font.get_family(), *further])
+
+
+def points_in_readme(text: Text, figure: Figure) -> float:
+    """Size of a text, in points, where a README shows its figure, no wider than `WIDTH`."""
+    return float(text.get_fontsize()) * min(1.0, WIDTH / float(figure.get_figwidth()))
 
 
 def legible(text: str, font: FontProperties) -> str:

@@ -46,7 +46,7 @@ def test_runs_are_in_lines_of_their_own_with_their_intervals(compared):
 def test_one_setting_of_numbers_is_an_axis_in_their_order(compared):
     picture = by_run(compared(*({"sae__layers__3__l0": l0} for l0 in (22, 3, 6))), "matching_score")
     panel = picture.figure.axes[0]
-    assert panel.get_xlabel() == "sae.layers.3.l0"
+    assert panel.get_xlabel() == "L0 of layer 3 (sae.layers.3.l0)"
     assert panel.containers[0].lines[0].get_xdata().tolist() == [3, 6, 22]
 
 
@@ -82,9 +82,20 @@ def test_two_settings_that_form_a_grid_are_a_map(compared):
     assert panel.get_images()[0].get_array().tolist() == [[0.25] * 3] * 2
     assert [text.get_text() for text in panel.texts] == ["0.250"] * 6
     assert [tick.get_text() for tick in panel.get_xticklabels()] == ["1", "3", "7"]
-    assert (panel.get_ylabel(), panel.get_xlabel()) == ("matcher", "text.seed")
+    assert (panel.get_ylabel(), panel.get_xlabel()) == ("matcher", "seed of text (text.seed)")
     expected = {f"{metric}_{kind}" for metric in METRICS for kind in ("by_run", "by_run_and_layer", "grid")}
     assert {one.name for one in comparison_pictures(comparison)} == expected
+
+
+def test_a_map_of_a_signed_metric_is_centred_at_zero_and_says_what_it_clips(compared):
+    told = [{"matcher": matcher, "text__seed": seed} for matcher in MATCHERS for seed in (7, 1, 3)]
+    comparison = compared(*told)
+    picture = grid(comparison, "delta_loss")
+    image = picture.figure.axes[0].get_images()[0]
+    assert image.get_clim() == (-0.25, 0.25)
+    assert picture.figure.axes[-1].get_ylabel() == "matched: loss increase (nats per token, lower\nis better)"
+    low, high = grid(comparison, "matching_score").figure.axes[0].get_images()[0].get_clim()
+    assert low == 0.25 < high
 
 
 def test_a_cell_without_a_run_is_empty(compared):

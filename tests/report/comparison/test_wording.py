@@ -1,6 +1,6 @@
 import pytest
 
-from sae_match.report.comparison.wording import words
+from sae_match.report.comparison.wording import setting_in_words, words
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,16 @@ from sae_match.report.comparison.wording import words
 )
 def test_settings_in_a_line_with_those_of_many_layers_told_once(settings, told):
     assert words(settings) == told
+
+
+@pytest.mark.parametrize(
+    ("name", "called"),
+    [
+        ("matcher", "matcher"),
+        ("cache_dir", "cache dir"),
+        ("sae.layers.3.l0", "L0 of layer 3 (sae.layers.3.l0)"),
+        ("evaluation.fitting_documents", "fitting documents of evaluation (evaluation.fitting_documents)"),
+    ],
+)
+def test_the_axis_of_a_setting_is_called_in_words(name, called):
+    assert setting_in_words(name) == called

@@ -15,17 +15,22 @@ def titles(panels, kind):
     return [panel.title for panel in panels if panel.kind == kind]
 
 
+DRAWN = [f"figures/delta_loss{ending}.png" for ending in ("", "_controls", "_by_distance", "_by_distance_controls")]
+
+
 def test_every_section_asks_its_question(tmp_path):
     run_folder(tmp_path / "0", pairs=PAIRS)
     run = run_folder(tmp_path / "1", "unfolded", pairs=PAIRS)
-    for name in ("figures/folding_error.png", "figures/delta_loss.png", "pairs/L00-L01.parquet"):
+    for name in ("figures/folding_error.png", *DRAWN, "pairs/L00-L01.parquet"):
         (run / name).parent.mkdir(exist_ok=True)
         (run / name).touch()
     sections = laid_out(tmp_path)
     assert list(sections) == SECTIONS
     assert sections["overview"][0].kind == "settings"
-    assert titles(sections["overview"], "picture") == ["delta loss"]
+    assert titles(sections["overview"], "picture") == ["delta loss", "delta loss controls"]
     assert titles(sections["folding"], "picture") == ["folding error"]
+    by_distance = ["delta loss by distance", "delta loss by distance controls"]
+    assert titles(sections["persistence"], "picture") == by_distance
     by_layer = [panel.keys for panel in sections["folding"] if panel.kind == "lines"]
     assert ("by_layer/delta_loss/code/matched", "by_layer/delta_loss/code/matched_unfolded") in by_layer
     assert len(by_layer) == 2 * len(METRICS)

@@ -152,7 +152,7 @@ def none_if_nan(value):
 
 
 def test_figures_and_settings_are_logged(logged):
-    assert len(list(logged[0].glob("files/media/images/figures/*.png"))) == 6
+    assert len(list(logged[0].glob("files/media/images/figures/*.png"))) == 3 * 4
     assert any("figures/delta_loss_by_distance._type" in item for item in history(logged))
     (run,) = (record["run"] for record in logged[1] if record["type"] == "run")
     assert run["config"]["update"]["matcher"] == {"fold": "none"}

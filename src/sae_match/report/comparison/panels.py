@@ -4,13 +4,12 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sae_match.evaluation.statistics.results import SpanResult
 from sae_match.report.comparison.comparison import Comparison, title_of
-from sae_match.report.drawing import CYCLE, METRIC_LABELS, PALE, titled
+from sae_match.report.drawing import CYCLE, METRIC_LABELS, PALE, add_legend, panels, titled
 from sae_match.strings import LONGEST, in_a_line
 
 _DASHES = ("-", "--", "-.", ":")
@@ -22,23 +21,20 @@ _Draw = Callable[[Axes, str], None]
 def side_by_side(
     comparison: Comparison, draw: _Draw, height: float, *, legend: bool, lines: Literal["x", "y"] | None
 ) -> Figure:
-    """A panel a dataset, drawn on; fine lines across one axis, a legend beside the panels if there is one."""
-    datasets = comparison.datasets
-    figure = Figure(figsize=(4.6 * len(datasets) + 2.2, max(2.6, height)), layout="constrained")
-    panels = figure.subplots(1, len(datasets), sharex=True, sharey=True, squeeze=False)[0]
-    for panel, dataset in zip(panels, datasets, strict=True):
+    """A panel a dataset, drawn on, with the same axes; fine lines across one, a legend below if there is one."""
+    figure, drawn = panels(len(comparison.datasets), height=max(2.4, height))
+    for panel, dataset in zip(drawn, comparison.datasets, strict=True):
+        if panel is not drawn[0]:
+            panel.sharex(drawn[0])
         draw(panel, dataset)
         titled(panel, dataset)
-        if lines is not None:
-            panel.spines[["right", "top"]].set_visible(False)
+        panel.grid(visible=False)
+        if lines is None:
+            panel.spines[["right", "top"]].set_visible(True)
+        else:
             panel.grid(axis=lines, color=PALE, linewidth=0.7)
-            panel.set_axisbelow(True)
     if legend:
-        named: dict[str, Artist] = {}
-        for panel in panels:
-            handles, labels = panel.get_legend_handles_labels()
-            named |= {label: handle for label, handle in zip(labels, handles, strict=True) if label not in named}
-        figure.legend(list(named.values()), list(named), loc="outside right upper", frameon=False)
+        add_legend(figure, drawn)
     return figure
 
 
@@ -91,7 +87,7 @@ def style(place: int) -> tuple[str, str, str]:
 
 def axis_label(metric: str, arm: str | None = None) -> str:
     """What an axis says of a metric, and of which arm."""
-    of = "" if arm is None else f"{arm}: "
+    of = "" if arm is None else f"{arm.replace('_', ' ')}: "
     return wrapped(f"{of}{METRIC_LABELS.get(metric, title_of(metric))}", 46)
 
 

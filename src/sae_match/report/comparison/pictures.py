@@ -14,8 +14,9 @@ from sae_match.evaluation.statistics.differences import excludes_zero
 from sae_match.evaluation.statistics.results import Result, SpanResult
 from sae_match.report.comparison.comparison import Comparison, Row, told
 from sae_match.report.comparison.panels import axis_label, draw_along, draw_beside, side_by_side, style, wrapped
-from sae_match.report.comparison.wording import shown
+from sae_match.report.comparison.wording import setting_in_words, shown
 from sae_match.report.drawing import GREY, Point, draw_line, set_ticks
+from sae_match.report.maps import add_colours, draw_map, shades_of
 from sae_match.report.picture import Drawings, Picture
 from sae_match.report.runs import Setting
 
@@ -61,7 +62,7 @@ def by_run(comparison: Comparison, metric: str) -> Picture | None:
             elif rows:
                 draw_beside(panel, (place, len(comparison.arms)), arm, rows)
         if along:
-            panel.set_xlabel(wrapped(along[0]))
+            panel.set_xlabel(wrapped(setting_in_words(along[0])))
         else:
             panel.set_yticks(range(len(comparison.joined.runs)), [wrapped(label) for label in comparison.joined.labels])
             panel.set_ylim(len(comparison.joined.runs) - 0.5, -0.5)
@@ -132,8 +133,7 @@ def grid(comparison: Comparison, metric: str) -> Picture | None:
     if axes is None or not found:
         return None
     (down, ups), (across, overs) = axes
-    values = [row.value for _, row in found if math.isfinite(row.value)]
-    low, high = min(values, default=0.0), max(values, default=1.0)
+    shades = shades_of(metric, [row.value for _, row in found])
 
     def draw(panel: Axes, dataset: str) -> None:
         cells = np.full((len(ups), len(overs)), np.nan)
@@ -141,25 +141,14 @@ def grid(comparison: Comparison, metric: str) -> Picture | None:
             if row.dataset == dataset:
                 settings = comparison.joined.settings(number)
                 cells[ups.index(settings[down]), overs.index(settings[across])] = row.value
-        image = panel.imshow(cells, cmap="cividis", vmin=low, vmax=high, aspect="auto")
-        for (y, x), value in np.ndenumerate(cells):
-            dark = value < (low + high) / 2
-            panel.text(
-                x,
-                y,
-                f"{value:.3f}" if np.isfinite(value) else "none",
-                ha="center",
-                va="center",
-                color="w" if dark else "k",
-            )
+        draw_map(panel, cells, shades)
         panel.set_xticks(range(len(overs)), [wrapped(shown(value), 14) for value in overs])
         panel.set_yticks(range(len(ups)), [wrapped(shown(value), 24) for value in ups])
-        panel.set_xlabel(wrapped(across))
-        if dataset == comparison.datasets[-1]:
-            panel.figure.colorbar(image, ax=panel, label=axis_label(metric, comparison.arm))
+        panel.set_xlabel(wrapped(setting_in_words(across)))
 
-    figure = side_by_side(comparison, draw, 1.8 + 0.6 * len(ups), legend=False, lines=None)
-    figure.axes[0].set_ylabel(wrapped(down))
+    figure = side_by_side(comparison, draw, 1.8 + 0.5 * len(ups), legend=False, lines=None)
+    figure.axes[0].set_ylabel(wrapped(setting_in_words(down)))
+    add_colours(figure.axes[: len(comparison.datasets)], shades, axis_label(metric, comparison.arm))
     return _picture(f"{metric}_grid", figure, comparison, found)
 
 

@@ -19,7 +19,7 @@ def stability_picture(layers: Sequence[StableLayer]) -> Iterator[Picture]:
     """Share of the other dictionaries that have a feature, by fifths of its frequency and of its norm; none of none."""
     if not layers:
         return
-    figure, drawn = panels(len(_BY))
+    figure, drawn = panels(len(_BY), height=3.6)
     rows: list[_Row] = []
     for panel, (name, title) in zip(drawn, _BY.items(), strict=True):
         for number, layer in enumerate(layers):
@@ -33,8 +33,8 @@ def stability_picture(layers: Sequence[StableLayer]) -> Iterator[Picture]:
         panel.set(xlabel=f"{title}\n(median of each fifth of the features)", ylim=(0, 1.02))
     others = max(len(layer.others) for layer in layers)
     of = f"share of {others} other dictionaries of the layer"
-    drawn[0].set_ylabel(f"{of} in\nwhich a feature has a significant partner")
-    add_legend(figure, drawn[0])
+    drawn[0].set_ylabel(f"{of}\nin which a feature has a significant partner")
+    add_legend(figure, drawn)
     yield Picture("stability", figure, rows)
 
 

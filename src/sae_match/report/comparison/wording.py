@@ -25,6 +25,16 @@ def words(settings: Mapping[str, Setting]) -> str:
     return ", ".join(part for names in _alike(settings) for part in _told(names, settings))
 
 
+def setting_in_words(name: str) -> str:
+    """What the axis of a setting is called: `L0 of layer 3 (sae.layers.3.l0)`; one without parts is a word."""
+    parts = name.split(".")
+    if len(parts) == 1:
+        return name.replace("_", " ")
+    last = "L0" if parts[-1] == "l0" else parts[-1].replace("_", " ")
+    of = f"layer {found[0]}" if (found := _NUMBER.search(name)) else parts[-2].replace("_", " ")
+    return f"{last} of {of} ({name})"
+
+
 def _alike(settings: Mapping[str, Setting]) -> list[list[str]]:
     """Names that differ in a layer only are together, in the order of their layers."""
     found: dict[str, list[str]] = {}

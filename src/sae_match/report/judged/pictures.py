@@ -9,6 +9,7 @@ from sae_match.report.drawing import (
     BLUE,
     GREY,
     ORANGE,
+    TEXT_SIZE,
     Point,
     add_legend,
     bin_edges,
@@ -67,17 +68,17 @@ def semantic_counts(answers: Sequence[Answer]) -> Picture:
     means.set(xlabel="target layer", ylabel=_SCORE, ylim=(0.9, 3.1))
     for panel in (counts, means):
         set_ticks(panel, layers)
-    add_legend(figure, counts)
+    add_legend(figure, [counts])
     return Picture("semantic_counts", figure, [{"target_layer": layer, **_row(found[layer])} for layer in layers])
 
 
 def semantic_arms(answers: Sequence[Answer]) -> Picture:
     """Matched features beside their controls: nearest, random, the feature itself (Fig. 4)."""
     found = {arm: scored(several) for arm in ARMS if (several := of_neighbours(answers, arm))}
-    figure, (panel,) = panels(1, width=5.5)
+    figure, (panel,) = panels(1, height=3.6)
     for at, (arm, result) in enumerate(found.items()):
         _draw_mean(panel, at, result, BLUE if arm == MATCHED else GREY)
-    panel.set_xticks(range(len(found)), list(found))
+    panel.set_xticks(range(len(found)), [arm.replace("_", " ") for arm in found])
     panel.set(ylabel=_SCORE, ylim=(0.9, 3.1), xlim=(-0.5, len(found) - 0.5))
     return Picture("semantic_arms", figure, [{"arm": arm, **_row(result)} for arm, result in found.items()])
 
@@ -101,7 +102,7 @@ def semantic_by_cost(answers: Sequence[Answer]) -> Picture:
             histtype="step",
             linewidth=1.8,
         )
-        costs.legend(frameon=False)
+        costs.legend(frameon=False, fontsize=TEXT_SIZE)
     costs.set(xlabel="cost of a pair, in medians of its two layers", ylabel="density")
     rows = [{"fifth": number + 1, **_row(result)} for number, result in found]
     drawn = [{"label": label, "relative_cost": cost} for label in given for cost in sorted(by_label[label])]
@@ -140,7 +141,7 @@ def semantic_by_distance(answers: Sequence[Answer]) -> Picture:
     """How long does a feature mean the same? Exact and composed matchings by distance (Fig. 8)."""
     rows = by_distance(answers)
     starts = sorted({source for (_, source, _), _ in rows})
-    figure, (panel,) = panels(1, width=6.0)
+    figure, (panel,) = panels(1, height=3.8)
     for number, start in enumerate(starts):
         colour, marker = look(number)
         for arm, dashes, name in ((MATCHED, "-", "exact"), (COMPOSED, "--", "composed")):
@@ -154,7 +155,7 @@ def semantic_by_distance(answers: Sequence[Answer]) -> Picture:
         panel.axhline(scored(by_chance).value, color=GREY, linestyle=":", label="random, neighbours")
     set_ticks(panel, {target - source for (_, source, target), _ in rows})
     panel.set(xlabel="distance in layers", ylabel=_SCORE, ylim=(0.9, 3.1))
-    add_legend(figure, panel)
+    add_legend(figure, [panel])
     table = [
         {"arm": arm, "source_layer": source, "target_layer": target, **_row(found)}
         for (arm, source, target), found in rows

@@ -17,7 +17,11 @@ Kind = Literal["lines", "bars", "picture", "table", "histogram", "settings", "no
 # Pictures by the section that asks their question; any other is shown in the first section.
 _PICTURES = {
     "folding": ("folding_error", "threshold_scale"),
-    "persistence": ("persistence", *(f"{metric}_by_distance" for metric in TITLES), "paths"),
+    "persistence": (
+        "persistence",
+        *(f"{metric}_by_distance{ending}" for metric in TITLES for ending in ("", "_controls")),
+        "paths",
+    ),
     "pairs": ("significance", "relations", "coactivation_by_q", "pair_error", "quantiles"),
 }
 # Of the numbers that follow from weights alone, those that are logged.

@@ -38,6 +38,8 @@ def test_a_run_with_every_number_has_every_picture(outcome, tmp_path):
     assert len({picture.name for picture in found}) == len(found)
     for picture in found:
         assert len({tuple(row) for row in picture.rows}) == 1
+        named = [name for panel in picture.figure.axes for name in (panel.get_xlabel(), panel.get_ylabel())]
+        assert not any("_" in name for name in named), picture.name
         picture.save(tmp_path)
     assert {file.suffix for file in tmp_path.iterdir()} == {".png", ".svg", ".csv"}
 

@@ -26,6 +26,12 @@ _METRICS = (
     "explained_variance_normed_usual",
     _SCORE,
 )
+_NAMES = {
+    "explained_variance_mse": "explained variance, with the mean error",
+    "explained_variance_by_dimension_usual": "… of usual tokens",
+    "explained_variance_normed": "explained variance behind the norm",
+    "explained_variance_normed_usual": "… of usual tokens",
+}
 # Over which arms, and how they are drawn: only some have a matching score.
 _EVERY, _MATCHING = "every arm", "arms that match"
 _LOOKS = {_EVERY: (BLUE, "o"), _MATCHING: (ORANGE, "s")}
@@ -87,13 +93,13 @@ def metric_agreement(outcome: Outcome) -> Iterator[Picture]:
     if not rows:
         return
     datasets = list(dict.fromkeys(row.dataset for row in rows))
-    figure, drawn = panels(len(datasets), height=3.4)
+    figure, drawn = panels(len(datasets), height=3.2)
     metrics = [metric for metric in _METRICS if any(row.metric == metric for row in rows)]
     for panel, dataset in zip(drawn, datasets, strict=True):
         _draw(panel, [row for row in rows if row.dataset == dataset], metrics)
         titled(panel, dataset)
         panel.set(xlabel="rank correlation with the loss kept low\n(1 is perfect agreement)")
-    add_legend(figure, drawn[0])
+    add_legend(figure, drawn)
     yield Picture("metric_agreement", figure, [asdict(row) for row in rows])
 
 
@@ -190,6 +196,6 @@ def _draw(panel: Axes, rows: Sequence[Agreement], metrics: Sequence[str]) -> Non
     panel.axvline(0, color=GREY, linewidth=0.8)
     panel.set_yticks(
         range(len(metrics)),
-        [metric.replace("explained_variance", "explained variance").replace("_", " ") for metric in metrics],
+        [_NAMES.get(metric, metric.replace("_", " ")) for metric in metrics],
     )
     panel.set_ylim(len(metrics) - 0.5, -0.5)

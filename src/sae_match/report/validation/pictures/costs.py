@@ -9,13 +9,13 @@ import pyarrow.compute as pc
 from matplotlib.axes import Axes
 
 from sae_match.evaluation.plan import Pair
-from sae_match.report.drawing import BLUE, ORANGE, bin_edges, panels
+from sae_match.report.drawing import BLUE, LEAST_SIZE, ORANGE, TEXT_SIZE, bin_edges, panels, titled
 from sae_match.report.picture import Picture
 from sae_match.report.validation.outcome import Outcome
 
 _BINS = 40
 _EXAMPLES = 5
-_LABEL = 34
+_LABEL = 50
 
 
 def pair_error(outcome: Outcome) -> Iterator[Picture]:
@@ -30,10 +30,11 @@ def pair_error(outcome: Outcome) -> Iterator[Picture]:
     examples = _examples(outcome, middle)
     if not examples:
         return
-    figure, (histogram, table) = panels(2, width=6.2, height=3.9, sharey=False)
+    figure, (histogram, table) = panels(2, most=1, height=2.6, sharey=False)
     counts, edges = _draw_histogram(histogram, _pairs(outcome.tables[middle]))
-    histogram.set(title=f"layers {middle[0]} and {middle[1]}", xlabel="cost of a pair", ylabel="pairs")
-    histogram.legend(frameon=False)
+    titled(histogram, f"layers {middle[0]} and {middle[1]}")
+    histogram.set(xlabel="cost of a pair (squared distance)", ylabel="pairs")
+    histogram.legend(frameon=False, fontsize=TEXT_SIZE)
     _draw_examples(table, examples)
     bins = [
         {"source_layer": middle[0], "target_layer": middle[1], "from": low, "to": high, "pairs": int(count)}
@@ -96,16 +97,16 @@ def _label(outcome: Outcome, layer: int, feature: int) -> str:
 
 
 def _draw_examples(panel: Axes, examples: list[dict[str, object]]) -> None:
+    """The cheapest on the left, the costliest on the right."""
     panel.axis("off")
-    lines = [""]
-    for end in ("cheapest", "costliest"):
-        lines.append(f"{end} pairs (cost; tokens shared)")
+    for at, end in ((0.0, "cheapest"), (0.5, "costliest")):
+        lines = [f"{end} pairs (cost; tokens shared)"]
         for row in examples:
             if row["end"] == end:
                 numbers = f"{row['cost']:.2f}; {row['jaccard']:.0%}"
-                lines.append(f"  {row['source_feature']} → {row['target_feature']}  ({numbers})")
-                lines.append(f"      {_cut(row['source_fires_on'])}  →  {_cut(row['target_fires_on'])}")
-    panel.text(0, 1, "\n".join(lines), va="top", fontsize=7.5, family="monospace", parse_math=False)
+                lines.append(f"{row['source_feature']} → {row['target_feature']}  ({numbers})")
+                lines += [f"   {_cut(row['source_fires_on'])}", f"   → {_cut(row['target_fires_on'])}"]
+        panel.text(at, 1, "\n".join(lines), va="top", fontsize=LEAST_SIZE, linespacing=1.25, parse_math=False)
 
 
 def _cut(label: object) -> str:

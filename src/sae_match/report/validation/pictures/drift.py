@@ -8,7 +8,7 @@ from sae_match.report.picture import Picture
 from sae_match.report.validation.outcome import Outcome
 from sae_match.strings import in_a_line
 
-_MOST_PANELS, _MOST_COLUMNS, _MOST_LABEL = 6, 2, 24
+_MOST_PANELS, _MOST_LABEL = 6, 24
 
 
 def drift(outcome: Outcome) -> Iterator[Picture]:
@@ -16,12 +16,9 @@ def drift(outcome: Outcome) -> Iterator[Picture]:
     chosen = [(pair, name) for pair, one in outcome.drifts.items() for name in one.rates][:_MOST_PANELS]
     if not chosen:
         return
-    columns = min(_MOST_COLUMNS, len(chosen))
-    figure, drawn = panels(columns, -(-len(chosen) // columns), sharey=False)
-    for empty in drawn[len(chosen) :]:
-        empty.remove()
+    figure, drawn = panels(len(chosen), height=3.2, sharey=False)
     rows: list[dict[str, object]] = []
-    for panel, (pair, dataset) in zip(drawn, chosen, strict=False):
+    for panel, (pair, dataset) in zip(drawn, chosen, strict=True):
         one = outcome.drifts[pair]
         rates = one.rates[dataset]
         turned = 1 - one.decoder_cosine
@@ -41,7 +38,7 @@ def drift(outcome: Outcome) -> Iterator[Picture]:
                 rows.append({**place, **row, "turned": float(turned[at]), "log_rate_ratio": float(rates.ratio[at])})
         panel.axhline(0, color=GREY, linewidth=0.8)
         titled(panel, f"{pair[0]} → {pair[1]}, {dataset}")
-        panel.set(xlabel="drift of direction (1 - cosine)", ylabel="drift of rate (log of the ratio)")
-    add_legend(figure, drawn[0])
+        panel.set(xlabel="drift of direction (1 - cosine)", ylabel="drift of rate (natural log of the ratio)")
+    add_legend(figure, drawn)
     numbers = [cells_of(row, named=False) for one in outcome.drifts.values() for row in one.results]
     yield Picture("drift", figure, rows, {"shares": numbers})

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 from sae_match.evaluation.arm_names import ARMS, IDENTITY, MATCHED, MATCHED_UNFOLDED
 from sae_match.matching.cost import Term
-from sae_match.report.drawing import ARM_STYLES, Point, add_legend, draw_line, panels, set_log, set_ticks
+from sae_match.report.drawing import ARM_STYLES, Point, add_legend, draw_line, panels, set_log, set_ticks, titled
 from sae_match.report.picture import Picture
 from sae_match.report.validation.outcome import Outcome
 
 _TERMS: tuple[Term, ...] = ("W_dec", "W_enc", "b_enc")
+_TITLES = {"W_dec": "decoder rows (W_dec)", "W_enc": "encoder columns (W_enc)", "b_enc": "encoder biases (b_enc)"}
 _LABELS = {IDENTITY: "vanilla (identity)", MATCHED_UNFOLDED: "matched unfolded", MATCHED: "matched"}
 
 
@@ -17,7 +18,7 @@ def folding_error(outcome: Outcome) -> Iterator[Picture]:
     arms = [arm for arm in ARMS if arm in _LABELS and any(arm == found for _, found in outcome.errors)]
     if len(arms) < 2:
         return
-    figure, drawn = panels(len(_TERMS), width=3.9, sharey=False)
+    figure, drawn = panels(len(_TERMS), most=3, height=3.2, sharey=False)
     rows: list[dict[str, object]] = []
     for panel, term in zip(drawn, _TERMS, strict=True):
         for arm in arms:
@@ -30,7 +31,8 @@ def folding_error(outcome: Outcome) -> Iterator[Picture]:
                 for (source, target), value in found.items()
             ]
         set_log(panel, "y")
-        panel.set(title=term, xlabel="target layer")
-    drawn[0].set_ylabel("mean squared difference, folded scale\n(lower is better)")
-    add_legend(figure, drawn[0])
+        titled(panel, _TITLES[term])
+        panel.set_xlabel("target layer")
+    drawn[0].set_ylabel("mean squared difference\n(folded scale, lower is better)")
+    add_legend(figure, drawn)
     yield Picture("folding_error", figure, rows)

@@ -10,13 +10,14 @@ from matplotlib.figure import Figure
 from sae_match.evaluation.arm_names import MATCHED
 from sae_match.evaluation.plan import Pair
 from sae_match.matching.composition import feature_paths
+from sae_match.report.drawing import LEAST_SIZE, TITLE_SIZE, WIDTH, set_sizes
 from sae_match.report.picture import Picture
 from sae_match.report.validation.outcome import Outcome
 
 _PATHS, _LAYERS = 8, 8
 _SEED = 0
 # Lines of a cell, and characters in each.
-_WRAP, _LINE = 3, 22
+_WRAP, _LINE = 3, 15
 
 
 @dataclass(frozen=True)
@@ -98,28 +99,27 @@ def _together(outcome: Outcome, pair: Pair, feature: int) -> tuple[int, float]:
 
 def _drawn(steps: Sequence[Sequence[Step]], title: str) -> Figure:
     rows, columns = len(steps), len(steps[0])
-    figure = Figure(figsize=(1.75 * columns + 0.6, 0.78 * rows + 0.9), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 0.7 * rows + 0.9), layout="constrained")
     panel = figure.subplots()
+    set_sizes(panel)
     colours = mpl.colormaps["Blues"]
     for row, path in enumerate(steps):
         for column, step in enumerate(path):
             shade = colours(0.08 + 0.5 * step.jaccard) if step.jaccard is not None else "#F2F2F2"
-            panel.add_patch(mpl.patches.Rectangle((column + 0.04, row + 0.06), 0.92, 0.88, color=shade, linewidth=0))
+            cell = mpl.patches.Rectangle((column + 0.04, row + 0.06), 0.92, 0.88, color=shade, linewidth=0)
+            panel.add_patch(cell)
             shared = "" if step.jaccard is None else f"  {step.jaccard:.0%}"
             words = (_cut(word) for word in step.fires_on.split(", ")[:_WRAP])
             text = "\n".join((f"{step.feature}{shared}", *words))
-            panel.text(
-                column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=6.5, clip_on=True, parse_math=False
-            )
+            place = {"ha": "center", "va": "center", "in_layout": False, "parse_math": False}
+            # Wide letters must not reach into the next cell.
+            panel.text(column + 0.5, row + 0.5, text, fontsize=LEAST_SIZE, **place).set_clip_path(cell)
     panel.set(xlim=(0, columns), ylim=(rows, 0), yticks=[])
     panel.set_xticks([column + 0.5 for column in range(columns)], [f"layer {step.layer}" for step in steps[0]])
     panel.tick_params(length=0)
     panel.spines[:].set_visible(False)
-    panel.set_title(title, fontsize=9)
-    panel.set_xlabel(
-        "a cell: feature, tokens shared with the one before (darker is more), what it fires on",
-        fontsize=7.5,
-    )
+    panel.set_title(title, fontsize=TITLE_SIZE)
+    panel.set_xlabel("a cell: feature, tokens shared with the one before (darker is more), what it fires on")
     return figure
 
 

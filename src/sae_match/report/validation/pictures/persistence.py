@@ -8,7 +8,7 @@ from sae_match.evaluation.arm_names import COMPOSED, MATCHED, RANDOM
 from sae_match.evaluation.significance.over_features import share_over_features
 from sae_match.evaluation.statistics.results import WEIGHTS, Result
 from sae_match.matching.composition import compare
-from sae_match.report.drawing import GREY, METRIC_LABELS, Point, add_legend, draw_line, look, panels, set_ticks, titled
+from sae_match.report.drawing import GREY, Point, add_legend, draw_line, look, metric_label, panels, set_ticks, titled
 from sae_match.report.picture import Picture
 from sae_match.report.validation.outcome import Outcome
 
@@ -31,20 +31,21 @@ def persistence(outcome: Outcome) -> Iterator[Picture]:
     rows = [row for row in outcome.results if row.metric == _SCORE and row.arm in (MATCHED, COMPOSED, RANDOM)]
     datasets = list(dict.fromkeys(row.dataset for row in rows))
     rows += _agreements(outcome)
-    figure, drawn = panels(len(datasets) + 1, sharey=False)
+    figure, drawn = panels(len(datasets) + 1, height=3.2, sharey=False)
     for panel, dataset in zip(drawn, datasets, strict=False):
         of_dataset = [row for row in rows if row.dataset == dataset]
         _draw_scores(panel, starts, of_dataset)
         titled(panel, dataset)
-        panel.set_ylabel(METRIC_LABELS[_SCORE])
+        panel.set_ylabel(metric_label(_SCORE))
     for number, start in enumerate(starts):
         _draw(drawn[-1], start, [row for row in rows if row.metric == _AGREEMENT], "", (*look(number), "-"))
-    drawn[-1].set(title="weights alone", ylabel="features whose partner is the same\nexact and composed")
+    titled(drawn[-1], "weights alone")
+    drawn[-1].set(ylabel="share of features whose partner is\nthe same, exact and composed")
     for panel in drawn:
         panel.set_ylim(bottom=0)
         panel.set_xlabel("distance in layers")
         set_ticks(panel, {row.target_layer - row.source_layer for row in rows})
-    add_legend(figure, drawn[0])
+    add_legend(figure, drawn)
     yield Picture("persistence", figure, [{name: getattr(row, name) for name in _COLUMNS} for row in rows])
 
 

@@ -9,10 +9,10 @@ from sae_match.evaluation.statistics.results import cells_of
 from sae_match.report.drawing import (
     ARM_STYLES,
     GREY,
-    METRIC_LABELS,
     Point,
     add_legend,
     draw_line,
+    metric_label,
     panels,
     set_ticks,
     titled,
@@ -38,7 +38,7 @@ def quantiles(outcome: Outcome) -> Iterator[Picture]:
     if not shares:
         return
     datasets = list(dict.fromkeys(row.dataset for row in rows))
-    figure, drawn = panels(len(datasets), len(_METRICS), height=3.6)
+    figure, drawn = panels(len(datasets) * len(_METRICS), most=len(_METRICS), height=3.1, sharey=False)
     colours = mpl.colormaps["viridis"]
     styles = {
         f"quantile_{share:g}": (mpl.colors.to_hex(colours(0.9 - 0.8 * share)), _MARKERS[at % len(_MARKERS)], "-")
@@ -49,7 +49,7 @@ def quantiles(outcome: Outcome) -> Iterator[Picture]:
     labels = {arm: f"cheapest {quantile_of(arm):.0%}" for arm in styles if quantile_of(arm) is not None}
     labels |= {MATCHED: "all pairs (matched)", MATCHED_SIGNIFICANT: "significant pairs"}
     labels |= {RECONSTRUCT_SOURCE: "none (source SAE)"}
-    for panel, (metric, dataset) in zip(drawn, ((m, d) for m in _METRICS for d in datasets), strict=True):
+    for panel, (metric, dataset) in zip(drawn, ((m, d) for d in datasets for m in _METRICS), strict=True):
         for arm, style in styles.items():
             points = [
                 Point(row.target_layer, row.value, row.low, row.high)
@@ -61,7 +61,6 @@ def quantiles(outcome: Outcome) -> Iterator[Picture]:
                 set_ticks(panel, (point.at for point in points))
         titled(panel, dataset)
         panel.set_xlabel("target layer")
-        if dataset == datasets[0]:
-            panel.set_ylabel(METRIC_LABELS[metric].replace(" (", "\n("))
-    add_legend(figure, drawn[0])
+        panel.set_ylabel(metric_label(metric))
+    add_legend(figure, drawn)
     yield Picture("quantiles", figure, [cells_of(row, outcome.results.named) for row in rows])

@@ -19,6 +19,7 @@ from sae_match.report.drawing import (
     ORANGE,
     PALE,
     PURPLE,
+    TEXT_SIZE,
     VERMILION,
     Point,
     add_legend,
@@ -28,6 +29,7 @@ from sae_match.report.drawing import (
     set_ticks,
     titled,
 )
+from sae_match.report.labels import spaced
 from sae_match.report.picture import Picture
 from sae_match.report.validation.outcome import Outcome
 from sae_match.saes.two import end_name
@@ -47,7 +49,7 @@ LOOKS = {
 # From the bottom up; what has no partner stands on top.
 _ORDER = (ONE_TO_ONE, SPLIT, MERGE, MANY_TO_MANY, END, APPEAR, NOT_TESTED)
 _ON_EITHER = {SPLIT: ("split", "children of splits"), MERGE: ("merge", "merged")}
-_BAR, _GAP = 0.06, 0.045
+_BAR, _GAP = 0.06, 0.07
 
 
 def relations(outcome: Outcome) -> Iterator[Picture]:
@@ -66,20 +68,22 @@ def relations(outcome: Outcome) -> Iterator[Picture]:
 def _between(outcome: Outcome) -> Picture:
     pairs = sorted(outcome.relations)[:_MOST_PAIRS]
     datasets = list(dict.fromkeys(dataset for _, dataset in outcome.stitched))
-    figure, drawn = panels(len(pairs), 2 if datasets else 1, width=4.8, height=4.2, sharey=False)
+    # A pair of layers a row: where its features flow, and beside it what is new.
+    figure, drawn = panels(len(pairs) * (2 if datasets else 1), most=2 if datasets else 1, height=3.3, sharey=False)
+    flows, shares = (drawn[::2], drawn[1::2]) if datasets else (drawn, [])
     rows: list[dict[str, object]] = []
-    for panel, pair in zip(drawn, pairs, strict=False):
+    for panel, pair in zip(flows, pairs, strict=True):
         titled(panel, " → ".join(f"layer {end_name(end, outcome.names)}" for end in outcome.ends(pair)))
         rows += _draw_flow(panel, pair, outcome.relations[pair])
     new: list[dict[str, object]] = []
     shown = [one.shares for (pair, _), one in outcome.stitched.items() if pair in pairs]
     names = [name for name in ("all", *KINDS) if any(name in shares for shares in shown)]
-    for panel, pair in zip(drawn[len(pairs) :], pairs, strict=False):
+    for panel, pair in zip(shares, pairs, strict=False):
         of = {dataset: outcome.stitched[pair, dataset] for dataset in datasets if (pair, dataset) in outcome.stitched}
         new += _draw_new(panel, pair, of, names)
-    if datasets:
-        drawn[len(pairs)].set_ylabel("share of the target's features that are\nnew to the source's dictionary")
-        add_legend(figure, drawn[len(pairs)])
+    for panel in shares:
+        panel.set_ylabel("share of the target's features\nthat are new to the source's dictionary")
+    add_legend(figure, shares)
     return Picture("relations", figure, rows, {"new": new} if new else {})
 
 
@@ -104,9 +108,10 @@ def _draw_flow(panel: Axes, pair: Pair, found: Relations) -> list[dict[str, obje
                 panel.fill_betweenx(heights[kind], at - width, at, color=LOOKS[kind][0], linewidth=0)
         ends.append(heights)
         edge, ha = (-_BAR - 0.02, "right") if side == 0 else (1 + _BAR + 0.02, "left")
-        for height, text in _apart(places):
-            panel.text(edge, height, text, ha=ha, va="center", fontsize=9)
-        panel.text(at, 1.04, f"{len(kinds):,} features", ha="center", va="bottom", fontsize=9)
+        apart = spaced([height for height, _ in places], _GAP, -0.03, 1.0)
+        for height, (_, text) in zip(apart, places, strict=True):
+            panel.text(edge, height, text, ha=ha, va="center", fontsize=TEXT_SIZE)
+        panel.text(at, 1.04, f"{len(kinds):,} features", ha="center", va="bottom", fontsize=TEXT_SIZE)
     along = np.linspace(0, 1, 60)
     bend = along**2 * (3 - 2 * along)
     for kind in ends[0].keys() & ends[1].keys():
@@ -116,14 +121,6 @@ def _draw_flow(panel: Axes, pair: Pair, found: Relations) -> list[dict[str, obje
         panel.fill_between(along, low, high, color=LOOKS[kind][0], alpha=0.3, linewidth=0)
     panel.set(xlim=(-0.75, 1.75), ylim=(-0.03, 1.12))
     return rows
-
-
-def _apart(places: Sequence[tuple[float, str]]) -> Iterator[tuple[float, str]]:
-    """Heights of texts, from the lowest up, moved so far that none stands on another."""
-    heights = [height for height, _ in places]
-    for at in range(1, len(heights)):
-        heights[at] = max(heights[at], heights[at - 1] + _GAP)
-    yield from zip(heights, (text for _, text in places), strict=True)
 
 
 def _named(kind: int, side: int) -> str:
@@ -185,7 +182,7 @@ def _draw_estimate(panel: Axes, at: float, found: Estimate, style: tuple[str, st
 
 def _by_layer(outcome: Outcome) -> Picture:
     datasets = list(dict.fromkeys(dataset for _, dataset in outcome.overlaps))
-    figure, drawn = panels(1 + len(datasets), width=3.3, height=3.8, sharey=False)
+    figure, drawn = panels(1 + len(datasets), most=3 if len(datasets) == 2 else 2, height=3.2, sharey=False)
     nearest = min(target - source for source, target in outcome.relations)
     pairs = [pair for pair in sorted(outcome.relations) if pair[1] - pair[0] == nearest]
     rows = [row for row in outcome.of_relations if (row.source_layer, row.target_layer) in pairs]
@@ -206,10 +203,7 @@ def _by_layer(outcome: Outcome) -> Picture:
     for panel in drawn:
         panel.set_xlabel("target layer")
         set_ticks(panel, (target for _, target in pairs))
-    if datasets:
-        # The line of random parents has no other legend.
-        drawn[0].plot([], [], color=GREY, linestyle=":", label="random parents,\nat most")
-    add_legend(figure, drawn[0])
+    add_legend(figure, drawn)
     shown = [row for row in rows if row.dataset == WEIGHTS or row.metric.startswith("containment")]
     return Picture("relations", figure, [cells_of(row, named=False) for row in shown])
 

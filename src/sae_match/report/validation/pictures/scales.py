@@ -12,7 +12,19 @@ from torch import Tensor
 
 from sae_match.evaluation.arm_names import RECONSTRUCT_SOURCE, RECONSTRUCT_TARGET
 from sae_match.evaluation.statistics.results import Results
-from sae_match.report.drawing import BLACK, BLUE, GREY, Point, draw_line, look, panels, set_log, set_ticks
+from sae_match.report.drawing import (
+    BLACK,
+    BLUE,
+    GREY,
+    TEXT_SIZE,
+    Point,
+    draw_line,
+    look,
+    panels,
+    set_log,
+    set_ticks,
+    titled,
+)
 from sae_match.report.picture import Picture
 from sae_match.report.validation.outcome import LayerFacts, Outcome
 
@@ -40,15 +52,13 @@ def threshold_scale(outcome: Outcome) -> Iterator[Picture]:
         return
     norms = _norms(outcome.results)
     tracked = {layer: tracking(facts) for layer, facts in layers.items()}
-    figure, drawn = panels(3, 2, width=3.9, height=3.4, sharey=False)
+    chosen = sorted({sorted(layers)[round(at * (len(layers) - 1) / 2)] for at in range(3)})
+    figure, drawn = panels(3 + len(chosen), most=3, height=2.7, sharey=False)
     _draw_norms(drawn[0], norms)
     _draw_thresholds(drawn[1], layers)
     _draw_correlations(drawn[2], tracked)
-    chosen = sorted({sorted(layers)[round(at * (len(layers) - 1) / 2)] for at in range(3)})
-    for panel, layer in zip(drawn[3:], chosen, strict=False):
+    for panel, layer in zip(drawn[3:], chosen, strict=True):
         _draw_features(panel, layer, layers[layer], tracked[layer])
-    for panel in drawn[3 + len(chosen) :]:
-        panel.set_visible(False)
     yield Picture("threshold_scale", figure, list(_rows(layers, norms, tracked)))
 
 
@@ -88,8 +98,9 @@ def _draw_norms(panel: Axes, norms: Mapping[str, Mapping[int, Point]]) -> None:
         draw_line(panel, [points[layer] for layer in sorted(points)], dataset, (*look(number), "-"))
         set_ticks(panel, points)
     panel.set_ylim(bottom=0)
-    panel.set(title="residual stream", xlabel="layer", ylabel="norm (root mean square)")
-    panel.legend(frameon=False)
+    titled(panel, "residual stream")
+    panel.set(xlabel="layer", ylabel="norm (root mean square)")
+    panel.legend(frameon=False, fontsize=TEXT_SIZE)
 
 
 def _draw_thresholds(panel: Axes, layers: Mapping[int, LayerFacts]) -> None:
@@ -102,8 +113,9 @@ def _draw_thresholds(panel: Axes, layers: Mapping[int, LayerFacts]) -> None:
     draw_line(panel, means, "mean", (BLUE, "o", "--"))
     set_ticks(panel, layers)
     panel.set_ylim(bottom=0)
-    panel.set(title="thresholds of a layer", xlabel="layer", ylabel="threshold")
-    panel.legend(frameon=False)
+    titled(panel, "thresholds of a layer")
+    panel.set(xlabel="layer", ylabel="threshold")
+    panel.legend(frameon=False, fontsize=TEXT_SIZE)
 
 
 def _draw_correlations(panel: Axes, tracked: Mapping[int, Correlation]) -> None:
@@ -111,7 +123,9 @@ def _draw_correlations(panel: Axes, tracked: Mapping[int, Correlation]) -> None:
     draw_line(panel, points, "", (BLUE, "o", "-"), 2.0)
     panel.axhline(0, color=GREY, linewidth=0.8)
     set_ticks(panel, tracked)
-    panel.set(title="within a layer", xlabel="layer", ylabel="rank correlation of\nthreshold and mean activation")
+    titled(panel, "within a layer, over features")
+    panel.set(xlabel="layer")
+    panel.set_ylabel("rank correlation of\nthreshold and mean activation")
     panel.set_ylim(-1, 1)
 
 
@@ -121,8 +135,8 @@ def _draw_features(panel: Axes, layer: int, facts: LayerFacts, found: Correlatio
     panel.scatter(mean[::step], threshold[::step], s=6, color=BLUE, alpha=0.4, linewidths=0)
     set_log(panel, "x")
     set_log(panel, "y")
-    title = f"layer {layer}: {found.value:.2f} ({found.low:.2f} to {found.high:.2f})"
-    panel.set(title=title, xlabel="mean activation where active", ylabel="threshold")
+    titled(panel, f"layer {layer}: {found.value:.2f} ({found.low:.2f} to {found.high:.2f})")
+    panel.set(xlabel="mean activation where active", ylabel="threshold")
 
 
 def _rows(

@@ -38,7 +38,7 @@ from sae_match.report.picture import Picture
 from sae_match.report.validation.outcome import Outcome
 
 # Pairs of layers that have room, and which quantiles a box is drawn of.
-_MOST_PAIRS = 26
+_MOST_PAIRS, _BESIDE = 26, 8
 _OUTER, _INNER, _MIDDLE = (0.05, 0.95), (0.25, 0.75), 0.5
 _CLASSES = (("significant", TRUE), ("the others", OTHERS))
 # By which features count as found again in another collection.
@@ -55,7 +55,7 @@ def significance(outcome: Outcome) -> Iterator[Picture]:
         return
     shortest = min(target - source for source, target in found.judged)
     pairs = sorted(pair for pair in found.judged if pair[1] - pair[0] == shortest)[:_MOST_PAIRS]
-    figure, (against, by_distance) = panels(2, width=max(5.0, 0.55 * len(pairs)), sharey=False)
+    figure, (against, by_distance) = panels(2, most=1 if len(pairs) > _BESIDE else 2, height=3.4, sharey=False)
     rows = [_row(pair, found.judged[pair].significance, found.alpha) for pair in pairs]
     for at, row in enumerate(rows):
         _draw_box(against, at - 0.17, row, "null", GREY, "random targets" if at == 0 else "")
@@ -66,9 +66,7 @@ def significance(outcome: Outcome) -> Iterator[Picture]:
     against.set_xticks(range(len(pairs)), [f"{source}→{target}" for source, target in pairs])
     if len(pairs) > 10:
         against.tick_params(axis="x", labelrotation=90)
-    against.set(xlabel="layers", ylabel="mean of encoder and decoder cosine")
-    # Room for the legend above the boxes.
-    against.set_ylim(top=against.get_ylim()[1] + 0.12 * (against.get_ylim()[1] - against.get_ylim()[0]))
+    against.set(xlabel="source layer → target layer", ylabel="mean of encoder and decoder cosine")
     if outcome.names is None:
         _draw_distances(by_distance, found)
         numbers = {"by_distance": [vars(row) for arm in (MATCHED, COMPOSED) for row in _shares(found.spans, arm)]}
@@ -76,8 +74,8 @@ def significance(outcome: Outcome) -> Iterator[Picture]:
         of_pairs = _found_again(found, pairs)
         _draw_found_again(by_distance, of_pairs, pairs)
         numbers = {"found_again": [cells_of(row, named=False) for row in of_pairs]}
-    against.legend(frameon=False, loc="upper left", ncols=3, title="middle half of the pairs, and from 5 to 95 %")
-    add_legend(figure, by_distance)
+    titled(against, "half of the pairs, and 5 to 95 %")
+    add_legend(figure, [against, by_distance])
     yield Picture("significance", figure, rows, numbers)
 
 
@@ -88,10 +86,10 @@ def coactivation_by_q(outcome: Outcome) -> Iterator[Picture]:
         return
     shortest = min(row.span for row in found.spans)
     rows = [row for row in found.spans if row.span == shortest and row.dataset != WEIGHTS]
-    datasets = list(dict.fromkeys(row.dataset for row in rows))
+    datasets = [name for name in outcome.results.distinct("dataset") if any(row.dataset == name for row in rows)]
     if not datasets:
         return
-    figure, drawn = panels(2, len(datasets), height=3.2)
+    figure, drawn = panels(2 * len(datasets), height=2.9)
     for number, dataset in enumerate(datasets):
         of = {row.metric: row for row in rows if row.dataset == dataset}
         by_fifth, by_class = drawn[2 * number : 2 * number + 2]
@@ -106,11 +104,12 @@ def coactivation_by_q(outcome: Outcome) -> Iterator[Picture]:
                     _draw_point(by_class, at + 0.16 * turn - 0.08, row, style)
         titled(by_fifth, dataset)
         set_ticks(by_fifth, range(1, FIFTHS + 1))
-        by_fifth.set(xlabel="fifth of q, most significant first", ylabel="active together")
+        by_fifth.set(xlabel="fifth of the pairs by q, most significant first")
+        by_fifth.set_ylabel("active together\n(share of activations)")
         by_class.set_xticks(range(len(_CLASSES)), [name for name, _ in _CLASSES])
         by_class.set(xlim=(-0.5, 1.5), xlabel=f"q at most {found.alpha:g}, or above")
         by_fifth.set_ylim(bottom=0)
-    add_legend(figure, drawn[0])
+    add_legend(figure, drawn)
     yield Picture("coactivation_by_q", figure, [vars(row) for row in rows])
 
 
@@ -152,13 +151,14 @@ def _draw_point(panel: Axes, at: float, row: SpanResult | Result, style: tuple[s
 
 
 def _draw_distances(panel: Axes, found: Findings) -> None:
-    for number, (arm, name) in enumerate(((MATCHED, "matched directly"), (COMPOSED, "composed, every link"))):
+    # At one layer both are the same: what was measured stands in front.
+    for number, (arm, name) in enumerate(((COMPOSED, "composed, every link"), (MATCHED, "matched directly"))):
         rows = _shares(found.spans, arm)
         # Composition begins at two layers; at one it is the matching itself.
         rows = rows if arm == MATCHED else [*_shares(found.spans, MATCHED)[:1], *rows]
         points = [Point(row.span, row.value, row.low, row.high) for row in rows]
         if points:
-            draw_line(panel, points, name, (*look(number), "-" if arm == MATCHED else "--"), 1.6)
+            draw_line(panel, points, name, (*look(1 - number), "-" if arm == MATCHED else "--"), 1.6)
     set_ticks(panel, {row.span for row in found.spans})
     panel.set(
         xlabel="distance in layers",
@@ -180,7 +180,12 @@ def _draw_found_again(panel: Axes, rows: Sequence[Result], pairs: Sequence[Pair]
             if pair in of:
                 _draw_point(panel, at + 0.16 * (number - 1), of[pair], (*look(number), "none"), name if at == 0 else "")
     panel.set_xticks(range(len(pairs)), [f"{source}→{target}" for source, target in pairs])
-    panel.set(xlabel="layers", ylabel="share of features found again", ylim=(0, 1.02), xlim=(-0.6, len(pairs) - 0.4))
+    panel.set(
+        xlabel="source layer → target layer",
+        ylabel="share of features found again",
+        ylim=(0, 1.02),
+        xlim=(-0.6, len(pairs) - 0.4),
+    )
 
 
 def _shares(spans: Sequence[SpanResult], arm: str) -> list[SpanResult]:
