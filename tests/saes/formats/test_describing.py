@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sae_match.saes.formats import FORMATS, SAEFile, describe_sae, gemma_scope, load_sae
-from sae_match.saes.formats.describing import SAEDescription, width_in
+from sae_match.saes.formats.shared.describing import SAEDescription, width_in
 from tests.saes.formats import layouts
 from tests.saes.formats.layouts import D_IN, D_SAE, linear, matrices
 

@@ -14,9 +14,9 @@ from sae_match.saes.formats import (
     sae_lens,
     sparsify,
 )
-from sae_match.saes.formats.building import refuse_overflow
-from sae_match.saes.formats.describing import SAEDescription
-from sae_match.saes.formats.hub import SAEFile, locate
+from sae_match.saes.formats.shared.building import refuse_overflow
+from sae_match.saes.formats.shared.describing import SAEDescription
+from sae_match.saes.formats.shared.hub import SAEFile, locate
 from sae_match.saes.sae import SAE
 from sae_match.saes.settings import refuse_unknown_format
 

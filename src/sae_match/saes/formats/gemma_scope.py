@@ -13,12 +13,12 @@ import torch
 
 from sae_match.errors import UserError, listed
 from sae_match.files import written_whole
-from sae_match.saes.formats.archives import read_arrays, sound_archive
-from sae_match.saes.formats.building import build, on_scaled_input
-from sae_match.saes.formats.describing import SAEDescription, rows_of, width_in
-from sae_match.saes.formats.headers import shape_in_npz
-from sae_match.saes.formats.hub import fetch, locate, on_this_machine
-from sae_match.saes.formats.kinds import refuse_other_names, refuse_repository_of_transcoders
+from sae_match.saes.formats.shared.archives import read_arrays, sound_archive
+from sae_match.saes.formats.shared.building import build, on_scaled_input
+from sae_match.saes.formats.shared.describing import SAEDescription, rows_of, width_in
+from sae_match.saes.formats.shared.headers import shape_in_npz
+from sae_match.saes.formats.shared.hub import fetch, locate, on_this_machine
+from sae_match.saes.formats.shared.kinds import refuse_other_names, refuse_repository_of_transcoders
 from sae_match.saes.sae import SAE
 
 EMBEDDING = "embedding"

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from sae_match.errors import UserError, shown
-from sae_match.saes.formats.building import build, refuse_contradiction
-from sae_match.saes.formats.describing import SAEDescription, described_by, rows_of, width_in
 from sae_match.saes.formats.gemma_scope import features_of
-from sae_match.saes.formats.headers import shapes_in_safetensors
-from sae_match.saes.formats.hub import fetch, locate, on_this_machine
-from sae_match.saes.formats.kinds import refuse_other_names, refuse_transcoder
-from sae_match.saes.formats.places import Said, agreed_place, said_by_hook
-from sae_match.saes.formats.reading import read_json, read_safetensors, stated, tensor, truth
+from sae_match.saes.formats.shared.building import build, refuse_contradiction
+from sae_match.saes.formats.shared.describing import SAEDescription, described_by, rows_of, width_in
+from sae_match.saes.formats.shared.headers import shapes_in_safetensors
+from sae_match.saes.formats.shared.hub import fetch, locate, on_this_machine
+from sae_match.saes.formats.shared.kinds import refuse_other_names, refuse_transcoder
+from sae_match.saes.formats.shared.places import Said, agreed_place, said_by_hook
+from sae_match.saes.formats.shared.reading import read_json, read_safetensors, stated, tensor, truth
 from sae_match.saes.sae import SAE
 from sae_match.saes.sites import Site, Spot
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from sae_match.errors import UserError, shown
 from sae_match.files import written_whole
 from sae_match.saes.folding import fold_scale
-from sae_match.saes.formats.building import (
+from sae_match.saes.formats.shared.building import (
     build,
     build_gated,
     in_units_of_decoder_norm,
@@ -23,17 +23,17 @@ from sae_match.saes.formats.building import (
     on_shifted_input,
     refuse_contradiction,
 )
-from sae_match.saes.formats.describing import SAEDescription, described_by
-from sae_match.saes.formats.hub import fetch
-from sae_match.saes.formats.kinds import refuse_factors, refuse_other_names, refuse_transcoder
-from sae_match.saes.formats.places import (
+from sae_match.saes.formats.shared.describing import SAEDescription, described_by
+from sae_match.saes.formats.shared.hub import fetch
+from sae_match.saes.formats.shared.kinds import refuse_factors, refuse_other_names, refuse_transcoder
+from sae_match.saes.formats.shared.places import (
     Said,
     agreed_place,
     said_by_folder,
     said_by_hook,
     said_by_number,
 )
-from sae_match.saes.formats.reading import (
+from sae_match.saes.formats.shared.reading import (
     in_folder,
     read_json,
     read_safetensors,

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from sae_match.errors import UserError
-from sae_match.saes.formats.reading import (
+from sae_match.saes.formats.shared.reading import (
     in_folder,
     read_json,
     read_pickled_tensors,
@@ -85,7 +85,7 @@ def test_settings_that_are_nested_deeper_than_python_reads_are_refused(tmp_path)
 
 
 def test_settings_that_are_longer_than_any_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("sae_match.saes.formats.reading.MOST_SETTINGS", 1 << 10)
+    monkeypatch.setattr("sae_match.saes.formats.shared.reading.MOST_SETTINGS", 1 << 10)
     (tmp_path / "cfg.json").write_text('{"a": "' + "a" * 2000 + '"}')
     with pytest.raises(UserError, match=r"cfg\.json: a file of settings takes 1\.962 KiB; at most 1 KiB is read"):
         read_json(tmp_path / "cfg.json")

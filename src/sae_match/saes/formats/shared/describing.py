@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sae_match.saes.formats.reading import stated
+from sae_match.saes.formats.shared.reading import stated
 
 # What an archive adds to its arrays: names, shapes, checksums.
 _OVERHEAD = 4096

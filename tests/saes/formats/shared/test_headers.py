@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import save_file
 
 from sae_match.errors import UserError
-from sae_match.saes.formats.headers import shape_in_npz, shapes_in_safetensors
-from sae_match.saes.formats.reading import read_safetensors
+from sae_match.saes.formats.shared.headers import shape_in_npz, shapes_in_safetensors
+from sae_match.saes.formats.shared.reading import read_safetensors
 
 SHAPES = {"a": (3, 4), "b": (5,), "c": ()}
 
@@ -50,7 +50,7 @@ def test_damaged_files_are_refused(tmp_path, left):
 
 
 def test_a_header_that_is_longer_than_any_real_one_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("sae_match.saes.formats.headers.MOST_SETTINGS", 1 << 10)
+    monkeypatch.setattr("sae_match.saes.formats.shared.headers.MOST_SETTINGS", 1 << 10)
     save_file({f"tensor {number}": torch.zeros(1) for number in range(50)}, tmp_path / "a.safetensors")
     for read in (shapes_in_safetensors, read_safetensors):
         with pytest.raises(UserError, match=r"a\.safetensors: its header takes .* KiB; at most 1 KiB is read"):

@@ -9,8 +9,8 @@ import torch
 
 from sae_match import bounds, load_sae
 from sae_match.errors import UserError
-from sae_match.saes.formats.archives import read_arrays, sound_archive
-from sae_match.saes.formats.reading import read_pickled_tensors
+from sae_match.saes.formats.shared.archives import read_arrays, sound_archive
+from sae_match.saes.formats.shared.reading import read_pickled_tensors
 from tests.saes.formats import layouts
 from tests.saes.formats.layouts import linear
 
@@ -120,7 +120,7 @@ def test_what_unpacks_to_more_than_weights_can_is_refused(tmp_path, monkeypatch)
 
 
 def test_a_long_pickle_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("sae_match.saes.formats.reading.MOST_SETTINGS", 1 << 10)
+    monkeypatch.setattr("sae_match.saes.formats.shared.reading.MOST_SETTINGS", 1 << 10)
     torch.save({"a" * 2000: torch.ones(3)}, tmp_path / "ae.pt")
     with pytest.raises(UserError, match=r"the pickle .*data\.pkl takes .* KiB; at most 1 KiB is read"):
         read_pickled_tensors(tmp_path / "ae.pt")

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from sae_match.bounds import MOST_SETTINGS, refuse_beyond
 from sae_match.errors import UserError, listed, reason_of, shown
-from sae_match.saes.formats.archives import damage_told, sound_archive
-from sae_match.saes.formats.headers import refuse_long_header
+from sae_match.saes.formats.shared.archives import damage_told, sound_archive
+from sae_match.saes.formats.shared.headers import refuse_long_header
 
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 

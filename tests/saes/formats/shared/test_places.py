@@ -7,7 +7,7 @@ import pytest
 from sae_match import load_sae
 from sae_match.errors import UserError
 from sae_match.saes.formats import FORMATS, describe_sae
-from sae_match.saes.formats.places import agreed_place, said_by_folder, said_by_hook, said_by_number
+from sae_match.saes.formats.shared.places import agreed_place, said_by_folder, said_by_hook, said_by_number
 from tests.saes.formats import layouts
 from tests.saes.formats.layouts import linear, matrices
 

@@ -7,7 +7,7 @@ from safetensors import SafetensorError, safe_open
 
 from sae_match.bounds import MOST_SETTINGS, refuse_beyond
 from sae_match.errors import UserError, reason_of
-from sae_match.saes.formats.archives import array_header, damage_told
+from sae_match.saes.formats.shared.archives import array_header, damage_told
 
 Shapes = dict[str, tuple[int, ...]]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sae_match.errors import UserError
-from sae_match.saes.formats.hub import SAEFile, fetch, locate
+from sae_match.saes.formats.shared.hub import SAEFile, fetch, locate
 from tests.conftest import ROOT
 from tests.serving import serving
 
@@ -22,7 +22,7 @@ SCRIPT = """
 import sys, time
 time.sleep = lambda seconds: None
 from sae_match.errors import UserError
-from sae_match.saes.formats.hub import fetch, locate
+from sae_match.saes.formats.shared.hub import fetch, locate
 for repository, path in zip(sys.argv[1::2], sys.argv[2::2]):
     for ask in (locate, fetch):
         try:
@@ -180,7 +180,7 @@ def cached(tmp_path, monkeypatch):
         link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)
         link.symlink_to(blob)
-        monkeypatch.setattr("sae_match.saes.formats.hub.hf_hub_download", lambda *_, **__: str(link))
+        monkeypatch.setattr("sae_match.saes.formats.shared.hub.hf_hub_download", lambda *_, **__: str(link))
         return blob
 
     return put

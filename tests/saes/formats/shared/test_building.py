@@ -7,7 +7,7 @@ import torch
 
 from sae_match import SAE
 from sae_match.errors import UserError
-from sae_match.saes.formats.building import (
+from sae_match.saes.formats.shared.building import (
     build,
     build_gated,
     in_units_of_decoder_norm,
