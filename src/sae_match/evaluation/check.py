@@ -35,6 +35,7 @@ from sae_match.model.settings import ModelSettings
 from sae_match.model.two.names import refuse_same_model
 from sae_match.model.two.tokens import refuse_other_files
 from sae_match.saes.formats import SAEDescription, SAEFile
+from sae_match.saes.shelf import refuse_unmeasurable
 from sae_match.saes.sites import checked_site
 from sae_match.saes.two import Collections, is_target, layer_of
 from sae_match.terminal import say
@@ -89,6 +90,7 @@ def check(
             if not refuse_other_files(model, target_model):
                 say("whether both read the same tokens is seen when their tokenizers are fetched")
     with findings.about("SAEs"):
+        checked_site(saes.site)
         for end in wanted_ends(saes, evaluation):
             found.update(_found_of(end, saes, findings))
     if found:
@@ -209,7 +211,9 @@ class _Found:
 
 def _found_of(end: int, saes: Collections, findings: Findings) -> dict[int, _Found]:
     try:
-        return {end: _Found(saes.files(end), saes.describe_sae(end))}
+        found = _Found(saes.files(end), saes.describe_sae(end))
+        refuse_unmeasurable(saes.end_name(end), found.described.unmeasurable)
+        return {end: found}
     except UnansweredError:
         raise
     except UserError as error:

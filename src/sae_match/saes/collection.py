@@ -12,7 +12,7 @@ from sae_match.saes.formats import SAEDescription, SAEFile, describe_sae, load_s
 from sae_match.saes.manifest import read_folder, recorded_hashes, refuse_other_content
 from sae_match.saes.sae import SAE
 from sae_match.saes.settings import FOLDER, SAESettings
-from sae_match.saes.sites import Spot, checked_site, refuse_other_spot
+from sae_match.saes.sites import Spot, matched_site, refuse_other_spot
 
 _SOURCE = "source"
 # What picks an SAE besides its layer, as it is said on a command line.
@@ -22,6 +22,8 @@ _PICKED = {
     "gemma_scope_2": "'+sae.each={width: 16k, l0: medium}'",
     "sae_lens": _IN_FOLDERS,
     "dictionary_learning": _IN_FOLDERS,
+    "state_dict": _IN_FOLDERS,
+    "gemma_scope_2_crosscoder": "'+sae.each={layers: 9_17_22_29, width: 65k, l0: medium}'",
 }
 
 
@@ -52,7 +54,7 @@ class SAECollection:
     name: str | None = None
 
     def __post_init__(self) -> None:
-        checked_site(self.site)
+        matched_site(self.site)
 
     @classmethod
     def of(cls, settings: SAESettings) -> "SAECollection":
@@ -122,7 +124,7 @@ class SAECollection:
         which = self._which(layer)
         with self._naming(layer):
             described = describe_sae(self.format, self.source_of(layer), **which)
-            refuse_other_spot(described.hook, Spot(layer, checked_site(self.site)))
+            refuse_other_spot(described.hook, Spot(layer, matched_site(self.site)))
         return described
 
     def files(self, layer: int) -> list[SAEFile]:

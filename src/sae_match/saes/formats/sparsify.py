@@ -9,6 +9,7 @@ from sae_match.saes.formats.shared.building import build, on_shifted_input, refu
 from sae_match.saes.formats.shared.describing import SAEDescription, described_by
 from sae_match.saes.formats.shared.hub import fetch
 from sae_match.saes.formats.shared.kinds import refuse_other_names
+from sae_match.saes.formats.shared.layouts import Layout
 from sae_match.saes.formats.shared.places import agreed_place, said_by_folder
 from sae_match.saes.formats.shared.reading import (
     in_folder,
@@ -22,6 +23,7 @@ from sae_match.saes.formats.shared.reading import (
 )
 from sae_match.saes.sae import SAE
 
+LAYOUT = Layout(r"(?P<path>(?:.*/)?)sae\.safetensors", ("cfg.json",), "layers.3/sae.safetensors")
 _TENSORS = ("encoder.weight", "encoder.bias", "W_dec", "b_dec")
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sae_match.errors import UserError
-from sae_match.saes.sae import SAE, Activation
+from sae_match.saes.sae import SAE, Activation, CrosscoderView, InputNorm, Transcoder
 
 # Columns of W_enc, and rows of W_dec, that are held in double precision at a time.
 _COLUMNS = _ROWS = 8192
@@ -23,6 +23,10 @@ def build(
     threshold: Tensor | None = None,
     activation: Activation = "jumprelu",
     k: int | None = None,
+    input_norm: InputNorm = "none",
+    transcoder: bool = False,
+    W_skip: Tensor | None = None,
+    crosscoder: bool = False,
 ) -> SAE:
     """An SAE of tensors as they were read, whose shapes are not known to be right yet.
 
@@ -35,25 +39,22 @@ def build(
         threshold: `[d_sae]`, or one number for all features; `jumprelu` only.
         activation: As in `SAE`.
         k: As in `SAE`.
+        input_norm: As in `SAE`.
+        transcoder: Whether it writes another place than it reads.
+        W_skip: `[d_in, d_in]`, of a transcoder that has such a map beside its features.
+        crosscoder: Whether it is one layer of a crosscoder.
 
     Raises:
         UserError: If shapes or dtypes do not agree, a matrix is transposed, or an entry is not finite.
     """
     if threshold is not None and threshold.numel() == 1:
         threshold = threshold.reshape(1).expand(b_enc.shape)
-    given = {"W_enc": W_enc, "b_enc": b_enc, "W_dec": W_dec, "b_dec": b_dec, "threshold": threshold}
+    given = {"W_enc": W_enc, "b_enc": b_enc, "W_dec": W_dec, "b_dec": b_dec, "threshold": threshold, "W_skip": W_skip}
     tensors = {name: _sound(file, name, tensor) for name, tensor in given.items() if tensor is not None}
     _refuse_transposed(file, tensors)
+    of: type[SAE] = Transcoder if transcoder else CrosscoderView if crosscoder else SAE
     try:
-        return SAE(
-            tensors["W_enc"],
-            tensors["b_enc"],
-            tensors["W_dec"],
-            tensors["b_dec"],
-            tensors.get("threshold"),
-            activation=activation,
-            k=k,
-        )
+        return of(**tensors, activation=activation, k=k, input_norm=input_norm)
     except UserError as error:
         raise UserError(f"{file}: {error}") from error
 

@@ -20,12 +20,14 @@ class SAEDescription:
         d_sae: Number of features; none where nothing says it.
         hook: Name of the place that the SAE reads, as the file spells it; none where nothing says it.
         has_thresholds: Whether its features have thresholds to fold by; none where nothing says it.
+        unmeasurable: Why it can be matched and nothing can be measured of it on text; none where that can be.
     """
 
     d_in: int | None
     d_sae: int | None
     hook: str | None
     has_thresholds: bool | None = None
+    unmeasurable: str | None = None
 
 
 def described_by(file: Path, config: Mapping[str, Any], *, d_in: str, d_sae: str, hook: str | None) -> SAEDescription:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 import httpx2
@@ -22,6 +23,8 @@ from sae_match.hub import hub_errors
 
 _NUMBERED = re.compile(r"(.*\D)(\d+)")
 _SHOWN = 12
+# Of a folder that is looked through; Gemma Scope 2 has 12,000 in its largest repository.
+_MOST_FILES = 100_000
 _CHECKSUM = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
@@ -62,6 +65,24 @@ def fetch(source: str, path: str, revision: str | None = None) -> Path:
     return file
 
 
+def fetch_if_any(source: str, path: str, revision: str | None = None) -> Path | None:
+    """Local path of a file that a source need not have, as `fetch` gives it; none if it has none.
+
+    Raises:
+        UserError: What `fetch` would raise, but for a file that is not there.
+    """
+    folder = _local(source)
+    if folder is not None and not (folder / path).is_file():
+        return None
+    with _hub_answers(source, path, revision):
+        try:
+            if folder is None:
+                hf_hub_download(source, path, revision=revision)
+        except RemoteEntryNotFoundError:
+            return None
+    return fetch(source, path, revision)
+
+
 def on_this_machine(source: str, path: str, revision: str | None = None) -> Path | None:
     """Where a file is on this machine, in a folder or in the hub's cache; none if it would have to be downloaded.
 
@@ -98,6 +119,25 @@ def locate(source: str, path: str, revision: str | None = None) -> SAEFile:
     with _hub_answers(source, path, revision):
         size = get_hf_file_metadata(hf_hub_url(source, path, revision=revision)).size
     return SAEFile(path, size or 0, is_local=False)
+
+
+def files_of(source: str, revision: str | None = None) -> list[str]:
+    """Paths of all files of a source, as far as they are not hidden; nothing is downloaded.
+
+    Args:
+        source: A folder, or a repository.
+        revision: Commit, tag or branch of the repository.
+
+    Raises:
+        UserError: If the source is neither, or the hub cannot be reached or refuses.
+    """
+    folder = _local(source)
+    if folder is None:
+        with hub_errors(source):
+            return HfApi().list_repo_files(source, revision=revision)
+    # Links are not followed: one that leads above would be endless.
+    found = (one.relative_to(folder).as_posix() for one in islice(folder.rglob("*"), _MOST_FILES) if one.is_file())
+    return [name for name in found if not any(part.startswith(".") for part in name.split("/"))]
 
 
 def _local(source: str) -> Path | None:
@@ -192,7 +232,7 @@ def _offer_of_repository(source: str, path: str, revision: str | None) -> str:
 
 def _offer(where: object, missing: str, names: Iterable[str]) -> str:
     """What there is instead of a name, and the nearest of it where names differ in a closing number."""
-    held = sorted(names, key=_natural)
+    held = sorted(names, key=natural)
     shown = f"; {where} holds {', '.join(held[:_SHOWN]) or 'nothing'}{' …' if len(held) > _SHOWN else ''}"
     nearest = _nearest(missing, held)
     return shown if nearest is None else f"{shown}; the nearest to {missing} is {nearest}"
@@ -209,6 +249,6 @@ def _nearest(missing: str, names: Iterable[str]) -> str | None:
     return f"{wanted[1]}{min(numbers, key=lambda number: (abs(number - int(wanted[2])), number))}"
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
+def natural(name: str) -> list[tuple[int, str]]:
     """Sort key by which `layer_9` comes before `layer_10`."""
     return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name)]

@@ -14,7 +14,25 @@ _CONNECTIONS = ("W_skip", "w_skip", "b_skip", "skip_connection", "affine_skip_co
 # Nor a bias of the place that is written, where that is another than the one that is read.
 _WRITTEN = "b_dec_out"
 # The arrays of these have the names and shapes of an SAE's; only the repository's name says it.
-_REPOSITORIES = re.compile(r"gemma-scope-[\w-]*(?:transcoder|crosscoder)s?\b")
+_REPOSITORIES = re.compile(r"gemma-scope-[\w-]*(transcoder|crosscoder)s?\b")
+
+
+# Files of what no format here can hold, and why.
+UNREADABLE = {
+    r"(?:.*/)?W_(?:enc|dec)_\d+\.safetensors": (
+        "cross-layer transcoders write every later layer: one decoder for each, which no single dictionary stands for"
+    ),
+    r"(?:.*/)?latest_ckpt\.safetensors": (
+        "temporal SAEs encode a token by looking at the tokens before it, which no weights of one token do"
+    ),
+}
+
+
+def unreadable(names: Iterable[str]) -> str | None:
+    """Why a source with such files can be read by no format here; none where that is not known."""
+    given = list(names)
+    found = (why for pattern, why in UNREADABLE.items() if any(re.fullmatch(pattern, name) for name in given))
+    return next(found, None)
 
 
 def refuse_transcoder(file: Path, read: object, written: object) -> None:
@@ -78,17 +96,16 @@ def refuse_factors(file: Path, tensors: Mapping[str, Tensor], names: Iterable[st
     return kept
 
 
-def refuse_repository_of_transcoders(source: str) -> None:
-    """Check that a source, a repository or a copy of one under its name, is none of the published transcoders.
+def named_transcoders(source: str) -> bool:
+    """Whether a source, a repository or a copy of one under its name, is one of the published transcoders.
 
     Raises:
-        UserError: If it is.
+        UserError: If it is one of crosscoders.
     """
-    if any(_REPOSITORIES.search(part) for part in Path(source).expanduser().parts):
-        raise UserError(
-            f"{source} holds transcoders by its name, which write another place than they read: no SAEs; "
-            "the SAEs are in google/gemma-scope-2b-pt-res, -mlp and -att"
-        )
+    named = [match[1] for part in Path(source).expanduser().parts if (match := _REPOSITORIES.search(part))]
+    if "crosscoder" in named:
+        raise UserError(f"{source} holds crosscoders by its name, whose features read several layers: no SAEs")
+    return bool(named)
 
 
 def _name(hook: object) -> str:

@@ -1,13 +1,18 @@
 """What files, folders and settings say of the place that an SAE reads, held against the layer that is asked for."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from sae_match.errors import UserError, shown
+from sae_match.saes.formats.shared.hub import fetch_if_any
+from sae_match.saes.formats.shared.reading import read_json
 from sae_match.saes.sites import Spot, spot_of
 
+# Where settings name what an SAE reads.
+_HOOKS = ("hook_name", "hook_point", "hook_point_in", "submodule_name", "act_name")
+_IN_NAME = re.compile(r"[-_][lL](\d{1,4})[._]")
 _LAYER_FOLDER = re.compile(r"(?:[A-Za-z_]+_)?layers?[._-]?(\d{1,4})")
 
 
@@ -68,6 +73,44 @@ def said_by_folder(source: str, path: str) -> list[Said]:
         elif inside and (match := _LAYER_FOLDER.fullmatch(name)):
             found.append(Said(by, name, int(match[1])))
     return found
+
+
+def layer_by_names(source: str, path: str, revision: str | None = None, *, read: bool = True) -> int | None:
+    """The one layer that the folders of an SAE and the settings beside it name; none where they name none, or several.
+
+    Args:
+        source: A folder or a repository.
+        path: Path of the SAE's tensors inside it.
+        revision: Commit, tag or branch of the repository.
+        read: Whether settings may be read, which are fetched for that.
+    """
+    named = {one.layer for one in said_by_folder(source, path)}
+    if not named and (in_name := layer_in_name(path)) is not None:
+        named = {in_name}
+    for name in () if named or not read else ("cfg.json", "config.json"):
+        try:
+            file = fetch_if_any(source, str(PurePosixPath(path).parent / name), revision)
+            named |= set() if file is None else set(_layers_in(read_json(file)))
+        except UserError:
+            continue
+    return named.pop() if len(named) == 1 else None
+
+
+def layer_in_name(path: str) -> int | None:
+    """Layer that the name of a file ends in, such as `SAE-l19.pth`; none where it names none."""
+    match = _IN_NAME.search(PurePosixPath(path).name)
+    return None if match is None else int(match[1])
+
+
+def _layers_in(config: Mapping[str, object]) -> Iterator[int]:
+    """Layers that settings name, in sections of theirs too."""
+    for key, value in config.items():
+        if isinstance(value, dict):
+            yield from _layers_in(value)
+        elif key in _HOOKS and isinstance(value, str) and (spot := spot_of(value)) is not None:
+            yield spot.layer
+        elif key == "layer" and type(value) is int:
+            yield value
 
 
 def agreed_place(layer: int, said: Sequence[Said]) -> str | None:

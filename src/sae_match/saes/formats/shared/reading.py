@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -34,6 +35,26 @@ def read_json(file: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(
             f"{file} is damaged or no JSON file ({reason_of(error)}); remove it and fetch it again"
+        ) from error
+    if not isinstance(content, dict):
+        raise UserError(f"{file} must hold an object of settings, it holds a {type(content).__name__}")
+    return content
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """The settings that a YAML file holds; plain data, of which nothing is made.
+
+    Raises:
+        UserError: If it holds something else.
+    """
+    try:
+        refuse_beyond(MOST_SETTINGS, file.stat().st_size, file, "a file of settings")
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except UserError:
+        raise
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise UserError(
+            f"{file} is damaged or no YAML file ({reason_of(error)}); remove it and fetch it again"
         ) from error
     if not isinstance(content, dict):
         raise UserError(f"{file} must hold an object of settings, it holds a {type(content).__name__}")
