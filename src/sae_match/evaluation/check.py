@@ -34,10 +34,10 @@ from sae_match.model.gguf.file import is_gguf
 from sae_match.model.settings import ModelSettings
 from sae_match.model.two.names import refuse_same_model
 from sae_match.model.two.tokens import refuse_other_files
-from sae_match.saes.formats import SAEDescription, SAEFile
+from sae_match.saes.formats import SAEDescription, SAEFile, describe
 from sae_match.saes.shelf import refuse_unmeasurable
 from sae_match.saes.sites import checked_site
-from sae_match.saes.two import Collections, is_target, layer_of
+from sae_match.saes.two import Collections, TwoCollections, is_target, layer_of
 from sae_match.terminal import say
 from sae_match.text.counting import first_documents, token_counter
 from sae_match.text.describing import describe
@@ -93,6 +93,7 @@ def check(
         checked_site(saes.site)
         for end in wanted_ends(saes, evaluation):
             found.update(_found_of(end, saes, findings))
+    _look(findings, saes)
     if found:
         every = [file for one in found.values() for file in one.files]
         absent = sum(file.bytes for file in every if not file.is_local)
@@ -219,6 +220,19 @@ def _found_of(end: int, saes: Collections, findings: Findings) -> dict[int, _Fou
     except UserError as error:
         findings.missing.append(f"SAEs: {error}")
         return {}
+
+
+def _look(findings: Findings, saes: Collections) -> None:
+    """What lies in the sources themselves, whichever of it is asked for; a source that cannot be listed says nothing."""
+    for one in (saes.sources, saes.targets) if isinstance(saes, TwoCollections) else (saes,):
+        try:
+            held = describe(one.source, one.revision)
+        except UserError:
+            continue
+        told = "; ".join(f"{name} {value}" for name, value in held.rows().items())
+        findings.rows.append(("source", f"{one.source}: {told}"))
+        if held.format != one.format:
+            findings.rows.append(("warning", f"{one.source} is in the format {held.format}, not in {one.format}"))
 
 
 def _judge_text(findings: Findings, model: ModelDescription, text: TextSettings) -> None:

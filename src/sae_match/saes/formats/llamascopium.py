@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from sae_match.errors import UserError, shown
@@ -111,7 +112,7 @@ def _built(file: Path, tensors: dict[str, Tensor], config_file: Path, config: di
         b_enc=tensor(file, tensors, names[1]),
         W_dec=W_dec,
         b_dec=tensor(file, tensors, names[3]) if with_bias else W_dec.new_zeros(W_dec.shape[1:]),
-        threshold=tensor(file, tensors, _THRESHOLD).float().exp() if kind == "jumprelu" else None,
+        threshold=_exp(tensor(file, tensors, _THRESHOLD)) if kind == "jumprelu" else None,
         activation=kind,
         k=whole(config_file, config, "top_k") if kind == "topk" else None,
     )
@@ -143,7 +144,16 @@ _HOOKS = ("hook_point_in", "hook_point_out")
 
 def _scale(hook: object, norms: dict[str, Tensor], d_in: int) -> float | None:
     norm = norms.get(f"{_NORM}{hook}")
-    return None if norm is None or norm.numel() != 1 or float(norm) == 0 else math.sqrt(d_in) / float(norm)
+    if norm is None or norm.numel() != 1 or not norm.is_floating_point() or float(norm) == 0:
+        return None
+    return math.sqrt(d_in) / float(norm)
+
+
+def _exp(logarithms: Tensor) -> Tensor:
+    """Thresholds of their logarithms, in single precision or better; what holds no fractions is refused later."""
+    if not logarithms.is_floating_point():
+        return logarithms
+    return logarithms.to(torch.promote_types(logarithms.dtype, torch.float32)).exp()
 
 
 def _sizes(file: Path, config: dict[str, Any]) -> dict[str, int | None]:

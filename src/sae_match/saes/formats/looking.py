@@ -117,17 +117,21 @@ class Description:
             )
         return fitting[0]
 
-    def __str__(self) -> str:
-        rows = {
+    def rows(self) -> dict[str, str]:
+        """What there is to say of it, for people, by what it is about."""
+        return {
             "format": f"{self.format} ({self.because})",
-            "dictionaries": len(self.held),
+            "dictionaries": str(len(self.held)),
             "layers": listed(map(str, self.layers), 50),
             "sites": listed(self.sites),
             "widths": listed(map(str, self.widths)),
             "l0": listed(map(str, self.l0s), 30),
         }
-        lines = [f"{name + ':':14}{value}" for name, value in rows.items()]
-        return "\n".join([self.source, *lines, *self._notes()])
+
+    def __str__(self) -> str:
+        return "\n".join(
+            [self.source, *(f"{name + ':':14}{told}" for name, told in self.rows().items()), *self._notes()]
+        )
 
     def _notes(self) -> Iterator[str]:
         yield from (f"matched only: {reason}" for reason in self.unmeasurable)
