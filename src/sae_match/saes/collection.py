@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sae_match.errors import UserError
 from sae_match.saes.formats import SAEDescription, SAEFile, describe_sae, load_sae, sae_files
@@ -13,6 +13,9 @@ from sae_match.saes.manifest import read_folder, recorded_hashes, refuse_other_c
 from sae_match.saes.sae import SAE
 from sae_match.saes.settings import FOLDER, SAESettings
 from sae_match.saes.sites import Spot, matched_site, refuse_other_spot
+
+if TYPE_CHECKING:
+    import pandas
 
 _SOURCE = "source"
 # What picks an SAE besides its layer, as it is said on a command line.
@@ -136,6 +139,24 @@ class SAECollection:
         which = self._which(layer)
         with self._naming(layer):
             return sae_files(self.format, self.source_of(layer), **which)
+
+    def table(self) -> "pandas.DataFrame":
+        """What each SAE is, a row a layer: what picks it, and what its small files say.
+
+        Columns: `layer`, `site`, `source`, what picks SAEs, `d_in`, `d_sae`, `hook`, `has_thresholds`, `unmeasurable`.
+
+        Raises:
+            UserError: As `describe_sae`.
+        """
+        # Only who asks for a table waits for its library.
+        from pandas import DataFrame
+
+        rows = []
+        for layer in sorted(self.layers):
+            picked = {key: value for key, value in self.layers[layer].items() if key != _SOURCE}
+            told = {"layer": layer, "site": self.site, "source": self.source_of(layer), **picked}
+            rows.append({**told, **vars(self.describe_sae(layer))})
+        return DataFrame(rows)
 
     def refuse_none(self, setting: str) -> None:
         """Check that it has a layer.

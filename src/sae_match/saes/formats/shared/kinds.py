@@ -65,7 +65,7 @@ def refuse_other_names(file: Path, names: Iterable[str], known: Iterable[str]) -
         UserError: If it holds anything else.
     """
     held, mine = list(names), set(known)
-    refuse_connection(file, held)
+    refuse_connection(file, (name for name in held if name not in mine))
     other = [name for name in held if name not in mine]
     if not other:
         return
