@@ -93,7 +93,7 @@ class SAESettings:
         layers: For each layer (its number as text, for the sake of the command line), what picks its SAE
             within the source; with `source`, within another one.
         site: Where in its decoder layer each SAE reads: `residual`, `residual_before`, `mlp`, `attention` or
-            `attention_output`.
+            `attention_output`; of those that are matched and not evaluated also `mlp_input` or `residual_middle`.
         neuronpedia: Where their features have pages on Neuronpedia, if anywhere.
         name: What the collection is called beside another one, in files and tables; by default the end of its source.
         layer_numbers: Further layers, picked by `path` and `each` alone.

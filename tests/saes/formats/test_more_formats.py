@@ -267,3 +267,19 @@ def test_saes_that_normalise_each_token_are_loaded_and_say_that_they_are_not_eva
     described = describe_sae("sae_lens", str(tmp_path), layer=3)
     assert described.unmeasurable == sae.unmeasurable
     assert "layer_norm" in sae.unmeasurable
+
+
+HALVES = {
+    "qwen_scope": (more_layouts.write_qwen_scope, more_layouts.turned, {}),
+    "circuit_tracer": (more_layouts.write_circuit_tracer, more_layouts.rows, {}),
+    "state_dict": (more_layouts.write_state_dict, more_layouts.goodfire, {"path": "SAE-l3.pth"}),
+}
+
+
+@pytest.mark.parametrize("name", HALVES)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_becomes_single(tmp_path, name, dtype):
+    write, tensors, which = HALVES[name]
+    sae = load_sae(name, str(write(tmp_path, tensors(dtype))), layer=3, **which)
+    assert sae.W_enc.dtype == torch.float32
+    assert torch.equal(sae.W_dec, matrices(dtype)["W_dec"].float())
