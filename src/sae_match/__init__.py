@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sae_match.report.reading.run import open_run
     from sae_match.saes.collection import SAECollection
     from sae_match.saes.folding import fold_decoder_norm, fold_threshold
-    from sae_match.saes.formats import load_sae
+    from sae_match.saes.formats import describe, load_sae
     from sae_match.saes.sae import SAE
     from sae_match.semantics.features.asking import features
 
@@ -23,6 +23,7 @@ __all__ = [
     "Matching",
     "SAECollection",
     "compose",
+    "describe",
     "features",
     "fold_decoder_norm",
     "fold_threshold",
@@ -40,6 +41,7 @@ _MODULES = {
     "Matching": "matching.result",
     "SAECollection": "saes.collection",
     "compose": "matching.composition",
+    "describe": "saes.formats",
     "features": "semantics.features.asking",
     "fold_decoder_norm": "saes.folding",
     "fold_threshold": "saes.folding",

@@ -30,6 +30,7 @@ from sae_match.text.batches import TextData
 from sae_match.text.settings import SourceSettings, TextSettings
 from tests.conftest import ROOT
 from tests.evaluation.validating import collection_of, saved
+from tests.saes.formats import layouts
 from tests.serving import serving
 
 SAE_BYTES = 302_131_416
@@ -212,6 +213,22 @@ def test_each_thing_that_is_missing_has_its_line(changes, line):
     given = {"source": bundled.path("saes"), "layers": {layer: {"width": "1k", "l0": 6} for layer in (3,)}} | changes
     found = check(MODEL, SAECollection("gemma_scope", **given), MatcherSettings(), TEXT, EVERYTHING)
     assert any(entry.startswith(line) for entry in found.missing), found.missing
+
+
+def test_what_lies_in_the_source_is_told_and_what_is_only_matched_is_missing(tmp_path):
+    for layer in (0, 1):
+        hook = {"hook_name": f"blocks.{layer}.hook_resid_post", "model_name": "m"}
+        folder = tmp_path / f"layer_{layer}"
+        layouts.write_sae_lens(
+            folder, layouts.matrices(), architecture="standard", normalize_activations="layer_norm", metadata=hook
+        )
+    collection = SAECollection(
+        "sae_lens", str(tmp_path), layers={layer: {"path": f"layer_{layer}"} for layer in (0, 1)}
+    )
+    found = check(MODEL, collection, MatcherSettings(), TEXT, EVERYTHING)
+    assert "format sae_lens (by layer_0/sae_weights.safetensors and 1 more" in dict(found.rows)["source"]
+    assert "layers 0, 1; sites residual; widths 10" in dict(found.rows)["source"]
+    assert sum("it normalises every token by numbers of that token" in line for line in found.missing) == 2
 
 
 @pytest.fixture

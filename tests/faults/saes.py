@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tests.conftest import random_sae
 from tests.faults import mutations
-from tests.saes.formats import layouts
+from tests.saes.formats import layouts, more_layouts
 from tests.saes.formats.layouts import D_IN, D_SAE, linear, matrices, thresholds
 
 Tensors = dict[str, Tensor]
@@ -77,7 +77,7 @@ def unpacked(case: Format, content: bytes) -> Tensors:
     """The tensors of a file, as the library that wrote it reads them."""
     if case.weights.endswith(".safetensors"):
         return load(content)
-    if case.weights.endswith(".pt"):
+    if case.weights.endswith((".pt", ".pth")):
         read: Tensors = torch.load(io.BytesIO(content), weights_only=True)
         return read
     with np.load(io.BytesIO(content)) as archive:
@@ -90,7 +90,7 @@ def packed(case: Format, tensors: Tensors) -> bytes:
     if case.weights.endswith(".safetensors"):
         return save({name: tensor.clone() for name, tensor in tensors.items()})
     written = io.BytesIO()
-    if case.weights.endswith(".pt"):
+    if case.weights.endswith((".pt", ".pth")):
         torch.save(tensors, written)
     else:
         # numpy has no brain floats.
@@ -130,6 +130,31 @@ def _llama(tensors: Tensors) -> Tensors:
         "b_dec": sae["b_dec"] / s,
         "threshold": torch.full((D_SAE,), 0.5),
     }
+
+
+def _of_first(tensor: Tensor, ndim: int) -> Tensor:
+    return tensor.select(ndim - 2, 0) if tensor.ndim == ndim else tensor
+
+
+def _llamascopium(tensors: Tensors) -> Tensors:
+    norm = tensors["dataset_average_activation_norm.blocks.3.hook_resid_post"].double()
+    s, norms = D_IN**0.5 / norm, tensors["W_D"].double().norm(dim=1)
+    return {
+        "W_enc": tensors["W_E"].double() * norms * s,
+        "b_enc": tensors["b_E"].double() * norms,
+        "W_dec": tensors["W_D"].double() / torch.where(norms > 0, norms, 1.0)[:, None] / s,
+        "b_dec": tensors["b_D"].double() / s,
+        "threshold": tensors["log_jumprelu_threshold"].double().exp().expand(D_SAE),
+    }
+
+
+def _circuit_tracer(tensors: Tensors) -> Tensors:
+    sae = {**tensors, "W_enc": tensors["W_enc"].T}
+    if "W_skip" in tensors:
+        sae["W_skip"] = tensors["W_skip"].T
+    if "activation_function.threshold" in tensors:
+        sae["threshold"] = sae.pop("activation_function.threshold").expand(D_SAE)
+    return sae
 
 
 def _gemma_scope(folder: Path) -> None:
@@ -193,5 +218,53 @@ FORMATS: dict[str, Format] = {
         lambda tensors: {**_shifted(_linear(tensors)), "threshold": tensors["threshold"].double().expand(D_SAE)},
         "config.json",
         ("dict_class",),
+    ),
+    "gemma_scope_2_crosscoder": Format(
+        {"layers": "3_5", "width": D_SAE, "l0": "medium"},
+        more_layouts.write_crosscoder,
+        f"crosscoder/layer_3_5_width_{D_SAE}_l0_medium/params_layer_0.safetensors",
+        lambda tensors: {
+            **{name: tensors[name.lower()] for name in ("W_enc", "b_enc", "threshold")},
+            **{name: _of_first(tensors[name.lower()], ndim) for name, ndim in (("W_dec", 3), ("b_dec", 2))},
+        },
+        f"crosscoder/layer_3_5_width_{D_SAE}_l0_medium/config.json",
+    ),
+    "llamascopium": Format(
+        {},
+        more_layouts.write_llamascopium,
+        "L3R/sae_weights.safetensors",
+        _llamascopium,
+        "L3R/config.json",
+        (
+            *("norm_activation", "sparsity_include_decoder_norm", "use_decoder_bias", "act_fn"),
+            *("hook_point_in", "hook_point_out"),
+        ),
+    ),
+    "qwen_scope": Format(
+        {},
+        more_layouts.write_qwen_scope,
+        "layer3.sae.pt",
+        lambda tensors: {name: tensors[name].T if name[0] == "W" else tensors[name] for name in _MATRICES},
+        "config.json",
+        ("k",),
+    ),
+    "circuit_tracer": Format(
+        {},
+        lambda folder: more_layouts.write_circuit_tracer(
+            folder, {**more_layouts.rows(), "W_skip": more_layouts.skip()}
+        ),
+        "layer_3.safetensors",
+        _circuit_tracer,
+    ),
+    "state_dict": Format(
+        {"path": "SAE-l3.pth"},
+        more_layouts.write_state_dict,
+        "SAE-l3.pth",
+        lambda tensors: {
+            "W_enc": tensors["encoder_linear.weight"].T,
+            "b_enc": tensors["encoder_linear.bias"],
+            "W_dec": tensors["decoder_linear.weight"].T,
+            "b_dec": tensors["decoder_linear.bias"],
+        },
     ),
 }

@@ -1,9 +1,12 @@
 import pytest
 import torch
 
+from sae_match.errors import UserError
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.formats import gemma_scope
 from sae_match.saes.shelf import InTurn, SAEShelf, size_of
+from tests.saes.formats import layouts, more_layouts
+from tests.saes.formats.layouts import D_SAE
 
 
 @pytest.fixture
@@ -46,3 +49,17 @@ def test_saes_whose_turn_it_is_are_read_once_and_others_each_time(collection):
     for layer in (1, 2, 1, 0):
         saes.open(layer)
     assert read == [0, 0, 0, 1, 3, 2, 0]
+
+
+def test_what_is_only_matched_is_not_put_on_a_shelf(tmp_path):
+    """Transcoders, and SAEs that normalise each token: whatever is measured of them would be wrong."""
+    more_layouts.write_transcoder(tmp_path / "a")
+    which = {"width": D_SAE, "l0": "medium_affine", "site": "transcoder"}
+    coders = SAECollection("gemma_scope_2", str(tmp_path / "a"), layers={3: which}, site="mlp_input")
+    assert coders.open(3).unmeasurable is not None
+    with pytest.raises(UserError, match=r"SAE of layer 3: it is a transcoder: .*; it can be matched"):
+        SAEShelf(coders, 1e9).open(3)
+    config = {"architecture": "standard", "normalize_activations": "layer_norm"}
+    layouts.write_sae_lens(tmp_path / "b", layouts.matrices(), **config)
+    with pytest.raises(UserError, match="SAE of layer 3: it normalises every token by numbers of that token"):
+        SAEShelf(SAECollection("sae_lens", str(tmp_path / "b"), layers={3: {}}), 1e9).open(3)

@@ -1,7 +1,7 @@
 import pytest
 
 from sae_match.errors import UserError
-from sae_match.saes.sites import SITES, Spot, checked_site, refuse_other_spot, spot_of
+from sae_match.saes.sites import MATCHED_SITES, SITES, Spot, checked_site, matched_site, refuse_other_spot, spot_of
 
 
 @pytest.mark.parametrize(
@@ -46,8 +46,10 @@ def test_what_a_layer_leaves_is_what_the_next_one_reads():
 def test_another_place_is_refused_with_the_setting_that_names_it():
     with pytest.raises(UserError, match=r"blocks\.3\.hook_mlp_out, that is mlp of layer 3, .* sae.site=mlp says so"):
         refuse_other_spot("blocks.3.hook_mlp_out", Spot(3, "residual"))
-    with pytest.raises(UserError, match="none of the sites residual"):
+    with pytest.raises(UserError, match="that is residual_middle of layer 3, not residual of layer 3"):
         refuse_other_spot("blocks.3.hook_resid_mid", Spot(3, "residual"))
+    with pytest.raises(UserError, match="none of the sites residual"):
+        refuse_other_spot("blocks.3.attn.hook_q", Spot(3, "residual"))
     with pytest.raises(UserError, match=r"residual of layer 4, not residual of layer 3$"):
         refuse_other_spot("model.layers.4.output", Spot(3, "residual"))
 
@@ -56,3 +58,12 @@ def test_sites_are_known_by_name():
     assert [checked_site(site) for site in SITES] == list(SITES)
     with pytest.raises(UserError, match="unknown site 'heads'; there are residual, "):
         checked_site("heads")
+
+
+def test_places_where_nothing_is_measured_are_sites_of_what_is_matched():
+    assert {*MATCHED_SITES} - {*SITES} == {"mlp_input", "residual_middle"}
+    assert [matched_site(site) for site in MATCHED_SITES] == list(MATCHED_SITES)
+    with pytest.raises(UserError, match=r"'mlp_input' can be matched .*, and nothing can be measured of them on text"):
+        checked_site("mlp_input")
+    with pytest.raises(UserError, match=r"unknown site 'heads'; there are residual, .*, mlp_input, residual_middle"):
+        matched_site("heads")

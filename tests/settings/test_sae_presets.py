@@ -1,5 +1,7 @@
 """The presets of conf/sae: every layer's file follows from the lists of what was published."""
 
+from inspect import signature
+
 import pytest
 from hydra import compose, initialize_config_dir
 
@@ -57,10 +59,16 @@ CANONICAL = {
 }
 # SAELens calls none of layer 12's SAEs of 131k features canonical; of its L0s this is the nearest to 100.
 LAYER_12 = {"16k": 82, "32k": 76, "65k": 72, "131k": 129, "262k": 121, "524k": 115, "1m": 107}
-SITES = {"gemma_scope_2b_mlp": "mlp", "gemma_scope_2b_attention": "attention"}
+SITES = {
+    "gemma_scope_2b_mlp": "mlp",
+    "gemma_scope_2b_attention": "attention",
+    "gemma_scope_2b_transcoders": "mlp_input",
+}
 # A folder that says itself what it holds is no preset; what is named as a format is for SAEs of one's own.
-CHOICES = sorted(file.stem for file in (ROOT / "conf" / "sae").glob("*.yaml") if file.stem != "folder")
-PRESETS = [name for name in CHOICES if name not in FORMATS]
+FOLDER = ROOT / "conf" / "sae"
+FILES = sorted(file.relative_to(FOLDER).with_suffix("").as_posix() for file in FOLDER.rglob("*.yaml"))
+CHOICES = [name for name in FILES if name != "folder"]
+PRESETS = [name for name in CHOICES if name not in FORMATS and "/" not in name]
 
 
 def preset(name, *more):
@@ -87,8 +95,10 @@ def nearest(options, wanted):
 
 
 def paths(collection, layer):
-    which = {"layer": layer, **collection.layers[layer]}
-    return FORMATS[collection.format].paths(**{k: v for k, v in which.items() if k not in ("centre_input", "source")})
+    one = FORMATS[collection.format]
+    usual = {name: taken.default for name, taken in signature(one.load).parameters.items()}
+    which = {**usual, "layer": layer, **collection.layers[layer]}
+    return one.paths(**{name: which[name] for name in signature(one.paths).parameters})
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -103,6 +113,14 @@ def test_every_layer_of_every_preset_names_its_files(name):
 OWN = {
     "gemma_scope": (["+sae.each={width: 1k, l0: 6}"], "layer_4/width_1k/average_l0_6/params.npz"),
     "gemma_scope_2": (["sae.each.width=256"], "resid_post/layer_4_width_256_l0_medium/config.json"),
+    "gemma_scope_2_crosscoder": (
+        ["sae.each.layers=3_4"],
+        "crosscoder/layer_3_4_width_65k_l0_medium/config.json",
+    ),
+    "llamascopium": ([], "L4R/config.json"),
+    "qwen_scope": ([], "layer4.sae.pt"),
+    "circuit_tracer": ([], "layer_4.safetensors"),
+    "state_dict": (["sae.path='SAE-l{layer}.pth'"], "SAE-l4.pth"),
     "llama_scope": (["sae.each.position=M"], "Llama3_1-8B-Base-L4M-8x/hyperparams.json"),
     "sae_lens": (["sae.path='layer_{layer}'"], "layer_4/cfg.json"),
     "sparsify": ([], "layers.4/cfg.json"),
@@ -116,11 +134,7 @@ def test_each_format_has_a_preset_of_its_name_that_takes_layer_numbers(name):
     collection = preset(name, "sae.layer_numbers=[3,4]", *said)
     assert collection.format == name
     assert sorted(collection.layers) == [3, 4]
-    given = {"width": None, "l0": None, "site": "resid_post", "path": "layers.{layer}", "expansion": 8}
-    taken = FORMATS[name].paths.__kwdefaults__ or {}
-    which = {"layer": 4, **given, **taken, **collection.layers[4]}
-    names = FORMATS[name].paths.__annotations__
-    assert FORMATS[name].paths(**{key: which[key] for key in names if key in which})[0] == file
+    assert paths(collection, 4)[0] == file
 
 
 def test_a_layer_may_be_picked_otherwise_than_the_others():

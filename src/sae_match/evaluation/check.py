@@ -35,8 +35,10 @@ from sae_match.model.settings import ModelSettings
 from sae_match.model.two.names import refuse_same_model
 from sae_match.model.two.tokens import refuse_other_files
 from sae_match.saes.formats import SAEDescription, SAEFile
+from sae_match.saes.formats import describe as describe_source
+from sae_match.saes.shelf import refuse_unmeasurable
 from sae_match.saes.sites import checked_site
-from sae_match.saes.two import Collections, is_target, layer_of
+from sae_match.saes.two import Collections, TwoCollections, is_target, layer_of
 from sae_match.terminal import say
 from sae_match.text.counting import first_documents, token_counter
 from sae_match.text.describing import describe
@@ -80,7 +82,6 @@ def check(
 ) -> Findings:
     """Resolve model, or both, SAEs and text, and say what the run would take on this machine."""
     findings = Findings()
-    found: dict[int, _Found] = {}
     described = source = _described(findings, "model", model)
     if target_model is not None:
         described = _described(findings, "target model", target_model)
@@ -88,9 +89,7 @@ def check(
             refuse_same_model(model, target_model)
             if not refuse_other_files(model, target_model):
                 say("whether both read the same tokens is seen when their tokenizers are fetched")
-    with findings.about("SAEs"):
-        for end in wanted_ends(saes, evaluation):
-            found.update(_found_of(end, saes, findings))
+    found = _find(findings, saes, evaluation)
     if found:
         every = [file for one in found.values() for file in one.files]
         absent = sum(file.bytes for file in every if not file.is_local)
@@ -209,12 +208,38 @@ class _Found:
 
 def _found_of(end: int, saes: Collections, findings: Findings) -> dict[int, _Found]:
     try:
-        return {end: _Found(saes.files(end), saes.describe_sae(end))}
+        found = _Found(saes.files(end), saes.describe_sae(end))
+        refuse_unmeasurable(saes.end_name(end), found.described.unmeasurable)
+        return {end: found}
     except UnansweredError:
         raise
     except UserError as error:
         findings.missing.append(f"SAEs: {error}")
         return {}
+
+
+def _find(findings: Findings, saes: Collections, evaluation: EvaluationSettings) -> dict[int, _Found]:
+    """The SAEs that are asked for, and what else lies in their sources."""
+    found: dict[int, _Found] = {}
+    with findings.about("SAEs"):
+        checked_site(saes.site)
+        for end in wanted_ends(saes, evaluation):
+            found.update(_found_of(end, saes, findings))
+    _look(findings, saes)
+    return found
+
+
+def _look(findings: Findings, saes: Collections) -> None:
+    """What lies in the sources, whichever of it is asked for; one that cannot be listed says nothing."""
+    for one in (saes.sources, saes.targets) if isinstance(saes, TwoCollections) else (saes,):
+        try:
+            held = describe_source(one.source, one.revision)
+        except UserError:
+            continue
+        told = "; ".join(f"{name} {value}" for name, value in held.rows().items())
+        findings.rows.append(("source", f"{one.source}: {told}"))
+        if held.format != one.format:
+            findings.rows.append(("warning", f"{one.source} is in the format {held.format}, not in {one.format}"))
 
 
 def _judge_text(findings: Findings, model: ModelDescription, text: TextSettings) -> None:

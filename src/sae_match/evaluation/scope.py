@@ -27,6 +27,7 @@ from sae_match.matching.settings import MatcherSettings
 from sae_match.model.fit import refuse_layers_beyond
 from sae_match.model.residual_stream import ResidualStream
 from sae_match.model.two.streams import Streams, TwoStreams, stream_at
+from sae_match.saes.shelf import refuse_unmeasurable
 from sae_match.saes.sites import Site, checked_site
 from sae_match.saes.two import Collections, TwoCollections, ends_of, layer_of
 from sae_match.text.batches import TextData, TokenBatch
@@ -91,6 +92,8 @@ class Scope:
         pairs, site = chosen_pairs(collection, settings), checked_site(collection.site)
         widths = (stream.source.width(site), stream.target.width(site)) if isinstance(stream, TwoStreams) else None
         refuse_layers_beyond(stream, (end for pair in pairs for end in collection.ends(pair)))
+        for end in {end: None for pair in pairs for end in collection.ends(pair)}:
+            refuse_unmeasurable(collection.end_name(end), collection.describe_sae(end).unmeasurable)
         arms = measured_arms(settings, pairs, collection.apart, widths)
         if not isinstance(collection, TwoCollections):
             refuse_broken_chains(collection, pairs, arms)

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from sae_match.errors import UserError
-from sae_match.matching.tensor_files import load_tensors, save_tensors
+from sae_match.matching.tensor_files import load_tensors, save_pairs, save_tensors
 
 if TYPE_CHECKING:
     import pandas
@@ -123,6 +123,18 @@ class Matching:
             "cost": self.pair_cost[source],
         }
         return DataFrame({name: column.numpy() for name, column in columns.items()})
+
+    def export(self, path: str | Path) -> Path:
+        """Write the pairs for other programs, as the ending of a name says; returns the file.
+
+        `.parquet` and `.csv` hold what `to_pandas` gives; `.json` that and what is known of the matching; `.graphml` a
+        graph of two sides, with a node a feature (`side`, `feature`) and an edge a pair (`cost`).
+
+        Raises:
+            UserError: If the name ends otherwise, or the file cannot be written.
+        """
+        about = {**self.provenance, "lower_bound": self.lower_bound, "cost": self.cost, "features": len(self)}
+        return save_pairs(Path(path), self.to_pandas(), about)
 
     def inverse(self, features: int | None = None) -> "Matching":
         """The same pairs from target to source: which source feature each target feature is.

@@ -1,8 +1,10 @@
 """Files of tensors that say what made them, in which format they are, and by a checksum whether they are whole."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 from safetensors.torch import load as from_bytes
@@ -14,7 +16,11 @@ from sae_match.files import written_whole
 from sae_match.tensors import checksum
 from sae_match.version import provenance
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
 FORMAT_VERSION = "2"
+_PAIRS = (".parquet", ".csv", ".json", ".graphml")
 # What the version of the package is called in `provenance`.
 _VERSION = "package_version"
 _CHECKSUM = "checksum"
@@ -33,6 +39,46 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     with written_whole(path) as temporary:
         data = to_bytes(whole, metadata={**stamped, _CHECKSUM: checksum(whole, stamped)})
         temporary.write_bytes(_in_order(data))
+
+
+def save_pairs(path: Path, pairs: "DataFrame", about: Mapping[str, str | int | float]) -> Path:
+    """Write pairs of features for other programs, as the ending of a name says: parquet, csv, json or graphml.
+
+    Args:
+        path: The file.
+        pairs: `source_feature`, `target_feature`, `cost`; a cost that is not known is left out where that can be.
+        about: What else is known; numbers that are not finite are left out.
+
+    Raises:
+        UserError: If the name ends otherwise.
+    """
+    if path.suffix not in _PAIRS:
+        raise UserError(f"{path}: pairs are written as {', '.join(_PAIRS)}, as the ending of the name says")
+    told = {name: value for name, value in about.items() if isinstance(value, str | int) or math.isfinite(value)}
+    with written_whole(path) as temporary:
+        if path.suffix == ".parquet":
+            pairs.to_parquet(temporary, index=False)
+        elif path.suffix == ".csv":
+            pairs.to_csv(temporary, index=False)
+        elif path.suffix == ".json":
+            rows = json.loads(pairs.to_json(orient="records", double_precision=15))
+            temporary.write_text(json.dumps({**told, "pairs": rows}, indent=1) + "\n", encoding="utf-8")
+        else:
+            _write_graph(temporary, pairs, told)
+    return path
+
+
+def _write_graph(path: Path, pairs: "DataFrame", about: Mapping[str, str | int | float]) -> None:
+    # Only who asks for a graph waits for its library.
+    import networkx
+
+    graph = networkx.Graph(**about)
+    for source, target, cost in pairs.itertuples(index=False):
+        ends = [f"source:{source}", f"target:{target}"]
+        for name, side, feature in zip(ends, ("source", "target"), (source, target), strict=True):
+            graph.add_node(name, side=side, feature=int(feature))
+        graph.add_edge(*ends, **({} if math.isnan(cost) else {"cost": float(cost)}))
+    networkx.write_graphml(graph, path)
 
 
 def load_tensors(

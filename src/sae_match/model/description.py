@@ -14,7 +14,7 @@ from sae_match.hub import UnansweredError, hub_errors
 from sae_match.model.headers import sizes_in_files
 from sae_match.model.settings import ModelSettings, refuse_unknown_dtype
 from sae_match.model.sizes import ModelSizes, settings_in, small_file
-from sae_match.saes.formats.reading import read_json
+from sae_match.saes.formats.shared.reading import read_json
 
 _WEIGHTS = (".safetensors", ".bin")
 # The files that a model is loaded from, where others lie beside them; the first pattern that some match counts.

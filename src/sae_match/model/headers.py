@@ -19,7 +19,7 @@ from sae_match.hub import hub_errors
 from sae_match.model.names import LAYERS, module_of
 from sae_match.model.settings import ModelSettings
 from sae_match.model.sizes import ModelSizes, settings_in, small_file
-from sae_match.saes.formats.headers import Shapes, shapes_in_safetensors
+from sae_match.saes.formats.shared.headers import Shapes, shapes_in_safetensors
 from sae_match.saes.sites import SITES, Site
 
 _NORMS = ("input_layernorm", "post_attention_layernorm")

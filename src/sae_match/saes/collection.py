@@ -5,14 +5,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sae_match.errors import UserError
 from sae_match.saes.formats import SAEDescription, SAEFile, describe_sae, load_sae, sae_files
 from sae_match.saes.manifest import read_folder, recorded_hashes, refuse_other_content
 from sae_match.saes.sae import SAE
 from sae_match.saes.settings import FOLDER, SAESettings
-from sae_match.saes.sites import Spot, checked_site, refuse_other_spot
+from sae_match.saes.sites import Spot, matched_site, refuse_other_spot
+
+if TYPE_CHECKING:
+    import pandas
 
 _SOURCE = "source"
 # What picks an SAE besides its layer, as it is said on a command line.
@@ -22,6 +25,8 @@ _PICKED = {
     "gemma_scope_2": "'+sae.each={width: 16k, l0: medium}'",
     "sae_lens": _IN_FOLDERS,
     "dictionary_learning": _IN_FOLDERS,
+    "state_dict": _IN_FOLDERS,
+    "gemma_scope_2_crosscoder": "'+sae.each={layers: 9_17_22_29, width: 65k, l0: medium}'",
 }
 
 
@@ -52,7 +57,7 @@ class SAECollection:
     name: str | None = None
 
     def __post_init__(self) -> None:
-        checked_site(self.site)
+        matched_site(self.site)
 
     @classmethod
     def of(cls, settings: SAESettings) -> "SAECollection":
@@ -122,7 +127,7 @@ class SAECollection:
         which = self._which(layer)
         with self._naming(layer):
             described = describe_sae(self.format, self.source_of(layer), **which)
-            refuse_other_spot(described.hook, Spot(layer, checked_site(self.site)))
+            refuse_other_spot(described.hook, Spot(layer, matched_site(self.site)))
         return described
 
     def files(self, layer: int) -> list[SAEFile]:
@@ -134,6 +139,24 @@ class SAECollection:
         which = self._which(layer)
         with self._naming(layer):
             return sae_files(self.format, self.source_of(layer), **which)
+
+    def table(self) -> "pandas.DataFrame":
+        """What each SAE is, a row a layer: what picks it, and what its small files say.
+
+        Columns: `layer`, `site`, `source`, what picks SAEs, `d_in`, `d_sae`, `hook`, `has_thresholds`, `unmeasurable`.
+
+        Raises:
+            UserError: As `describe_sae`.
+        """
+        # Only who asks for a table waits for its library.
+        from pandas import DataFrame
+
+        rows = []
+        for layer in sorted(self.layers):
+            picked = {key: value for key, value in self.layers[layer].items() if key != _SOURCE}
+            told = {"layer": layer, "site": self.site, "source": self.source_of(layer), **picked}
+            rows.append({**told, **vars(self.describe_sae(layer))})
+        return DataFrame(rows)
 
     def refuse_none(self, setting: str) -> None:
         """Check that it has a layer.

@@ -6,13 +6,17 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sae_match.errors import UserError
-from sae_match.saes.sites import checked_site
+from sae_match.saes.sites import matched_site
 
 #: Every file format, by its module in `sae_match.saes.formats`.
-FORMATS = ("gemma_scope", "gemma_scope_2", "llama_scope", "sae_lens", "sparsify", "dictionary_learning")
+FORMATS = (
+    *("gemma_scope", "gemma_scope_2", "gemma_scope_2_crosscoder", "llama_scope", "llamascopium", "qwen_scope"),
+    *("circuit_tracer", "sae_lens", "sparsify", "dictionary_learning", "state_dict"),
+)
 
-#: Of them, those whose SAEs lie in folders of any name; of the last that has a usual one.
-PATH_FORMATS = ("sae_lens", "dictionary_learning", "sparsify")
+#: Of them, those whose SAEs lie in folders of any name; of the last two it is a usual one.
+PATH_FORMATS = ("sae_lens", "dictionary_learning", "state_dict", "sparsify", "llamascopium")
+_WITHOUT_USUAL = PATH_FORMATS[:3]
 _PRESETS = ", ".join(f"sae={name}" for name in FORMATS)
 
 Fold = Literal["threshold", "decoder_norm", "none"]
@@ -89,7 +93,7 @@ class SAESettings:
         layers: For each layer (its number as text, for the sake of the command line), what picks its SAE
             within the source; with `source`, within another one.
         site: Where in its decoder layer each SAE reads: `residual`, `residual_before`, `mlp`, `attention` or
-            `attention_output`.
+            `attention_output`; of those that are matched and not evaluated also `mlp_input` or `residual_middle`.
         neuronpedia: Where their features have pages on Neuronpedia, if anywhere.
         name: What the collection is called beside another one, in files and tables; by default the end of its source.
         layer_numbers: Further layers, picked by `path` and `each` alone.
@@ -129,7 +133,7 @@ class SAESettings:
             )
         if "layer" in self.each:
             raise UserError("sae.each.layer would read every layer from one; say which layers with sae.layer_numbers")
-        checked_site(self.site)
+        matched_site(self.site)
         self.neuronpedia.names(self.which())
 
     def which(self) -> dict[int, dict[str, Any]]:
@@ -154,8 +158,8 @@ class SAESettings:
         apart = {
             int(layer) for layer, where in self.layers.items() if layer.isdecimal() and {"path", "source"} & {*where}
         }
-        # Of the last format folders have a usual name, which holds the layer.
-        bound = PATH_FORMATS[:-1] if path is None else PATH_FORMATS
+        # A usual name holds the layer.
+        bound = _WITHOUT_USUAL if path is None else PATH_FORMATS
         return self.format in bound and len({*self.layer_numbers} - apart) > 1 and "{layer}" not in str(path)
 
     def _each(self) -> dict[str, Any]:

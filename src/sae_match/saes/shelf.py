@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 
 import torch
 
+from sae_match.errors import UserError
 from sae_match.saes.sae import SAE
 from sae_match.saes.two import Collections
 
@@ -28,11 +29,12 @@ class SAEShelf:
         """The SAE of a layer.
 
         Raises:
-            UserError: As `SAECollection.open`.
+            UserError: As `SAECollection.open`, and if nothing can be measured of it on text.
         """
         if layer in self._open:
             return self._open[layer]
         sae = self.collection.open(layer).to(self.device)
+        refuse_unmeasurable(self.collection.end_name(layer), sae.unmeasurable)
         if self.held + size_of(sae) <= self.budget:
             self._open[layer] = sae
         return sae
@@ -71,6 +73,23 @@ class InTurn:
         if layer in self._turn:
             self._held[layer] = sae
         return sae
+
+
+def refuse_unmeasurable(layer: str, reason: str | None) -> None:
+    """Refuse to measure on text what can only be matched.
+
+    Args:
+        layer: Which SAE, by the name of its layer.
+        reason: Why nothing can be measured of it (`SAE.unmeasurable`, `SAEDescription.unmeasurable`).
+
+    Raises:
+        UserError: If there is a reason.
+    """
+    if reason is not None:
+        raise UserError(
+            f"SAE of layer {layer}: {reason}; it can be matched (match.py, or match), and nothing can be measured of "
+            "it on text"
+        )
 
 
 def size_of(sae: SAE) -> int:

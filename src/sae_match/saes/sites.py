@@ -12,14 +12,26 @@ attention, adds to the residual stream (behind a norm, where the model has one t
 concatenated attention heads before they are projected."""
 SITES: tuple[Site, ...] = get_args(Site)
 
+Matched = Literal["mlp_input", "residual_middle"]
+"""Where dictionaries read that are matched and not evaluated: what the MLP reads, behind its norm, as transcoders do;
+and the residual stream between attention and MLP."""
+MATCHED_SITES: tuple[Site | Matched, ...] = (*SITES, *get_args(Matched))
+
 # Names of a layer's places in TransformerLens (`blocks.3.…`), transformers (`model.layers.3.…`) and
 # dictionary_learning (`…_layer_3`).
-_PLACES: dict[str, Site] = {
+_PLACES: dict[str, Site | Matched] = {
     "hook_resid_post": "residual",
     "hook_resid_pre": "residual_before",
     "hook_mlp_out": "mlp",
     "hook_attn_out": "attention_output",
     "attn.hook_z": "attention",
+    "hook_resid_mid": "residual_middle",
+    "hook_mlp_in": "mlp_input",
+    "mlp.hook_in": "mlp_input",
+    "ln2.hook_normalized": "mlp_input",
+    "pre_feedforward_layernorm.output": "mlp_input",
+    "pre_feedforward_layernorm": "mlp_input",
+    "mlp.input": "mlp_input",
     "": "residual",
     "output": "residual",
     "input": "residual_before",
@@ -53,7 +65,7 @@ class Spot:
     """
 
     layer: int
-    site: Site | None
+    site: Site | Matched | None
 
     def __str__(self) -> str:
         return f"{self.site} of layer {self.layer}"
@@ -67,13 +79,29 @@ class Spot:
 
 
 def checked_site(name: str) -> Site:
-    """A site by its name.
+    """A site of SAEs that are measured on text, by its name.
+
+    Raises:
+        UserError: If there is none of that name, or nothing can be measured there.
+    """
+    if name in get_args(Matched):
+        raise UserError(
+            f"SAEs of the site {name!r} can be matched (match.py, or match), and nothing can be measured of them on "
+            f"text; the sites where that can be are {', '.join(SITES)}"
+        )
+    if name not in SITES:
+        raise UserError(f"unknown site {name!r}; there are {', '.join(SITES)}")
+    return name
+
+
+def matched_site(name: str) -> Site | Matched:
+    """A site of SAEs that are matched, by its name.
 
     Raises:
         UserError: If there is none of that name.
     """
-    if name not in SITES:
-        raise UserError(f"unknown site {name!r}; there are {', '.join(SITES)}")
+    if name not in MATCHED_SITES:
+        raise UserError(f"unknown site {name!r}; there are {', '.join(MATCHED_SITES)}")
     return name
 
 
@@ -96,6 +124,6 @@ def refuse_other_spot(hook: str | None, wanted: Spot) -> None:
     if spot is None or spot.same(wanted):
         return
     if spot.site is None:
-        raise UserError(f"the SAE reads {hook}, which is none of the sites {', '.join(SITES)}")
+        raise UserError(f"the SAE reads {hook}, which is none of the sites {', '.join(MATCHED_SITES)}")
     hint = f"; sae.site={spot.site} says so" if spot.layer == wanted.layer else ""
     raise UserError(f"the SAE reads {hook}, that is {spot}, not {wanted}{hint}")

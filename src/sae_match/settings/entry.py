@@ -49,11 +49,11 @@ def register(**schemas: type) -> None:
     store = ConfigStore.instance()
     for name, schema in schemas.items():
         store.store(group="schema", name=name, node=schema)
-    for name in (
-        file.stem for folder in (config_folder(), *_own_folders()) for file in (folder / "sae").glob("*.yaml")
-    ):
-        # A collection that can be the source can be the target.
-        store.store(group="target", name=name, node={"defaults": [{"/sae@_here_": name}]})
+    for folder in (config_folder() / "sae", *(own / "sae" for own in _own_folders())):
+        for file in folder.rglob("*.yaml"):
+            # A collection that can be the source can be the target.
+            name = file.relative_to(folder).with_suffix("").as_posix()
+            store.store(group="target", name=name, node={"defaults": [{"/sae@_here_": name}]})
     for name in (file.stem for file in (config_folder() / "model").glob("*.yaml")):
         # So can a model.
         store.store(group="target_model", name=name, node={"defaults": [{"/model@_here_": name}]})

@@ -4,9 +4,21 @@ import numpy as np
 import pytest
 
 from sae_match.saes.formats import FORMATS, SAEFile, describe_sae, gemma_scope, load_sae
-from sae_match.saes.formats.describing import SAEDescription, width_in
-from tests.saes.formats import layouts
+from sae_match.saes.formats.shared.describing import SAEDescription, width_in
+from tests.saes.formats import layouts, more_layouts
 from tests.saes.formats.layouts import D_IN, D_SAE, linear, matrices
+
+CROSSCODER = {"layers": "3_5", "width": D_SAE, "l0": "medium"}
+MORE = {
+    "gemma_scope_2_crosscoder": (more_layouts.write_crosscoder, CROSSCODER, "model.layers.3.output"),
+    "sparsify": (lambda folder: layouts.write_sparsify(folder, layouts.sparsify_tensors()), {}, "layers.3"),
+    "llamascopium": (more_layouts.write_llamascopium, {}, "blocks.3.hook_resid_post"),
+    "qwen_scope": (more_layouts.write_qwen_scope, {}, "model.layers.3.output"),
+    "circuit_tracer": (more_layouts.write_circuit_tracer, {}, "blocks.3.mlp.hook_in"),
+    "state_dict": (more_layouts.write_state_dict, {"path": "SAE-l3.pth"}, None),
+}
+# What only the tensors say.
+UNSAID = {"gemma_scope_2_crosscoder": ("d_in",), "state_dict": ("d_in", "d_sae")}
 
 
 def write(format, folder, make_sae):
@@ -23,9 +35,10 @@ def write(format, folder, make_sae):
     if format == "sae_lens":
         layouts.write_sae_lens(folder, matrices(), architecture="standard")
         return {}, "blocks.3.hook_resid_post"
-    if format == "sparsify":
-        layouts.write_sparsify(folder, layouts.sparsify_tensors())
-        return {}, "layers.3"
+    if format in MORE:
+        write_it, which, hook = MORE[format]
+        write_it(folder)
+        return which, hook
     place = {"submodule_name": "resid_post_layer_3"}
     layouts.write_dictionary_learning(folder, "AutoEncoder", linear(b_dec="bias"), **place)
     return {}, "resid_post_layer_3"
@@ -36,7 +49,8 @@ def test_the_description_agrees_with_the_sae(format, tmp_path, make_sae):
     which, hook = write(format, tmp_path, make_sae)
     sae = load_sae(format, str(tmp_path), layer=3, **which)
     said = describe_sae(format, str(tmp_path), layer=3, **which)
-    assert said == SAEDescription(sae.d_in, sae.d_sae, hook, said.has_thresholds)
+    sizes = {size: None if size in UNSAID.get(format, ()) else getattr(sae, size) for size in ("d_in", "d_sae")}
+    assert said == SAEDescription(**sizes, hook=hook, has_thresholds=said.has_thresholds, unmeasurable=sae.unmeasurable)
     assert said.has_thresholds in (None, sae.threshold is not None)
     # None of those that may lack thresholds leaves it open.
     assert (said.has_thresholds is None) == (format in {"gemma_scope", "gemma_scope_2", "llama_scope"})

@@ -7,24 +7,38 @@ import torch
 from sae_match import load_sae
 from sae_match.errors import UserError
 from sae_match.saes.formats import describe_sae, gemma_scope
+from sae_match.saes.sae import TRANSCODING, Transcoder
 from tests.saes.formats import layouts
 from tests.saes.formats.layouts import D_IN, D_SAE, linear, matrices
 
+TRANSCODERS = [
+    "google/gemma-scope-2b-pt-transcoders",
+    "a/gemma-scope-9b-pt-transcoder",
+    "models--google--gemma-scope-2b-pt-transcoders/snapshots/0",
+]
 
-@pytest.mark.parametrize("ask", [load_sae, describe_sae])
-@pytest.mark.parametrize(
-    "place",
-    [
-        "google/gemma-scope-2b-pt-transcoders",
-        "a/gemma-scope-9b-pt-transcoder",
-        "models--google--gemma-scope-2b-pt-transcoders/snapshots/0",
-    ],
-)
-def test_a_repository_of_transcoders_is_refused_by_its_name(tmp_path, monkeypatch, make_sae, place, ask):
+
+@pytest.mark.parametrize("place", TRANSCODERS)
+def test_a_repository_of_transcoders_is_known_by_its_name(tmp_path, monkeypatch, make_sae, place):
     monkeypatch.chdir(tmp_path)
     gemma_scope.save(make_sae(0), tmp_path / place, layer=3, width="10", l0=5)
-    with pytest.raises(UserError, match=f"{place} holds transcoders by its name, .*: no SAEs; the SAEs are in google/"):
-        ask("gemma_scope", place, layer=3, width="10", l0=5)
+    said = describe_sae("gemma_scope", place, layer=3, width="10", l0=5)
+    assert isinstance(load_sae("gemma_scope", place, layer=3, width="10", l0=5), Transcoder)
+    assert said.hook == "model.layers.3.pre_feedforward_layernorm.output"
+    assert said.unmeasurable == TRANSCODING
+
+
+def test_a_folder_of_transcoders_of_another_name_is_told(tmp_path, make_sae):
+    gemma_scope.save(make_sae(0), tmp_path, layer=3, width="10", l0=5)
+    assert isinstance(load_sae("gemma_scope", str(tmp_path), layer=3, width="10", l0=5, transcoder=True), Transcoder)
+
+
+@pytest.mark.parametrize("ask", [load_sae, describe_sae])
+def test_a_repository_of_crosscoders_is_refused_by_its_name(tmp_path, monkeypatch, make_sae, ask):
+    monkeypatch.chdir(tmp_path)
+    gemma_scope.save(make_sae(0), tmp_path / "a" / "gemma-scope-2b-pt-crosscoders", layer=3, width="10", l0=5)
+    with pytest.raises(UserError, match=r"holds crosscoders by its name, whose features read several layers: no SAEs"):
+        ask("gemma_scope", "a/gemma-scope-2b-pt-crosscoders", layer=3, width="10", l0=5)
 
 
 def test_saes_whose_folder_only_mentions_transcoders_are_read(tmp_path, make_sae):

@@ -21,7 +21,7 @@ def from_disk(folder, dtype=None, **options):
     return theirs.SAE.load_from_disk(folder, dtype=name, **options)
 
 
-def opened(loader, folder_name, dtype, monkeypatch, source):
+def opened(loader, folder_name, dtype, monkeypatch, source, repository="o/gemma-scope-2b-pt-res"):
     """What the package makes of a repository that lies in a local folder."""
 
     def local(_=None, filename=None, subfolder="", **__):
@@ -29,8 +29,9 @@ def opened(loader, folder_name, dtype, monkeypatch, source):
 
     monkeypatch.setattr(loaders, "hf_hub_download", local)
     overrides = {"dtype": str(dtype).removeprefix("torch."), "device": "cpu"}
-    config, state, _ = loader("o/gemma-scope-2b-pt-res", folder_name, "cpu", False, overrides)
-    config = loaders.handle_config_defaulting({"device": "cpu", **config, "d_in": D_IN, "d_sae": D_SAE})
+    config, state, _ = loader(repository, folder_name, "cpu", False, overrides)
+    sizes = {"d_in": D_IN, "d_sae": D_SAE, **({"d_out": D_IN} if "d_out" in config else {})}
+    config = loaders.handle_config_defaulting({"device": "cpu", **config, **sizes})
     kind, config_kind = registry.get_sae_class(config["architecture"])
     sae = kind(config_kind.from_dict(config))
     sae.process_state_dict_for_loading(state)

@@ -7,20 +7,40 @@ from typing import Any, get_args, get_type_hints
 
 from sae_match.errors import UserError, shown
 from sae_match.saes.formats import (
+    circuit_tracer,
     dictionary_learning,
     gemma_scope,
     gemma_scope_2,
+    gemma_scope_2_crosscoder,
     llama_scope,
+    llamascopium,
+    qwen_scope,
     sae_lens,
     sparsify,
+    state_dict,
 )
-from sae_match.saes.formats.building import refuse_overflow
-from sae_match.saes.formats.describing import SAEDescription
-from sae_match.saes.formats.hub import SAEFile, locate
+from sae_match.saes.formats.looking import Description, look
+from sae_match.saes.formats.shared.building import refuse_overflow
+from sae_match.saes.formats.shared.describing import SAEDescription
+from sae_match.saes.formats.shared.hub import SAEFile, locate
+from sae_match.saes.formats.shared.layouts import Layout
 from sae_match.saes.sae import SAE
 from sae_match.saes.settings import refuse_unknown_format
 
-__all__ = ["FORMATS", "Format", "SAEDescription", "SAEFile", "describe_sae", "load_sae", "sae_files"]
+__all__ = [
+    "FORMATS",
+    "Description",
+    "Format",
+    "SAEDescription",
+    "SAEFile",
+    "describe",
+    "describe_sae",
+    "load_sae",
+    "sae_files",
+]
+
+#: In place of a format: the one that the source is in.
+AUTO = "auto"
 
 
 @dataclass(frozen=True)
@@ -31,20 +51,22 @@ class Format:
         load: Takes a source and what picks the SAE within it; gives the SAE.
         paths: Takes what picks the SAE; gives the paths of its files inside the source.
         describe: Takes what `load` takes; gives what the small files say.
+        layout: How its files are named.
     """
 
     load: Callable[..., SAE]
     paths: Callable[..., Sequence[str]]
     describe: Callable[..., SAEDescription]
+    layout: Layout
 
 
+_MODULES = (
+    *(gemma_scope, gemma_scope_2, gemma_scope_2_crosscoder, llama_scope, llamascopium, qwen_scope),
+    *(circuit_tracer, sae_lens, sparsify, dictionary_learning, state_dict),
+)
 FORMATS: dict[str, Format] = {
-    "gemma_scope": Format(gemma_scope.load, gemma_scope.paths, gemma_scope.describe),
-    "gemma_scope_2": Format(gemma_scope_2.load, gemma_scope_2.paths, gemma_scope_2.describe),
-    "llama_scope": Format(llama_scope.load, llama_scope.paths, llama_scope.describe),
-    "sae_lens": Format(sae_lens.load, sae_lens.paths, sae_lens.describe),
-    "sparsify": Format(sparsify.load, sparsify.paths, sparsify.describe),
-    "dictionary_learning": Format(dictionary_learning.load, dictionary_learning.paths, dictionary_learning.describe),
+    module.__name__.rpartition(".")[2]: Format(module.load, module.paths, module.describe, module.LAYOUT)
+    for module in _MODULES
 }
 
 
@@ -52,17 +74,36 @@ def load_sae(format: str, source: str, **which: Any) -> SAE:
     """Load one SAE.
 
     Args:
-        format: File format, one of `FORMATS`.
+        format: File format, one of `FORMATS`; `auto` for the one that the source is in, which `describe` says.
         source: A local folder or a repository of the Hugging Face hub.
-        which: What picks the SAE within the source; see the format's own `load`.
+        which: What picks the SAE within the source; see the format's own `load`. With `auto`, as much of it as is
+            needed to pick one, and nothing where there is just one.
 
     Raises:
         UserError: If the format is unknown, or there is no such SAE, or its file is not sound.
     """
+    if format == AUTO:
+        found = describe(source, which.get("revision"))
+        return load_sae(found.format, found.source, **{**which, **found.picked(which).which})
     _bound(format, source, which)
     sae = FORMATS[format].load(source, **which)
     refuse_overflow(source, sae)
     return sae
+
+
+def describe(source: str, revision: str | None = None) -> Description:
+    """What a folder or a repository holds: its format, and layers, sites, widths and L0s of its dictionaries.
+
+    Names of files and small files are all that is read.
+
+    Args:
+        source: A local folder or a repository of the Hugging Face hub.
+        revision: Commit, tag or branch of the repository.
+
+    Raises:
+        UserError: If it is in no format that is known here, or several fit, or the hub refuses.
+    """
+    return look(source, revision, {name: one.layout for name, one in FORMATS.items()}, describe_sae)
 
 
 def sae_files(format: str, source: str, **which: Any) -> list[SAEFile]:

@@ -9,14 +9,24 @@ import torch
 from torch import Tensor
 
 from sae_match.errors import UserError, shown
-from sae_match.saes.formats.building import build, build_gated, on_shifted_input, refuse_contradiction
-from sae_match.saes.formats.describing import SAEDescription, described_by
-from sae_match.saes.formats.hub import fetch
-from sae_match.saes.formats.kinds import refuse_other_names
-from sae_match.saes.formats.places import Said, agreed_place, said_by_folder, said_by_hook, said_by_number
-from sae_match.saes.formats.reading import in_folder, matrix, read_json, read_pickled_tensors, section, stated, tensor
+from sae_match.saes.formats.shared.building import build, build_gated, on_shifted_input, refuse_contradiction
+from sae_match.saes.formats.shared.describing import SAEDescription, described_by
+from sae_match.saes.formats.shared.hub import fetch
+from sae_match.saes.formats.shared.kinds import refuse_other_names
+from sae_match.saes.formats.shared.layouts import Layout
+from sae_match.saes.formats.shared.places import Said, agreed_place, said_by_folder, said_by_hook, said_by_number
+from sae_match.saes.formats.shared.reading import (
+    in_folder,
+    matrix,
+    read_json,
+    read_pickled_tensors,
+    section,
+    stated,
+    tensor,
+)
 from sae_match.saes.sae import SAE
 
+LAYOUT = Layout(r"(?P<path>(?:.*/)?)ae\.pt", ("config.json",), "resid_post_layer_3/trainer_0/ae.pt")
 _Tensors = dict[str, Tensor]
 _SIZES = {"d_in": "activation_dim", "d_sae": "dict_size"}
 

@@ -13,26 +13,44 @@ import torch
 
 from sae_match.errors import UserError, listed
 from sae_match.files import written_whole
-from sae_match.saes.formats.archives import read_arrays, sound_archive
-from sae_match.saes.formats.building import build, on_scaled_input
-from sae_match.saes.formats.describing import SAEDescription, rows_of, width_in
-from sae_match.saes.formats.headers import shape_in_npz
-from sae_match.saes.formats.hub import fetch, locate, on_this_machine
-from sae_match.saes.formats.kinds import refuse_other_names, refuse_repository_of_transcoders
-from sae_match.saes.sae import SAE
+from sae_match.saes.formats.shared.archives import read_arrays, sound_archive
+from sae_match.saes.formats.shared.building import build, on_scaled_input
+from sae_match.saes.formats.shared.describing import SAEDescription, rows_of, width_in
+from sae_match.saes.formats.shared.headers import shape_in_npz
+from sae_match.saes.formats.shared.hub import fetch, locate, on_this_machine
+from sae_match.saes.formats.shared.kinds import named_transcoders, refuse_other_names
+from sae_match.saes.formats.shared.layouts import Layout
+from sae_match.saes.sae import SAE, TRANSCODING
 
 EMBEDDING = "embedding"
+LAYOUT = Layout(
+    r"(?:layer_(?P<layer>\d+)|(?P<embedding>embedding))/width_(?P<width>[^/]+)/average_l0_(?P<l0>\d+)/params\.npz",
+    example="layer_20/width_16k/average_l0_71/params.npz",
+)
 
 _ARRAYS = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")
 _WIDTH = re.compile(r"(\d+)(k|m)?")
 _UNITS = {"k": 10, "m": 20}
 # The files do not say what they read, the names of the repositories do.
-_PUBLISHED = re.compile(r"google/gemma-scope-\w+-\w+-(res|mlp|att)")
-_HOOKS = {"res": "output", "mlp": "post_feedforward_layernorm.output", "att": "self_attn.o_proj.input"}
+_PUBLISHED = re.compile(r"google/gemma-scope-\w+-\w+-(res|mlp|att|transcoders)")
+_HOOKS = {
+    "res": "output",
+    "mlp": "post_feedforward_layernorm.output",
+    "att": "self_attn.o_proj.input",
+    "transcoders": "pre_feedforward_layernorm.output",
+}
 
 
-def load(source: str, *, layer: int | str, width: str | int, l0: int, revision: str | None = None) -> SAE:
-    """Load one SAE from a folder or a hub repository in Gemma Scope's layout.
+def load(
+    source: str,
+    *,
+    layer: int | str,
+    width: str | int,
+    l0: int,
+    transcoder: bool = False,
+    revision: str | None = None,
+) -> SAE:
+    """Load one SAE or transcoder from a folder or a hub repository in Gemma Scope's layout.
 
     Args:
         source: A folder, or a repository such as `google/gemma-scope-2b-pt-res`.
@@ -41,24 +59,29 @@ def load(source: str, *, layer: int | str, width: str | int, l0: int, revision: 
             `sqrt(d_in)`; the factor is folded in.
         width: As in the path: `16k`, `1m`, or a plain number of features.
         l0: Average L0 as in the path.
+        transcoder: Whether it is one, which the files do not say; a repository or folder with the name of a published
+            one says it itself.
         revision: Commit, tag or branch of the repository.
 
     Raises:
-        UserError: If the file does not exist, is damaged, lacks an array, contradicts its width, or is a transcoder.
+        UserError: If the file does not exist, is damaged, lacks an array, contradicts its width, or is of a
+            crosscoder.
     """
-    refuse_repository_of_transcoders(source)
+    transcoder = transcoder or named_transcoders(source)
     file = fetch(source, path_of(layer, str(width), l0), revision)
     tensors: dict[str, Any] = {name: torch.from_numpy(array) for name, array in _read(file).items()}
-    sae = build(file, **tensors)
+    sae = build(file, **tensors, transcoder=transcoder)
     expected = features_of(str(width))
     if sae.d_sae != expected:
         raise UserError(f"{file}: width {width} means {expected} features, W_enc has {sae.d_sae}")
     return on_scaled_input(sae, 1 / math.sqrt(sae.d_in)) if layer == EMBEDDING else sae
 
 
-def describe(source: str, *, layer: int | str, width: str | int, l0: int, revision: str | None) -> SAEDescription:
+def describe(
+    source: str, *, layer: int | str, width: str | int, l0: int, transcoder: bool, revision: str | None
+) -> SAEDescription:
     """What the SAE is, by the name of its repository and its file's header or size; arguments as for `load`."""
-    refuse_repository_of_transcoders(source)
+    transcoder = transcoder or named_transcoders(source)
     d_sae, path = features_of(str(width)), path_of(layer, str(width), l0)
     file = on_this_machine(source, path, revision)
     if file is None:
@@ -67,7 +90,9 @@ def describe(source: str, *, layer: int | str, width: str | int, l0: int, revisi
         d_in = rows_of(shape_in_npz(file, "W_enc"))
     published = _PUBLISHED.fullmatch(source)
     place = None if published is None or layer == EMBEDDING else f"model.layers.{layer}.{_HOOKS[published[1]]}"
-    return SAEDescription(d_in, d_sae, place)
+    if place is None and transcoder:
+        place = f"model.layers.{layer}.{_HOOKS['transcoders']}"
+    return SAEDescription(d_in, d_sae, place, unmeasurable=TRANSCODING if transcoder else None)
 
 
 def paths(*, layer: int | str, width: str | int, l0: int) -> list[str]:

@@ -12,14 +12,34 @@ from typing import Any
 import torch
 
 from sae_match.errors import UserError, shown
-from sae_match.saes.formats.building import build, in_units_of_decoder_norm, on_shifted_input, refuse_contradiction
-from sae_match.saes.formats.describing import SAEDescription, described_by
-from sae_match.saes.formats.hub import fetch
-from sae_match.saes.formats.kinds import refuse_factors, refuse_other_names, refuse_transcoder
-from sae_match.saes.formats.places import Said, agreed_place, said_by_hook
-from sae_match.saes.formats.reading import matrix, number, read_json, read_safetensors, section, stated, tensor, truth
+from sae_match.saes.formats.shared.building import (
+    build,
+    in_units_of_decoder_norm,
+    on_shifted_input,
+    refuse_contradiction,
+)
+from sae_match.saes.formats.shared.describing import SAEDescription, described_by
+from sae_match.saes.formats.shared.hub import fetch
+from sae_match.saes.formats.shared.kinds import refuse_factors, refuse_other_names, refuse_transcoder
+from sae_match.saes.formats.shared.layouts import Layout
+from sae_match.saes.formats.shared.places import Said, agreed_place, said_by_hook
+from sae_match.saes.formats.shared.reading import (
+    matrix,
+    number,
+    read_json,
+    read_safetensors,
+    section,
+    stated,
+    tensor,
+    truth,
+)
 from sae_match.saes.sae import SAE
 
+LAYOUT = Layout(
+    r"Llama3_1-8B-Base-L(?P<layer>\d+)(?P<position>[RMA])-(?P<expansion>\d+)x/checkpoints/final\.safetensors",
+    ("../hyperparams.json",),
+    "Llama3_1-8B-Base-L3R-8x/checkpoints/final.safetensors",
+)
 _TENSORS = ("encoder.weight", "encoder.bias", "decoder.weight", "decoder.bias")
 # Of each feature; OpenMOSS's own code once kept them beside the weights.
 _FACTORS = ("feature_act_mask", "feature_act_scale")

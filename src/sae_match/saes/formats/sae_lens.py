@@ -1,20 +1,15 @@
 """SAELens' layout: a folder with `cfg.json` and `sae_weights.safetensors`, of version 6 or before."""
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
 from sae_match.errors import UserError, shown
-from sae_match.files import written_whole
-from sae_match.saes.folding import fold_scale
-from sae_match.saes.formats.building import (
+from sae_match.saes.formats.sae_lens_writing import save
+from sae_match.saes.formats.shared.building import (
     build,
     build_gated,
     in_units_of_decoder_norm,
@@ -23,18 +18,20 @@ from sae_match.saes.formats.building import (
     on_shifted_input,
     refuse_contradiction,
 )
-from sae_match.saes.formats.describing import SAEDescription, described_by
-from sae_match.saes.formats.hub import fetch
-from sae_match.saes.formats.kinds import refuse_factors, refuse_other_names, refuse_transcoder
-from sae_match.saes.formats.places import (
+from sae_match.saes.formats.shared.describing import SAEDescription, described_by
+from sae_match.saes.formats.shared.hub import fetch
+from sae_match.saes.formats.shared.kinds import refuse_factors, refuse_other_names, refuse_transcoder
+from sae_match.saes.formats.shared.layouts import Layout
+from sae_match.saes.formats.shared.places import (
     Said,
     agreed_place,
     said_by_folder,
     said_by_hook,
     said_by_number,
 )
-from sae_match.saes.formats.reading import (
+from sae_match.saes.formats.shared.reading import (
     in_folder,
+    matrix,
     read_json,
     read_safetensors,
     section,
@@ -43,17 +40,21 @@ from sae_match.saes.formats.reading import (
     truth,
     whole,
 )
-from sae_match.saes.sae import SAE
+from sae_match.saes.sae import SAE, TRANSCODING, InputNorm, Transcoder, normalising
+
+__all__ = ["LAYOUT", "describe", "load", "paths", "save"]
 
 _CONFIG, _WEIGHTS = "cfg.json", "sae_weights.safetensors"
 _MATRICES = ("W_enc", "b_enc", "W_dec", "b_dec")
+_SKIP = "W_skip"
 _GATED = ("W_enc", "b_gate", "r_mag", "b_mag", "W_dec", "b_dec")
 # Of the output, of SAEs that were tuned after their training.
 _FACTORS = ("scaling_factor", "finetuning_scaling_factor")
-_WITHOUT_THRESHOLDS = ("standard", "topk")
-_ARCHITECTURES = {"relu": "standard", "jumprelu": "jumprelu", "topk": "topk"}
-# The first version with this layout; configs that name no version are read as those before it.
-_VERSION = "6.0.0"
+_TRANSCODERS = ("transcoder", "skip_transcoder", "jumprelu_transcoder", "jumprelu_skip_transcoder")
+_WITHOUT_THRESHOLDS = ("standard", "topk", *_TRANSCODERS[:2])
+# What happens to each token by numbers of its own, by its name there.
+_PER_TOKEN: dict[str, InputNorm] = {"layer_norm": "layer_norm", "constant_norm_rescale": "constant_norm"}
+LAYOUT = Layout(r"(?P<path>(?:.*/)?)sae_weights\.safetensors", ("cfg.json",), "layer_3/sae_weights.safetensors")
 
 
 def load(
@@ -64,8 +65,9 @@ def load(
     revision: str | None = None,
     centre_input: bool = False,
     norm_scaling_factor: float | None = None,
+    input_norm: str | None = None,
 ) -> SAE:
-    """Load one SAE that SAELens saved: standard, JumpReLU, TopK, BatchTopK or gated.
+    """Load one SAE or transcoder that SAELens saved: standard, JumpReLU, TopK, BatchTopK or gated.
 
     Args:
         source: A folder or a hub repository.
@@ -78,6 +80,8 @@ def load(
             then the activation without that mean.
         norm_scaling_factor: What activations were multiplied by in training; for SAEs whose config says
             `normalize_activations: expected_average_only_in`, where it is not written down.
+        input_norm: `layer_norm` or `constant_norm`, where an SAE was trained on activations that were normalised token
+            by token and its config does not say so.
 
     Raises:
         UserError: If there is no such SAE, a file is not sound, config and tensors contradict each
@@ -86,6 +90,8 @@ def load(
     config_path, weights_path = paths(layer=layer, path=path)
     config_file = fetch(source, config_path, revision)
     config = _without_versions(config_file, read_json(config_file))
+    if input_norm is not None:
+        config["normalize_activations"] = _spelt(input_norm)
     _refuse_inexpressible(config_file, config, norm_scaling_factor)
     agreed_place(layer, _said(source, config_path, config_file, config))
     file = fetch(source, weights_path, revision)
@@ -95,70 +101,34 @@ def load(
     refuse_other_names(file, tensors, architecture.tensors)
     sizes = {key: stated(config_file, config, key) for key in ("d_in", "d_sae")}
     refuse_contradiction(config_file, sae, **sizes)
+    sae = replace(sae, input_norm=_PER_TOKEN.get(config.get("normalize_activations") or "none", "none"))
     if truth(config_file, config, "rescale_acts_by_decoder_norm"):
         sae = in_units_of_decoder_norm(sae)
-    if truth(config_file, config, "apply_b_dec_to_input", default=True):
+    if truth(config_file, config, "apply_b_dec_to_input", default=not isinstance(sae, Transcoder)):
         sae = on_shifted_input(sae)
     if norm_scaling_factor is not None:
         sae = on_scaled_input(sae, norm_scaling_factor)
     return on_centred_input(sae) if centre_input else sae
 
 
-def describe(source: str, *, layer: int, path: str, revision: str | None) -> SAEDescription:
+def describe(
+    source: str, *, layer: int, path: str, revision: str | None, input_norm: str | None = None
+) -> SAEDescription:
     """What the SAE is, by its config; arguments as for `load`."""
     config_path = paths(layer=layer, path=path)[0]
     file = fetch(source, config_path, revision)
     config = _without_versions(file, read_json(file))
     place = agreed_place(layer, _said(source, config_path, file, config))
     said = described_by(file, config, d_in="d_in", d_sae="d_sae", hook=place)
-    return replace(said, has_thresholds=config.get("architecture", "standard") not in _WITHOUT_THRESHOLDS)
+    architecture = config.get("architecture", "standard")
+    norm = input_norm or _PER_TOKEN.get(str(config.get("normalize_activations")))
+    unmeasurable = TRANSCODING if architecture in _TRANSCODERS else None if norm is None else normalising(norm)
+    return replace(said, has_thresholds=architecture not in _WITHOUT_THRESHOLDS, unmeasurable=unmeasurable)
 
 
 def paths(*, layer: int, path: str) -> list[str]:
     """Paths of the files that an SAE is read from; arguments as for `load`."""
     return [in_folder(path, layer, _CONFIG), in_folder(path, layer, _WEIGHTS)]
-
-
-def save(sae: SAE, folder: Path, *, model_name: str, hook_name: str, **metadata: Any) -> Path:
-    """Write one SAE so that the package sae-lens opens it; returns the folder.
-
-    A TopK SAE that ranks its values by a scale is written with its features in the units of the ranking.
-
-    Args:
-        sae: On raw activations, as all SAEs here.
-        folder: The SAE's own folder.
-        model_name: Language model that the SAE reads.
-        hook_name: Where it reads, such as `blocks.3.hook_resid_post`.
-        metadata: Whatever else is to be known about the SAE; values that JSON can hold.
-
-    Raises:
-        UserError: If the folder cannot be written.
-    """
-    if sae.rank_scale is not None:
-        sae = fold_scale(sae, torch.reciprocal(sae.rank_scale))
-    names = (*_MATRICES, "threshold") if sae.activation == "jumprelu" else _MATRICES
-    tensors = {name: sae.tensors()[name].detach().cpu().contiguous() for name in names}
-    config: dict[str, Any] = {
-        "architecture": _ARCHITECTURES[sae.activation],
-        "d_in": sae.d_in,
-        "d_sae": sae.d_sae,
-        "dtype": str(sae.W_enc.dtype).removeprefix("torch."),
-        "device": "cpu",
-        "apply_b_dec_to_input": False,
-        "normalize_activations": "none",
-        "reshape_activations": "hook_z" if hook_name.endswith("hook_z") else "none",
-        "metadata": {"sae_lens_version": _VERSION, **metadata, "model_name": model_name, "hook_name": hook_name},
-    }
-    if sae.k is not None:
-        config |= {"k": sae.k, "rescale_acts_by_decoder_norm": False}
-    with written_whole(folder / _WEIGHTS) as temporary:
-        try:
-            save_file(tensors, temporary)
-        except SafetensorError as error:
-            raise OSError(str(error)) from error
-    with written_whole(folder / _CONFIG) as temporary:
-        temporary.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    return folder
 
 
 def _said(source: str, config_path: str, file: Path, config: dict[str, Any]) -> list[Said]:
@@ -198,21 +168,22 @@ def _refuse_inexpressible(file: Path, config: dict[str, Any], factor: float | No
         raise UserError(f"{file}: activation_fn must be 'relu' or 'topk', got {shown(activation)}")
     if activation == "topk" and architecture != "topk":
         raise UserError(f"{file}: activation_fn 'topk' goes with architecture 'topk', got {shown(architecture)}")
-    refuse_transcoder(file, config.get("hook_name"), config.get("hook_name_out"))
+    if architecture not in _TRANSCODERS:
+        refuse_transcoder(file, config.get("hook_name"), config.get("hook_name_out"))
     if config.get("hook_head_index") is not None:
         raise UserError(f"{file}: the SAE reads one attention head only (hook_head_index), which is not supported")
     normalised = config.get("normalize_activations") or "none"
-    if normalised not in ("none", "expected_average_only_in"):
+    if normalised not in ("none", "expected_average_only_in", *_PER_TOKEN):
         raise UserError(
             f"{file}: normalize_activations is {shown(normalised)}, which depends on each token and cannot be folded "
             "into an SAE on raw activations"
         )
-    if normalised != "none" and factor is None:
+    if normalised == "expected_average_only_in" and factor is None:
         raise UserError(
             f"{file}: normalize_activations is {shown(normalised)}, but the factor is not in the file; "
             "give it as norm_scaling_factor"
         )
-    if factor is not None and not (normalised != "none" and 0 < factor < float("inf")):
+    if factor is not None and not (normalised == "expected_average_only_in" and 0 < factor < float("inf")):
         raise UserError(
             f"{file}: norm_scaling_factor must be positive and finite and goes with normalize_activations "
             f"'expected_average_only_in', got {factor} with {shown(normalised)}"
@@ -235,6 +206,10 @@ def _architecture(file: Path, config: dict[str, Any]) -> _Architecture:
         "batchtopk": jump_relu,
         "matryoshka_batchtopk": jump_relu,
         "gated": _Architecture(_gated, _GATED),
+        "transcoder": _Architecture(_transcoder, _MATRICES),
+        "skip_transcoder": _Architecture(_transcoder, (*_MATRICES, _SKIP)),
+        "jumprelu_transcoder": _Architecture(_transcoder, (*_MATRICES, "threshold")),
+        "jumprelu_skip_transcoder": _Architecture(_transcoder, (*_MATRICES, "threshold", _SKIP)),
     }
     name = config.get("architecture", "standard")
     if not isinstance(name, str) or name not in known:
@@ -260,6 +235,25 @@ def _top_k(file: Path, tensors: dict[str, Tensor], config_file: Path, config: di
 
 def _gated(file: Path, tensors: dict[str, Tensor], *_: Any) -> SAE:
     return build_gated(file, **{name: tensor(file, tensors, name) for name in _GATED})
+
+
+def _transcoder(file: Path, tensors: dict[str, Tensor], _: Path, config: dict[str, Any]) -> SAE:
+    kind = str(config["architecture"])
+    return build(
+        file,
+        **_matrices(file, tensors),
+        threshold=tensor(file, tensors, "threshold") if kind.startswith("jumprelu") else None,
+        activation="jumprelu" if kind.startswith("jumprelu") else "relu",
+        transcoder=True,
+        W_skip=matrix(file, tensors, _SKIP).T if "skip" in kind else None,
+    )
+
+
+def _spelt(norm: str) -> str:
+    names = {str(ours): theirs for theirs, ours in _PER_TOKEN.items()}
+    if norm not in names:
+        raise UserError(f"input_norm must be one of {', '.join(names)}, got {shown(norm)}")
+    return names[norm]
 
 
 def _matrices(file: Path, tensors: dict[str, Tensor]) -> dict[str, Any]:

@@ -5,14 +5,25 @@ from pathlib import Path
 from typing import Any
 
 from sae_match.errors import UserError, shown
-from sae_match.saes.formats.building import build, on_shifted_input, refuse_contradiction
-from sae_match.saes.formats.describing import SAEDescription, described_by
-from sae_match.saes.formats.hub import fetch
-from sae_match.saes.formats.kinds import refuse_other_names
-from sae_match.saes.formats.places import agreed_place, said_by_folder
-from sae_match.saes.formats.reading import in_folder, matrix, read_json, read_safetensors, stated, tensor, truth, whole
+from sae_match.saes.formats.shared.building import build, on_shifted_input, refuse_contradiction
+from sae_match.saes.formats.shared.describing import SAEDescription, described_by
+from sae_match.saes.formats.shared.hub import fetch
+from sae_match.saes.formats.shared.kinds import refuse_other_names
+from sae_match.saes.formats.shared.layouts import Layout
+from sae_match.saes.formats.shared.places import agreed_place, said_by_folder
+from sae_match.saes.formats.shared.reading import (
+    in_folder,
+    matrix,
+    read_json,
+    read_safetensors,
+    stated,
+    tensor,
+    truth,
+    whole,
+)
 from sae_match.saes.sae import SAE
 
+LAYOUT = Layout(r"(?P<path>(?:.*/)?)sae\.safetensors", ("cfg.json",), "layers.3/sae.safetensors")
 _TENSORS = ("encoder.weight", "encoder.bias", "W_dec", "b_dec")
 
 
