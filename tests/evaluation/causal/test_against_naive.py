@@ -22,23 +22,23 @@ TEXT = TextSettings(SOURCES, documents=2, max_tokens=140, min_tokens=8, batch=2)
 
 
 @pytest.fixture(scope="module")
-def data(bundled_model):
+def long_text(bundled_model):
     return text_of(bundled_model[1], TEXT)
 
 
 @pytest.fixture(scope="module")
-def module(bundled_model, data, tmp_path_factory, cache):
+def module(bundled_model, long_text, tmp_path_factory, cache):
     collection = collection_of(*LAYERS)
-    return validated(bundled_model, tmp_path_factory.mktemp("run"), collection, data, cache, **SETTINGS)
+    return validated(bundled_model, tmp_path_factory.mktemp("run"), collection, long_text, cache, **SETTINGS)
 
 
 @pytest.fixture(scope="module")
-def naive(bundled_model, data, module):
+def naive(bundled_model, long_text, module):
     """A check of each document, by dataset and number."""
     saes = {layer: module.collection.open(layer) for layer in LAYERS}
     return {
         (batch.dataset, number): NaiveCheck(bundled_model[0], saes, ids[mask])
-        for batch in data.batches
+        for batch in long_text.batches
         for number, ids, mask in zip(batch.documents, batch.input_ids, batch.attention_mask, strict=True)
     }
 

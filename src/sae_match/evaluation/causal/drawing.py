@@ -1,15 +1,16 @@
 """Draws that follow from what they are drawn for: the same on any number of processes, in any order."""
 
 import hashlib
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
 
-def uniform(seed: int, name: str, *numbers: ArrayLike) -> NDArray[np.float64]:
+def uniform(seed: int, name: str, *numbers: Any) -> NDArray[np.float64]:
     """Numbers drawn uniformly from [0, 1), one for each entry of the numbers, which are broadcast.
 
     Args:

@@ -12,7 +12,10 @@ from torch import Tensor
 from sae_match.evaluation.arm_names import COACTIVATION, MATCHED, RANDOM
 from sae_match.evaluation.causal.effects import Effects
 from sae_match.evaluation.causal.measures import (
+    AGREEMENT,
+    CARRIED,
     RANK,
+    TOP,
     Key,
     OfFeatures,
     of_features,
@@ -25,6 +28,9 @@ from sae_match.evaluation.plan import Pair
 from sae_match.evaluation.significance.over_features import Estimate, Sums, median_over_features
 from sae_match.evaluation.statistics.results import Result, SpanResult
 
+#: Metrics of all features of a pair of layers together that charts are made of.
+OF_ALL = (CARRIED, AGREEMENT, TOP)
+
 
 @dataclass(frozen=True)
 class CausalFindings:
@@ -35,12 +41,19 @@ class CausalFindings:
         results: Numbers of each pair of layers.
         spans: The same over the features of all pairs of layers at the same distance together.
         tables: One row a feature and dataset, of each pair of layers.
+        together: Numbers of each feature on all datasets together, of each pair of layers.
     """
 
     samples: Mapping[Pair, Sample]
     results: Sequence[Result]
     spans: Sequence[SpanResult]
     tables: Mapping[Pair, pa.Table]
+    together: Mapping[Pair, OfFeatures]
+
+    @property
+    def of_all(self) -> list[Result]:
+        """Numbers of all features of a pair of layers together, without those of classes: what charts are made of."""
+        return [row for row in self.results if row.metric in OF_ALL]
 
     @classmethod
     def of(
@@ -67,7 +80,8 @@ class CausalFindings:
                 tables.setdefault(pair, []).append(_table(sample, found, dataset))
         samples = {pair: sample for pair, (sample, _) in checked.items()}
         joined = {pair: pa.concat_tables(several) for pair, several in tables.items()}
-        return cls(samples, results, list(_spans(sums)), joined)
+        together = {pair: of_features(sample, effects) for pair, (sample, effects) in checked.items()}
+        return cls(samples, results, list(_spans(sums)), joined, together)
 
 
 def _results(pair: Pair, dataset: str, sums: Mapping[Key, Sums], found: OfFeatures) -> Iterator[Result]:

@@ -100,14 +100,18 @@ class OfFeatures:
         return effect_agreement(self.sums, FEWEST_TOKENS)
 
 
-def of_features(sample: Sample, effects: Effects, dataset: int) -> OfFeatures:
-    """Numbers of each feature of a sample on a dataset, by its number."""
-    rows, n = effects.rows.of(dataset), len(sample)
+def of_features(sample: Sample, effects: Effects, dataset: int | None = None) -> OfFeatures:
+    """Numbers of each feature of a sample on a dataset, by its number; on all of them together by default."""
+    n = len(sample)
+    rows = effects.rows if dataset is None else effects.rows.of(dataset)
     number = rows.names[:, FEATURE]
     sums = torch.zeros(n, *rows.sums.shape[1:], dtype=torch.float64).index_add_(0, number, rows.sums)
     tokens = torch.zeros(n, dtype=torch.int64).index_add_(0, number, rows.names[:, -1])
     documents = torch.zeros(n, dtype=torch.int64).index_add_(0, number, torch.ones_like(number))
-    cause, fall, ranks = _ranked(sample, effects.falls, dataset)
+    falls = effects.falls
+    if dataset is None:
+        falls = Falls.joined([Falls(falls.keys % max(1, n * sample.width), falls.values)])
+    cause, fall, ranks = _ranked(sample, falls, dataset or 0)
     return OfFeatures(sums, tokens, documents, ranks, cause, fall)
 
 

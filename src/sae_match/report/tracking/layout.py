@@ -18,7 +18,7 @@ Kind = Literal["lines", "bars", "picture", "table", "histogram", "settings", "no
 _PICTURES = {
     "folding": ("folding_error", "threshold_scale"),
     "persistence": ("persistence", *(f"{metric}_by_distance" for metric in TITLES), "paths"),
-    "pairs": ("significance", "relations", "coactivation_by_q", "pair_error", "quantiles"),
+    "pairs": ("significance", "relations", "causal", "coactivation_by_q", "pair_error", "quantiles"),
 }
 # Of the numbers that follow from weights alone, those that are logged.
 _OF_WEIGHTS = {"significant_share": "features significantly matched", "storey_share": "features truly matched (Storey)"}

@@ -39,6 +39,7 @@ _FILES = (
     "figures/*",
     "pairs/*.parquet",
     "drift/*.parquet",
+    "causal/*.parquet",
     "features/*.parquet",
     "matchings/*.safetensors",
     "significance/*.safetensors",
