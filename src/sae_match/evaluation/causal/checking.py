@@ -123,7 +123,8 @@ def _say_what_is_silent(samples: dict[Pair, Sample]) -> None:
     """
     for pair, sample in samples.items():
         if sample.silent:
-            log.info("layers %d and %d: %d features with a partner are active nowhere", *pair, sample.silent)
+            verb = "feature with a partner is" if sample.silent == 1 else "features with a partner are"
+            log.info("layers %d and %d: %d %s active nowhere, and not switched off", *pair, sample.silent, verb)
     if not any(map(len, samples.values())):
         raise UserError(
             "evaluation.causal: no feature that has a partner is active on any document, so none can be switched off; "

@@ -1,5 +1,6 @@
 """What a causal check can be told."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,6 +8,7 @@ from sae_match.errors import UserError
 
 #: Every live feature that has a partner.
 EVERY = "all"
+_ARMS = 4
 
 
 @dataclass
@@ -74,3 +76,26 @@ def refuse_unswitchable(settings: CausalSettings, site: str, two_models: bool, m
             "evaluation.causal switches a feature off in a model and looks at a later layer of the same: it cannot be "
             "asked of two language models; set evaluation.causal.features=0"
         )
+
+
+def said_of(
+    settings: CausalSettings, pairs: Sequence[tuple[int, int]], n_layers: int, datasets: int
+) -> list[tuple[str, str]]:
+    """What switching features off takes at most, as a row of a plan; none where nothing is asked.
+
+    Args:
+        settings: What is asked for.
+        pairs: Of layers.
+        n_layers: Decoder layers of the model.
+        datasets: Of the text.
+    """
+    if not settings.asked:
+        return []
+    each = "every live feature" if settings.most is None else f"{settings.most:,} features"
+    said = f"{each} of each pair of layers, each in {settings.documents} documents of each dataset"
+    if settings.most is not None:
+        # The source feature from its layer on, the partners of the four arms from theirs.
+        runs = sum(n_layers - 1 - source + _ARMS * (n_layers - 1 - target) for source, target in pairs)
+        most = settings.most * settings.documents * datasets * runs
+        said = f"{said}: at most {most:,} layer-forwards of a document"
+    return [("switched off", said)]
