@@ -43,11 +43,12 @@ _KEPT = {
     "matchings": (f"{_PAIRED}.safetensors",),
     "significance": (f"{_PAIRED}.safetensors",),
     "drift": (f"{_PAIRED}.parquet",),
+    "causal": (f"{_PAIRED}.parquet",),
     "relations": (f"{_PAIRED}.safetensors", f"{_PAIRED}.parquet"),
     "csv": ("metrics.csv", "hparams.yaml"),
 }
 # Folders that no version has written to without a record.
-_ALWAYS_RECORDED = ("features", "drift")
+_ALWAYS_RECORDED = ("features", "drift", "causal")
 _MOST = 1 << 16
 # Bytes of a record; one of a thousand pictures has a quarter of a megabyte.
 _MOST_RECORD = 1 << 24

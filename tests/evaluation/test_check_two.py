@@ -203,3 +203,14 @@ def test_gemma_before_and_after_tuning_passes_the_check(tmp_path):
     assert "8 SAEs" in done.stdout
     assert "everything is there" in done.stdout
     assert Gemma3Hub.downloaded == []
+
+
+def test_what_switching_features_of_gemma_off_takes_is_said(tmp_path):
+    class Layers(Hub):
+        downloaded, asked, beginnings = [], [], dict(zip(SHARDS, headers_of_shards(), strict=True))
+
+    done = asked_of(Layers, tmp_path, "experiment=causal_gemma_2_2b")
+    assert "100 features of each pair of layers, each in 8 documents of each dataset: at most" in done.stdout.replace(
+        "\n", ""
+    ), (done.stdout, done.stderr)
+    assert Layers.downloaded == []

@@ -3,8 +3,10 @@
 import logging
 
 import pytest
+import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from sae_match.evaluation.causal.settings import CausalSettings
 from sae_match.evaluation.passes.text import ValidationText
 from sae_match.evaluation.scope import Surroundings
 from sae_match.evaluation.settings import EvaluationSettings
@@ -14,7 +16,7 @@ from sae_match.matching.settings import MatcherSettings
 from tests.evaluation.validating import collection_of, fitting_text, text_of, trainer
 
 ARMS = ["mean", "matched", "coactivation"]
-PHASES = ["fitting text", "matching by co-activation", "surveying", "validating"]
+PHASES = ["fitting text", "matching by co-activation", "surveying", "validating", "switching off"]
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def started(bundled_model, tmp_path):
             bundled_model[0],
             collection_of(2, 3, 4),
             MatcherSettings(),
-            EvaluationSettings(arms=ARMS),
+            EvaluationSettings(arms=ARMS, causal=CausalSettings(features=3, documents=2)),
             Surroundings(MatchingCache(tmp_path / "cache" / "matchings"), tmp_path, watch=watch),
         )
         return module, trainer(tmp_path), ValidationText(data, fitting)
@@ -68,7 +70,9 @@ def test_sums_stay_until_the_results_are_written(started, tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         run.validate(again, data, verbose=False)
     assert f"going on after {len(data.evaluated.batches)} batches" in caplog.text
-    assert "validating" not in told
+    assert not {"validating", "switching off"} & set(told)
+    (one, other) = (found.state.causal[2, 3][1].flat() for found in (module, again))
+    assert torch.equal(one, other)
     assert list(again.results) == expected
     again.forget()
     assert not any(file.exists() for file in kept)

@@ -21,6 +21,7 @@ SMALL = (
     "evaluation.fitting_documents=8",
     "evaluation.arms=[matched,matched_unfolded,linear_map,coactivation]",
     "evaluation.relations=true",
+    "evaluation.causal.features=5",
     "trainer.accelerator=cpu",
     "trainer.progress=false",
     "logger=offline",

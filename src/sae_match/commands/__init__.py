@@ -66,6 +66,7 @@ PROGRAMS = {
             "significance",
             "relations",
             "drift",
+            "causal",
             "unmatched.csv",
             "splits.csv",
             "lives.csv",

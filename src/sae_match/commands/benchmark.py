@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from sae_match.benchmark import evaluation, explorer, matching, significance, training
+from sae_match.benchmark import causal, evaluation, explorer, matching, significance, training
 from sae_match.benchmark.measuring import (
     Case,
     Figure,
@@ -32,6 +32,7 @@ def main(settings: BenchmarkSettings) -> None:
     known: dict[str, Case] = {
         **matching.cases(settings.seed),
         **evaluation.cases(validate),
+        **causal.cases(),
         **memory.cases(settings.seed),
         **explorer.cases(),
         **training.cases(),

@@ -10,7 +10,8 @@ import torch
 from rich.console import Console
 
 from sae_match.errors import UserError
-from sae_match.evaluation.arm_names import FITTED_ARMS, checked_arms
+from sae_match.evaluation.arm_names import FITTED_ARMS, MATCHED, checked_arms
+from sae_match.evaluation.causal.settings import refuse_unswitchable, said_of
 from sae_match.evaluation.cautions import cautions_before, named_l0s
 from sae_match.evaluation.passes.beforehand import load_beforehand, memory_beforehand
 from sae_match.evaluation.passes.costs import costs_of, several
@@ -121,6 +122,7 @@ def check(
             arms = measured_arms(evaluation, pairs, saes.apart, widths)
             twins = twins_among(arms, matcher.fold, evaluation.carry)
             measured = [arm for arm in arms if arm not in twins]
+            findings.rows += _switched(evaluation, saes.site, target_model is not None, arms, pairs, described, text)
             plan = PassPlan(described.n_layers, pairs, measured, saes.site != "residual", two_models=widths is not None)
             device, d_in = _device(), _width(described, saes)
             features = {layer: one.features(d_in) for layer, one in found.items()}
@@ -158,6 +160,24 @@ def _read_texts(
             if dataset.kind != "hub":
                 read = first_documents(name, dataset, text, fitting, count)
                 findings.rows.append(("documents", f"{name}: {read}"))
+
+
+def _switched(
+    evaluation: EvaluationSettings,
+    site: str,
+    two_models: bool,
+    arms: Sequence[str],
+    pairs: Sequence[Pair],
+    model: ModelDescription,
+    text: TextSettings,
+) -> list[tuple[str, str]]:
+    """What switching features off takes.
+
+    Raises:
+        UserError: If it is asked for and cannot be done.
+    """
+    refuse_unswitchable(evaluation.causal, site, two_models, MATCHED in arms)
+    return said_of(evaluation.causal, pairs, model.n_layers, len(text.datasets))
 
 
 def _described(findings: Findings, name: str, model: ModelSettings) -> ModelDescription | None:

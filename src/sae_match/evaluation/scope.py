@@ -14,6 +14,7 @@ from sae_match.evaluation.arm_names import (
     MATCHED_MAPPED,
     OF_TWO_MODELS,
 )
+from sae_match.evaluation.causal.settings import refuse_unswitchable
 from sae_match.evaluation.fitting import refuse_too_few
 from sae_match.evaluation.passes.load import Load
 from sae_match.evaluation.plan import Pair, chosen_pairs, measured_arms, refuse_broken_chains, twins_among
@@ -104,6 +105,7 @@ class Scope:
             raise UserError(
                 "evaluation.relations needs the arm matched, which there is not between models of unlike width"
             )
+        refuse_unswitchable(settings.causal, site, widths is not None, MATCHED in arms)
         unlike = widths is not None and widths[0] != widths[1]
         if unlike and MATCHED_MAPPED in arms and (settings.carry or matcher.fold) == "decoder_norm":
             raise UserError(

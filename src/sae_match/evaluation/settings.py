@@ -8,6 +8,7 @@ from typing import Any
 
 from sae_match.errors import UserError
 from sae_match.evaluation.arm_names import ARMS, FITTED_ARMS, JUDGED_ARMS, MATCHED, MATCHED_MAPPED, checked_arms
+from sae_match.evaluation.causal.settings import CausalSettings, refuse_impossible_causal
 from sae_match.matching.significance.settings import (
     ROTATIONS,
     random_targets_of,
@@ -44,6 +45,7 @@ class EvaluationSettings:
             not fit is read, or computed, again.
         relations: Whether it is told what became of every feature (one to one, split, merged, new or gone), and what
             relatives do on the text. Takes as long again as the matchings.
+        causal: Which features are switched off, to see whether their partners follow; by default none.
     """
 
     arms: list[str] = field(default_factory=lambda: [*ARMS, "quantile_0.1", "quantile_0.5", "quantile_0.7"])
@@ -58,6 +60,7 @@ class EvaluationSettings:
     drift: bool | None = None
     prefers: list[str] | None = None
     relations: bool = False
+    causal: CausalSettings = field(default_factory=CausalSettings)
 
     def __post_init__(self) -> None:
         refuse_impossible(self)
@@ -85,6 +88,9 @@ def refuse_impossible(settings: EvaluationSettings) -> None:
             "evaluation.relations=true asks which features are nearer than chance, of the arm matched: have matched "
             "among evaluation.arms"
         )
+    refuse_impossible_causal(settings.causal)
+    if settings.causal.asked and MATCHED not in arms:
+        raise UserError("evaluation.causal asks what matched features cause: have matched among evaluation.arms")
     refuse_impossible_spans(settings.spans)
     if settings.pairs is not None:
         refuse_other_than_pairs(settings.pairs)

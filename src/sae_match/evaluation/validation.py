@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from sae_match.evaluation.arm_names import MATCHED
+from sae_match.evaluation.causal.checking import CausalPass
 from sae_match.evaluation.drift.activity import DocumentActivity
 from sae_match.evaluation.matchings import PairMatcher, PairMatchings
 from sae_match.evaluation.passes.fitting import FittingPass
@@ -17,6 +18,7 @@ from sae_match.evaluation.passes.joining import Joining
 from sae_match.evaluation.passes.measurement import MeasuringPass
 from sae_match.evaluation.passes.memory import SHARE_OF_RESIDUALS, SHARE_OF_SAES, MemoryPlan
 from sae_match.evaluation.passes.processes import Processes
+from sae_match.evaluation.passes.saving import save_found
 from sae_match.evaluation.passes.session import Session
 from sae_match.evaluation.passes.state import Pass, State
 from sae_match.evaluation.passes.subject import Subject
@@ -35,7 +37,7 @@ from sae_match.evaluation.statistics.streaming import CPU
 from sae_match.evaluation.statistics.tally import Tally
 from sae_match.evaluation.survey import Survey
 from sae_match.matching.between import UNMATCHED_FILE, save_unmatched
-from sae_match.matching.layers import evidence, save_matching, save_relations, save_significance, say_if_with_itself
+from sae_match.matching.layers import evidence
 from sae_match.matching.settings import MatcherSettings
 from sae_match.matching.solver.planning import GIGABYTE, free_memory
 from sae_match.model.fingerprint import fingerprint
@@ -111,6 +113,11 @@ class MatchValidation(L.LightningModule):
         return bool(self.scope.fitted)
 
     @property
+    def switches_off(self) -> bool:
+        """Whether features are switched off, in a pass of its own."""
+        return self.settings.causal.asked
+
+    @property
     def subject(self) -> Subject:
         """What is measured."""
         return self.state.subject
@@ -178,13 +185,8 @@ class MatchValidation(L.LightningModule):
             self._look_at(pair, matcher)
             self.matchings[pair] = found
             log.info("layers %d and %d matched%s", *pair, evidence(found.matchings.get(MATCHED)))
-            if MATCHED in found.matchings and self.trainer.is_global_zero:
-                save_matching(found.matchings[MATCHED], self.around.folder, pair, self.collection)
-                say_if_with_itself(pair, found.matchings[MATCHED], self.collection)
-            if found.judged is not None and self.trainer.is_global_zero:
-                save_significance(found.judged.significance, self.around.folder, pair, self.collection.names)
-            if found.related is not None and self.trainer.is_global_zero:
-                save_relations(found.related, self.around.folder, pair, self.collection.names)
+            if self.trainer.is_global_zero:
+                save_found(pair, found, self.around.folder, self.collection)
         if self.trainer.is_global_zero:
             matched = {pair: one.matchings[MATCHED] for pair, one in self.matchings.items() if MATCHED in one.matchings}
             save_unmatched(matched, self._widths, self.collection, self.around.folder / UNMATCHED_FILE)
@@ -230,10 +232,13 @@ class MatchValidation(L.LightningModule):
         related = {pair: found.related for pair, found in self.matchings.items() if found.related is not None}
         relatives = RelativesCollector(related, layout, self.settings.seed) if related else None
         self.activity = DocumentActivity(text.measured(batches[-1])) if scope.drifts else None
-        observers = [*self.around.observers, *([] if self.activity is None else [self.activity])]
+        causal = [CausalPass(self.state, self.settings, self._tell)] if self.settings.causal.asked else []
+        activity = [] if self.activity is None else [self.activity]
+        observers = [*self.around.observers, *activity, *(one.live for one in causal)]
         passes: list[Pass] = [
             SurveyPass(self.state, observers, self._tell, relatives),
             MeasuringPass(self.state, self.settings.seed, self._tell, self.collection.names),
+            *causal,
         ]
         if self.needs_fitting:
             joining = Joining(

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from sae_match.errors import UserError
 from sae_match.model.hooks import hooks, with_hidden
-from sae_match.model.residual_stream import Arguments, CleanPass, ResidualStream
+from sae_match.model.residual_stream import CleanPass, ResidualStream
+from sae_match.model.rows import Arguments
 
 log = logging.getLogger(__name__)
 

@@ -13,17 +13,10 @@ from transformers import PreTrainedModel
 from sae_match.model.anatomy import Anatomy
 from sae_match.model.by_class import sizes_of
 from sae_match.model.hooks import hidden, hooks, reading, replacing
+from sae_match.model.rows import Arguments, RowsOf, occurrences
 from sae_match.model.sizes import LOGIT_BLOCK, LOGIT_BLOCK_ELSEWHERE, ModelSizes
 from sae_match.model.speed.losses import losses_of
 from sae_match.saes.sites import Site
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """What a decoder layer was called with besides the residual stream: masks, positions."""
-
-    positional: tuple[Any, ...]
-    named: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -192,6 +185,9 @@ class ResidualStream(nn.Module):
         layer: int,
         value: Float[Tensor, "rows seq d_in"],
         site: Site = "residual",
+        *,
+        rows: Int64[Tensor, " rows"] | None = None,
+        until: int | None = None,
     ) -> Float[Tensor, "rows seq d"]:
         """Run the rest of the model on a stand-in for a layer's value; returns the last residual.
 
@@ -201,12 +197,18 @@ class ResidualStream(nn.Module):
             value: What stands in for it, in the model's dtype; several stand-ins for the whole batch may
                 follow one another, and run side by side.
             site: Which of the layer's values that is.
+            rows: Which row of the batch each row of `value` stands in for; all of them in order by default, and again
+                for each further stand-in.
+            until: The last layer that is run, whose residual is returned; the model's last by default.
         """
-        if len(clean.arguments) < self.n_layers:
+        batch, end = len(clean.last), self.n_layers - 1 if until is None else until
+        if len(clean.arguments) <= end:
             raise ValueError("a pass that was not whole cannot be resumed")
-        if self.one_at_a_time and len(value) > len(clean.last):
-            return torch.cat([self.resume(clean, layer, one, site) for one in value.split(len(clean.last))])
-        repeat = _Repetition(len(clean.last), len(value) // len(clean.last))
+        if self.one_at_a_time and rows is not None:
+            return self._resume_whole(clean, layer, value, site, rows, end)
+        if self.one_at_a_time and len(value) > batch:
+            return torch.cat([self.resume(clean, layer, one, site, until=end) for one in value.split(batch)])
+        repeat = RowsOf.repeated(batch, len(value) // batch, value.device) if rows is None else RowsOf(batch, rows)
         x = value
         if site == "residual_before":
             x = self._run(repeat.of(clean.arguments[layer]), layer, value)
@@ -214,7 +216,7 @@ class ResidualStream(nn.Module):
             with hooks() as handles:
                 handles.append(replacing(self.anatomy.place(site, layer), value))
                 x = self._run(repeat.of(clean.arguments[layer]), layer, repeat(clean.before(layer)))
-        for following in range(layer + 1, self.n_layers):
+        for following in range(layer + 1, end + 1):
             x = self._run(repeat.of(clean.arguments[following]), following, x)
         return x.to(value.device)
 
@@ -257,6 +259,24 @@ class ResidualStream(nn.Module):
             logits = logits.div_(self.softcap).tanh_().mul_(self.softcap)
         return logits
 
+    def _resume_whole(
+        self,
+        clean: CleanPass,
+        layer: int,
+        value: Float[Tensor, "rows seq d_in"],
+        site: Site,
+        rows: Int64[Tensor, " rows"],
+        end: int,
+    ) -> Float[Tensor, "rows seq d"]:
+        """Resume some rows as parts of whole batches, one after another; what fills those up is not looked at."""
+        number, resumed = occurrences(rows), value.new_empty(*value.shape[:2], self.d_in)
+        for time in range(int(number.max()) + 1):
+            those = (number == time).nonzero()[:, 0]
+            whole = value[:1].repeat(len(clean.last), 1, 1)
+            whole[rows[those]] = value[those]
+            resumed[those] = self.resume(clean, layer, whole, site, until=end)[rows[those]]
+        return resumed
+
     def _run(self, arguments: Arguments, layer: int, x: Float[Tensor, "rows seq d"]) -> Float[Tensor, "rows seq d"]:
         return hidden(self.layers[layer](x, *arguments.positional, **arguments.named))
 
@@ -264,28 +284,3 @@ class ResidualStream(nn.Module):
 def _residuals_for(site: Site, layers: Collection[int]) -> set[int]:
     """Residual streams that hold a site's values of some layers, or that their layers read."""
     return {layer if site == "residual" else layer - 1 for layer in layers}
-
-
-class _Repetition:
-    """What layers were called with, for a batch that is repeated; what has no batch dimension stays.
-
-    Layers share masks and positions: each is repeated once.
-    """
-
-    def __init__(self, batch: int, times: int) -> None:
-        self.batch, self.times = batch, times
-        self._made: dict[int, Tensor] = {}
-
-    def of(self, arguments: Arguments) -> Arguments:
-        return Arguments(self(arguments.positional), self(arguments.named))
-
-    def __call__(self, given: Any) -> Any:
-        if isinstance(given, dict):
-            return {name: self(value) for name, value in given.items()}
-        if isinstance(given, tuple):
-            return tuple(self(value) for value in given)
-        if self.times == 1 or not isinstance(given, Tensor) or given.ndim < 2 or len(given) != self.batch:
-            return given
-        if id(given) not in self._made:
-            self._made[id(given)] = torch.cat([given] * self.times)
-        return self._made[id(given)]

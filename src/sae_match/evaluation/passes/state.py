@@ -1,7 +1,7 @@
 """What a validation knows: the pieces that its passes hand on."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from sae_match.evaluation.causal.effects import Effects
+from sae_match.evaluation.causal.sample import Sample
 from sae_match.evaluation.matchings import PairMatchings
 from sae_match.evaluation.passes.processes import ALONE, Processes
 from sae_match.evaluation.passes.subject import Subject
@@ -37,6 +39,7 @@ class State:
         survey: Means over the evaluated text: of what this process has seen, then of all.
         tally: After the survey, the sums of what is measured: of this process's share, in the end of all.
         relatives: After the survey, what relatives do on the text; nothing where that was not asked.
+        causal: In the end, which features of each pair of layers were switched off, and what followed; likewise.
     """
 
     subject: Subject
@@ -48,6 +51,7 @@ class State:
     survey: Survey = field(init=False)
     tally: Tally | None = None
     relatives: RelativesOnText = field(default_factory=RelativesOnText)
+    causal: Mapping[Pair, tuple[Sample, Effects]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.survey = Survey(self.layout, self.device)

@@ -72,7 +72,8 @@ class ValidationText(L.LightningDataModule):
         share = own_share(self.evaluated.batches, self.trainer.global_rank, self.trainer.world_size)
         needed = bool(getattr(self.trainer.lightning_module, "needs_fitting", False))
         first = [] if self.fitting is None or not needed else [self.fitting.batches]
-        passes = [*first, share, share]
+        causal = [share] if getattr(self.trainer.lightning_module, "switches_off", False) else []
+        passes = [*first, share, share, *causal]
         _refuse_nothing(cast(Any, self.trainer).limit_val_batches, min(map(len, passes)))
         return [loader_of(batches) for batches in passes]
 

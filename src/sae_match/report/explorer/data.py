@@ -83,6 +83,21 @@ class StepEvidence:
 
 
 @dataclass(frozen=True)
+class StepCauses:
+    """What a feature's partner does when the feature is switched off; nan, or zero, where it was not, or nothing moved.
+
+    Attributes:
+        carried: Share of the partner's activation that is gone.
+        rank: Place of the partner among all target features by how far they fall, 1 for the one that falls farthest.
+        agreement: Correlation of what switching off either does to the next token.
+    """
+
+    carried: Float64[Tensor, " n_source"]
+    rank: Int64[Tensor, " n_source"]
+    agreement: Float64[Tensor, " n_source"]
+
+
+@dataclass(frozen=True)
 class StepData:
     """The matching of two layers that follow each other among those shown.
 
@@ -94,6 +109,7 @@ class StepData:
         decoder_cosine: Of each pair's rows of `W_dec`; nan where there is none.
         both: Tokens on which both features of the pair were active.
         evidence: Which pairs are matches; none where that was not asked.
+        causes: What partners do when features are switched off; none where that was not asked.
     """
 
     source_layer: int
@@ -104,6 +120,7 @@ class StepData:
     decoder_cosine: Float[Tensor, " n_source"]
     both: Int64[Tensor, " n_source"]
     evidence: StepEvidence | None = None
+    causes: StepCauses | None = None
 
 
 @dataclass(frozen=True)

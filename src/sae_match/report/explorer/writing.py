@@ -11,7 +11,7 @@ from sae_match.errors import UserError
 from sae_match.files import remove_leftovers, written_whole
 from sae_match.report.explorer.checking import refuse_context, refuse_inconsistent, refuse_link
 from sae_match.report.explorer.chunks import packed_json, packed_layer, rounded, write_json, write_packed
-from sae_match.report.explorer.data import Context, ExplorerData, StepEvidence
+from sae_match.report.explorer.data import Context, ExplorerData, StepCauses, StepEvidence
 from sae_match.report.explorer.judged import Judgements, chunk_of_judgements, write_judgements
 from sae_match.report.explorer.paths import in_chunks, paths
 from sae_match.report.explorer.relations import about_relations, packed_relations
@@ -108,7 +108,8 @@ def _index(data: ExplorerData, starts: Sequence[int]) -> dict[str, object]:
 
     `warnings`: what was found and what to do, of each; `alpha` and `fewest`, as `ExplorerData` says; `layers`: number
     or name, number of its chunks, tokens, features, whether there is a step to the next, and whether its pairs were
-    judged; `chunks`: the first path of each chunk of paths; `relations`: see `about_relations`.
+    judged; `causes`: whether features were switched off; `chunks`: the first path of each chunk of paths;
+    `relations`: see `about_relations`.
     """
     numbers = [layer.layer for layer in data.layers]
     return {
@@ -128,6 +129,7 @@ def _index(data: ExplorerData, starts: Sequence[int]) -> dict[str, object]:
             }
             for layer, step in zip(data.layers, data.steps_between(), strict=True)
         ],
+        "causes": any(step.causes is not None for step in data.steps),
         "chunks": list(starts),
         "relations": [about_relations(relations, numbers) for relations in data.relations],
     }
@@ -158,6 +160,15 @@ def _columns(evidence: StepEvidence) -> list[list[float | int | None]]:
     return columns
 
 
+def _caused(causes: StepCauses) -> list[list[float | int | None]]:
+    """Of each feature, what its partner did when it was switched off; nothing where that is not known."""
+    return [
+        [rounded(value) for value in causes.carried.tolist()],
+        [value or None for value in causes.rank.tolist()],
+        [rounded(value) for value in causes.agreement.tolist()],
+    ]
+
+
 class _Details:
     """Details of single features, and on the way the tokens that each fires on.
 
@@ -178,23 +189,29 @@ class _Details:
         self.evidence = [
             None if step is None or step.evidence is None else _columns(step.evidence) for step in data.steps_between()
         ]
+        self.causes = [
+            None if step is None or step.causes is None else _caused(step.causes) for step in data.steps_between()
+        ]
         self.fires_on = [[""] * layer.d_sae for layer in data.layers]
 
     def of(self, index: int, feature: int) -> list[object]:
         """What is known of a feature and its pair with the next layer's partner.
 
         Label, link, mean activation, encoder cosine, co-activation, contexts; and, of a judged pair, statistic, p,
-        margin, whether both are nearest, and whether encoders and decoders alone agree.
+        margin, whether both are nearest, and whether encoders and decoders alone agree. Of a feature that was switched
+        off, what its partner did: carried activation, rank, agreement.
         """
         layer, step = self.layers[index], self.steps[index]
         link = layer.links(feature)
         if link is not None:
             refuse_link(link, layer.layer, feature)
-        encoder_cosine, both, evidence = None, None, None
+        encoder_cosine, both, evidence, causes = None, None, None, None
         if step is not None and step[0][feature] >= 0:
             encoder_cosine, both = rounded(step[1][feature]), step[2][feature]
             if (known := self.evidence[index]) is not None:
                 evidence = [column[feature] for column in known]
+            if (caused := self.causes[index]) is not None:
+                causes = [column[feature] for column in caused]
         return [
             layer.labels[feature],
             link,
@@ -203,6 +220,7 @@ class _Details:
             both,
             self._contexts(index, feature),
             evidence,
+            causes,
         ]
 
     def _contexts(self, index: int, feature: int) -> list[list[object]]:

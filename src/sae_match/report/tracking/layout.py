@@ -22,7 +22,7 @@ _PICTURES = {
         *(f"{metric}_by_distance{ending}" for metric in TITLES for ending in ("", "_controls")),
         "paths",
     ),
-    "pairs": ("significance", "relations", "coactivation_by_q", "pair_error", "quantiles"),
+    "pairs": ("significance", "relations", "causal", "coactivation_by_q", "pair_error", "quantiles"),
 }
 # Of the numbers that follow from weights alone, those that are logged.
 _OF_WEIGHTS = {"significant_share": "features significantly matched", "storey_share": "features truly matched (Storey)"}

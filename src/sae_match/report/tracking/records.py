@@ -113,6 +113,7 @@ def log_files(logger: Logger | None, folder: Path) -> None:
         *(folder / name for name in _TABLES if (folder / name).is_file()),
         *sorted((folder / "pairs").glob("*.parquet")),
         *sorted((folder / "relations").glob("*.parquet")),
+        *sorted((folder / "causal").glob("*.parquet")),
     ]
     files = [*tables, *sorted((folder / "figures").glob("*.svg"))]
     _log_artifact(run, f"results-{run.id}", "results", files, folder, {})

@@ -19,6 +19,7 @@ from sae_match.report.pair_tables import save_tables
 from sae_match.report.picture import save_pictures
 from sae_match.report.tracking.logger import Logger
 from sae_match.report.tracking.records import log_files, log_validation
+from sae_match.report.validation.causal import print_causal
 from sae_match.report.validation.console import facts, print_cautions, print_files, print_plan, print_results
 from sae_match.report.validation.drift import drift_tables, print_drift
 from sae_match.report.validation.exploring import write_page
@@ -89,6 +90,8 @@ class ValidationReport(L.Callback):
                 print_relatives(self.console, outcome)
             with attempts.of("what drifted, in the terminal"):
                 print_drift(self.console, outcome.drifts)
+            with attempts.of("what partners do when features are switched off, in the terminal"):
+                print_causal(self.console, outcome.causal)
             outcome = self._save_rest(outcome, attempts)
             print_cautions(self.console, outcome.cautions)
             self._draw_and_log(outcome, module, trainer.logger, attempts)
@@ -119,6 +122,8 @@ class ValidationReport(L.Callback):
             save_relatives(outcome, self.folder)
         with attempts.of("tables of drift"):
             save_tables(drift_tables(outcome.drifts), self.folder / "drift", outcome.names)
+        with attempts.of("tables of what features cause"):
+            save_tables({} if outcome.causal is None else outcome.causal.tables, self.folder / "causal", outcome.names)
         return outcome
 
     def _draw_and_log(
@@ -130,7 +135,9 @@ class ValidationReport(L.Callback):
             title = f"{model_line(self.model_source)}, {collection_line(module.collection)}"
             write_page(outcome, self.folder, title, facts(module, self.text, self.model_source), self.described)
         with attempts.of("logging numbers and pictures"):
-            record = record_of(outcome.logged(), outcome.all_spans(), outcome.tables, outcome.cautions, outcome.names)
+            record = record_of(
+                outcome.logged(), outcome.logged_spans(), outcome.tables, outcome.cautions, outcome.names
+            )
             log_validation(logger, record, saved, self.folder / "figures")
         with attempts.of("logging files"):
             log_files(logger, self.folder)

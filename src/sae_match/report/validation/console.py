@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from sae_match.evaluation.arm_names import CLEAN, COACTIVATION, MATCHED
+from sae_match.evaluation.causal.settings import said_of
 from sae_match.evaluation.cautions import Caution, cautions_before, named_l0s
 from sae_match.evaluation.passes.text import ValidationText
 from sae_match.evaluation.statistics.differences import Difference
@@ -39,6 +40,7 @@ _FILES = (
     "figures/*",
     "pairs/*.parquet",
     "drift/*.parquet",
+    "causal/*.parquet",
     "features/*.parquet",
     "matchings/*.safetensors",
     "significance/*.safetensors",
@@ -87,6 +89,7 @@ def print_plan(
             "what split, merged, appeared or ended, and what relatives do on the text; where features are active is "
             f"held: {held / GIGABYTE:.2g} GB for each 100 that are on a token"
         )
+    rows |= dict(said_of(module.settings.causal, scope.pairs, stream.n_layers, len(text.evaluated.tokens())))
     if alone := module.collection.left_out(scope.pairs):
         why = "in no pair" if scope.apart or module.settings.pairs else "no other layer at these distances has an SAE"
         rows["left out"] = f"{alone}: {why}"

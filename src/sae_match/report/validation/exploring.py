@@ -11,11 +11,21 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from sae_match.evaluation.arm_names import MATCHED
+from sae_match.evaluation.causal.findings import CausalFindings
+from sae_match.evaluation.causal.sample import ARMS
 from sae_match.evaluation.plan import Pair
 from sae_match.evaluation.significance.coactivation import FEWEST_ACTIVATIONS
 from sae_match.matching.significance.judging import Judged
 from sae_match.matching.significance.result import ALPHA
-from sae_match.report.explorer.data import Context, ExplorerData, LayerData, RelationsData, StepData, StepEvidence
+from sae_match.report.explorer.data import (
+    Context,
+    ExplorerData,
+    LayerData,
+    RelationsData,
+    StepCauses,
+    StepData,
+    StepEvidence,
+)
 from sae_match.report.explorer.writing import write_explorer
 from sae_match.report.validation.outcome import Outcome
 from sae_match.saes.two import end_name
@@ -124,7 +134,19 @@ def _step(pair: Pair, shown: Mapping[int, int], outcome: Outcome) -> StepData:
         decoder_cosine=found.decoder_cosine,
         both=_together(outcome.tables[pair], len(matching.permutation)),
         evidence=None if found.judged is None else _evidence(found.judged),
+        causes=None if outcome.causal is None else _causes(outcome.causal, pair, len(matching.permutation)),
     )
+
+
+def _causes(causal: CausalFindings, pair: Pair, features: int) -> StepCauses:
+    """What partners do on all datasets together, of every feature of the source."""
+    sample, found = causal.samples[pair], causal.together[pair]
+    carried, agreement = (torch.full((features,), torch.nan, dtype=torch.float64) for _ in range(2))
+    rank = torch.zeros(features, dtype=torch.int64)
+    at = ARMS.index(MATCHED)
+    carried[sample.features], agreement[sample.features] = found.carried[:, at], found.agreement[:, at]
+    rank[sample.features] = found.rank[MATCHED]
+    return StepCauses(carried, rank, agreement)
 
 
 def _evidence(judged: Judged) -> StepEvidence:

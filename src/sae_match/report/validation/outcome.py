@@ -10,6 +10,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from sae_match.evaluation.arm_names import MATCHED, MATCHED_MAPPED
+from sae_match.evaluation.causal.findings import OF_ALL, CausalFindings
 from sae_match.evaluation.cautions import Caution, cautions_after, named_l0s
 from sae_match.evaluation.drift.findings import PairDrift, drifts_of
 from sae_match.evaluation.matching_error import folded, matching_errors
@@ -74,6 +75,7 @@ class Outcome:
         spaces: What the features that only one of two dictionaries has write to; where both have as many.
         seed: Of all intervals.
         drifts: What drifted between the layers of each pair, where that was asked.
+        causal: What switching features off says; none where that was not asked.
     """
 
     results: Results
@@ -92,6 +94,7 @@ class Outcome:
     spaces: Mapping[Pair, SpaceOverlap] = field(default_factory=dict)
     seed: int = 0
     drifts: Mapping[Pair, PairDrift] = field(default_factory=dict)
+    causal: CausalFindings | None = None
 
     @classmethod
     def of(
@@ -146,6 +149,7 @@ class Outcome:
             dict(_spaces(module)),
             module.settings.seed,
             drifts_of(module),
+            CausalFindings.of(module.state.causal, list(module.tally.layout.datasets), module.settings.seed),
         )
 
     def ends(self, pair: Pair) -> tuple[int, int]:
@@ -159,13 +163,15 @@ class Outcome:
     def everything(self) -> Results:
         """The results, what significance and relations say, and numbers of weights alone (dataset `WEIGHTS`)."""
         judged = [] if self.findings is None else self.findings.results
-        told = [*judged, *self._drifted(), *self.of_relations, *self._of_weights()]
+        caused = [] if self.causal is None else self.causal.results
+        told = [*judged, *self._drifted(), *self.of_relations, *caused, *self._of_weights()]
         return Results([*self.results, *told]).between(self.names)
 
     def logged(self) -> Results:
         """The results and what significance and relations say: what charts are made of."""
         judged = [] if self.findings is None else self.findings.results
-        return Results([*self.results, *judged, *self._drifted(), *self.of_relations]).between(self.names)
+        caused = [] if self.causal is None else self.causal.of_all
+        return Results([*self.results, *judged, *self._drifted(), *self.of_relations, *caused]).between(self.names)
 
     def _drifted(self) -> Iterator[Result]:
         return (row for one in self.drifts.values() for row in one.results)
@@ -185,7 +191,13 @@ class Outcome:
         """The means over pairs of layers, with those of what significance says at the distances that were measured."""
         measured = {(row.span, row.arm) for row in self.spans}
         judged = [] if self.findings is None else self.findings.spans
-        return [*self.spans, *(row for row in judged if (row.span, row.arm) in measured)]
+        caused = [] if self.causal is None else self.causal.spans
+        return [*self.spans, *(row for row in judged if (row.span, row.arm) in measured), *caused]
+
+    def logged_spans(self) -> list[SpanResult]:
+        """The same, of what switching features off says without classes of features."""
+        caused = [] if self.causal is None else self.causal.spans
+        return [row for row in self.all_spans() if row not in caused or row.metric in OF_ALL]
 
     def _of_weights(self) -> Iterator[Result]:
         for (pair, arm), terms in self.errors.items():

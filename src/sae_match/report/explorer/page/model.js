@@ -21,7 +21,7 @@ Explorer.model = (() => {
     const buffers = await Promise.all(index.layers.map((of) => Explorer.loading.packed(`layer-${of.chunk}`)));
     Object.assign(model, { title: index.title, facts: index.facts, warnings: index.warnings ?? [], chunks: index.chunks, relations: index.relations ?? [] });
     model.layers = index.layers.map((of, at) => unpacked(of, buffers[at]));
-    Object.assign(model, { judged: model.layers.some((layer) => layer.q), alpha: index.alpha ?? 0.05, fewest: index.fewest ?? 0 });
+    Object.assign(model, { judged: model.layers.some((layer) => layer.q), causes: index.causes === true, alpha: index.alpha ?? 0.05, fewest: index.fewest ?? 0 });
     model.features = model.layers.reduce((sum, layer) => sum + layer.features, 0);
     joinLayers();
   };
@@ -190,9 +190,9 @@ Explorer.model = (() => {
       else high = middle - 1;
     }
     const paths = await chunkOf(low);
-    return paths[path - model.chunks[low]].map(([label, link, mean, encoderCosine, both, contexts, evidence]) => {
+    return paths[path - model.chunks[low]].map(([label, link, mean, encoderCosine, both, contexts, evidence, causes]) => {
       const [statistic, p, margin, mutual, encoderAgrees, decoderAgrees] = evidence ?? [];
-      return { label, link, mean, encoderCosine, both, contexts, statistic, p, margin, mutual, encoderAgrees, decoderAgrees };
+      return { label, link, mean, encoderCosine, both, contexts, statistic, p, margin, mutual, encoderAgrees, decoderAgrees, causes: causes ?? null };
     });
   };
 

@@ -87,7 +87,7 @@ Explorer.path = (() => {
       q,
       // Where nothing was judged, the cuts decide.
       solid: model.judged ? model.isSignificant(q) : layer.carries[feature] === 1,
-      p: detail.p, margin: detail.margin,
+      p: detail.p, margin: detail.margin, causes: detail.causes,
       nearest: detail.mutual === undefined ? format.dash : detail.mutual ? "yes" : "no",
       parts: partsOf(detail),
       tooFew: either < model.few,

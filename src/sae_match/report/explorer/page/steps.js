@@ -7,7 +7,17 @@ Explorer.steps = (() => {
   const OWN = ["layer", "feature", "description, or what it fires on", "active on", "mean value"];
   const JUDGED = ["q", "margin", "mutual nearest", "parts agree"];
   const STEP = ["cost", "encoder cosine", "decoder cosine", "both active", "of source", "Jaccard", "carries on"];
-  const stepColumns = () => (model.judged ? [...JUDGED, ...STEP] : STEP);
+  const CAUSES = "switched off with it";
+  const stepColumns = () => [...(model.judged ? JUDGED : []), ...STEP, ...(model.causes ? [CAUSES] : [])];
+
+  /** What a feature does when the one of the layer before is switched off; a dash where that was not tried. */
+  function switchedOff(causes) {
+    if (causes === null) return format.dash;
+    const [carried, rank, agreement] = causes;
+    const place = rank === null ? "" : rank === 1 ? ", falls most of all" : `, falls as number ${format.count(rank)}`;
+    const alike = agreement === null ? "" : `; effects agree ${format.cosine(agreement)}`;
+    return carried === null && rank === null ? format.dash : `${format.share(carried)}${place}${alike}`;
+  }
 
   function tabulate(rows, at) {
     const table = byId("path-table");
@@ -38,7 +48,8 @@ Explorer.steps = (() => {
         ...(model.judged ? [format.q(step.q), format.cosine(step.margin), step.nearest, step.parts] : []),
         format.number(step.cost), format.cosine(step.encoderCosine), format.cosine(step.decoderCosine),
         format.count(step.both), format.part(step.both, step.before, format.share),
-        `${format.part(step.both, step.either, format.cosine)}${step.tooFew ? " (too few)" : ""}`, WORDS[step.fate]].map(cell);
+        `${format.part(step.both, step.either, format.cosine)}${step.tooFew ? " (too few)" : ""}`, WORDS[step.fate],
+        ...(model.causes ? [switchedOff(step.causes)] : [])].map(cell);
     return element("tr", { "aria-current": isChosen ? "true" : undefined },
       element("th", { scope: "row" }, String(row.layer)),
       element("td", {}, Explorer.opener(row.name, String(row.feature))),

@@ -7,6 +7,7 @@ from sae_match.report.drawing import METRIC_LABELS
 from sae_match.report.picture import Drawings, Picture
 from sae_match.report.validation.outcome import Outcome
 from sae_match.report.validation.pictures.agreement import metric_agreement
+from sae_match.report.validation.pictures.causal import causal
 from sae_match.report.validation.pictures.costs import pair_error
 from sae_match.report.validation.pictures.drift import drift
 from sae_match.report.validation.pictures.folding import folding_error
@@ -31,6 +32,7 @@ PICTURES: tuple[Callable[[Outcome], Iterator[Picture]], ...] = (
     coactivation_by_q,
     relations,
     drift,
+    causal,
 )
 
 
