@@ -24,7 +24,7 @@ from sae_match.model.settings import ModelSettings
 from sae_match.saes.formats import gemma_scope
 from sae_match.text.batches import training_texts
 from sae_match.text.settings import SourceSettings
-from sae_match.training.collecting.activations import collect_residuals
+from sae_match.training.collecting.activations import collect_values
 from sae_match.training.collecting.crops import RandomCrops, tokenise
 
 FEATURES = 1024
@@ -53,7 +53,7 @@ def main() -> None:
     folder = bundled.path("saes") if others is None else others
     saes = {layer: open_sae(folder, layer) for layer in range(stream.n_layers)}
     crops = RandomCrops(corpora, context=CONTEXT, batch=64, steps=CROPS // 64, bos=bos, seed=0)
-    store = collect_residuals(stream, crops, list(saes))
+    store = collect_values(stream, crops, list(saes))
     cosines = ("median decoder cosine", "above 0.7", "median against a rotated target")
     measured = [
         "## The language model\n",
@@ -83,7 +83,7 @@ def further(texts: Mapping[str, Sequence[str]]) -> list[str]:
         corpora, bos = {kind: tokenise(works, tokenizer) for kind, works in texts.items()}, int(tokenizer.bos_token_id)
         losses += [(name, kind, loss(stream, corpus, bos)) for kind, corpus in corpora.items()]
         crops = RandomCrops(corpora, context=CONTEXT, batch=64, steps=CROPS // 64, bos=bos, seed=0)
-        store = collect_residuals(stream, crops, list(LAYERS))
+        store = collect_values(stream, crops, list(LAYERS))
         for folder, features in folders.items():
             saes = [open_sae(bundled.path(folder), layer, features) for layer in LAYERS]
             rows += [(folder, *sae_row(*each)) for each in zip(LAYERS, saes, store, strict=True)]
