@@ -14,7 +14,7 @@ from sae_match.saes.settings import SAESettings
 from sae_match.saes.sites import SITES, Spot, hook_name, spot_of
 from sae_match.training.collecting.activations import token_values
 from sae_match.training.collecting.text_stream import CropStream
-from tests.training.trainings import KillAfter, Killed, recipe_of, run, tensors_of
+from tests.training.trainings import SETTINGS, KillAfter, Killed, recipe_of, run, tensors_of
 from tests.training.words import word_tokenizer
 
 ADDED = ("mlp", "attention")
@@ -34,7 +34,7 @@ def by_plain_hooks(stream, ids, site, layer):
 
 @pytest.mark.parametrize("site", ADDED)
 def test_what_is_collected_is_what_the_module_gives(stream, text, site):
-    batch = next(CropStream(text, word_tokenizer(), "training", recipe_of(stream, text, "").settings))
+    batch = next(CropStream(text, word_tokenizer(), "training", SETTINGS))
     found = token_values(stream, batch, [1, 0], site)
     for at, layer in enumerate((1, 0)):
         expected = torch.cat(
@@ -68,7 +68,7 @@ def test_every_file_knows_the_site(stream, text, tmp_path, site):
 def test_what_is_told_is_of_what_the_module_gives(stream, text, tmp_path):
     done = run(recipe_of(stream, text, tmp_path / "saes", site="mlp"))
     collection = SAECollection.of(SAESettings(format="folder", source=str(tmp_path / "saes")))
-    held_out = CropStream(text, word_tokenizer(), "fitting", recipe_of(stream, text, "").settings)
+    held_out = CropStream(text, word_tokenizer(), "fitting", SETTINGS)
     x = torch.cat([token_values(stream, batch, [1], "mlp")[0] for batch in held_out]).float()
     sae = collection.open(1)
     expected = explained_variance(Moments.of(x.double()), Moments.of((sae(x) - x).double()))

@@ -52,8 +52,9 @@ def register(**schemas: type) -> None:
     for name in (
         file.stem for folder in (config_folder(), *_own_folders()) for file in (folder / "sae").glob("*.yaml")
     ):
-        # A collection that can be the source can be the target.
-        store.store(group="target", name=name, node={"defaults": [{"/sae@_here_": name}]})
+        # A collection that can be the source can be the target, or say what a layer's modules add.
+        for group in ("target", "mlp", "attention"):
+            store.store(group=group, name=name, node={"defaults": [{"/sae@_here_": name}]})
     for name in (file.stem for file in (config_folder() / "model").glob("*.yaml")):
         # So can a model.
         store.store(group="target_model", name=name, node={"defaults": [{"/model@_here_": name}]})

@@ -50,7 +50,7 @@ def test_every_combination_has_its_kind():
     assert KINDS[int(kinds_of({"mlp": yes}, yes))] == "newborn"
 
 
-def of_planted(seed, **changes):
+def of_planted(seed):
     rows, planted_kinds, sources = planted(seed)
     origins = {name: origin_of(rows, of_source, rotations=4) for name, of_source in sources.items()}
     return LayerProvenance(3, origins, 0.05), planted_kinds

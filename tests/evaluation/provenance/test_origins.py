@@ -52,6 +52,7 @@ def test_features_without_a_direction_are_no_part_of_it():
     torch.testing.assert_close(found.score[1:], expected.score)
 
 
+@pytest.mark.usefixtures("as_a_user")
 def test_what_cannot_be_asked_is_refused():
     with pytest.raises(UserError, match="features have 8 dimensions, what they may come from 6"):
         origin_of(torch.randn(4, 8), torch.randn(4, 6))

@@ -126,7 +126,7 @@ class ContributionSums:
         parts = iter(total.split([len(one) for sums in self._sums.values() for one in sums.values()]))
         self._sums = {key: {name: next(parts).clone() for name in sums} for key, sums in self._sums.items()}
 
-    def found(self, layer: int, dataset: str) -> Contributions:
+    def found_of(self, layer: int, dataset: str) -> Contributions:
         """What was summed of a layer on a dataset."""
         sums, sae = self._sums[layer, dataset], self._open(layer)
         W_enc, tokens = sae.W_enc.double().cpu(), float(sums["tokens"])

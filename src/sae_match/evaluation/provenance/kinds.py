@@ -14,6 +14,8 @@ Source = Literal["residual", "mlp", "attention"]
 """What a feature of a layer may come from: the residual stream before it, or what its MLP or attention adds."""
 SOURCES: tuple[Source, ...] = get_args(Source)
 
+_MODULES: tuple[Source, ...] = ("mlp", "attention")
+
 CARRIED, PROCESSED, NEWBORN, UNEXPLAINED, NOT_TESTED = range(5)
 #: Names of the kinds, by their numbers.
 KINDS = ("carried over", "processed", "newborn", "unexplained", "not tested")
@@ -46,11 +48,13 @@ class LayerProvenance:
         layer: The layer.
         origins: What is nearest to each feature, by source; without those that there is no SAE of.
         alpha: Level at which a nearest row counts as alike.
+        onward: What is nearest to each feature in the next layer's residual SAE; none of the last layer.
     """
 
     layer: int
     origins: Mapping[Source, Origin]
     alpha: float
+    onward: Origin | None = None
 
     @property
     def features(self) -> int:
@@ -76,14 +80,28 @@ class LayerProvenance:
     @property
     def kinds_by_cut(self) -> Int64[Tensor, " n"]:
         """The kind of each feature by the literature's cuts."""
-        return kinds_of({name: one.score >= CUTS[name] for name, one in self.origins.items()}, self.tested)
+        return kinds_of({name: self._beyond_cut(name) for name in self.origins}, self.tested)
 
-    def made_by(self) -> dict[str, Bool[Tensor, " n"]]:
-        """Newborn features by which module has something like them: `mlp`, `attention` or `both`."""
-        newborn = self.kinds == NEWBORN
-        mlp, attention = self.like("mlp"), self.like("attention")
+    @property
+    def ends(self) -> Bool[Tensor, " n"] | None:
+        """Features that nothing in the next layer is significantly like; none of the last layer."""
+        return None if self.onward is None else self.tested & ~(self.onward.q <= self.alpha)
+
+    def made_by(self, *, by_cut: bool = False) -> dict[str, Bool[Tensor, " n"]]:
+        """Newborn features by which module has something like them: `mlp`, `attention` or `both`.
+
+        Args:
+            by_cut: By the literature's cuts instead of q-values.
+        """
+        newborn = (self.kinds_by_cut if by_cut else self.kinds) == NEWBORN
+        mlp, attention = (self._beyond_cut(name) if by_cut else self.like(name) for name in _MODULES)
         return {
             "mlp": newborn & mlp & ~attention,
             "attention": newborn & attention & ~mlp,
             "both": newborn & mlp & attention,
         }
+
+    def _beyond_cut(self, source: Source) -> Bool[Tensor, " n"]:
+        if source not in self.origins:
+            return torch.zeros_like(self.tested)
+        return self.origins[source].score >= CUTS[source]

@@ -25,6 +25,7 @@ from sae_match.report.validation.exploring import write_page
 from sae_match.report.validation.features import save_features, with_labels
 from sae_match.report.validation.outcome import Outcome
 from sae_match.report.validation.pictures import drawings
+from sae_match.report.validation.provenance import print_provenance, save_provenance
 from sae_match.report.validation.recording import record_of
 from sae_match.report.validation.relatives import print_relatives, save_relatives
 from sae_match.report.validation.significance import print_significance
@@ -89,6 +90,8 @@ class ValidationReport(L.Callback):
                 print_relatives(self.console, outcome)
             with attempts.of("what drifted, in the terminal"):
                 print_drift(self.console, outcome.drifts)
+            with attempts.of("where features come from, in the terminal"):
+                print_provenance(self.console, outcome.provenance)
             outcome = self._save_rest(outcome, attempts)
             print_cautions(self.console, outcome.cautions)
             self._draw_and_log(outcome, module, trainer.logger, attempts)
@@ -119,6 +122,8 @@ class ValidationReport(L.Callback):
             save_relatives(outcome, self.folder)
         with attempts.of("tables of drift"):
             save_tables(drift_tables(outcome.drifts), self.folder / "drift", outcome.names)
+        with attempts.of("tables and graph of where features come from"):
+            save_provenance(outcome.provenance, self.folder / "provenance")
         return outcome
 
     def _draw_and_log(

@@ -15,6 +15,8 @@ from sae_match.evaluation.drift.findings import PairDrift, drifts_of
 from sae_match.evaluation.matching_error import folded, matching_errors
 from sae_match.evaluation.matchings import PairMatchings
 from sae_match.evaluation.plan import Pair
+from sae_match.evaluation.provenance.findings import results_of as provenance_results
+from sae_match.evaluation.provenance.study import Provenance, ProvenanceStudy
 from sae_match.evaluation.relations.findings import results_of as relations_results
 from sae_match.evaluation.relations.findings import space_of_the_alone
 from sae_match.evaluation.relations.overlap import Overlap
@@ -74,6 +76,7 @@ class Outcome:
         spaces: What the features that only one of two dictionaries has write to; where both have as many.
         seed: Of all intervals.
         drifts: What drifted between the layers of each pair, where that was asked.
+        provenance: Where the features of each layer come from, where that was asked.
     """
 
     results: Results
@@ -92,6 +95,7 @@ class Outcome:
     spaces: Mapping[Pair, SpaceOverlap] = field(default_factory=dict)
     seed: int = 0
     drifts: Mapping[Pair, PairDrift] = field(default_factory=dict)
+    provenance: Provenance | None = None
 
     @classmethod
     def of(
@@ -146,6 +150,7 @@ class Outcome:
             dict(_spaces(module)),
             module.settings.seed,
             drifts_of(module),
+            next((one.found() for one in module.around.observers if isinstance(one, ProvenanceStudy)), None),
         )
 
     def ends(self, pair: Pair) -> tuple[int, int]:
@@ -159,13 +164,14 @@ class Outcome:
     def everything(self) -> Results:
         """The results, what significance and relations say, and numbers of weights alone (dataset `WEIGHTS`)."""
         judged = [] if self.findings is None else self.findings.results
-        told = [*judged, *self._drifted(), *self.of_relations, *self._of_weights()]
+        told = [*judged, *self._drifted(), *self.of_relations, *self.of_provenance, *self._of_weights()]
         return Results([*self.results, *told]).between(self.names)
 
     def logged(self) -> Results:
         """The results and what significance and relations say: what charts are made of."""
         judged = [] if self.findings is None else self.findings.results
-        return Results([*self.results, *judged, *self._drifted(), *self.of_relations]).between(self.names)
+        told = [*judged, *self._drifted(), *self.of_relations, *self.of_provenance]
+        return Results([*self.results, *told]).between(self.names)
 
     def _drifted(self) -> Iterator[Result]:
         return (row for one in self.drifts.values() for row in one.results)
@@ -180,6 +186,11 @@ class Outcome:
             space = self.spaces.get(pair)
             found += relations_results(pair, relations, overlaps, stitched, space, seed=self.seed)
         return found
+
+    @cached_property
+    def of_provenance(self) -> list[Result]:
+        """Where features come from, as results."""
+        return [] if self.provenance is None else list(provenance_results(self.provenance))
 
     def all_spans(self) -> list[SpanResult]:
         """The means over pairs of layers, with those of what significance says at the distances that were measured."""
