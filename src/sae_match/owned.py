@@ -44,10 +44,11 @@ _KEPT = {
     "significance": (f"{_PAIRED}.safetensors",),
     "drift": (f"{_PAIRED}.parquet",),
     "relations": (f"{_PAIRED}.safetensors", f"{_PAIRED}.parquet"),
+    "provenance": ("L*.parquet", "graph.json", "graph.graphml"),
     "csv": ("metrics.csv", "hparams.yaml"),
 }
 # Folders that no version has written to without a record.
-_ALWAYS_RECORDED = ("features", "drift")
+_ALWAYS_RECORDED = ("features", "drift", "provenance")
 _MOST = 1 << 16
 # Bytes of a record; one of a thousand pictures has a quarter of a megabyte.
 _MOST_RECORD = 1 << 24

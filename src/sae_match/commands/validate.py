@@ -6,13 +6,13 @@ from pathlib import Path
 import lightning as L
 from transformers import PreTrainedTokenizerBase
 
+from sae_match.commands.check import of_one_collection
 from sae_match.commands.telling import told
 from sae_match.commands.trainer import open_trainer
 from sae_match.errors import UserError, stopped_while
 from sae_match.evaluation.arm_names import FITTED_ARMS, checked_arms
 from sae_match.evaluation.passes.text import ValidationText
 from sae_match.evaluation.plan import chosen_pairs
-from sae_match.evaluation.provenance.kinds import SOURCES
 from sae_match.evaluation.provenance.study import ProvenanceStudy
 from sae_match.evaluation.scope import Surroundings
 from sae_match.evaluation.survey import Observer
@@ -27,7 +27,6 @@ from sae_match.report.matching_progress import MatchingProgress
 from sae_match.report.tracking.logger import open_logger
 from sae_match.report.validation.callback import ValidationReport
 from sae_match.report.validation.progress import MatchingBar, ValidationProgress
-from sae_match.saes.collection import SAECollection
 from sae_match.saes.two import Collections, collections_of
 from sae_match.semantics.contexts import open_contexts
 from sae_match.semantics.descriptions import open_pages
@@ -97,13 +96,12 @@ def main(settings: ValidateSettings) -> float | None:
 
 def _study(settings: ValidateSettings, stream: Streams, saes: Collections) -> ProvenanceStudy:
     """Asks where features come from, while the text is surveyed."""
-    if isinstance(stream, TwoStreams) or not isinstance(saes, SAECollection):
-        raise UserError("where features come from is asked of one collection: leave target and target_model out")
+    if isinstance(stream, TwoStreams):
+        raise UserError("where features come from is asked of one model: leave target_model out")
     evaluation = settings.evaluation
     return ProvenanceStudy(
         stream,
-        saes,
-        {name: SAECollection.of(getattr(settings, name)) for name in SOURCES if name in settings.modules},
+        *of_one_collection(settings, saes),
         rotations=evaluation.rotations,
         alpha=evaluation.alpha,
         seed=evaluation.seed,

@@ -1,5 +1,6 @@
 """Which row of another dictionary is nearest to each feature's decoder row, and whether chance finds one as near."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -27,12 +28,14 @@ class Origin:
         score: Cosine with it; nan for a feature without a direction.
         p: Probability that a random dictionary, otherwise alike, has a row as near.
         q: By Benjamini and Hochberg, over the features of the layer.
+        by_chance: Median cosine with the nearest row of random dictionaries.
     """
 
     nearest: Int64[Tensor, " n"]
     score: Float64[Tensor, " n"]
     p: Float64[Tensor, " n"]
     q: Float64[Tensor, " n"]
+    by_chance: float = math.nan
 
     @property
     def tested(self) -> Bool[Tensor, " n"]:
@@ -76,11 +79,12 @@ def origin_of(
     score, nearest = _largest(wanted, _unit(rows), live)
     score, nearest = torch.where(there, score, torch.nan), torch.where(there, nearest, -1)
     targets = NullTargets((_as_sae(rows),), null, (live,))
-    by_chance = [
+    drawn = [
         _largest(wanted, _unit(targets.draw(each)[0].W_dec), live)[0][there] for each in rotation_seeds(seed, rotations)
     ]
-    p = p_values(score, torch.cat(by_chance))
-    return Origin(nearest, score, p, q_values(p, there))
+    by_chance = torch.cat(drawn)
+    p = p_values(score, by_chance)
+    return Origin(nearest, score, p, q_values(p, there), float(by_chance.median()))
 
 
 def _as_sae(rows: Float[Tensor, "m d"]) -> SAE:

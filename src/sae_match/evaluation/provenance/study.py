@@ -8,6 +8,7 @@ import torch
 
 from sae_match.errors import UserError
 from sae_match.evaluation.provenance.contributions import Contributions, ContributionSums
+from sae_match.evaluation.provenance.fit import refuse_unfit
 from sae_match.evaluation.provenance.kinds import LayerProvenance, Source
 from sae_match.evaluation.provenance.origins import Origin, origin_of
 from sae_match.evaluation.provenance.settings import checked_features
@@ -15,11 +16,8 @@ from sae_match.evaluation.provenance.writing import rows_in_residual
 from sae_match.model.residual_stream import ResidualStream
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.sae import SAE
-from sae_match.saes.sites import Site, checked_site
+from sae_match.saes.sites import checked_site
 from sae_match.tensors import plain_torch
-
-#: Sites whose SAEs say what a module adds.
-_SITES: Mapping[Source, tuple[Site, ...]] = {"mlp": ("mlp",), "attention": ("attention", "attention_output")}
 
 
 @dataclass(frozen=True)
@@ -88,9 +86,10 @@ class ProvenanceStudy(ContributionSums):
 
     @plain_torch()
     def found(self, watch: Callable[[int, int], None] = lambda *_: None) -> Provenance:
-        """What weights and text say, by layer."""
+        """What weights and text say, of the layers whose features were seen on text; of all where no text was read."""
         layers: dict[int, LayerProvenance] = {}
-        wanted = [layer for layer in sorted(self._residual.layers) if self._has_source(layer)]
+        seen = self._layers or sorted(self._residual.layers)
+        wanted = [layer for layer in seen if self._has_source(layer)]
         for number, layer in enumerate(wanted):
             layers[layer] = self._layer(layer)
             watch(number + 1, len(wanted))
@@ -126,29 +125,6 @@ class ProvenanceStudy(ContributionSums):
         width = self._stream.width(checked_site(self._modules[name].site))
         if sae.d_in != width:
             raise UserError(f"the {name} SAE of layer {layer} reads width {sae.d_in}, the model's {name} has {width}")
-
-
-def refuse_unfit(residual: SAECollection, modules: Mapping[Source, SAECollection], rotations: int) -> None:
-    """Check that collections read what they are named for.
-
-    Raises:
-        UserError: If one does not, there is none of a module, or nothing can be held against chance.
-    """
-    if not modules:
-        raise UserError("where features come from is asked of what modules add: name mlp=… or attention=…")
-    if residual.site != "residual":
-        raise UserError(f"where features come from is asked of the residual stream; sae reads the site {residual.site}")
-    for name, collection in modules.items():
-        collection.refuse_none(name)
-        if collection.site not in _SITES[name]:
-            raise UserError(
-                f"{name}={collection.source} reads the site {collection.site}; {name}.site must be "
-                f"{' or '.join(_SITES[name])}"
-            )
-        if not set(collection.layers) & set(residual.layers):
-            raise UserError(f"{name}={collection.source} has an SAE of no layer that sae has one of")
-    if not rotations:
-        raise UserError("which rows are alike is judged against chance: set evaluation.rotations to at least 1")
 
 
 def _most_active(

@@ -4,6 +4,7 @@ import pyarrow as pa
 from torch import Tensor
 
 from sae_match.evaluation.provenance.kinds import KINDS, SOURCES
+from sae_match.evaluation.provenance.origins import Origin
 from sae_match.evaluation.provenance.study import Provenance
 
 
@@ -21,8 +22,9 @@ def provenance_table(found: Provenance, layer: int) -> pa.Table:
         "kind": pa.array([KINDS[kind] for kind in one.kinds.tolist()]),
         "kind_by_cut": pa.array([KINDS[kind] for kind in one.kinds_by_cut.tolist()]),
     }
-    nearest = {**one.origins, **({} if one.onward is None else {"onward": one.onward})}
-    for name, origin in nearest.items():
+    nearest: list[tuple[str, Origin]] = list(one.origins.items())
+    nearest += [] if one.onward is None else [("onward", one.onward)]
+    for name, origin in nearest:
         columns[f"{name}_feature"] = _whole(origin.nearest, origin.nearest >= 0)
         for what, values in (("score", origin.score), ("p", origin.p), ("q", origin.q)):
             columns[f"{name}_{what}"] = _numbers(values)

@@ -91,7 +91,7 @@ class ValidationReport(L.Callback):
             with attempts.of("what drifted, in the terminal"):
                 print_drift(self.console, outcome.drifts)
             with attempts.of("where features come from, in the terminal"):
-                print_provenance(self.console, outcome.provenance)
+                print_provenance(self.console, outcome.provenance, outcome.of_provenance)
             outcome = self._save_rest(outcome, attempts)
             print_cautions(self.console, outcome.cautions)
             self._draw_and_log(outcome, module, trainer.logger, attempts)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from sae_match.evaluation.provenance.findings import PROVENANCE, results_of
+from sae_match.evaluation.provenance.findings import PROVENANCE
 from sae_match.evaluation.provenance.graph import feature_graph
 from sae_match.evaluation.provenance.kinds import KINDS, NOT_TESTED, SOURCES
 from sae_match.evaluation.provenance.study import Provenance
@@ -19,7 +19,6 @@ from sae_match.terminal import say
 
 #: Name of the graph's files.
 GRAPH = "graph"
-_READ = {"residual": "stream before", "mlp": "MLP", "attention": "attention"}
 
 
 def save_provenance(found: Provenance | None, folder: Path) -> None:
@@ -36,11 +35,11 @@ def save_provenance(found: Provenance | None, folder: Path) -> None:
         feature_graph(found, known).save(folder, GRAPH)
 
 
-def print_provenance(console: Console, found: Provenance | None) -> None:
+def print_provenance(console: Console, found: Provenance | None, results: Sequence[Result]) -> None:
     """Shares of each kind by layer, beside the literature's cuts, and what modules contribute on text."""
     if found is None:
         return
-    rows = {(row.target_layer, row.dataset, row.metric): row for row in results_of(found)}
+    rows = {(row.target_layer, row.dataset, row.metric): row for row in results}
     say(console, ("\nWhere do features come from? (q-values; in brackets by the cuts 0.5 and 0.15)", "bold"))
     kinds = KINDS[:NOT_TESTED]
     table = plain_table("layer", *kinds, "ends")
@@ -58,12 +57,16 @@ def print_provenance(console: Console, found: Provenance | None) -> None:
 def _print_contributions(
     console: Console, found: Provenance, dataset: str, rows: Mapping[tuple[int, str, str], Result]
 ) -> None:
-    say(console, (f"\n{dataset}: where a feature is active, who raises it above its mean", "italic"))
-    shown = ("carried over", "processed", "newborn")
-    table = plain_table("layer", *(f"{kind}: {_READ[source]}" for kind in shown for source in SOURCES))
+    said = f"\n{dataset}: what raises a feature above its mean where it is active (stream before, MLP, attention)"
+    say(console, (said, "italic"))
+    kinds = KINDS[:NOT_TESTED]
+    table = plain_table("layer", *kinds)
     for layer in found.layers:
-        metrics = [f"contribution_{source}_{_named(kind)}" for kind in shown for source in SOURCES]
-        table.add_row(str(layer), *(_share(rows, layer, metric, dataset) for metric in metrics))
+        cells = []
+        for kind in kinds:
+            shares = [_share(rows, layer, f"contribution_{source}_{_named(kind)}", dataset) for source in SOURCES]
+            cells.append("-" if shares[0] == "-" else " ".join(shares))
+        table.add_row(str(layer), *cells)
     console.print(table)
 
 
