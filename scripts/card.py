@@ -15,16 +15,20 @@ from torch import Tensor
 
 from sae_match import SAE, bundled, match
 from sae_match.evaluation.matching_error import decoder_cosine
+from sae_match.evaluation.provenance.origins import origin_of
+from sae_match.evaluation.provenance.writing import rows_in_residual
 from sae_match.evaluation.statistics.moments import Activity, Moments, explained_variance
 from sae_match.files import written_whole
 from sae_match.matching.baselines import rotated
+from sae_match.matching.significance.result import ALPHA
 from sae_match.model.loading import load_model
 from sae_match.model.residual_stream import ResidualStream
 from sae_match.model.settings import ModelSettings
 from sae_match.saes.formats import gemma_scope
+from sae_match.saes.sites import Site
 from sae_match.text.batches import training_texts
 from sae_match.text.settings import SourceSettings
-from sae_match.training.collecting.activations import collect_residuals
+from sae_match.training.collecting.activations import collect_values
 from sae_match.training.collecting.crops import RandomCrops, tokenise
 
 FEATURES = 1024
@@ -36,6 +40,8 @@ FURTHER = {
     "model_code": {"saes_code": FEATURES, "saes_code_tuned": FEATURES},
 }
 LAYERS = (3, 4)
+#: SAEs of what modules add, by the site that they read, with their features.
+OF_MODULES: dict[Site, tuple[str, int]] = {"mlp": ("saes_mlp", 512), "attention": ("saes_attention", 512)}
 OF_AN_SAE = ("layer", "L0", "explained variance", "dead features", "median threshold", "norm of the residual")
 BEGIN, END = "<!-- measured by scripts/card.py -->\n", "<!-- end of what is measured -->\n"
 
@@ -53,7 +59,7 @@ def main() -> None:
     folder = bundled.path("saes") if others is None else others
     saes = {layer: open_sae(folder, layer) for layer in range(stream.n_layers)}
     crops = RandomCrops(corpora, context=CONTEXT, batch=64, steps=CROPS // 64, bos=bos, seed=0)
-    store = collect_residuals(stream, crops, list(saes))
+    store = collect_values(stream, crops, list(saes))
     cosines = ("median decoder cosine", "above 0.7", "median against a rotated target")
     measured = [
         "## The language model\n",
@@ -70,7 +76,7 @@ def main() -> None:
         second = {(layer, seed): open_sae(bundled.path(seed), layer) for layer in LAYERS for seed in SEEDS}
         rows = (pair_row(f"{layer}, {seed}", saes[layer], sae) for (layer, seed), sae in second.items())
         measured += ["## What another seed finds again in the same layer\n", table(("layer", *cosines), rows)]
-        measured += further(texts)
+        measured += [*further(texts), *of_modules(stream, crops, saes)]
         put_into_card("\n".join(measured))
     print("\n".join(measured))
 
@@ -83,7 +89,7 @@ def further(texts: Mapping[str, Sequence[str]]) -> list[str]:
         corpora, bos = {kind: tokenise(works, tokenizer) for kind, works in texts.items()}, int(tokenizer.bos_token_id)
         losses += [(name, kind, loss(stream, corpus, bos)) for kind, corpus in corpora.items()]
         crops = RandomCrops(corpora, context=CONTEXT, batch=64, steps=CROPS // 64, bos=bos, seed=0)
-        store = collect_residuals(stream, crops, list(LAYERS))
+        store = collect_values(stream, crops, list(LAYERS))
         for folder, features in folders.items():
             saes = [open_sae(bundled.path(folder), layer, features) for layer in LAYERS]
             rows += [(folder, *sae_row(*each)) for each in zip(LAYERS, saes, store, strict=True)]
@@ -91,6 +97,26 @@ def further(texts: Mapping[str, Sequence[str]]) -> list[str]:
         "## Another model, and further SAEs of layers 3 and 4\n",
         table(("model", "held-out text", "nats per token"), losses),
         table(("SAEs", *OF_AN_SAE), rows),
+    ]
+
+
+def of_modules(stream: ResidualStream, crops: RandomCrops, residual: Mapping[int, SAE]) -> list[str]:
+    """SAEs of what MLPs and attention add, and how many residual features have one like them."""
+    rows, alike = list[Row](), list[Row]()
+    for site, (folder, features) in OF_MODULES.items():
+        saes = {layer: open_sae(bundled.path(folder), layer, features) for layer in residual}
+        store = collect_values(stream, crops, list(saes), site)
+        rows += [(folder, *sae_row(layer, sae, store[at])) for at, (layer, sae) in enumerate(saes.items())]
+        for layer, sae in saes.items():
+            origin = origin_of(residual[layer].W_dec, rows_in_residual(stream, site, layer, sae.W_dec))
+            share = float((origin.q <= ALPHA).double().mean())
+            cosines = (f"{float(origin.score.median()):.3f}", f"{origin.by_chance:.3f}")
+            alike.append((folder, layer, *cosines, f"{share:.0%}"))
+    return [
+        "## What MLPs and attention add\n",
+        table(("SAEs", *OF_AN_SAE[:-1], "norm of what is added"), rows),
+        "Residual features of the layer, and the nearest decoder row there (heads through the output projection):\n",
+        table(("SAEs", "layer", "median cosine", "by chance", "significantly alike, q at most 5 %"), alike),
     ]
 
 

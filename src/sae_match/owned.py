@@ -45,10 +45,11 @@ _KEPT = {
     "drift": (f"{_PAIRED}.parquet",),
     "causal": (f"{_PAIRED}.parquet",),
     "relations": (f"{_PAIRED}.safetensors", f"{_PAIRED}.parquet"),
+    "provenance": ("L*.parquet", "graph.json", "graph.graphml"),
     "csv": ("metrics.csv", "hparams.yaml"),
 }
 # Folders that no version has written to without a record.
-_ALWAYS_RECORDED = ("features", "drift", "causal")
+_ALWAYS_RECORDED = ("features", "drift", "causal", "provenance")
 _MOST = 1 << 16
 # Bytes of a record; one of a thousand pictures has a quarter of a megabyte.
 _MOST_RECORD = 1 << 24

@@ -202,3 +202,33 @@ def test_a_value_of_the_wrong_type_fails_when_composed(override):
 def test_an_unknown_choice_lists_what_there_is():
     with pytest.raises(HydraException, match=r"(?s)Could not find 'matcher/foldet'.*folded.*unfolded"):
         composed("validate", "matcher=foldet")
+
+
+MODULES = ("mlp=bundled_mlp", "attention=bundled_attention")
+
+
+def test_saes_of_modules_come_from_the_same_files_as_others():
+    settings = validate(*MODULES)
+    assert {name: SAECollection.of(one).site for name, one in settings.modules.items()} == {
+        "mlp": "mlp",
+        "attention": "attention",
+    }
+    assert validate().modules == {}
+    assert validate("experiment=provenance").modules.keys() == {"mlp", "attention"}
+    assert validate("experiment=provenance_gemma_2_2b").modules["attention"].source.endswith("-pt-att")
+    assert validate(*MODULES, "provenance.features=[[3,17],[4,20]]").provenance.features == [[3, 17], [4, 20]]
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        (("target=bundled_seed_100",), "asked of one collection: leave target and target_model out"),
+        (("target_model=bundled_code",), "asked of one collection: leave target and target_model out"),
+        (("evaluation.rotations=0",), "set evaluation.rotations to at least 1"),
+        (("provenance.features=[[3]]",), r"a feature is a layer and a number, such as \[3,17\]; got \[3\]"),
+        (("provenance.features=3",), r"provenance.features must be a list such as \[\[3,17\],\[4,20\]\]"),
+    ],
+)
+def test_where_features_come_from_is_asked_of_one_collection(told, message):
+    with pytest.raises(UserError, match=message):
+        validate(*MODULES, *told)

@@ -41,9 +41,9 @@ def settings_in(said):
     [
         (
             "validate",
-            "model=bundled sae=bundled target=null target_model=null matcher=folded text=bundled evaluation=adjacent "
-            "trainer=default logger=wandb experiment=null",
-            "report descriptions pairs output_dir cache_dir check",
+            "model=bundled sae=bundled target=null target_model=null mlp=null attention=null matcher=folded "
+            "text=bundled evaluation=adjacent trainer=default logger=wandb experiment=null",
+            "report descriptions provenance pairs output_dir cache_dir check",
         ),
         (
             "match",

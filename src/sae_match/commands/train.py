@@ -16,6 +16,7 @@ from sae_match.model.speed.half import warn_where_half_is_slow
 from sae_match.owned import refuse_foreign_files
 from sae_match.report.tracking.logger import open_logger, where_to_look
 from sae_match.saes.manifest import NAME as MANIFEST
+from sae_match.saes.sites import checked_site
 from sae_match.settings.schema import TrainSettings
 from sae_match.terminal import Terminal
 from sae_match.text.batches import training_texts
@@ -68,7 +69,7 @@ def _train_language_model(settings: TrainSettings, training: LanguageModelSettin
 def _train_saes(settings: TrainSettings, training: SAETrainingSettings, destination: Path) -> None:
     console = Terminal()
     stream, tokenizer = load_model(settings.model)
-    chosen = settled(training, stream.n_layers, stream.d_in)
+    chosen = settled(training, stream.n_layers, stream.width(checked_site(training.site)))
     recipe = SAERecipe(chosen, stream, tokenizer, settings.text, destination, settings.model.source)
     if (done := recipe.finished()) is not None:
         console.print("this training is over already; nothing was done", highlight=False)

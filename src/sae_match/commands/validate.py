@@ -6,13 +6,16 @@ from pathlib import Path
 import lightning as L
 from transformers import PreTrainedTokenizerBase
 
+from sae_match.commands.check import of_one_collection
 from sae_match.commands.telling import told
 from sae_match.commands.trainer import open_trainer
-from sae_match.errors import stopped_while
+from sae_match.errors import UserError, stopped_while
 from sae_match.evaluation.arm_names import FITTED_ARMS, checked_arms
 from sae_match.evaluation.passes.text import ValidationText
 from sae_match.evaluation.plan import chosen_pairs
+from sae_match.evaluation.provenance.study import ProvenanceStudy
 from sae_match.evaluation.scope import Surroundings
+from sae_match.evaluation.survey import Observer
 from sae_match.evaluation.validation import MatchValidation
 from sae_match.matching.cache import MatchingCache
 from sae_match.matching.folding_choice import fitting_matcher
@@ -20,12 +23,12 @@ from sae_match.model.fit import refuse_layers_beyond
 from sae_match.model.loading import refuse_longer_text
 from sae_match.model.speed.half import warn_where_half_is_slow
 from sae_match.model.two.loading import load_models
-from sae_match.model.two.streams import TwoStreams
+from sae_match.model.two.streams import Streams, TwoStreams
 from sae_match.report.matching_progress import MatchingProgress
 from sae_match.report.tracking.logger import open_logger
 from sae_match.report.validation.callback import ValidationReport
 from sae_match.report.validation.progress import MatchingBar, ValidationProgress
-from sae_match.saes.two import collections_of
+from sae_match.saes.two import Collections, collections_of
 from sae_match.semantics.contexts import open_contexts
 from sae_match.semantics.descriptions import open_pages
 from sae_match.settings.processes import is_helper
@@ -55,12 +58,15 @@ def main(settings: ValidateSettings) -> float | None:
     settings.matcher = fitting_matcher(settings.matcher, saes, ends)
     progress = ValidationProgress(console)
     contexts = open_contexts(settings.report, settings.evaluation.seed)
+    observers: list[Observer] = [] if contexts is None else [contexts]
+    if settings.modules:
+        observers.append(_study(settings, stream, saes))
     module = MatchValidation(
         stream,
         saes,
         settings.matcher,
         settings.evaluation,
-        Surroundings(cache, folder, matching.watch, progress.watch, (contexts,) if contexts else ()),
+        Surroundings(cache, folder, matching.watch, progress.watch, tuple(observers)),
     )
     described = open_pages(settings.descriptions.kept_in(cache.folder.parent), module.collection)
     callbacks: list[L.Callback] = [
@@ -89,6 +95,21 @@ def main(settings: ValidateSettings) -> float | None:
             trainer.validate(module, text, verbose=False)
     module.forget()
     return module.objective
+
+
+def _study(settings: ValidateSettings, stream: Streams, saes: Collections) -> ProvenanceStudy:
+    """Asks where features come from, while the text is surveyed."""
+    if isinstance(stream, TwoStreams):
+        raise UserError("where features come from is asked of one model: leave target_model out")
+    evaluation = settings.evaluation
+    return ProvenanceStudy(
+        stream,
+        *of_one_collection(settings, saes),
+        rotations=evaluation.rotations,
+        alpha=evaluation.alpha,
+        seed=evaluation.seed,
+        chosen=settings.provenance.features,
+    )
 
 
 def _text(settings: ValidateSettings, tokenizer: PreTrainedTokenizerBase) -> ValidationText:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sae_match.errors import UserError
 from sae_match.saes.formats import SAEDescription, SAEFile, describe_sae, load_sae, sae_files
-from sae_match.saes.manifest import read_folder, recorded_hashes, refuse_other_content
+from sae_match.saes.manifest import NAME, read_folder, recorded_hashes, recorded_site, refuse_other_content
 from sae_match.saes.sae import SAE
 from sae_match.saes.settings import FOLDER, SAESettings
 from sae_match.saes.sites import Spot, matched_site, refuse_other_spot
@@ -65,15 +65,16 @@ class SAECollection:
 
         Raises:
             UserError: If a layer is no number, there is no such site, no such name on Neuronpedia can be, or a folder
-                does not say what it holds.
+                does not say what it holds, or says that it reads another site.
         """
-        name, which = settings.format, settings.which()
+        name, which, site = settings.format, settings.which(), settings.site
         recorded: Mapping[str, str] = {}
         if name == FOLDER:
             name, which = read_folder(Path(settings.source))
             recorded = recorded_hashes(Path(settings.source))
+            site = _site_of_folder(Path(settings.source), settings.site)
         pages = settings.neuronpedia.names(which)
-        return cls(name, settings.source, settings.revision, which, settings.site, pages, recorded, settings.name)
+        return cls(name, settings.source, settings.revision, which, site, pages, recorded, settings.name)
 
     @property
     def names(self) -> None:
@@ -215,3 +216,19 @@ class SAECollection:
         elsewhere = which.pop(_SOURCE, None)
         # The revision is of the collection's own source.
         return which if self.revision is None or elsewhere else {**which, "revision": self.revision}
+
+
+def _site_of_folder(folder: Path, told: str) -> str:
+    """Where a folder's SAEs read: what it says, unless it says nothing and a setting does.
+
+    Raises:
+        UserError: If both speak and disagree.
+    """
+    said = recorded_site(folder)
+    if said in (None, "residual"):
+        return told
+    if told not in ("residual", said):
+        raise UserError(
+            f"{folder / NAME} says that its SAEs read the site {said}, sae.site={told} another; leave it out"
+        )
+    return str(said)

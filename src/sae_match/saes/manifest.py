@@ -1,7 +1,8 @@
 """A folder of SAEs that says what it holds: plain data, read as such, that moves with the folder.
 
-`saes.json` names a format and, for each layer, what picks its SAE within the folder. Its `files` record the SHA-256 of
-files, so that what is read is what was written. A folder without it is looked through, if its layout is Gemma Scope's.
+`saes.json` names a format, for each layer what picks its SAE within the folder and, if it is not the residual stream,
+the site that they read. Its `files` record the SHA-256 of files, so that what is read is what was written. A folder
+without it is looked through, if its layout is Gemma Scope's.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ from typing import Any
 from sae_match.errors import UserError
 from sae_match.files import written_whole
 from sae_match.saes.formats import FORMATS
+from sae_match.saes.sites import Site, checked_site
 
 NAME = "saes.json"
 # Of thousands of layers; what is longer is no manifest.
@@ -24,7 +26,9 @@ _LAYOUT = re.compile(r"layer_(\d+)/width_([^/]+)/average_l0_(\d+)/params\.npz")
 Layers = Mapping[int, Mapping[str, str | int]]
 
 
-def write_manifest(folder: Path, format_name: str, layers: Layers, files: Iterable[Path] = ()) -> None:
+def write_manifest(
+    folder: Path, format_name: str, layers: Layers, files: Iterable[Path] = (), site: Site = "residual"
+) -> None:
     """Say of a folder what it holds.
 
     Args:
@@ -32,12 +36,32 @@ def write_manifest(folder: Path, format_name: str, layers: Layers, files: Iterab
         format_name: Format of its SAEs.
         layers: What picks the SAE of each layer.
         files: Files in it whose content is recorded.
+        site: Where in its layer each SAE reads.
     """
     named = {str(layer): dict(which) for layer, which in sorted(layers.items())}
     recorded = {file.relative_to(folder).as_posix(): _hash_of(file) for file in sorted(files)}
-    said = {"format": format_name, "layers": named, **({"files": recorded} if recorded else {})}
+    # Earlier versions know of no other site than the residual stream's, and wrote none.
+    place = {} if site == "residual" else {"site": site}
+    said = {"format": format_name, **place, "layers": named, **({"files": recorded} if recorded else {})}
     with written_whole(folder / NAME) as temporary:
         temporary.write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def recorded_site(folder: Path) -> Site | None:
+    """Where in their layers a folder's SAEs read; none where it has no manifest.
+
+    A manifest that does not say means the residual stream.
+
+    Raises:
+        UserError: If its manifest is not sound.
+    """
+    file = folder / NAME
+    if not file.exists():
+        return None
+    try:
+        return checked_site(str(_read(file).get("site", "residual")))
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from error
 
 
 def recorded_hashes(folder: Path) -> dict[str, str]:

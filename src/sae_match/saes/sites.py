@@ -105,6 +105,11 @@ def matched_site(name: str) -> Site | Matched:
     return name
 
 
+def hook_name(site: Site, layer: int) -> str:
+    """What TransformerLens calls a site of a layer."""
+    return f"blocks.{layer}.{next(name for name, named in _PLACES.items() if named == site)}"
+
+
 def spot_of(hook: str) -> Spot | None:
     """The place that a hook point names; none if the name is of no scheme that is known here."""
     if match := _IN_LAYER.fullmatch(hook):

@@ -51,9 +51,10 @@ def register(**schemas: type) -> None:
         store.store(group="schema", name=name, node=schema)
     for folder in (config_folder() / "sae", *(own / "sae" for own in _own_folders())):
         for file in folder.rglob("*.yaml"):
-            # A collection that can be the source can be the target.
+            # A collection that can be the source can be the target, or say what a layer's modules add.
             name = file.relative_to(folder).with_suffix("").as_posix()
-            store.store(group="target", name=name, node={"defaults": [{"/sae@_here_": name}]})
+            for group in ("target", "mlp", "attention"):
+                store.store(group=group, name=name, node={"defaults": [{"/sae@_here_": name}]})
     for name in (file.stem for file in (config_folder() / "model").glob("*.yaml")):
         # So can a model.
         store.store(group="target_model", name=name, node={"defaults": [{"/model@_here_": name}]})

@@ -15,9 +15,9 @@ from sae_match.errors import UserError
 _WIDTH, _LONGEST = 108, 108
 _INDENT = "  "
 # Groups that are no choice of the user's.
-_ASIDE = ("hydra/", "schema", "local", "sae@target")
+_ASIDE = ("hydra/", "schema", "local", "sae@target", "sae@mlp", "sae@attention")
 # Groups that offer what another one does.
-_LIKE = {"target": "sae"}
+_LIKE = {"target": "sae", "mlp": "sae", "attention": "sae"}
 
 
 def help_on(what: str, *, _root_: DictConfig) -> str:

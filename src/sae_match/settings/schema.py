@@ -6,6 +6,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from sae_match.errors import UserError, shown
+from sae_match.evaluation.provenance.settings import ProvenanceSettings
 from sae_match.evaluation.settings import EvaluationSettings
 from sae_match.matching.settings import MatcherSettings
 from sae_match.model.settings import ModelSettings
@@ -153,6 +154,9 @@ class ValidateSettings:
         target: Another collection, whose SAEs pairs lead to; none for pairs within `sae`.
         target_model: Another language model, which the SAEs that pairs lead to read; none where all read `model`.
             Without a `target` the SAEs of `sae` read both.
+        mlp: SAEs of what MLPs add: with them, or with `attention`, it is asked where the features of `sae` come from.
+        attention: SAEs of attention heads before they are projected, or of what attention adds.
+        provenance: What else is told of that.
         pairs: Pairs of layers such as `[[3,3],[3,4]]`, in place of those that follow from `evaluation.spans`; of two
             collections in place of the layers that both have, each with itself.
         output_dir: Where the run leaves its files.
@@ -172,6 +176,9 @@ class ValidateSettings:
     descriptions: DescriptionSettings = field(default_factory=DescriptionSettings)
     target: SAESettings | None = None
     target_model: ModelSettings | None = None
+    mlp: SAESettings | None = None
+    attention: SAESettings | None = None
+    provenance: ProvenanceSettings = field(default_factory=ProvenanceSettings)
     pairs: Any = None
     output_dir: str = MISSING
     cache_dir: str | None = None
@@ -182,7 +189,16 @@ class ValidateSettings:
         """Where the two language models come from, if there are two."""
         return None if self.target_model is None else (self.model.source, self.target_model.source)
 
+    @property
+    def modules(self) -> dict[str, SAESettings]:
+        """SAEs of what modules add, by the module."""
+        return {name: one for name, one in (("mlp", self.mlp), ("attention", self.attention)) if one is not None}
+
     def __post_init__(self) -> None:
+        if self.modules and (self.target is not None or self.target_model is not None):
+            raise UserError("where features come from is asked of one collection: leave target and target_model out")
+        if self.modules and not self.evaluation.rotations:
+            raise UserError("which rows are alike is judged against chance: set evaluation.rotations to at least 1")
         if self.pairs is not None:
             self.evaluation = replace(self.evaluation, pairs=self.pairs)
         for name in self.evaluation.prefers or []:

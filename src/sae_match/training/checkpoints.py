@@ -20,6 +20,8 @@ from sae_match.training.sae_settings import SAETrainingSettings
 log = logging.getLogger(__name__)
 
 _KEY = "sae_match"
+#: What is not said of trainings of earlier versions, which knew of nothing else.
+UNSAID: Mapping[str, str] = {"training.site": "residual"}
 #: Settings that change nothing in what is trained.
 _WITHOUT_EFFECT = ("checkpoint_every", "activations")
 
@@ -68,7 +70,7 @@ class Checkpoints(L.Callback):
         remove_leftovers(self.file)
         if not self.file.exists():
             return None
-        theirs = self._read()
+        theirs = {**UNSAID, **self._read()}
         for name in sorted(theirs.keys() | self.identity.keys()):
             if theirs.get(name) != self.identity.get(name):
                 raise UserError(

@@ -8,6 +8,7 @@ from pathlib import Path
 from sae_match.errors import UserError
 from sae_match.files import remove_leftovers, written_whole
 from sae_match.saes.manifest import NAME
+from sae_match.training.checkpoints import UNSAID
 from sae_match.training.measuring import Measured
 
 #: Below the destination.
@@ -96,7 +97,7 @@ def finished(destination: Path, identity: Mapping[str, str]) -> Finished | None:
         return None
     try:
         whole = json.loads(file.read_text(encoding="utf-8"))
-        theirs = dict(whole["identity"])
+        theirs = {**UNSAID, **whole["identity"]}
         found = {int(layer): Outcome(**outcome) for layer, outcome in whole["layers"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{destination} holds trained SAEs already ({kept}); {remedy}") from error

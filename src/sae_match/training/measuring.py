@@ -18,7 +18,8 @@ from sae_match.evaluation.statistics.moments import (
 from sae_match.evaluation.statistics.norms import EXTREME
 from sae_match.model.residual_stream import ResidualStream
 from sae_match.saes.sae import SAE
-from sae_match.training.collecting.activations import refuse_not_finite, token_residuals
+from sae_match.saes.sites import Site
+from sae_match.training.collecting.activations import refuse_not_finite, token_values
 from sae_match.training.collecting.text_stream import CropStream
 
 #: Tokens whose feature values exist at one time.
@@ -164,6 +165,7 @@ def measure(
     tokens: int,
     device: torch.device,
     watch: Callable[[int, int], None] = lambda *_: None,
+    site: Site = "residual",
 ) -> dict[int, Measured]:
     """Measure the SAEs of several layers on the same tokens, `tokens` of them or as many as the text has.
 
@@ -176,15 +178,16 @@ def measure(
     longest: list[float] = []
     seen = 0
     for batch in text:
-        residuals = token_residuals(stream, batch, list(saes)).to(device)
-        longest = longest or [EXTREME * float(x.float().norm(dim=-1).median()) for x in residuals]
-        for (layer, given), of_layer, limit in zip(saes.items(), residuals, longest, strict=True):
+        values = token_values(stream, batch, list(saes), site).to(device)
+        longest = longest or [EXTREME * float(x.float().norm(dim=-1).median()) for x in values]
+        for (layer, given), of_layer, limit in zip(saes.items(), values, longest, strict=True):
             sae = given.to(device)
-            norm = None if stream.anatomy.reading_norm("residual", layer) is None else partial(_as_read, stream, layer)
+            read = stream.anatomy.reading_norm(site, layer) is not None
+            norm = partial(stream.as_read, site, layer) if read else None
             for x in of_layer.float().split(_PART):
                 new = Measured.of(sae, x, limit, norm)
                 found[layer] = found[layer] + new if layer in found else new
-        seen += residuals.shape[1]
+        seen += values.shape[1]
         watch(min(seen, tokens), tokens)
         if seen >= tokens:
             break
@@ -193,12 +196,8 @@ def measure(
     return found
 
 
-def _as_read(stream: ResidualStream, layer: int, x: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "tokens d_in"]:
-    return stream.as_read("residual", layer, x)
-
-
-def held_out_residuals(
-    stream: ResidualStream, text: CropStream, layers: Sequence[int], tokens: int
+def held_out_values(
+    stream: ResidualStream, text: CropStream, layers: Sequence[int], tokens: int, site: Site = "residual"
 ) -> Float[Tensor, "layers tokens d_in"]:
     """Activations of the first tokens of a text, as bfloat16: at least one, and few more than asked for.
 
@@ -207,7 +206,7 @@ def held_out_residuals(
     """
     parts: list[Tensor] = []
     for batch in text:
-        parts.append(token_residuals(stream, batch, layers))
+        parts.append(token_values(stream, batch, layers, site))
         refuse_not_finite(parts[-1], layers)
         if sum(part.shape[1] for part in parts) >= tokens:
             break

@@ -15,7 +15,9 @@ from sae_match.errors import UserError
 from sae_match.model.fingerprint import fingerprint
 from sae_match.model.residual_stream import ResidualStream
 from sae_match.saes.formats import gemma_scope
+from sae_match.saes.manifest import recorded_site
 from sae_match.saes.sae import SAE
+from sae_match.saes.sites import Site, checked_site
 from sae_match.text.documents import Part
 from sae_match.text.settings import TextSettings
 from sae_match.training.checkpoints import Checkpoints, identity
@@ -25,7 +27,7 @@ from sae_match.training.collecting.enough_text import refuse_short_text
 from sae_match.training.collecting.text_stream import CropStream
 from sae_match.training.finished import Finished, finished, note_finished
 from sae_match.training.input_scaling import InputScaling, is_usual
-from sae_match.training.measuring import by_name, held_out_residuals, measure
+from sae_match.training.measuring import by_name, held_out_values, measure
 from sae_match.training.sae_settings import SAETrainingSettings
 from sae_match.training.sae_training import SAETraining
 from sae_match.training.saving import save
@@ -69,6 +71,16 @@ class SAERecipe:
         if longest is not None and self.settings.context > longest:
             raise UserError(f"training.context={self.settings.context} is more than the model's {longest} positions")
 
+    @property
+    def site(self) -> Site:
+        """Where in their layers the SAEs read."""
+        return checked_site(self.settings.site)
+
+    @property
+    def d_in(self) -> int:
+        """Width of what they read."""
+        return self.stream.width(self.site)
+
     def checkpoints(self) -> Checkpoints:
         """The callback that writes this training's checkpoint, and knows whether there is one."""
         return Checkpoints(self.destination / CHECKPOINT, self.identity(), self.settings.checkpoint_every)
@@ -109,7 +121,9 @@ class SAERecipe:
         device = trainer.strategy.root_device
         self.stream.to(device)
         # Before hours are spent: what is wanted at the end must be there, and so must the text.
-        held_out = held_out_residuals(self.stream, self._text("fitting", _FEW), self.settings.layers, _LOOKED_AT)
+        held_out = held_out_values(
+            self.stream, self._text("fitting", _FEW), self.settings.layers, _LOOKED_AT, self.site
+        )
         checkpoint = checkpoints.found()
         if checkpoint is None:
             counted = self._text("training", _FEW)
@@ -120,13 +134,12 @@ class SAERecipe:
         module = self._module(batches, held_out.to(device), resumed=checkpoint is not None)
         trainer.fit(module, batches, ckpt_path=checkpoint, weights_only=True)
         saes = dict(zip(self.settings.layers, module.exported(), strict=True))
-        measured = measure(
-            saes, self.stream, self._text("fitting", _FEW), HELD_OUT_TOKENS, device, partial(watch, "measuring")
-        )
+        text, watch_measuring = self._text("fitting", _FEW), partial(watch, "measuring")
+        measured = measure(saes, self.stream, text, HELD_OUT_TOKENS, device, watch_measuring, self.site)
         for logger in trainer.loggers:
             logger.log_metrics(by_name(measured), step=trainer.global_step)
             logger.save()
-        files = save(saes, measured, self.destination, self.model_name)
+        files = save(saes, measured, self.destination, self.model_name, self.site)
         done = note_finished(self.destination, self.identity(), measured, files)
         checkpoints.remove()
         if self.settings.activations is None:
@@ -142,9 +155,11 @@ class SAERecipe:
             "text": {name: asdict(source) for name, source in self.text.datasets.items()},
             "bos": self.text.bos,
             "before": before,
+            # Residuals are named as earlier versions named them, so that what those collected is found.
+            **({} if self.site == "residual" else {"site": self.site}),
         }
         folder = Path(settings.activations or self.destination / FOLDER).expanduser()
-        return Collected(folder, from_what, len(settings.layers), self.stream.d_in)
+        return Collected(folder, from_what, len(settings.layers), self.d_in)
 
     def _text(self, part: Part, shuffle: int | None = None) -> CropStream:
         """Crops of a part of the text; what is only counted or measured needs no long shuffling, and starts sooner."""
@@ -157,7 +172,7 @@ class SAERecipe:
         layers = self.settings.layers
         if resumed:
             # Everything of it is read from the checkpoint.
-            return SAETraining(self.settings, [InputScaling.blank(self.stream.d_in)] * len(layers), held_out)
+            return SAETraining(self.settings, [InputScaling.blank(self.d_in)] * len(layers), held_out)
         present = batches.present()
         scalings = [InputScaling.of(x, layer) for x, layer in zip(present, layers, strict=True)]
         module = SAETraining(self.settings, scalings, held_out)
@@ -170,7 +185,9 @@ class SAERecipe:
         return module
 
     def _start(self, folder: str, layer: int) -> SAE:
+        if (site := recorded_site(Path(folder))) not in (None, self.site):
+            raise UserError(f"the SAEs in {folder} read the site {site}, those that are to be trained {self.site}")
         sae = gemma_scope.load(folder, layer=layer, **gemma_scope.only_one(folder, layer, self.settings.d_sae))
-        if sae.d_in != self.stream.d_in:
-            raise UserError(f"the SAE of layer {layer} in {folder} reads {sae.d_in} dimensions, not {self.stream.d_in}")
+        if sae.d_in != self.d_in:
+            raise UserError(f"the SAE of layer {layer} in {folder} reads {sae.d_in} dimensions, not {self.d_in}")
         return sae

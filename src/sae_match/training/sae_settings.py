@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple, cast
 
 from sae_match.errors import UserError
+from sae_match.saes.sites import checked_site
 
 _GIGABYTE = 10**9
 #: The buffer holds bfloat16.
@@ -22,8 +23,10 @@ class SAETrainingSettings:
 
     Attributes:
         layers: Layers that get an SAE; all of them if empty.
+        site: Where in its layer each SAE reads: `residual`, `residual_before`, `mlp` (what the MLP adds to the
+            residual stream), `attention` (the heads before they are projected) or `attention_output`.
         d_sae: Features of each SAE.
-        expansion: Features for each dimension of the residual stream; where it is given, it decides
+        expansion: Features for each dimension of what is read; where it is given, it decides
             instead of `d_sae`.
         l0: Mean number of active features a token that training aims at, for each chosen layer
             in turn or for each layer of the model; a single entry holds for all.
@@ -66,6 +69,7 @@ class SAETrainingSettings:
     )
 
     layers: list[int] = field(default_factory=list)
+    site: str = "residual"
     d_sae: int = 512
     expansion: int | None = None
     l0: list[float] = field(default_factory=lambda: [7.0])
@@ -180,6 +184,7 @@ def refuse_impossible_training(settings: SAETrainingSettings) -> None:
     Raises:
         UserError: If there is any of it.
     """
+    checked_site(settings.site)
     if len(set(settings.layers)) < len(settings.layers):
         raise UserError(f"training.layers names a layer twice: {list(settings.layers)}")
     positive = ("batch", "l0_start", "bandwidth", "clip", "buffer", "crops", "shuffle")

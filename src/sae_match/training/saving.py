@@ -9,6 +9,7 @@ from sae_match.owned import MadeFiles
 from sae_match.saes.formats import gemma_scope, sae_lens
 from sae_match.saes.manifest import NAME, write_manifest
 from sae_match.saes.sae import SAE
+from sae_match.saes.sites import Site, hook_name
 from sae_match.training.measuring import Measured
 from sae_match.version import PROVENANCE
 
@@ -17,7 +18,11 @@ _RECORD = ".made.json"
 
 
 def save(
-    saes: Mapping[int, SAE], measured: Mapping[int, Measured], destination: Path, model_name: str
+    saes: Mapping[int, SAE],
+    measured: Mapping[int, Measured],
+    destination: Path,
+    model_name: str,
+    site: Site = "residual",
 ) -> dict[int, Path]:
     """Write the SAE of each layer in Gemma Scope's layout and in SAELens', then the manifest that names them all.
 
@@ -37,13 +42,13 @@ def save(
             sae,
             destination / "sae_lens" / f"layer_{layer}",
             model_name=model_name,
-            hook_name=f"blocks.{layer}.hook_resid_post",
+            hook_name=hook_name(site, layer),
         )
         for folder in (file.parent, beside):
             # Of a run that was killed while it wrote them.
             remove_all_leftovers(folder, ["*"])
     made.end(names)
-    write_manifest(destination, "gemma_scope", picked, [destination / name for name in names])
+    write_manifest(destination, "gemma_scope", picked, [destination / name for name in names], site)
     remove_all_leftovers(destination, [NAME, PROVENANCE])
     return {layer: destination / _own_path(layer, which) for layer, which in picked.items()}
 

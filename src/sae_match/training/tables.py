@@ -68,11 +68,13 @@ def _table(done: Finished, settings: SAETrainingSettings) -> Table:
 
 def _plan(recipe: SAERecipe, device: torch.device) -> Iterator[tuple[str, str]]:
     settings, stream = recipe.settings, recipe.stream
-    layers, d_in, d_sae = settings.layers, stream.d_in, settings.d_sae
+    layers, d_in, d_sae = settings.layers, recipe.d_in, settings.d_sae
     blocks = blocks_of(settings, d_in)
     dtype = str(next(stream.parameters()).dtype).removeprefix("torch.")
-    yield "model", f"{recipe.model_name} ({stream.n_layers} layers, d = {d_in}, {dtype}, on {device})"
+    yield "model", f"{recipe.model_name} ({stream.n_layers} layers, d = {stream.d_in}, {dtype}, on {device})"
     yield "layers", ", ".join(map(str, layers))
+    if settings.site != "residual":
+        yield "site", f"{settings.site}, {d_in} dimensions"
     aims = [f"{aim:g}" for aim in settings.l0]
     yield "SAEs", f"{d_sae:,} features, L0 {', '.join(aims if len(set(aims)) > 1 else aims[:1])}"
     yield "text", f"{blocks.tokens:,} tokens of {', '.join(recipe.text.datasets)}, in crops of {settings.context}"

@@ -8,7 +8,7 @@ import torch
 
 from sae_match.errors import UserError
 from sae_match.training.collecting import activations, collected
-from sae_match.training.collecting.activations import ActivationBatches, collect_residuals, token_residuals
+from sae_match.training.collecting.activations import ActivationBatches, collect_residuals, token_values
 from sae_match.training.collecting.collected import Collected, remove_collected
 from sae_match.training.collecting.crops import RandomCrops
 from sae_match.training.collecting.text_stream import CropStream
@@ -49,7 +49,7 @@ def tokens(activations):
 def test_residuals_are_those_of_single_texts_without_bos_and_padding(stream, text):
     batch = next(CropStream(text, word_tokenizer(), "training", SETTINGS))
     assert not batch.attention_mask.all()
-    found = token_residuals(stream, batch, [1, 0])
+    found = token_values(stream, batch, [1, 0])
     alone = [
         stream.capture(ids[mask][None]).residuals
         for ids, mask in zip(batch.input_ids, batch.attention_mask, strict=True)
@@ -76,7 +76,7 @@ def test_each_activation_is_used_once_and_each_block_is_used_up_before_the_next(
     for steps, count in ((slice(0, 5), 40), (slice(5, 10), 40), (slice(10, 12), 16)):
         read = torch.empty(2, 0, 12)
         while read.shape[1] < count:
-            read = torch.cat([read, token_residuals(stream, next(reading), [0, 1]).float()], dim=1)
+            read = torch.cat([read, token_values(stream, next(reading), [0, 1]).float()], dim=1)
         drawn = torch.cat(found[steps], dim=1)
         assert sorted(tokens(drawn)) == sorted(tokens(read[:, :count]))
         assert tokens(drawn) != tokens(read[:, :count])
@@ -146,8 +146,8 @@ def test_what_was_collected_before_a_kill_is_not_collected_again(stream, text, t
         list(made(stream, text, narrow, watch=kill, disk=on_disk(folder)))
     assert list(folder.iterdir())
     passes = []
-    look = activations.token_residuals
-    monkeypatch.setattr(activations, "token_residuals", lambda *given: [passes.append(1), look(*given)][1])
+    look = activations.token_values
+    monkeypatch.setattr(activations, "token_values", lambda *given: [passes.append(1), look(*given)][1])
     resumed = made(stream, text, narrow, disk=on_disk(folder))
     assert all(torch.equal(a, b) for a, b in zip(resumed, plain, strict=True))
     again = len(passes)
@@ -220,7 +220,7 @@ def test_no_layer_behind_the_last_one_that_is_needed_is_run(stream, text):
     ran = []
     handle = stream.layers[1].register_forward_hook(lambda *_: ran.append(1))
     try:
-        token_residuals(stream, batch, [0])
+        token_values(stream, batch, [0])
     finally:
         handle.remove()
     assert ran == []

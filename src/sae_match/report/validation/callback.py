@@ -26,6 +26,7 @@ from sae_match.report.validation.exploring import write_page
 from sae_match.report.validation.features import save_features, with_labels
 from sae_match.report.validation.outcome import Outcome
 from sae_match.report.validation.pictures import drawings
+from sae_match.report.validation.provenance import print_provenance, save_provenance
 from sae_match.report.validation.recording import record_of
 from sae_match.report.validation.relatives import print_relatives, save_relatives
 from sae_match.report.validation.significance import print_significance
@@ -92,6 +93,8 @@ class ValidationReport(L.Callback):
                 print_drift(self.console, outcome.drifts)
             with attempts.of("what partners do when features are switched off, in the terminal"):
                 print_causal(self.console, outcome.causal)
+            with attempts.of("where features come from, in the terminal"):
+                print_provenance(self.console, outcome.provenance, outcome.of_provenance)
             outcome = self._save_rest(outcome, attempts)
             print_cautions(self.console, outcome.cautions)
             self._draw_and_log(outcome, module, trainer.logger, attempts)
@@ -124,6 +127,8 @@ class ValidationReport(L.Callback):
             save_tables(drift_tables(outcome.drifts), self.folder / "drift", outcome.names)
         with attempts.of("tables of what features cause"):
             save_tables({} if outcome.causal is None else outcome.causal.tables, self.folder / "causal", outcome.names)
+        with attempts.of("tables and graph of where features come from"):
+            save_provenance(outcome.provenance, self.folder / "provenance")
         return outcome
 
     def _draw_and_log(

@@ -45,6 +45,7 @@ _FILES = (
     "matchings/*.safetensors",
     "significance/*.safetensors",
     "relations/*",
+    "provenance/*",
 )
 _CHANGES = (
     "\nExplained share of what the layers change (0: as leaving them out); more than matched\n"

@@ -16,6 +16,8 @@ from sae_match.evaluation.drift.findings import PairDrift, drifts_of
 from sae_match.evaluation.matching_error import folded, matching_errors
 from sae_match.evaluation.matchings import PairMatchings
 from sae_match.evaluation.plan import Pair
+from sae_match.evaluation.provenance.findings import results_of as provenance_results
+from sae_match.evaluation.provenance.study import Provenance, ProvenanceStudy
 from sae_match.evaluation.relations.findings import results_of as relations_results
 from sae_match.evaluation.relations.findings import space_of_the_alone
 from sae_match.evaluation.relations.overlap import Overlap
@@ -76,6 +78,7 @@ class Outcome:
         seed: Of all intervals.
         drifts: What drifted between the layers of each pair, where that was asked.
         causal: What switching features off says; none where that was not asked.
+        provenance: Where the features of each layer come from, where that was asked.
     """
 
     results: Results
@@ -95,6 +98,7 @@ class Outcome:
     seed: int = 0
     drifts: Mapping[Pair, PairDrift] = field(default_factory=dict)
     causal: CausalFindings | None = None
+    provenance: Provenance | None = None
 
     @classmethod
     def of(
@@ -150,6 +154,7 @@ class Outcome:
             module.settings.seed,
             drifts_of(module),
             CausalFindings.of(module.state.causal, list(module.tally.layout.datasets), module.settings.seed),
+            next((one.found() for one in module.around.observers if isinstance(one, ProvenanceStudy)), None),
         )
 
     def ends(self, pair: Pair) -> tuple[int, int]:
@@ -164,14 +169,15 @@ class Outcome:
         """The results, what significance and relations say, and numbers of weights alone (dataset `WEIGHTS`)."""
         judged = [] if self.findings is None else self.findings.results
         caused = [] if self.causal is None else self.causal.results
-        told = [*judged, *self._drifted(), *self.of_relations, *caused, *self._of_weights()]
+        told = [*judged, *self._drifted(), *self.of_relations, *self.of_provenance, *caused, *self._of_weights()]
         return Results([*self.results, *told]).between(self.names)
 
     def logged(self) -> Results:
         """The results and what significance and relations say: what charts are made of."""
         judged = [] if self.findings is None else self.findings.results
         caused = [] if self.causal is None else self.causal.of_all
-        return Results([*self.results, *judged, *self._drifted(), *self.of_relations, *caused]).between(self.names)
+        told = [*judged, *self._drifted(), *self.of_relations, *self.of_provenance, *caused]
+        return Results([*self.results, *told]).between(self.names)
 
     def _drifted(self) -> Iterator[Result]:
         return (row for one in self.drifts.values() for row in one.results)
@@ -186,6 +192,11 @@ class Outcome:
             space = self.spaces.get(pair)
             found += relations_results(pair, relations, overlaps, stitched, space, seed=self.seed)
         return found
+
+    @cached_property
+    def of_provenance(self) -> list[Result]:
+        """Where features come from, as results."""
+        return [] if self.provenance is None else list(provenance_results(self.provenance))
 
     def all_spans(self) -> list[SpanResult]:
         """The means over pairs of layers, with those of what significance says at the distances that were measured."""

@@ -1,4 +1,4 @@
-"""Residual streams of several layers, collected in one pass of the model over a text."""
+"""Values of one site in several layers, collected in one pass of the model over a text."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -10,8 +10,9 @@ from rich.progress import track
 from torch import Tensor
 
 from sae_match.errors import UserError
-from sae_match.model.collecting import residuals_after
+from sae_match.model.collecting import values_of
 from sae_match.model.residual_stream import ResidualStream
+from sae_match.saes.sites import Site, checked_site
 from sae_match.text.batches import TokenBatch
 from sae_match.training.collecting.collected import Collected, Part
 from sae_match.training.collecting.crops import RandomCrops
@@ -20,43 +21,44 @@ from sae_match.training.sae_settings import Block, SAETrainingSettings, blocks_o
 from sae_match.training.seeds import seeded
 
 
-def residuals_at(
+def values_at(
     stream: ResidualStream,
     input_ids: Int[Tensor, "batch seq"],
     attention_mask: Bool[Tensor, "batch seq"] | None,
     wanted: Bool[Tensor, "batch seq"],
     layers: Sequence[int],
+    site: Site = "residual",
 ) -> Float[Tensor, "layers tokens d_in"]:
-    """Residuals after the chosen layers at the wanted positions, as bfloat16, on the device of the model's input."""
+    """The chosen layers' values of a site at the wanted positions, as bfloat16, on the device of the model's input."""
     device = next(stream.parameters()).device
     mask = None if attention_mask is None else attention_mask.to(device)
-    residuals = residuals_after(stream, input_ids.to(device), mask, layers)
+    values = values_of(stream, input_ids.to(device), mask, layers, site)
     wanted = wanted.to(device)
-    return torch.stack([residuals[layer][wanted].to(torch.bfloat16) for layer in layers])
+    return torch.stack([values[layer][wanted].to(torch.bfloat16) for layer in layers])
 
 
-def token_residuals(
-    stream: ResidualStream, batch: TokenBatch, layers: Sequence[int]
+def token_values(
+    stream: ResidualStream, batch: TokenBatch, layers: Sequence[int], site: Site = "residual"
 ) -> Float[Tensor, "layers tokens d_in"]:
-    """Residuals after the chosen layers as bfloat16, BOS and padding left out."""
-    return residuals_at(stream, batch.input_ids, batch.attention_mask, batch.scored, layers)
+    """The chosen layers' values of a site as bfloat16, BOS and padding left out."""
+    return values_at(stream, batch.input_ids, batch.attention_mask, batch.scored, layers, site)
 
 
-def collect_residuals(
-    stream: ResidualStream, crops: RandomCrops, layers: Sequence[int]
+def collect_values(
+    stream: ResidualStream, crops: RandomCrops, layers: Sequence[int], site: Site = "residual"
 ) -> Float[Tensor, "layers tokens d_in"]:
-    """Residuals after the chosen layers as bfloat16, without the BOS position, on the model's device.
+    """The chosen layers' values of a site as bfloat16, without the BOS position, on the model's device.
 
     The store is made whole before it is filled, so that memory never holds it twice.
     """
     device = next(stream.parameters()).device
     per_batch = crops.batch * (crops.context - 1)
-    store = torch.empty(len(layers), len(crops) * per_batch, stream.d_in, dtype=torch.bfloat16, device=device)
+    store = torch.empty(len(layers), len(crops) * per_batch, stream.width(site), dtype=torch.bfloat16, device=device)
     wanted = torch.ones(crops.batch, crops.context, dtype=torch.bool)
     wanted[:, 0] = False
     for number, batch in enumerate(track(crops, "collecting activations")):
         tokens = slice(number * per_batch, (number + 1) * per_batch)
-        store[:, tokens] = residuals_at(stream, batch, None, wanted, layers)
+        store[:, tokens] = values_at(stream, batch, None, wanted, layers, site)
     return store
 
 
@@ -90,9 +92,11 @@ class ActivationBatches:
         disk: Callable[[Mapping[str, Any]], Collected] | None = None,
     ) -> None:
         self.stream, self.text, self.settings, self.watch, self.disk = stream, text, settings, watch, disk
-        self.blocks = blocks_of(settings, stream.d_in)
+        self.site: Site = checked_site(settings.site)
+        self.blocks = blocks_of(settings, stream.width(self.site))
         size = self.blocks.at(0).activations
-        self.store = torch.empty(len(settings.layers), size, stream.d_in, dtype=torch.bfloat16, device=device)
+        width = stream.width(self.site)
+        self.store = torch.empty(len(settings.layers), size, width, dtype=torch.bfloat16, device=device)
         self.step = 0
         self.held: Block | None = None
         self.before: dict[str, Any] = {}
@@ -151,7 +155,8 @@ class ActivationBatches:
             batch = next(self.text, None)
             if batch is None:
                 raise UserError(self._too_short(block, count))
-            before, count = count, self._take(token_residuals(self.stream, batch, self.settings.layers), count, block)
+            values = token_values(self.stream, batch, self.settings.layers, self.site)
+            before, count = count, self._take(values, count, block)
             refuse_not_finite(self.store[:, before:count], self.settings.layers)
             full = count == block.activations
             if self.kept is not None and (full or count - waiting >= self.kept.tokens_each):

@@ -14,6 +14,7 @@ from sae_match.report.validation.pictures.folding import folding_error
 from sae_match.report.validation.pictures.metrics import metric_pictures
 from sae_match.report.validation.pictures.paths import paths
 from sae_match.report.validation.pictures.persistence import persistence
+from sae_match.report.validation.pictures.provenance import provenance
 from sae_match.report.validation.pictures.quantiles import quantiles
 from sae_match.report.validation.pictures.relations import relations
 from sae_match.report.validation.pictures.scales import threshold_scale
@@ -33,6 +34,7 @@ PICTURES: tuple[Callable[[Outcome], Iterator[Picture]], ...] = (
     relations,
     drift,
     causal,
+    provenance,
 )
 
 
