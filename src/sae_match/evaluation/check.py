@@ -1,13 +1,11 @@
 """What a validation would need and take: only metadata is downloaded, and no model is run."""
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
 from sae_match.errors import UserError
 from sae_match.evaluation.arm_names import FITTED_ARMS, MATCHED, checked_arms
@@ -40,12 +38,9 @@ from sae_match.saes.formats import describe as describe_source
 from sae_match.saes.shelf import refuse_unmeasurable
 from sae_match.saes.sites import checked_site
 from sae_match.saes.two import Collections, TwoCollections, is_target, layer_of
-from sae_match.terminal import say
 from sae_match.text.counting import first_documents, token_counter
 from sae_match.text.describing import describe
 from sae_match.text.settings import TextSettings
-
-_OF_LAYER = re.compile(r"SAEs: SAE of layer \S+: ")
 
 
 @dataclass
@@ -191,27 +186,6 @@ def _described(findings: Findings, name: str, model: ModelSettings) -> ModelDesc
             f"{size_of(described.bytes)} in {model.dtype}{_to_download(described.missing)}"
         )
     return described
-
-
-def print_findings(console: Console, findings: Findings) -> None:
-    """The rows, and what is missing."""
-    say(console, ("Check", "bold"), ": nothing was downloaded but metadata")
-    width = max((len(name) for name, _ in findings.rows), default=0)
-    for name, value in findings.rows:
-        say(console, f"  {name:<{width}}  {value}")
-    for line in _told_once(findings.missing):
-        say(console, "  ", ("missing", "red"), f"  {line}")
-    say(console, "  everything is there" if not findings.missing else "")
-
-
-def _told_once(lines: Sequence[str]) -> list[str]:
-    """Lines of which those that differ in the layer alone are one."""
-    alike: dict[str, list[str]] = {}
-    for line in lines:
-        found = _OF_LAYER.match(line)
-        alike.setdefault(line if found is None else line[found.end() :], []).append(line)
-    more = {one[0]: len(one) - 1 for one in alike.values()}
-    return [line + (f" (and {several(number, 'more layer')} alike)" if number else "") for line, number in more.items()]
 
 
 @dataclass(frozen=True)
