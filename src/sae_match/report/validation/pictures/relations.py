@@ -196,7 +196,9 @@ def _by_layer(outcome: Outcome) -> Picture:
         means = {pair: outcome.overlaps[pair, dataset].mean_containment for pair in known}
         for kind in range(APPEAR):
             metric = f"containment_{KINDS[kind].replace(' ', '_')}"
-            _draw_rows(panel, [row for row in rows if (row.metric, row.dataset) == (metric, dataset)], KINDS[kind], kind)
+            _draw_rows(
+                panel, [row for row in rows if (row.metric, row.dataset) == (metric, dataset)], KINDS[kind], kind
+            )
         panel.axhline(_most_random(means), color=GREY, linestyle=":", label="random parents, at most")
         titled(panel, dataset)
         panel.set(ylabel="share of a child's activity\nthat lies in its parent's", ylim=(0, 1.02))
