@@ -1,18 +1,20 @@
-"""Of every picture that a test of this folder saves, no text may be too small for a README."""
+"""Of every picture that a test of this folder saves, no text may be too small for a README, and no axis be cut off."""
 
 import pytest
 
 from sae_match.report.picture import Picture
-from tests.report.readme import small_texts
+from tests.report.readme import cut_off, small_texts
 
 
 @pytest.fixture(autouse=True)
-def _no_small_texts(monkeypatch):
+def _as_a_readme_shows_it(monkeypatch):
     save = Picture.save
 
     def checked(picture, folder):
         # Before it is saved: what is too small is enlarged then, and was not given its room.
         assert small_texts(picture.figure) == []
-        return save(picture, folder)
+        saved = save(picture, folder)
+        assert cut_off(picture.figure) == []
+        return saved
 
     monkeypatch.setattr(Picture, "save", checked)

@@ -24,6 +24,19 @@ def overlapping(figure, texts):
     return [(one, other) for (one, a), (other, b) in combinations(boxes, 2) if a.overlaps(b)]
 
 
+def cut_off(figure):
+    """Names of axes that reach beyond a figure, as it was drawn last."""
+    named = [axis.label for panel in figure.axes for axis in (panel.xaxis, panel.yaxis) if axis.label.get_text()]
+    boxes = {label.get_text(): label.get_window_extent() for label in named}
+    # In hundredths of an inch.
+    box, most = figure.bbox, figure.dpi / 100
+    return [
+        name
+        for name, one in boxes.items()
+        if min(one.x0, one.y0) < -most or one.x1 > box.x1 + most or one.y1 > box.y1 + most
+    ]
+
+
 def labels(panel):
     """The labels at the ends of a panel's lines."""
     return [text for text in panel.texts if hasattr(text, "xyann")]

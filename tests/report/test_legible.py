@@ -8,7 +8,7 @@ from sae_match.report.drawing import LEAST_SIZE, WIDTH, Point, add_legend, draw_
 from sae_match.report.legible import legible, make_legible, points_in_readme
 from sae_match.report.picture import Picture
 from tests.nasty import NASTY
-from tests.report.readme import overlapping, small_texts
+from tests.report.readme import cut_off, overlapping, small_texts
 
 
 @pytest.mark.parametrize("text", NASTY.values(), ids=NASTY)
@@ -88,3 +88,13 @@ def test_panels_are_as_wide_as_a_readme_together_and_none_is_left_over():
         assert len(drawn) == len(figure.axes) == count
         assert figure.get_size_inches().tolist() == [WIDTH, 2.0 * rows]
     assert panels(1)[0].get_figwidth() < WIDTH
+
+
+def test_a_name_that_is_cut_off_is_noticed():
+    figure, (panel,) = panels(1, height=2.0)
+    panel.set_ylabel("short")
+    figure.draw_without_rendering()
+    assert cut_off(figure) == []
+    panel.set_ylabel(20 * "long ")
+    figure.draw_without_rendering()
+    assert cut_off(figure) == [20 * "long "]

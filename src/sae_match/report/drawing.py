@@ -111,7 +111,7 @@ def set_sizes(panel: Axes) -> None:
     """Sizes of a panel's numbers and of the names of its axes, the same in every picture."""
     panel.tick_params(labelsize=TEXT_SIZE)
     for axis in (panel.xaxis, panel.yaxis):
-        axis.label.set_size(NAME_SIZE)
+        axis.label.set_fontsize(NAME_SIZE)
 
 
 def metric_label(metric: str) -> str:

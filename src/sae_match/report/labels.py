@@ -31,9 +31,9 @@ def label_ends(figure: Figure, drawn: Sequence[Axes]) -> list[Annotation]:
         figure: Of the panels.
         drawn: Those whose lines have labels; such as begin with an underscore are none.
     """
-    # Whether texts can be measured: a dollar sign is one, and every character has a font.
-    make_legible(figure)
     beside = {panel: [_label(panel, line) for line in panel.lines if _is_labelled(line)] for panel in drawn}
+    # Before texts are measured: a dollar sign is one, and every character has a font.
+    make_legible(figure)
     # Labels take their room beside the panels; only then is known how high these are.
     figure.draw_without_rendering()
     for panel, labels in beside.items():

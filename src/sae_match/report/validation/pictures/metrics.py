@@ -105,12 +105,12 @@ def main_arms(measured: Iterable[str]) -> list[str]:
 def _in_two(name: str, rows: Sequence[_Any]) -> Iterator[tuple[str, list[_Any]]]:
     """Rows of the main picture and of the controls, beside which `matched` stands again; quantiles have their own."""
     drawn = [row for row in rows if row.arm in ARM_STYLES]
-    main = main_arms(row.arm for row in drawn)
-    controls = {row.arm for row in drawn} - set(main)
+    main = set(main_arms(row.arm for row in drawn))
+    others = {row.arm for row in drawn} - main
     if main:
         yield name, [row for row in drawn if row.arm in main]
-    if controls:
-        yield f"{name}_controls", [row for row in drawn if row.arm in {*controls, MATCHED}]
+    if others:
+        yield f"{name}_controls", [row for row in drawn if row.arm in others or row.arm == MATCHED]
 
 
 def _side_by_side(rows: Sequence[_Row], metric: str, across: str, name: str) -> Figure:

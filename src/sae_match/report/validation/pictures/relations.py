@@ -190,13 +190,15 @@ def _by_layer(outcome: Outcome) -> Picture:
         side = "target" if kind == APPEAR else "source"
         name = f"{side}_share_{KINDS[kind].replace(' ', '_')}"
         _draw_rows(drawn[0], [row for row in rows if row.metric == name], KINDS[kind], kind)
-    drawn[0].set(ylabel="share of the features of the layer before\n(appear: of the layer itself)", ylim=(0, None))
+    drawn[0].set(ylabel="share of the source's features\n(appear: of the target's)", ylim=(0, None))
     for panel, dataset in zip(drawn[1:], datasets, strict=True):
         known = [pair for pair in pairs if (pair, dataset) in outcome.overlaps]
         means = {pair: outcome.overlaps[pair, dataset].mean_containment for pair in known}
         for kind in range(APPEAR):
             metric = f"containment_{KINDS[kind].replace(' ', '_')}"
-            _draw_rows(panel, [row for row in rows if (row.metric, row.dataset) == (metric, dataset)], "", kind)
+            _draw_rows(
+                panel, [row for row in rows if (row.metric, row.dataset) == (metric, dataset)], KINDS[kind], kind
+            )
         panel.axhline(_most_random(means), color=GREY, linestyle=":", label="random parents, at most")
         titled(panel, dataset)
         panel.set(ylabel="share of a child's activity\nthat lies in its parent's", ylim=(0, 1.02))
@@ -211,7 +213,7 @@ def _by_layer(outcome: Outcome) -> Picture:
 def _draw_rows(panel: Axes, rows: Sequence[Result], label: str, kind: int) -> None:
     points = sorted(Point(row.target_layer, row.value, row.low, row.high) for row in rows)
     if points:
-        draw_line(panel, points, label or "_", (*LOOKS[kind], "-"), 1.6)
+        draw_line(panel, points, label, (*LOOKS[kind], "-"), 1.6)
 
 
 def _most_random(means: Mapping[Pair, Mapping[str, MeanShare]]) -> float:
