@@ -153,13 +153,14 @@ def look(source: str, revision: str | None, layouts: Mapping[str, Layout], descr
     Raises:
         UserError: If no format fits, or several do.
     """
-    names: list[str] = []
-    for place, names in _views(source, revision):
+    views = list(_views(source, revision))
+    for place, names in views:
         fitting = recognised(names, layouts)
         if len(fitting) > 1:
             raise UserError(f"{source} fits several formats: {_told(fitting)}; say which")
         for name, found in fitting.items():
             return Description(place, name, _because(found), _held(place, revision, name, found, describe))
+    names = views[0][1]
     if (why := unreadable(names)) is not None:
         raise UserError(f"{source} cannot be read: {why}. It holds {listed(sorted(names), 8)}")
     lacks = "; ".join(f"{name}: {layout.missing(names)}" for name, layout in layouts.items())
