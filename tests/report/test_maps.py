@@ -54,7 +54,7 @@ def test_a_map_says_its_values_and_what_is_clipped(tmp_path):
     draw_map(panel, np.array([OUTLYING[:2], [math.nan, OUTLYING[-1]]]), shades)
     add_colours([panel], shades, "explained variance")
     assert [text.get_text() for text in panel.texts] == ["0.500", "0.400", "none", "-1.900"]
-    assert figure.axes[1].get_ylabel() == "explained variance\n1 of 7 cells are beyond the ends of the colours"
+    assert figure.axes[1].get_ylabel() == "explained variance\n1 of 7 cells are beyond the\nends of the colours"
     assert small_texts(figure) == []
     # Letters are dark on bright cells and bright on dark ones.
     assert [text.get_color() for text in panel.texts][-2:] == ["k", "w"]

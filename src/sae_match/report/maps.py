@@ -1,5 +1,6 @@
 """Maps: a colour for every cell, of signed quantities about zero, and how many cells are beyond the colours."""
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -18,6 +19,8 @@ _SIGNED = ("explained_", "delta_loss", "loss_recovered", "effect_agreement", "ca
 # Outliers are so many times as far beyond the quartiles as these are apart (Tukey's far out).
 _FAR_OUT, _FEWEST = 3.0, 5
 _BRIGHT = 0.55
+# Letters that the lowest map has room for beside it.
+_NAME = 30
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,8 @@ def add_colours(drawn: Sequence[Axes], shades: Shades, label: str) -> None:
     beyond = ends[shades.below > 0, shades.above > 0]
     colours = ScalarMappable(Normalize(shades.low, shades.high), shades.colours)
     bar = drawn[0].figure.colorbar(colours, ax=list(drawn), extend=beyond)
-    bar.set_label("\n".join(filter(None, (label, shades.said))), size=NAME_SIZE)
+    said = (" ".join(text.split()) for text in (label, shades.said) if text)
+    bar.set_label("\n".join(textwrap.fill(text, _NAME) for text in said), size=NAME_SIZE)
     bar.ax.tick_params(labelsize=TEXT_SIZE)
 
 

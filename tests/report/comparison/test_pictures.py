@@ -93,7 +93,7 @@ def test_a_map_of_a_signed_metric_is_centred_at_zero_and_says_what_it_clips(comp
     picture = grid(comparison, "delta_loss")
     image = picture.figure.axes[0].get_images()[0]
     assert image.get_clim() == (-0.25, 0.25)
-    assert picture.figure.axes[-1].get_ylabel() == "matched: loss increase (nats per token, lower\nis better)"
+    assert picture.figure.axes[-1].get_ylabel() == "matched: loss increase (nats\nper token, lower is better)"
     low, high = grid(comparison, "matching_score").figure.axes[0].get_images()[0].get_clim()
     assert low == 0.25 < high
 

@@ -1,5 +1,6 @@
 """Stability over seeds, as a picture, a table of features and lines for the terminal."""
 
+import textwrap
 from collections.abc import Iterator, Sequence
 
 from matplotlib.axes import Axes
@@ -32,8 +33,8 @@ def stability_picture(layers: Sequence[StableLayer]) -> Iterator[Picture]:
         set_log(panel, "x")
         panel.set(xlabel=f"{title}\n(median of each fifth of the features)", ylim=(0, 1.02))
     others = max(len(layer.others) for layer in layers)
-    of = f"share of {others} other dictionaries of the layer"
-    drawn[0].set_ylabel(f"{of}\nin which a feature has a significant partner")
+    of = f"share of {others} other dictionaries of the layer in which a feature has a significant partner"
+    drawn[0].set_ylabel(textwrap.fill(of, 36))
     add_legend(figure, drawn)
     yield Picture("stability", figure, rows)
 
