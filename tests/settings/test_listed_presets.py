@@ -4,8 +4,11 @@ from collections import defaultdict
 from functools import cache
 
 import pytest
+import yaml
 
-from tests.settings.test_sae_presets import FILES, paths, preset
+from sae_match.saes.collection import SAECollection
+from sae_match.saes.settings import SAESettings
+from tests.settings.test_sae_presets import FILES, FOLDER, paths, preset
 
 pytest.importorskip("sae_lens", exc_type=ImportError)
 
@@ -16,6 +19,17 @@ LISTED = [name for name in FILES if "/" in name or name == "gemma_scope_2b_trans
 SITES = {"mlp": "mlp", "attention": "attention", "transcoders": "mlp_input", "residual": "residual"}
 # The list has neither of 27b's base model.
 ABSENT = {"27b_pt_mlp", "27b_pt_attention"}
+
+
+def collection_of(name):
+    """The collection that a file writes down; composing it takes a second, which one of each folder is worth."""
+    return SAECollection.of(SAESettings(**yaml.safe_load((FOLDER / f"{name}.yaml").read_text("utf-8"))))
+
+
+@pytest.mark.parametrize("name", sorted({name.partition("/")[0]: name for name in LISTED}.values()))
+def test_a_preset_is_composed_as_it_stands(name):
+    composed, written = preset(name), collection_of(name)
+    assert (composed.source, composed.site, composed.layers) == (written.source, written.site, written.layers)
 
 
 @cache
@@ -29,7 +43,7 @@ def published():
 
 @pytest.mark.parametrize("name", LISTED)
 def test_every_layer_of_a_preset_is_listed(name):
-    collection = preset(name)
+    collection = collection_of(name)
     files = [paths(collection, layer)[-1] for layer in sorted(collection.layers)]
     assert len(set(files)) == len(files) > 1
     assert {*files} <= published()[collection.source]
@@ -39,7 +53,7 @@ def test_every_layer_of_a_preset_is_listed(name):
 def test_these_presets_leave_nothing_of_their_repositories_out(folder):
     mine = defaultdict(set)
     for name in (name for name in LISTED if name.startswith(f"{folder}/")):
-        collection = preset(name)
+        collection = collection_of(name)
         mine[collection.source] |= {paths(collection, layer)[-1] for layer in collection.layers}
     loader = {"qwen_scope": "qwen_scope", "circuit_tracer": "mwhanna_transcoder"}.get(folder, folder)
     assert mine.keys() == {one.source for one in registered() if one.loader == loader}
@@ -54,7 +68,7 @@ def test_every_model_and_site_of_gemma_scope_2_has_a_preset():
         for site in SITES
     }
     for name in wanted - ABSENT:
-        collection = preset(f"gemma_scope_2/{name}")
+        collection = collection_of(f"gemma_scope_2/{name}")
         site = name.rpartition("_")[2]
         assert collection.site == SITES[site]
         folder = collection.layers[0]["site"]

@@ -123,7 +123,9 @@ def test_no_flipped_byte_ends_in_anything_but_a_clear_error_or_a_sound_sae(folde
 
 def test_what_picks_an_sae_is_checked_and_a_width_may_be_a_number(folder):
     assert load(folder, width=16).d_sae == 16
-    with pytest.raises(UserError, match=r"missing a required argument: 'l0'; it takes layer, width, l0, revision"):
+    with pytest.raises(
+        UserError, match=r"missing a required argument: 'l0'; it takes layer, width, l0, transcoder, revision"
+    ):
         load_sae("gemma_scope", str(folder), layer=3, width="16")
     with pytest.raises(UserError, match="unexpected keyword argument 'widht'"):
         load(folder, widht="16")

@@ -53,7 +53,8 @@ class Held:
     @property
     def width(self) -> int | str | None:
         """Its features: their number, else as its folder says it."""
-        return (self.about and self.about.d_sae) or self.which.get("width")
+        told: int | str | None = self.which.get("width")
+        return told if self.about is None or self.about.d_sae is None else self.about.d_sae
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,9 @@ def _held(
     for file, which in found.items():
         for one in _at_each_layer(which):
             layer = one.get("layer", layer_by_names(place, file, revision, read=read))
-            picked, about, trouble = one if layer is None else {"layer": layer, **one}, None, None
+            picked = one if layer is None else {"layer": layer, **one}
+            about: SAEDescription | None = None
+            trouble: str | None = None
             if read and layer is not None:
                 try:
                     about = describe(name, place, **picked, **options)

@@ -90,7 +90,8 @@ def layer_by_names(source: str, path: str, revision: str | None = None, *, read:
     for name in () if named or not read else ("cfg.json", "config.json"):
         try:
             file = fetch_if_any(source, str(PurePosixPath(path).parent / name), revision)
-            named |= set() if file is None else set(_layers_in(read_json(file)))
+            if file is not None:
+                named |= set(_layers_in(read_json(file)))
         except UserError:
             continue
     return named.pop() if len(named) == 1 else None
