@@ -79,6 +79,7 @@ class CausalPass(Pass):
                 Switching(at, self._samples[pair], datasets, self.settings.seed).add_to(self._effects[pair], told)
                 at.forget_all_but(group[position + 1 :])
                 done += 1
+        self.tell(self.name, done, batches * pairs)
 
     def flat(self) -> Float64[Tensor, " entries"]:
         """All effects in one vector."""

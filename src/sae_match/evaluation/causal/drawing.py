@@ -16,10 +16,10 @@ def uniform(seed: int, name: str, *numbers: Any) -> NDArray[np.float64]:
     Args:
         seed: Of all draws.
         name: What is drawn.
-        numbers: What it is drawn for, whole numbers.
+        numbers: What it is drawn for, whole numbers; at least one dimension.
     """
     digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
-    state = np.asarray(int.from_bytes(digest[:8], "little"), dtype=np.uint64)
+    state = np.asarray([int.from_bytes(digest[:8], "little")], dtype=np.uint64)
     for number in numbers:
         state = _mixed(state ^ np.asarray(number).astype(np.uint64))
     return (state >> np.uint64(11)).astype(np.float64) * 2.0**-53

@@ -22,6 +22,7 @@ from sae_match.evaluation.causal.effects import (
     THEIRS_SQUARED,
     Effects,
     Falls,
+    Rows,
 )
 from sae_match.evaluation.causal.sample import ARMS, NOT_SIGNIFICANT, SIGNIFICANT, Sample
 from sae_match.evaluation.significance.over_features import Sums
@@ -173,17 +174,7 @@ def sums_of_classes(sample: Sample, effects: Effects, dataset: int, name: str, s
                 sums[key] = sums[key] + one if key in sums else one
 
     for which in torch.arange(n).split(_BLOCK):
-        inside = (rows.names[:, FEATURE] >= which[0]) & (rows.names[:, FEATURE] <= which[-1])
-        number, weights = rows.names[inside, FEATURE] - which[0], of_documents[:, inside]
-        measured: dict[str, list[Tensor]] = {CARRIED: [], AGREEMENT: []}
-        for arm in range(len(ARMS)):
-            replicates = torch.zeros(ROWS, len(which), rows.sums.shape[2], dtype=torch.float64)
-            for column in range(rows.sums.shape[2]):
-                replicates[:, :, column].index_add_(1, number, weights * rows.sums[inside, arm, column])
-            agreement = effect_agreement(replicates)
-            agreement[0] = effect_agreement(replicates[0], FEWEST_TOKENS)
-            measured[CARRIED].append(carried_activation(replicates))
-            measured[AGREEMENT].append(agreement)
+        measured = _measured(rows, of_documents, which)
         for metric, by_arm in measured.items():
             for arm, values in zip(ARMS, by_arm, strict=True):
                 add(arm, metric, values, which)
@@ -196,6 +187,24 @@ def sums_of_classes(sample: Sample, effects: Effects, dataset: int, name: str, s
         for metric, arm, values in _of_partners(sample, found):
             add(arm, metric, values[which].expand(ROWS, -1), which)
     return sums
+
+
+def _measured(
+    rows: Rows, of_documents: Float64[Tensor, "rows entries"], which: Int64[Tensor, " some"]
+) -> dict[str, list[Float64[Tensor, "rows some"]]]:
+    """Carried activation and agreement of some features that follow one another, by arm, with replicates."""
+    inside = (rows.names[:, FEATURE] >= which[0]) & (rows.names[:, FEATURE] <= which[-1])
+    number, weights = rows.names[inside, FEATURE] - which[0], of_documents[:, inside]
+    found: dict[str, list[Tensor]] = {CARRIED: [], AGREEMENT: []}
+    for sums in rows.sums[inside].unbind(1):
+        replicates = torch.zeros(ROWS, len(which), sums.shape[1], dtype=torch.float64)
+        for column, values in enumerate(sums.unbind(1)):
+            replicates[:, :, column].index_add_(1, number, weights * values)
+        agreement = effect_agreement(replicates)
+        agreement[0] = effect_agreement(replicates[0], FEWEST_TOKENS)
+        found[CARRIED].append(carried_activation(replicates))
+        found[AGREEMENT].append(agreement)
+    return found
 
 
 def _of_partners(sample: Sample, found: OfFeatures) -> Iterator[tuple[str, str, Float64[Tensor, " n"]]]:

@@ -220,7 +220,7 @@ class _Details:
             both,
             self._contexts(index, feature),
             evidence,
-            causes,
+            *([causes] if any(self.causes) else []),
         ]
 
     def _contexts(self, index: int, feature: int) -> list[list[object]]:

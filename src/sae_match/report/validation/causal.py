@@ -43,14 +43,14 @@ def print_causal(console: Console, found: CausalFindings | None) -> None:
     for span in sorted({row.span for row in found.spans}):
         for dataset in dict.fromkeys(row.dataset for row in found.spans if row.span == span):
             rows = [row for row in found.spans if (row.span, row.dataset) == (span, dataset)]
-            say(console, (f"{dataset}{distance_of(span)}: by partner (95 % over documents and features)", "italic"))
+            say(console, (f"{dataset}, {distance_of(span)}: by partner (95 % over documents and features)", "italic"))
             table = plain_table("partner", *_COLUMNS.values(), "disagree")
             for arm in (*ARMS, COACTIVATION):
                 cells = [_cell(rows, arm, metric) for metric in (*_COLUMNS, DISAGREEMENT)]
                 if any(cell.plain != "-" for cell in cells):
                     table.add_row(arm.replace("_", " "), *cells)
             console.print(table)
-            say(console, (f"{dataset}{distance_of(span)}: of the matched partner, by class", "italic"))
+            say(console, (f"{dataset}, {distance_of(span)}: of the matched partner, by class", "italic"))
             table = plain_table("pairs", *_COLUMNS.values(), "disagree")
             for name, called in CLASSES.items():
                 cells = [_cell(rows, MATCHED, of_class(metric, name)) for metric in (*_COLUMNS, DISAGREEMENT)]
