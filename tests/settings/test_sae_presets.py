@@ -57,7 +57,12 @@ CANONICAL = {
 }
 # SAELens calls none of layer 12's SAEs of 131k features canonical; of its L0s this is the nearest to 100.
 LAYER_12 = {"16k": 82, "32k": 76, "65k": 72, "131k": 129, "262k": 121, "524k": 115, "1m": 107}
-SITES = {"gemma_scope_2b_mlp": "mlp", "gemma_scope_2b_attention": "attention"}
+SITES = {
+    "gemma_scope_2b_mlp": "mlp",
+    "gemma_scope_2b_attention": "attention",
+    "bundled_mlp": "mlp",
+    "bundled_attention": "attention",
+}
 # A folder that says itself what it holds is no preset; what is named as a format is for SAEs of one's own.
 CHOICES = sorted(file.stem for file in (ROOT / "conf" / "sae").glob("*.yaml") if file.stem != "folder")
 PRESETS = [name for name in CHOICES if name not in FORMATS]
