@@ -76,7 +76,7 @@ def main() -> None:
         second = {(layer, seed): open_sae(bundled.path(seed), layer) for layer in LAYERS for seed in SEEDS}
         rows = (pair_row(f"{layer}, {seed}", saes[layer], sae) for (layer, seed), sae in second.items())
         measured += ["## What another seed finds again in the same layer\n", table(("layer", *cosines), rows)]
-        measured += [*further(texts), *of_modules(stream, crops, saes)]
+        measured += [*further(texts), *of_modules(stream, corpora, bos, saes)]
         put_into_card("\n".join(measured))
     print("\n".join(measured))
 
@@ -100,9 +100,12 @@ def further(texts: Mapping[str, Sequence[str]]) -> list[str]:
     ]
 
 
-def of_modules(stream: ResidualStream, crops: RandomCrops, residual: Mapping[int, SAE]) -> list[str]:
+def of_modules(
+    stream: ResidualStream, corpora: Mapping[str, Tensor], bos: int, residual: Mapping[int, SAE]
+) -> list[str]:
     """SAEs of what MLPs and attention add, and how many residual features have one like them."""
     rows, alike = list[Row](), list[Row]()
+    crops = RandomCrops(corpora, context=CONTEXT, batch=64, steps=CROPS // 256, bos=bos, seed=0)
     for site, (folder, features) in OF_MODULES.items():
         saes = {layer: open_sae(bundled.path(folder), layer, features) for layer in residual}
         store = collect_values(stream, crops, list(saes), site)
@@ -113,7 +116,7 @@ def of_modules(stream: ResidualStream, crops: RandomCrops, residual: Mapping[int
             cosines = (f"{float(origin.score.median()):.3f}", f"{origin.by_chance:.3f}")
             alike.append((folder, layer, *cosines, f"{share:.0%}"))
     return [
-        "## What MLPs and attention add\n",
+        f"## What MLPs and attention add\n\nOn {store.shape[1]:,} of such tokens.\n",
         table(("SAEs", *OF_AN_SAE[:-1], "norm of what is added"), rows),
         "Residual features of the layer, and the nearest decoder row there (heads through the output projection):\n",
         table(("SAEs", "layer", "median cosine", "by chance", "significantly alike, q at most 5 %"), alike),

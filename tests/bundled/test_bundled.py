@@ -34,7 +34,7 @@ def clean(bundled_model):
 
 
 def test_all_bundled_files_together_are_small():
-    assert sum(file.stat().st_size for file in FOLDER.parent.rglob("*") if file.is_file()) < 36e6
+    assert sum(file.stat().st_size for file in FOLDER.parent.rglob("*") if file.is_file()) < 40e6
 
 
 def test_the_model_reads_held_out_text(bundled_model, clean):

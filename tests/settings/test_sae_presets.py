@@ -63,6 +63,8 @@ SITES = {
     "gemma_scope_2b_mlp": "mlp",
     "gemma_scope_2b_attention": "attention",
     "gemma_scope_2b_transcoders": "mlp_input",
+    "bundled_mlp": "mlp",
+    "bundled_attention": "attention",
 }
 # A folder that says itself what it holds is no preset; what is named as a format is for SAEs of one's own.
 FOLDER = ROOT / "conf" / "sae"

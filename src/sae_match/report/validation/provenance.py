@@ -57,7 +57,7 @@ def print_provenance(console: Console, found: Provenance | None, results: Sequen
 def _print_contributions(
     console: Console, found: Provenance, dataset: str, rows: Mapping[tuple[int, str, str], Result]
 ) -> None:
-    said = f"\n{dataset}: what raises a feature above its mean where it is active (stream before, MLP, attention)"
+    said = f"\n{dataset}: what raises a feature above its mean where it is active\n(stream before, MLP, attention)"
     say(console, (said, "italic"))
     kinds = KINDS[:NOT_TESTED]
     table = plain_table("layer", *kinds)
