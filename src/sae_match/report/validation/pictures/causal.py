@@ -27,7 +27,7 @@ def causal(outcome: Outcome) -> Iterator[Picture]:
     shortest = min(row.span for row in found.spans)
     rows = [row for row in found.spans if row.span == shortest]
     datasets = list(dict.fromkeys(row.dataset for row in rows))
-    figure, drawn = panels(len(_MEASURES), len(datasets), width=4.4, height=4.4, sharey=False)
+    figure, drawn = panels(len(_MEASURES) * len(datasets), most=len(_MEASURES), height=3.6, sharey=False)
     shown: list[dict[str, object]] = []
     for number, dataset in enumerate(datasets):
         of = [row for row in rows if row.dataset == dataset]
@@ -36,7 +36,7 @@ def causal(outcome: Outcome) -> Iterator[Picture]:
             shown += _draw(panel, of, measure)
             titled(panel, dataset)
             panel.set_ylabel(label)
-    add_legend(figure, drawn[0])
+    add_legend(figure, drawn)
     yield Picture("causal", figure, shown)
 
 

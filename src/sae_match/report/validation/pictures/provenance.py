@@ -36,7 +36,7 @@ PARTS = {
     "newborn of both": PURPLE,
     "unexplained": PALE,
 }
-_ENDS = "ends: nothing like it\nin the next layer"
+_ENDS = "ends: nothing like it in the next layer"
 _BAR = 0.26
 _LINES = {
     "residual": ("the stream before", (BLUE, "o")),
@@ -50,21 +50,14 @@ def provenance(outcome: Outcome) -> Iterator[Picture]:
     found = outcome.provenance
     if found is None or not found.layers:
         return
-    figure, drawn = panels(2, -(-(2 + len(found.datasets)) // 2), width=5.6, height=4.4, sharey=False)
-    for empty in drawn[2 + len(found.datasets) :]:
-        empty.remove()
+    figure, drawn = panels(2 + len(found.datasets), height=3.4, sharey=False)
     rows: list[dict[str, object]] = []
     for panel, by in zip(drawn, ("q-values", "cuts"), strict=False):
         rows += _draw_flow(panel, found, by)
         titled(panel, "nearest rows against chance (q)" if by == "q-values" else "the literature's cuts, 0.5 and 0.15")
     for panel, dataset in zip(drawn[2:], found.datasets, strict=False):
         _draw_contributions(panel, found, outcome.of_provenance, dataset)
-    add_legend(figure, drawn[0])
-    figure.legend(
-        *drawn[2].get_legend_handles_labels() if found.datasets else ([], []),
-        loc="outside right lower",
-        frameon=False,
-    )
+    add_legend(figure, drawn)
     shown = [row for row in outcome.of_provenance if row.metric.startswith("contribution")]
     yield Picture("provenance", figure, rows, {"contributions": [cells_of(row, named=False) for row in shown]})
 
@@ -122,7 +115,7 @@ def _draw_contributions(panel: Axes, found: Provenance, rows: Sequence[Result], 
             metric = f"contribution_{source}_{KINDS[kind].replace(' ', '_')}"
             points = [Point(r.target_layer, r.value, r.low, r.high) for r in rows_by_layer(rows, metric, dataset)]
             if points:
-                draw_line(panel, points, f"{KINDS[kind]}:\n{name}", (colour, marker, dashes))
+                draw_line(panel, points, f"{KINDS[kind]}: {name}", (colour, marker, dashes))
     panel.axhline(0, color=GREEN, linewidth=0.5)
     titled(panel, f"{dataset}: who raises a feature where it is active")
     panel.set(xlabel="layer", ylabel="share of the pre-activation's rise\nabove its mean")
