@@ -182,8 +182,8 @@ def add_legend(figure: Figure, drawn: Sequence[Axes]) -> None:
         named |= {label: handle for label, handle in zip(labels, handles, strict=True) if label not in named}
     if not named:
         return
-    # Letters are 0.55 of their size wide; a line's sample and what lies between columns take another 4.5.
-    longest = max(len(line) for name in named for line in name.split("\n")) * 0.55 + 4.5
+    # Letters are at most 0.65 of their size wide; a line's sample and what lies between columns take another 4.5.
+    longest = max(len(line) for name in named for line in name.split("\n")) * 0.65 + 4.5
     columns = int(72 * figure.get_figwidth() / (TEXT_SIZE * longest))
     figure.legend(
         list(named.values()),

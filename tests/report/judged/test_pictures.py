@@ -3,6 +3,7 @@ import warnings
 
 from sae_match.report.judged.pictures import judgement_pictures
 from tests.report.judged.made_up import answer, answers
+from tests.report.readme import cut_off
 
 
 def test_there_is_a_picture_for_each_of_the_papers(tmp_path):
@@ -10,6 +11,7 @@ def test_there_is_a_picture_for_each_of_the_papers(tmp_path):
     assert set(drawn) == {"semantic_counts", "semantic_arms", "semantic_by_cost", "semantic_by_distance"}
     for picture in drawn.values():
         picture.save(tmp_path)
+        assert cut_off(picture.figure) == []
     with (tmp_path / "semantic_arms.csv").open(newline="") as file:
         rows = {row["arm"]: row for row in csv.DictReader(file)}
     assert float(rows["random"]["score"]) == 1

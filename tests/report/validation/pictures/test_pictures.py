@@ -18,6 +18,7 @@ from sae_match.report.validation.pictures.paths import paths
 from sae_match.report.validation.pictures.persistence import persistence
 from sae_match.report.validation.pictures.quantiles import quantiles
 from sae_match.report.validation.pictures.scales import threshold_scale, tracking
+from tests.report.readme import cut_off
 
 NAMES = {"threshold_scale", "folding_error", "pair_error", "quantiles", "persistence", "paths", "metric_agreement"}
 NAMES |= {"significance"}
@@ -41,6 +42,7 @@ def test_a_run_with_every_number_has_every_picture(outcome, tmp_path):
         named = [name for panel in picture.figure.axes for name in (panel.get_xlabel(), panel.get_ylabel())]
         assert not any("_" in name for name in named), picture.name
         picture.save(tmp_path)
+        assert cut_off(picture.figure) == [], picture.name
     assert {file.suffix for file in tmp_path.iterdir()} == {".png", ".svg", ".csv"}
 
 

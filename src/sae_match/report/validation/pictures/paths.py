@@ -112,7 +112,13 @@ def _drawn(steps: Sequence[Sequence[Step]], title: str) -> Figure:
             shared = "" if step.jaccard is None else f"  {step.jaccard:.0%}"
             words = (_cut(word) for word in step.fires_on.split(", ")[:_WRAP])
             text = "\n".join((f"{step.feature}{shared}", *words))
-            place: dict[str, Any] = {"ha": "center", "va": "center", "in_layout": False, "parse_math": False}
+            place: dict[str, Any] = {
+                "ha": "center",
+                "va": "center",
+                "clip_on": True,
+                "in_layout": False,
+                "parse_math": False,
+            }
             # Wide letters must not reach into the next cell.
             panel.text(column + 0.5, row + 0.5, text, fontsize=LEAST_SIZE, **place).set_clip_path(cell)
     panel.set(xlim=(0, columns), ylim=(rows, 0), yticks=[])
