@@ -133,12 +133,8 @@ class Matching:
         Raises:
             UserError: If the name ends otherwise, or the file cannot be written.
         """
-        about: dict[str, str | int | float] = {
-            **self.provenance,
-            "lower_bound": self.lower_bound,
-            "cost": self.cost,
-            "features": len(self),
-        }
+        about: dict[str, str | int | float] = {**self.provenance}
+        about |= {"lower_bound": self.lower_bound, "cost": self.cost, "features": len(self)}
         return save_pairs(Path(path), self.to_pandas(), about)
 
     def inverse(self, features: int | None = None) -> "Matching":
