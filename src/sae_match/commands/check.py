@@ -1,11 +1,9 @@
 """What a validation would need and take, in place of it: no lightning, no W&B, and nothing is run."""
 
-from typing import get_args
-
 from sae_match.errors import UserError
 from sae_match.evaluation.check import check, print_findings
 from sae_match.evaluation.provenance.beforehand import check_modules
-from sae_match.evaluation.provenance.kinds import Source
+from sae_match.evaluation.provenance.sources import SOURCES, Source
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.two import Collections, collections_of
 from sae_match.settings.schema import ValidateSettings
@@ -38,4 +36,4 @@ def of_one_collection(
     if not isinstance(saes, SAECollection):
         raise UserError("where features come from is asked of one collection: leave target and target_model out")
     named = settings.modules
-    return saes, {name: SAECollection.of(named[name]) for name in get_args(Source) if name in named}
+    return saes, {name: SAECollection.of(named[name]) for name in SOURCES if name in named}
