@@ -10,7 +10,7 @@ from sae_match.errors import UserError
 from sae_match.evaluation.check import Findings, check
 from sae_match.evaluation.passes.costs import several
 from sae_match.evaluation.provenance.beforehand import check_modules
-from sae_match.evaluation.provenance.kinds import Source
+from sae_match.evaluation.provenance.sources import SOURCES, Source
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.two import Collections, collections_of
 from sae_match.settings.schema import ValidateSettings
@@ -45,7 +45,7 @@ def of_one_collection(
     if not isinstance(saes, SAECollection):
         raise UserError("where features come from is asked of one collection: leave target and target_model out")
     named = settings.modules
-    return saes, {name: SAECollection.of(named[name]) for name in get_args(Source) if name in named}
+    return saes, {name: SAECollection.of(named[name]) for name in SOURCES if name in named}
 
 
 def _print(console: Console, findings: Findings) -> None:

@@ -6,7 +6,7 @@ import torch
 from sae_match import bundled
 from sae_match.errors import UserError
 from sae_match.evaluation.provenance.contributions import ContributionSums
-from sae_match.evaluation.provenance.kinds import SOURCES
+from sae_match.evaluation.provenance.sources import SOURCES
 from sae_match.evaluation.provenance.study import ProvenanceStudy
 from sae_match.model.collecting import added_by
 from sae_match.model.residual_stream import ResidualStream

@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console
 
 from sae_match.evaluation.provenance.findings import PROVENANCE
-from sae_match.evaluation.provenance.kinds import KINDS, NOT_TESTED, SOURCES
+from sae_match.evaluation.provenance.kinds import KINDS, NOT_TESTED
+from sae_match.evaluation.provenance.sources import SOURCES
 from sae_match.evaluation.provenance.study import ProvenanceStudy
 from sae_match.evaluation.statistics.results import WEIGHTS
 from sae_match.report.validation.outcome import Outcome

@@ -6,7 +6,7 @@ from sae_match.errors import UserError
 from sae_match.evaluation.check import Findings
 from sae_match.evaluation.passes.memory import size_of
 from sae_match.evaluation.provenance.fit import refuse_unfit
-from sae_match.evaluation.provenance.kinds import Source
+from sae_match.evaluation.provenance.sources import Source
 from sae_match.hub import UnansweredError
 from sae_match.saes.collection import SAECollection
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
-from sae_match.evaluation.provenance.kinds import SOURCES, Source
+from sae_match.evaluation.provenance.sources import SOURCES, Source
 from sae_match.model.collecting import Added, added_by
 from sae_match.model.residual_stream import ResidualStream
 from sae_match.saes.sae import SAE

@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
-from sae_match.evaluation.provenance.kinds import KINDS, NEWBORN, NOT_TESTED, SOURCES, LayerProvenance
+from sae_match.evaluation.provenance.kinds import KINDS, NEWBORN, NOT_TESTED, LayerProvenance
+from sae_match.evaluation.provenance.sources import SOURCES
 from sae_match.evaluation.provenance.study import Provenance
 from sae_match.evaluation.significance.over_features import Estimate, Measured, sums_over_features
 from sae_match.evaluation.statistics.results import WEIGHTS, Result

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from sae_match.errors import UserError
-from sae_match.evaluation.provenance.kinds import Source
+from sae_match.evaluation.provenance.sources import Source
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.sites import Site
 

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 from sae_match.errors import UserError
-from sae_match.evaluation.provenance.kinds import KINDS, Source
+from sae_match.evaluation.provenance.kinds import KINDS
+from sae_match.evaluation.provenance.sources import Source
 from sae_match.evaluation.provenance.study import Provenance
 from sae_match.files import written_whole
 

@@ -2,17 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from sae_match.evaluation.provenance.origins import Origin
-
-Source = Literal["residual", "mlp", "attention"]
-"""What a feature of a layer may come from: the residual stream before it, or what its MLP or attention adds."""
-SOURCES: tuple[Source, ...] = get_args(Source)
+from sae_match.evaluation.provenance.sources import Source
 
 _MODULES: tuple[Source, ...] = ("mlp", "attention")
 

@@ -9,9 +9,10 @@ import torch
 from sae_match.errors import UserError
 from sae_match.evaluation.provenance.contributions import Contributions, ContributionSums
 from sae_match.evaluation.provenance.fit import refuse_unfit
-from sae_match.evaluation.provenance.kinds import LayerProvenance, Source
+from sae_match.evaluation.provenance.kinds import LayerProvenance
 from sae_match.evaluation.provenance.origins import Origin, origin_of
 from sae_match.evaluation.provenance.settings import checked_features
+from sae_match.evaluation.provenance.sources import Source
 from sae_match.evaluation.provenance.writing import rows_in_residual
 from sae_match.model.residual_stream import ResidualStream
 from sae_match.saes.collection import SAECollection

@@ -3,8 +3,9 @@
 import pyarrow as pa
 from torch import Tensor
 
-from sae_match.evaluation.provenance.kinds import KINDS, SOURCES
+from sae_match.evaluation.provenance.kinds import KINDS
 from sae_match.evaluation.provenance.origins import Origin
+from sae_match.evaluation.provenance.sources import SOURCES
 from sae_match.evaluation.provenance.study import Provenance
 
 

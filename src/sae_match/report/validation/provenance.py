@@ -7,7 +7,8 @@ from rich.console import Console
 
 from sae_match.evaluation.provenance.findings import PROVENANCE
 from sae_match.evaluation.provenance.graph import feature_graph
-from sae_match.evaluation.provenance.kinds import KINDS, NOT_TESTED, SOURCES
+from sae_match.evaluation.provenance.kinds import KINDS, NOT_TESTED
+from sae_match.evaluation.provenance.sources import SOURCES
 from sae_match.evaluation.provenance.study import Provenance
 from sae_match.evaluation.provenance.tables import provenance_table
 from sae_match.evaluation.relations.tables import save_parquet
