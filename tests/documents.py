@@ -12,7 +12,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from sae_match.commands import PROGRAMS
 from sae_match.errors import UserError
@@ -149,7 +149,11 @@ def composed(name: str, overrides: tuple[str, ...]) -> DictConfig:
     register(**{name: one.settings}, **one.choices)
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
         whole = compose(name, [*overrides, "output_dir=there"], return_hydra_config=True)
-        typed(compose(name, [*overrides, "output_dir=there"]), one.settings)
+    # What `compose` would give without Hydra's own.
+    settings = whole.copy()
+    with open_dict(settings):
+        del settings["hydra"]
+    typed(settings, one.settings)
     return whole
 
 

@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import pkgutil
+import posix
 import random
 import runpy
 import selectors
@@ -29,10 +30,14 @@ LATE = (
     "lightning",
     "matplotlib.backends.backend_agg",
     "matplotlib.backends.backend_svg",
+    "opentelemetry.exporter.otlp.proto.http._log_exporter",
+    "opentelemetry.exporter.otlp.proto.http.metric_exporter",
     "pyarrow.parquet",
     "scipy.optimize",
     "transformers.models.gemma2.modeling_gemma2",
+    "wandb.apis.public",
     "wandb.cli.cli",
+    "wandb.sdk.launch.sweeps",
     "wandb_workspaces.workspaces",
 )
 
@@ -47,6 +52,10 @@ def load() -> list[TemporaryDirectory]:
     for name in (*(module.name for module in pkgutil.walk_packages(package.__path__, "sae_match.")), *LATE):
         if not name.endswith("__main__"):
             importlib.import_module(name)
+    # Plugins, and all that numba imports when it first loads a compiled loop.
+    importlib.import_module("hydra.core.plugins").Plugins.instance()
+    importlib.import_module("numba.core.registry").cpu_target.typing_context.refresh()
+    importlib.import_module("numba.core.registry").cpu_target.target_context.refresh()
     # So that a child's first collection does not copy all of it.
     gc.collect()
     folders = [one for one in gc.get_objects() if type(one) is TemporaryDirectory]
@@ -192,7 +201,8 @@ class Leaving:
         if self.status is not None:
             sys.stdout.flush()
             sys.stderr.flush()
-            os._exit(self.status)
+            # Not `os._exit`: coverage, which has saved the program's lines by now, would save the server's with it.
+            posix._exit(self.status)
 
 
 if __name__ == "__main__":

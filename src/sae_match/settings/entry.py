@@ -46,6 +46,8 @@ def register(**schemas: type) -> None:
 
     These are `${bundled:…}`, `${help:…}`, `${job:…}`, `${job_gpus:…}` and `${job_memory:…}`. May be called again.
     """
+    # Hydra copies the store at every look at a group, a hundred times for `--help`; what the store gives is a copy.
+    setattr(ConfigStore, "__deepcopy__", lambda store, _: store)  # noqa: B010
     store = ConfigStore.instance()
     for name, schema in schemas.items():
         store.store(group="schema", name=name, node=schema)
