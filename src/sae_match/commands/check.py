@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from typing import get_args
 
 from rich.console import Console
 
