@@ -25,7 +25,9 @@ def overlapping(figure, texts):
 
 
 def cut_off(figure):
-    """Names of axes that reach beyond a figure, as it was drawn last."""
+    """Names of axes that reach beyond a figure."""
+    # What was saved last had other dots an inch.
+    figure.draw_without_rendering()
     named = [axis.label for panel in figure.axes for axis in (panel.xaxis, panel.yaxis) if axis.label.get_text()]
     boxes = {label.get_text(): label.get_window_extent() for label in named}
     # In hundredths of an inch.
