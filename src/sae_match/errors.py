@@ -43,7 +43,8 @@ def stopped_while(doing: Callable[[], str]) -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, SystemExit) as stop:
-        if said := doing():
+        # Whoever was nearest knows best.
+        if not where_stopped(stop) and (said := doing()):
             stop.add_note(said)
         raise
 

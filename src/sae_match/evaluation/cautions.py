@@ -242,7 +242,7 @@ def _worse_than_the_mean(results: Results) -> Iterator[Caution]:
             f"{', '.join(sorted(found, key=order_of))}: worse than the mean residual on {_pairs(every)} "
             f"({arm} has {worst.dataset} on {_pair(worst)}).",
             "What is carried over has the wrong scale or direction: heed the warnings about the SAEs first, then "
-            "compare matcher=decoder_norm.",
+            "compare other matchers (matcher=…) and other ways to carry values (evaluation.carry=…).",
         )
 
 

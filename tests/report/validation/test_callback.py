@@ -101,7 +101,7 @@ def test_a_run_leaves_its_tables_and_figures_and_prints_them(reported, tmp_path)
     assert "% of the features (95 % interval over features" in answer or "0.0% of the features (no interval)" in answer
     assert "have a partner that is better than chance at 5%, over 2 pairs of neighbours" in answer
     assert "Which: column `significance` of pairs/*.parquet" in answer
-    for part in ("2 pairs of neighbours", "1 pairs of layers 2 apart", "prose: clean loss", "code: clean loss"):
+    for part in ("2 pairs of neighbours", "1 pair of layers 2 apart", "prose: clean loss", "code: clean loss"):
         assert part in printed
     assert printed.index("Plan") < printed.index("clean loss") < printed.index("Files")
     assert max(len(line) for line in printed[printed.index("clean loss") : printed.index("Files")].splitlines()) <= 80

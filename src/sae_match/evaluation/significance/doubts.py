@@ -11,6 +11,10 @@ from sae_match.evaluation.statistics.results import WEIGHTS, SpanResult
 #: Co-activation of significant pairs over that of the others, and share of the features that are significantly
 #: matched, below which a reader is warned.
 LEAST_RATIO, LEAST_SHARE = 2.0, 0.5
+_KEEP_TO = (
+    "The other partners are the nearest that there were: keep to pairs whose significance is `significant` in "
+    "pairs/*.parquet."
+)
 
 
 def doubts(findings: Findings) -> Iterator[Caution]:
@@ -34,8 +38,7 @@ def doubts(findings: Findings) -> Iterator[Caution]:
                 "few_matched",
                 where,
                 f"Only {row.value:.0%} of the features have a partner that is better than chance{_interval(row)}.",
-                "The other partners are the nearest that there were: keep to pairs whose significance is "
-                "`significant` in pairs/*.parquet.",
+                _KEEP_TO if row.value > 0 else "There is nothing in this matching to go on with.",
             )
 
 

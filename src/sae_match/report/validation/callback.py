@@ -6,6 +6,7 @@ from pathlib import Path
 import lightning as L
 from rich.console import Console
 
+from sae_match.errors import stopped_while
 from sae_match.evaluation.cautions import save_cautions
 from sae_match.evaluation.passes.text import ValidationText
 from sae_match.evaluation.statistics.differences import Difference, differences_of, save_differences
@@ -67,10 +68,13 @@ class ValidationReport(L.Callback):
             print_plan(self.console, _validation(pl_module), self.text, self.model_source, device)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not trainer.is_global_zero:
-            return
+        if trainer.is_global_zero:
+            with stopped_while(lambda: "writing tables and pictures"):
+                self._report(trainer, _validation(pl_module))
+
+    def _report(self, trainer: L.Trainer, module: MatchValidation) -> None:
         # What was measured first: pictures, pages and W&B are made of it, and can be made again.
-        module, attempts = _validation(pl_module), Attempts()
+        attempts = Attempts()
         results, spans = module.results, module.spans
         with attempts.of("results.csv"):
             results.save(self.folder / "results.csv")

@@ -12,6 +12,7 @@ from rich.text import Text
 from sae_match.evaluation.arm_names import CLEAN, COACTIVATION, MATCHED
 from sae_match.evaluation.causal.settings import said_of
 from sae_match.evaluation.cautions import Caution, cautions_before, named_l0s
+from sae_match.evaluation.passes.costs import several
 from sae_match.evaluation.passes.text import ValidationText
 from sae_match.evaluation.statistics.differences import Difference
 from sae_match.evaluation.statistics.results import Results, SpanResult
@@ -124,8 +125,8 @@ def print_results(
         for span in sorted({row.span for row in spans}):
             chosen = [row for row in spans if row.dataset == dataset and row.span == span]
             far = distance_of(span)
-            over = max(row.pairs for row in chosen)
-            say(console, (f"\nMeans over {over} pairs of {far}, with 95 % intervals over documents", "italic"))
+            over = several(max(row.pairs for row in chosen), "pair")
+            say(console, (f"\nMeans over {over} of {far}, with 95 % intervals over documents", "italic"))
             console.print(ladder(chosen))
             if further := {
                 metric: title for metric, title in FORMS.items() if any(row.metric == metric for row in chosen)

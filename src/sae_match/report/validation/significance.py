@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sae_match.evaluation.arm_names import COMPOSED, MATCHED
+from sae_match.evaluation.passes.costs import several
 from sae_match.evaluation.significance.findings import CUT, MEDIAN, Findings
 from sae_match.evaluation.significance.measured import (
     JACCARD,
@@ -54,7 +55,7 @@ def answers(findings: Findings) -> Iterator[str]:
     far = distance_of(share.span)
     yield (
         f"{share.value:.1%} of the features ({_ends(share)}) {what} a partner that is better than chance at "
-        f"{findings.alpha:.0%}, over {share.pairs} pairs of {far}, by {random} random targets each; "
+        f"{findings.alpha:.0%}, over {several(share.pairs, 'pair')} of {far}, by {random} random targets each; "
         f"Storey's estimate of all that are truly matched is {storey.value:.1%} ({_ends(storey)})."
     )
     if share.span == 0 and (plain := _span(near, PLAIN)) is not None:
@@ -69,8 +70,8 @@ def layers_table(findings: Findings) -> Table:
     plain = ("cosine\nfrom", "median\ncosine", "mutual\nnearest", "parts\nagree")
     table = plain_table("layers", level, "Storey's\nshare", *plain)
     rows = [row for row in findings.results if (row.arm, row.dataset) == (MATCHED, WEIGHTS)]
-    for pair, several in groupby(rows, key=lambda row: (row.source_layer, row.target_layer)):
-        by_metric = {row.metric: row for row in several}
+    for pair, rows_of_pair in groupby(rows, key=lambda row: (row.source_layer, row.target_layer)):
+        by_metric = {row.metric: row for row in rows_of_pair}
         names = (CUT, MEDIAN, "mutual_nearest", "terms_agreement")
         others = (f"{by_metric[name].value:.3f}" if name in by_metric else "-" for name in names)
         shares = (_told(by_metric.get(name)) for name in (SIGNIFICANT, STOREY))
