@@ -8,7 +8,7 @@ from sae_match import load_sae
 from sae_match.errors import UserError
 from sae_match.saes.formats import FORMATS, describe_sae
 from sae_match.saes.formats.shared.places import agreed_place, said_by_folder, said_by_hook, said_by_number
-from tests.saes.formats import layouts
+from tests.saes.formats import layouts, more_layouts
 from tests.saes.formats.layouts import linear, matrices
 
 SCOPE_2 = {"width": layouts.D_SAE, "l0": "medium"}
@@ -58,6 +58,8 @@ ELSEWHERE = [
     ("dictionary_learning", lambda f: dictionary(f, layer=5), {}),
     ("dictionary_learning", lambda f: dictionary(f, submodule_name="resid_post_layer_5"), {}),
     ("dictionary_learning", moved(dictionary, "resid_post_layer_5"), {"path": "resid_post_layer_5"}),
+    ("llamascopium", lambda f: more_layouts.write_llamascopium(f, **in_and_out("blocks.5.hook_resid_post")), {}),
+    ("state_dict", lambda f: more_layouts.write_state_dict(f, name="SAE-l5.pth"), {"path": "SAE-l5.pth"}),
 ]
 
 
@@ -78,8 +80,9 @@ def test_an_sae_that_says_that_it_is_of_layer_5_is_none_of_layer_3(tmp_path, for
 
 
 def test_every_format_whose_files_say_it_is_tested():
-    """In Gemma Scope's layout nothing but the path that is asked for says the layer."""
-    assert {case[0] for case in ELSEWHERE} == {*FORMATS} - {"gemma_scope"}
+    """In some layouts nothing but the path that is asked for says the layer."""
+    by_path = {"gemma_scope", "gemma_scope_2_crosscoder", "qwen_scope", "circuit_tracer"}
+    assert {case[0] for case in ELSEWHERE} == {*FORMATS} - by_path
 
 
 CONTRADICTIONS = [
