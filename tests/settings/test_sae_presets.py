@@ -116,7 +116,7 @@ OWN = {
     "gemma_scope": (["+sae.each={width: 1k, l0: 6}"], "layer_4/width_1k/average_l0_6/params.npz"),
     "gemma_scope_2": (["sae.each.width=256"], "resid_post/layer_4_width_256_l0_medium/config.json"),
     "gemma_scope_2_crosscoder": (
-        ["sae.each.layers=3_4"],
+        ["sae.each.layers=[3,4]"],
         "crosscoder/layer_3_4_width_65k_l0_medium/config.json",
     ),
     "llamascopium": ([], "L4R/config.json"),
@@ -137,6 +137,13 @@ def test_each_format_has_a_preset_of_its_name_that_takes_layer_numbers(name):
     assert collection.format == name
     assert sorted(collection.layers) == [3, 4]
     assert paths(collection, 4)[0] == file
+
+
+@pytest.mark.parametrize("layers", [34, "3", [3, "four"], None])
+def test_layers_of_a_crosscoder_that_are_no_list_are_refused(layers):
+    which = {"layer": 3, "width": "65k", "l0": "medium", "site": "crosscoder"}
+    with pytest.raises(UserError, match=r"a list such as \[9,17,22,29\], got|has the layers 3, not"):
+        FORMATS["gemma_scope_2_crosscoder"].paths(layers=layers, **which | ({"layer": 4} if layers == "3" else {}))
 
 
 def test_a_layer_may_be_picked_otherwise_than_the_others():

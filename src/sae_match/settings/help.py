@@ -17,7 +17,7 @@ _INDENT = "  "
 # Groups that are no choice of the user's.
 _ASIDE = ("hydra/", "schema", "local", "sae@target", "sae@mlp", "sae@attention")
 # Groups that offer what another one does.
-_LIKE = {"target": "sae", "mlp": "sae", "attention": "sae"}
+_LIKE = {"target": "sae", "target_model": "model", "mlp": "sae", "attention": "sae"}
 
 
 def help_on(what: str, *, _root_: DictConfig) -> str:

@@ -1,5 +1,6 @@
 """Gemma Scope 2's crosscoders: one dictionary over several layers, seen as one SAE a layer."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def load(
     source: str,
     *,
     layer: int,
-    layers: str,
+    layers: str | Sequence[int],
     width: str | int,
     l0: str,
     site: str = "crosscoder",
@@ -42,7 +43,7 @@ def load(
     Args:
         source: A folder, or a repository such as `google/gemma-scope-2-4b-pt`.
         layer: One of the crosscoder's layers.
-        layers: All of them, as in the path: `9_17_22_29`.
+        layers: All of them, as numbers or as in the path: `9_17_22_29`.
         width: As in the path: `65k`.
         l0: As in the path: `medium`.
         site: The folder that holds the crosscoders.
@@ -70,27 +71,36 @@ def load(
     return sae
 
 
-def describe(*, layer: int, layers: str, width: str | int) -> SAEDescription:
+def describe(*, layer: int, layers: str | Sequence[int], width: str | int) -> SAEDescription:
     """What the view is, by its folder's name; arguments as for `load`."""
     _refuse_other_layer(layer, layers)
     said = SAEDescription(None, features_of(str(width)), f"model.layers.{layer}.output", has_thresholds=True)
     return replace(said, unmeasurable=CROSSCODING)
 
 
-def paths(*, layer: int, layers: str, width: str | int, l0: str, site: str) -> list[str]:
+def paths(*, layer: int, layers: object, width: str | int, l0: str, site: str) -> list[str]:
     """Paths of the files that a view is read from; arguments as for `load`."""
     _refuse_other_layer(layer, layers)
-    folder = f"{site}/layer_{layers}_width_{width}_l0_{l0}"
+    named = "_".join(map(str, _numbers(layers)))
+    folder = f"{site}/layer_{named}_width_{width}_l0_{l0}"
     return [f"{folder}/config.json", f"{folder}/params_layer_{_numbers(layers).index(layer)}.safetensors"]
 
 
-def _numbers(layers: str) -> list[int]:
-    return [int(one) for one in layers.split("_") if one.isdecimal()]
+def _numbers(layers: object) -> list[int]:
+    """A crosscoder's layers.
+
+    Raises:
+        UserError: If there are not several; to YAML and to Hydra `9_17_22_29` is one number.
+    """
+    named = layers.split("_") if isinstance(layers, str) else layers
+    if not isinstance(named, Sequence) or not all(str(one).isdecimal() for one in named):
+        raise UserError(f"a crosscoder's layers are a list such as [9,17,22,29], got {shown(layers)}")
+    return [int(one) for one in named]
 
 
-def _refuse_other_layer(layer: int, layers: str) -> None:
-    if layer not in _numbers(layers):
-        raise UserError(f"the crosscoder has the layers {layers.replace('_', ', ')}, not {layer}")
+def _refuse_other_layer(layer: int, layers: object) -> None:
+    if layer not in (there := _numbers(layers)):
+        raise UserError(f"the crosscoder has the layers {', '.join(map(str, there))}, not {layer}")
 
 
 def _of_layer(file: Path, held: Tensor, dimension: int, views: int, at: int) -> Tensor:
