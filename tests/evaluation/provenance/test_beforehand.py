@@ -1,9 +1,11 @@
 import re
+from pathlib import Path
 
 import pytest
 
 from sae_match import bundled
 from sae_match.evaluation.check import Findings
+from sae_match.evaluation.passes.memory import size_of
 from sae_match.evaluation.provenance.beforehand import check_modules
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.formats import gemma_scope
@@ -21,7 +23,8 @@ def test_saes_of_the_layers_that_both_have_are_counted():
     check_modules(findings, collection_of(2, 3), {"mlp": modules()}, 8)
     ((name, said),) = findings.rows
     assert (name, findings.missing) == ("mlp SAEs", [])
-    assert "saes_mlp: 2 layers, 580 kB" in said
+    files = [*Path(bundled.path("saes_mlp")).glob("layer_[23]/**/params.npz")]
+    assert f"saes_mlp: 2 layers, {size_of(sum(file.stat().st_size for file in files))}" in said
 
 
 @pytest.mark.parametrize(

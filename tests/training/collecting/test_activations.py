@@ -8,7 +8,7 @@ import torch
 
 from sae_match.errors import UserError
 from sae_match.training.collecting import activations, collected
-from sae_match.training.collecting.activations import ActivationBatches, collect_residuals, token_values
+from sae_match.training.collecting.activations import ActivationBatches, collect_values, token_values
 from sae_match.training.collecting.collected import Collected, remove_collected
 from sae_match.training.collecting.crops import RandomCrops
 from sae_match.training.collecting.text_stream import CropStream
@@ -61,7 +61,7 @@ def test_residuals_are_those_of_single_texts_without_bos_and_padding(stream, tex
 
 def test_a_collected_store_equals_its_batches(stream):
     crops = RandomCrops({"a": torch.arange(2, 50)}, context=6, batch=3, steps=2, bos=0, seed=0)
-    store = collect_residuals(stream, crops, [1])
+    store = collect_values(stream, crops, [1])
     expected = torch.cat([stream.capture(batch).residuals[1][:, 1:].flatten(0, 1) for batch in crops])
     assert torch.equal(store[0], expected.to(torch.bfloat16))
 
