@@ -210,7 +210,7 @@ def test_what_switching_features_of_gemma_off_takes_is_said(tmp_path):
         downloaded, asked, beginnings = [], [], dict(zip(SHARDS, headers_of_shards(), strict=True))
 
     done = asked_of(Layers, tmp_path, "experiment=causal_gemma_2_2b")
-    assert "100 features of each pair of layers, each in 8 documents of each dataset: at most" in done.stdout.replace(
+    assert "100 features of each pair of layers, each in 4 documents of each dataset: at most" in done.stdout.replace(
         "\n", ""
     ), (done.stdout, done.stderr)
     assert Layers.downloaded == []
