@@ -3,7 +3,7 @@
 import json
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +27,7 @@ def read_json(file: Path) -> dict[str, Any]:
     Raises:
         UserError: If it holds something else.
     """
-    try:
-        refuse_beyond(MOST_SETTINGS, file.stat().st_size, file, "a file of settings")
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except UserError:
-        raise
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(
-            f"{file} is damaged or no JSON file ({reason_of(error)}); remove it and fetch it again"
-        ) from error
-    if not isinstance(content, dict):
-        raise UserError(f"{file} must hold an object of settings, it holds a {type(content).__name__}")
-    return content
+    return _settings(file, "JSON", json.loads)
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
@@ -47,14 +36,18 @@ def read_yaml(file: Path) -> dict[str, Any]:
     Raises:
         UserError: If it holds something else.
     """
+    return _settings(file, "YAML", yaml.safe_load)
+
+
+def _settings(file: Path, language: str, parsed: Callable[[str], Any]) -> dict[str, Any]:
     try:
         refuse_beyond(MOST_SETTINGS, file.stat().st_size, file, "a file of settings")
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = parsed(file.read_text(encoding="utf-8"))
     except UserError:
         raise
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UserError(
-            f"{file} is damaged or no YAML file ({reason_of(error)}); remove it and fetch it again"
+            f"{file} is damaged or no {language} file ({reason_of(error)}); remove it and fetch it again"
         ) from error
     if not isinstance(content, dict):
         raise UserError(f"{file} must hold an object of settings, it holds a {type(content).__name__}")
