@@ -1,26 +1,15 @@
 """Settings that there are not, and exit statuses, by ending real programs."""
 
-import copy
 import signal
 from dataclasses import dataclass, field
 from textwrap import dedent
 
 import pytest
-from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from sae_match.errors import UserError
-from sae_match.settings.entry import register, typed
+from sae_match.settings.entry import typed
 from tests import programs
-
-
-def test_the_store_of_configs_is_one_and_what_it_gives_are_copies():
-    register()
-    store = ConfigStore.instance()
-    assert copy.deepcopy(store) is store
-    given, expected = (store.load("target/bundled.yaml").node for _ in range(2))
-    given.defaults = []
-    assert store.load("target/bundled.yaml").node == expected != given
 
 
 @dataclass

@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
-from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar, cast
@@ -22,7 +21,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from sae_match import bundled
 from sae_match.errors import UserError, where_stopped
 from sae_match.homes import have_a_home
-from sae_match.settings.configs import config_folder
+from sae_match.settings.configs import make_groups_known
 from sae_match.settings.help import help_on
 from sae_match.settings.jobs import INTERRUPTED, TERMINATED, job_fact, noted_failure
 from sae_match.settings.launching import job_gpus, job_memory
@@ -46,32 +45,15 @@ def register(**schemas: type) -> None:
 
     These are `${bundled:…}`, `${help:…}`, `${job:…}`, `${job_gpus:…}` and `${job_memory:…}`. May be called again.
     """
-    # Hydra copies the store at every look at a group, a hundred times for `--help`; what the store gives is a copy.
-    setattr(ConfigStore, "__deepcopy__", lambda store, _: store)  # noqa: B010
     store = ConfigStore.instance()
     for name, schema in schemas.items():
         store.store(group="schema", name=name, node=schema)
-    for folder in (config_folder() / "sae", *(own / "sae" for own in _own_folders())):
-        for file in folder.rglob("*.yaml"):
-            # A collection that can be the source can be the target, or say what a layer's modules add.
-            name = file.relative_to(folder).with_suffix("").as_posix()
-            for group in ("target", "mlp", "attention"):
-                store.store(group=group, name=name, node={"defaults": [{"/sae@_here_": name}]})
-    for name in (file.stem for file in (config_folder() / "model").glob("*.yaml")):
-        # So can a model.
-        store.store(group="target_model", name=name, node={"defaults": [{"/model@_here_": name}]})
+    make_groups_known()
     OmegaConf.register_new_resolver("bundled", bundled.path, replace=True)
     OmegaConf.register_new_resolver("help", help_on, replace=True)
     OmegaConf.register_new_resolver("job", job_fact, replace=True)
     OmegaConf.register_new_resolver("job_gpus", job_gpus, replace=True)
     OmegaConf.register_new_resolver("job_memory", job_memory, replace=True)
-
-
-def _own_folders() -> list[Path]:
-    """Folders of a user's configs: Hydra reads `--config-dir` itself, but only after all groups are made."""
-    told = sys.argv[1:]
-    apart = [behind for one, behind in pairwise(told) if one in ("--config-dir", "-cd")]
-    return [Path(name) for name in (*apart, *(one[13:] for one in told if one.startswith("--config-dir=")))]
 
 
 def typed(config: DictConfig, kind: type[Settings]) -> Settings:

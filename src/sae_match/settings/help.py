@@ -10,14 +10,13 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from sae_match.errors import UserError
+from sae_match.settings.configs import LIKE
 
 # Of lines that are filled, and of those that are cut.
 _WIDTH, _LONGEST = 108, 108
 _INDENT = "  "
 # Groups that are no choice of the user's.
 _ASIDE = ("hydra/", "schema", "local", "sae@target", "sae@mlp", "sae@attention")
-# Groups that offer what another one does.
-_LIKE = {"target": "sae", "target_model": "model", "mlp": "sae", "attention": "sae"}
 
 
 def help_on(what: str, *, _root_: DictConfig) -> str:
@@ -62,7 +61,7 @@ def _groups(chosen: Mapping[str, str | None], told: Sequence[str] = ()) -> str:
 
 def _described(group: str, choice: str | None, column: int, *, every: bool) -> list[str]:
     """A line for the choice, or for each that there is, by the comment that its file begins with."""
-    folder = _LIKE.get(group, group).partition("@")[0]
+    folder = LIKE.get(group, group).partition("@")[0]
     names = GlobalHydra.instance().config_loader().get_group_options(folder) if every else [choice] if choice else []
     lines = []
     for name in sorted(names):
@@ -84,8 +83,8 @@ def _about(name: str) -> str:
 
 
 def _choices(group: str) -> list[str]:
-    if group in _LIKE:
-        return [f"as for {_LIKE[group]}"]
+    if group in LIKE:
+        return [f"as for {LIKE[group]}"]
     loader = GlobalHydra.instance().config_loader()
     return sorted(loader.get_group_options(group.partition("@")[0]))
 
