@@ -1,12 +1,14 @@
 """What is refused before Hydra writes anything: a secret that would stay on disk, a folder that cannot be written."""
 
+import os
 import re
 from collections.abc import Iterator
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, flag_override
 
 from sae_match.addresses import without_users
 from sae_match.errors import UserError
@@ -15,6 +17,8 @@ from sae_match.files import make_writable
 # Last parts of names under which people put secrets; no setting has such a name.
 _SECRET = re.compile(r"(.*_)?(key|token|password|passwd|secret)", re.IGNORECASE)
 _KEY_VARIABLE, _VARIABLE = "key_variable", re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# What those who start one program many times tell each of them how many there are by.
+_PROCESSES = ("WORLD_SIZE", "SLURM_NTASKS")
 
 
 class OutputFolderCheck(Callback):
@@ -26,12 +30,12 @@ class OutputFolderCheck(Callback):
     def on_run_start(self, config: DictConfig, **_kwargs: Any) -> None:
         """Check the settings and the folder of a single run."""
         _refuse(config)
-        _make(Path(config.hydra.run.dir), "hydra.run.dir")
+        _make(config, "run")
 
     def on_multirun_start(self, config: DictConfig, **_kwargs: Any) -> None:
         """Check the settings and the folder that holds the jobs of a sweep."""
         _refuse(config)
-        _make(Path(config.hydra.sweep.dir), "hydra.sweep.dir")
+        _make(config, "sweep")
 
 
 def refuse_secrets(config: DictConfig) -> None:
@@ -88,11 +92,35 @@ def _refuse(config: DictConfig) -> None:
         raise SystemExit(f"error: {error}") from error
 
 
-def _make(folder: Path, option: str) -> None:
+def _make(config: DictConfig, kind: str) -> None:
+    """Make the folder of a run or sweep; where it is called by the time, one that no other has."""
+    option, folder = f"hydra.{kind}.dir", Path(config.hydra[kind].dir)
+    unresolved: Any = OmegaConf.to_container(config.hydra[kind], resolve=False)
+    together = any(int(os.environ.get(name, "1")) > 1 for name in _PROCESSES)
     try:
-        make_writable(folder)
+        own = folder if together or "${now:" not in unresolved["dir"] else _new(folder)
+        make_writable(own)
     except OSError as error:
         raise SystemExit(
             f"error: cannot write the output folder {folder}: {error.strerror or error}; "
             f"choose another with {option}=DIR"
         ) from error
+    if own != folder:
+        with flag_override(config.hydra, "readonly", False):
+            config.hydra[kind].dir = str(own)
+            # From these the jobs of a sweep are composed anew.
+            quoted = str(own).replace("\\", "\\\\").replace("'", "\\'")
+            config.hydra.overrides.hydra.append(f"{option}='{quoted}'")
+
+
+def _new(folder: Path) -> Path:
+    """A folder that was not there: several runs may start in the same second."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    names = chain([folder.name], (f"{folder.name}_{number}" for number in count(2)))
+    for own in map(folder.with_name, names):
+        try:
+            own.mkdir()
+        except FileExistsError:
+            continue
+        break
+    return own
