@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 import platformdirs
@@ -115,6 +116,12 @@ def _keep(matching: Matching, file: Path) -> None:
         log.warning("%s; the matching is not kept for the next run", error)
 
 
+@cache
+def _say_who_is_waited_for() -> None:
+    """Once a process: processes that share their pairs wait for each other at most of them."""
+    log.info("another process is matching some of these pairs; what it finds is waited for")
+
+
 @contextmanager
 def _alone(file: Path) -> Iterator[None]:
     """Hold a lock that the system takes back from a process that dies."""
@@ -122,7 +129,7 @@ def _alone(file: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        log.info("another process is matching this pair; waiting for it")
+        _say_who_is_waited_for()
         lock.acquire()
     try:
         yield

@@ -35,6 +35,11 @@ log = logging.getLogger(__name__)
 # Seconds after which a signal that was dropped is sent again.
 _LATER = 0.02
 _SLURM = "SLURM_JOB_ID"
+# Libraries whose notices say nothing of the run: a cache of fonts that was made, counts of what torch has traced.
+_TALKATIVE = (
+    *("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.distributed"),
+    *("httpx", "httpx2", "matplotlib", "torch._subclasses.fake_tensor"),
+)
 _GOES_ON = "the same command goes on from what is finished"
 
 Settings = TypeVar("Settings")
@@ -262,5 +267,5 @@ def quieten() -> None:
         # The first process says all that there is to say.
         logging.getLogger().setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module=r"lightning\.(pytorch|fabric).*")
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.distributed", "httpx", "httpx2"):
+    for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
