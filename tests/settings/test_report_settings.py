@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from sae_match.errors import UserError
-from sae_match.settings.report import folders_of
+from sae_match.report.tracking.settings import LoggerSettings
+from sae_match.settings.report import FinishedRuns, folders_of
 
 
 def test_folders_are_one_or_several():
@@ -15,3 +16,9 @@ def test_folders_are_one_or_several():
 def test_anything_else_is_refused(runs):
     with pytest.raises(UserError, match="runs must be a folder or a list of folders"):
         folders_of(runs)
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    FinishedRuns(LoggerSettings(), [str(tmp_path)]).refuse_missing()
+    with pytest.raises(UserError, match="there is no folder .*nowhere"):
+        FinishedRuns(LoggerSettings(), [str(tmp_path), str(tmp_path / "nowhere")]).refuse_missing()

@@ -20,9 +20,10 @@ from sae_match.settings.jobs import INTERRUPTED
 from sae_match.settings.judge import JudgeStudySettings
 from sae_match.settings.match import MatchSettings
 from sae_match.settings.processes import is_helper
-from sae_match.settings.report import DashboardSettings, ReportSettings
+from sae_match.settings.report import DashboardSettings, FinishedRuns, ReportSettings
 from sae_match.settings.schema import TrainSettings, ValidateSettings
 from sae_match.settings.tools import BenchmarkSettings, CacheSettings
+from sae_match.terminal import Terminal
 from sae_match.training.language_model.settings import LanguageModelSettings
 from sae_match.training.sae_settings import SAETrainingSettings
 
@@ -129,9 +130,13 @@ def program(name: str) -> Callable[[], None]:
             if (training := getattr(settings, "training", None)) is not None:
                 # Before the run's folder is marked, which may be the same.
                 refuse_foreign(Path(settings.destination), training.leaves, "destination")
+            if isinstance(settings, FinishedRuns):
+                settings.refuse_missing()
             claim(Path(settings.output_dir), one.leaves)
         module = next((other for asked, other in one.instead.items() if getattr(settings, asked)), name)
-        body = _body(f"{__name__}.{module}")
+        # In a notebook rich would ask for a package more; a file is told nothing.
+        with Terminal(stderr=True, force_jupyter=False).status("loading libraries"):
+            body = _body(f"{__name__}.{module}")
         without_bars()
         return body.main(settings)
 

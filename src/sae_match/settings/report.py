@@ -36,6 +36,16 @@ class FinishedRuns:
         """
         return folders_of(self.runs)
 
+    def refuse_missing(self) -> None:
+        """Refuse folders that are not there, before libraries are loaded to read them.
+
+        Raises:
+            UserError: If there is one.
+        """
+        for folder in self.folders:
+            if not folder.is_dir():
+                raise UserError(f"there is no folder {folder}")
+
 
 @dataclass
 class ReportSettings(FinishedRuns):
