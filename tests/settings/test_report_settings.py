@@ -20,5 +20,5 @@ def test_anything_else_is_refused(runs):
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     FinishedRuns(LoggerSettings(), [str(tmp_path)]).refuse_missing()
-    with pytest.raises(UserError, match="there is no folder .*nowhere"):
+    with pytest.raises(UserError, match=r"there is no folder .*nowhere"):
         FinishedRuns(LoggerSettings(), [str(tmp_path), str(tmp_path / "nowhere")]).refuse_missing()
