@@ -6,7 +6,7 @@ Nothing here imports torch before a test does: with several workers, pytest's fi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import jaxtyping
@@ -91,12 +91,21 @@ def random_sae(seed: int, d_in: int = 6, d_sae: int = 10, dtype: torch.dtype | N
     return SAE(normal(d_in, d_sae), normal(d_sae), normal(d_sae, d_in), normal(d_in), threshold)
 
 
+@contextmanager
+def unchecked() -> Iterator[None]:
+    """Without the runtime shape checks, as outside the tests."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
+
+
 @pytest.fixture
 def as_a_user() -> Iterator[None]:
-    """Without the runtime shape checks, as outside the tests: for what our own errors say."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
+    """Without these, for what our own errors say, and for cases of the benchmark, whose parts are checked elsewhere."""
+    with unchecked():
+        yield
 
 
 @pytest.fixture

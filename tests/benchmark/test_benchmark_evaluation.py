@@ -13,6 +13,7 @@ def test_cases_are_chosen_by_name():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("as_a_user")
 def test_the_ladder_equals_the_naive_implementation_and_is_timed(monkeypatch):
     monkeypatch.setattr(evaluation, "_DOCUMENTS", 2)
     monkeypatch.setattr(evaluation, "_BATCH", 1)

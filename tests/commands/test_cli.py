@@ -79,7 +79,7 @@ def test_a_sweep_goes_through_every_launcher(launcher, plugin, tmp_path):
 def test_two_processes_repeat_the_whole_command(tmp_path):
     told = [
         *("text.documents=2", "text.batch=1", "text.max_tokens=32", "text.min_tokens=16"),
-        *("evaluation.arms=[matched]", "logger=none", "report.contexts=0", "cache_dir=cache"),
+        *("evaluation.arms=[matched]", "logger=none", "report.contexts=0", "report.pictures=false", "cache_dir=cache"),
         *("trainer=ddp", "trainer.accelerator=cpu", "trainer.progress=false"),
     ]
     single = command("validate", *told, "hydra.run.dir=single", folder=tmp_path)

@@ -14,6 +14,8 @@ FAST = (
     "evaluation.fitting_documents=4",
     "trainer.progress=false",
 )
+# Where pictures are not what is asked about: they take longer than all else.
+PLAIN = "report.pictures=false"
 
 
 def run(script: str, *told: str, folder: Path, check: bool = True, fresh: bool = False) -> CompletedProcess[str]:

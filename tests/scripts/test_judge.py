@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tests.report.explorer.made_up import unpacked
-from tests.scripts.as_a_user import assert_refused, run, start
+from tests.scripts.as_a_user import PLAIN, assert_refused, run, start
 from tests.semantics.judge.mini_server import MiniServer, same_words
 
 SMALL = ("text.documents=8", "study.paths=20", "study.layers=4", "logger=none", "cache_dir=cache/matchings")
@@ -60,7 +60,7 @@ def test_matched_features_mean_the_same_more_often_than_random_ones(tmp_path):
 @pytest.mark.slow
 def test_the_explorer_of_a_run_shows_what_was_said_of_the_same_matchings(tmp_path):
     few = ("text.documents=2", "text.max_tokens=64", "logger=none", "cache_dir=cache/matchings")
-    run("validate.py", *few, "evaluation.arms=[matched]", "hydra.run.dir=validated", folder=tmp_path)
+    run("validate.py", *few, "evaluation.arms=[matched]", PLAIN, "hydra.run.dir=validated", folder=tmp_path)
     done = run("judge.py", *SMALL, "page=validated", "hydra.run.dir=judged", folder=tmp_path)
     assert "validated/report.html shows what was said" in done.stdout
     said = json.loads(unpacked(tmp_path / "validated" / "report" / "data" / "judgements.js"))

@@ -4,7 +4,7 @@ import csv
 import json
 
 from tests.report.explorer.made_up import received, unpacked
-from tests.scripts.as_a_user import assert_refused, run
+from tests.scripts.as_a_user import PLAIN, assert_refused, run
 
 SEEDS = ("sae=bundled", "target=bundled_seed_100", "logger=none", "cache_dir=cache/matchings")
 SMALL = ("text.documents=6", "study.paths=12", "study.rotations=1", "study.of_each_class=6")
@@ -18,7 +18,7 @@ def rows_of(file):
 
 def test_partners_in_another_seed_mean_more_than_random_features_and_the_page_shows_it(tmp_path):
     few = ("text.documents=2", "text.max_tokens=64", "evaluation.arms=[matched]", "evaluation.rotations=0")
-    run("validate.py", *SEEDS, *few, "hydra.run.dir=validated", folder=tmp_path)
+    run("validate.py", *SEEDS, *few, PLAIN, "hydra.run.dir=validated", folder=tmp_path)
     done = run("judge.py", *SEEDS, *SMALL, "page=validated", "hydra.run.dir=judged", folder=tmp_path)
     assert "What token_overlap says of two collections" in done.stdout
     rows = rows_of(tmp_path / "judged" / "judgements.csv")

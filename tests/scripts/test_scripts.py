@@ -6,7 +6,7 @@ from sae_match import Matching
 from sae_match.evaluation.arm_names import ARMS, OF_TWO_MODELS
 from sae_match.evaluation.statistics.forms import FORMS
 from sae_match.evaluation.statistics.results import WEIGHTS, Results
-from tests.scripts.as_a_user import FAST, assert_refused, run
+from tests.scripts.as_a_user import FAST, PLAIN, assert_refused, run
 
 QUESTIONS = ("threshold_scale", "folding_error", "pair_error", "quantiles", "paths")
 # What is known of pairs by weights alone, and of classes of pairs on text.
@@ -116,6 +116,7 @@ def test_a_sweep_gives_a_folder_and_a_wandb_run_for_each_matcher_and_solves_noth
     overrides = (
         *FAST,
         "evaluation.arms=[matched,matched_unfolded,random]",
+        PLAIN,
         "hydra.sweep.dir=sweep",
         f"cache_dir={tmp_path}/cache",
     )

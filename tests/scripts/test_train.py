@@ -22,7 +22,7 @@ from sae_match.saes.manifest import read_folder
 from sae_match.text.documents import in_part
 from sae_match.text.settings import SourceSettings
 from sae_match.text.sources import open_source
-from tests.scripts.as_a_user import FAST, assert_refused, run, start
+from tests.scripts.as_a_user import FAST, PLAIN, assert_refused, run, start
 
 # Steps of a moment on a random model, with a buffer that is filled several times.
 SAES = (
@@ -114,6 +114,7 @@ def test_from_a_folder_with_a_model_to_a_validated_matching(tmp_path, name):
         "validate.py",
         *trained,
         *FAST,
+        PLAIN,
         *own_text(),
         "text.datasets.files.passage=0",
         "logger=none",

@@ -105,6 +105,7 @@ def processes(validate: Sequence[str], accelerator: str = "cpu") -> list[Figure]
         "text.batch=2",
         "evaluation.fitting_documents=8",
         "logger=none",
+        "report.pictures=false",
         f"trainer.accelerator={accelerator}",
     ]
     with tempfile.TemporaryDirectory() as folder:

@@ -70,7 +70,15 @@ def main(settings: ValidateSettings) -> float | None:
     )
     described = open_pages(settings.descriptions.kept_in(cache.folder.parent), module.collection)
     callbacks: list[L.Callback] = [
-        ValidationReport(console, folder, text, settings.models or settings.model.source, contexts, described)
+        ValidationReport(
+            console,
+            folder,
+            text,
+            settings.models or settings.model.source,
+            contexts,
+            described,
+            pictures=settings.report.pictures,
+        )
     ]
     if settings.trainer.progress:
         # First, so that the bar is gone when the report prints its tables.

@@ -19,7 +19,8 @@ from sae_match.report.legible import make_legible
 _AWAY, _FREE = 0.2, 0.12
 # Of a line's colour, how much of it is left in letters: pale ones cannot be read on white.
 _DARK = 0.65
-_LEADER = {"arrowstyle": "-", "linewidth": 0.8, "shrinkA": 1, "shrinkB": 4, "relpos": (0, 0.5)}
+# It begins at the label's edge, where nothing of it is to be hidden: looking for that takes longer than all else.
+_LEADER = {"arrowstyle": "-", "linewidth": 0.8, "shrinkA": 3, "shrinkB": 4, "relpos": (0, 0.5), "patchA": None}
 
 
 def label_ends(figure: Figure, drawn: Sequence[Axes]) -> list[Annotation]:

@@ -12,15 +12,17 @@ MODES = ("auto", "export", "api", "both", "none")
 
 @dataclass
 class ContextSettings:
-    """Where features fire: what a validation collects for its pictures and its page, besides its numbers.
+    """What a validation leaves besides its numbers: where features fire, for its page, and pictures.
 
     Attributes:
         contexts: Documents kept of each feature, in which it is strongest; 0 to collect no text at all.
         sample: Tokens sampled of each feature, for what it fires on.
+        pictures: Whether there are any; the tables hold the numbers that they show.
     """
 
     contexts: int = 8
     sample: int = 24
+    pictures: bool = True
 
     def __post_init__(self) -> None:
         if self.contexts < 0 or (self.contexts and self.sample < 1):

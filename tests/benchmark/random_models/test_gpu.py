@@ -64,6 +64,7 @@ def test_saes_made_for_a_model_are_as_sparse_as_they_should_be_and_related():
         assert 0.4 < float(cosines.mean()) < 0.9
 
 
+@pytest.mark.usefixtures("as_a_user")
 def test_the_numbers_of_two_devices_are_compared():
     figures = exactness("cpu", documents=2)
     assert [figure.what.removeprefix("largest relative difference of cpu and cpu") for figure in figures] == [

@@ -195,6 +195,7 @@ class _Saved:
             f"evaluation.fitting_documents={self.wanted.fitting}",
             # What is kept of contexts is in no plan that knows of the evaluation alone.
             "report.contexts=0",
+            "report.pictures=false",
             "logger=none",
             "trainer=" + ("cpu" if processes == 1 else "ddp"),
             "trainer.accelerator=cpu",

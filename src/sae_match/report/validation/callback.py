@@ -48,6 +48,7 @@ class ValidationReport(L.Callback):
         model_source: Where the model comes from; of two, the source's and the target's.
         contexts: Where features fire, where the validation collects it.
         described: Published descriptions of features, and their pages, where they have any.
+        pictures: Whether any are drawn.
     """
 
     def __init__(
@@ -58,9 +59,11 @@ class ValidationReport(L.Callback):
         model_source: str | tuple[str, str],
         contexts: Contexts | None = None,
         described: Descriptions | None = None,
+        *,
+        pictures: bool = True,
     ) -> None:
         self.console, self.folder, self.text, self.model_source = console, folder, text, model_source
-        self.contexts, self.described = contexts, described
+        self.contexts, self.described, self.pictures = contexts, described, pictures
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if trainer.is_global_zero:
@@ -139,7 +142,7 @@ class ValidationReport(L.Callback):
         self, outcome: Outcome, module: MatchValidation, logger: Logger | None, attempts: Attempts
     ) -> None:
         """Pictures, the page, W&B."""
-        saved = save_pictures(drawings(outcome), self.folder / "figures", attempts)
+        saved = save_pictures(drawings(outcome) if self.pictures else (), self.folder / "figures", attempts)
         with attempts.of("report.html"):
             title = f"{model_line(self.model_source)}, {collection_line(module.collection)}"
             write_page(outcome, self.folder, title, facts(module, self.text, self.model_source), self.described)
