@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from sae_match.saes.formats import FORMATS, SAEFile, describe_sae, gemma_scope, load_sae
+from sae_match.errors import UserError
+from sae_match.saes.formats import FORMATS, SAEFile, describe_sae, gemma_scope, load_sae, sae_files
 from sae_match.saes.formats.shared.describing import SAEDescription, width_in
 from tests.saes.formats import layouts, more_layouts
 from tests.saes.formats.layouts import D_IN, D_SAE, linear, matrices
@@ -94,3 +95,15 @@ def test_the_published_repositories_say_what_their_saes_read(repository, hook, m
 @pytest.mark.parametrize("size", [0, 302_131_416 // 2, 302_131_416 + 50_000])
 def test_sizes_that_fit_no_width_give_none(size):
     assert width_in(size, 16_384) is None
+
+
+@pytest.mark.parametrize("format", ["gemma_scope_2", "gemma_scope_2_crosscoder"])
+def test_a_config_that_some_folders_have_not_is_no_file_that_is_missing(format, tmp_path, make_sae):
+    which, _ = write(format, tmp_path, make_sae)
+    config, weights = sae_files(format, str(tmp_path), layer=3, **which)
+    (tmp_path / config.path).unlink()
+    assert sae_files(format, str(tmp_path), layer=3, **which) == [weights]
+    load_sae(format, str(tmp_path), layer=3, **which)
+    (tmp_path / weights.path).unlink()
+    with pytest.raises(UserError, match=f"no file {weights.path} in "):
+        sae_files(format, str(tmp_path), layer=3, **which)

@@ -22,7 +22,7 @@ from sae_match.saes.formats import (
 from sae_match.saes.formats.looking import Description, look
 from sae_match.saes.formats.shared.building import refuse_overflow
 from sae_match.saes.formats.shared.describing import SAEDescription
-from sae_match.saes.formats.shared.hub import SAEFile, locate
+from sae_match.saes.formats.shared.hub import SAEFile, fetch_if_any, locate
 from sae_match.saes.formats.shared.layouts import Layout
 from sae_match.saes.sae import SAE
 from sae_match.saes.settings import refuse_unknown_format
@@ -107,7 +107,7 @@ def describe(source: str, revision: str | None = None) -> Description:
 
 
 def sae_files(format: str, source: str, **which: Any) -> list[SAEFile]:
-    """The files that `load_sae` would read; nothing is downloaded but what the hub says about them.
+    """The files that `load_sae` would read; nothing large is downloaded: of most, what the hub says about them.
 
     Args:
         format: File format, one of `FORMATS`.
@@ -119,7 +119,13 @@ def sae_files(format: str, source: str, **which: Any) -> list[SAEFile]:
     """
     given = _bound(format, source, which).arguments
     needed: Sequence[str] = _called(FORMATS[format].paths, given)
-    return [locate(source, path, given["revision"]) for path in needed]
+    optional, revision = FORMATS[format].layout.optional, given["revision"]
+    there = (
+        path
+        for path in needed
+        if path.rpartition("/")[2] not in optional or fetch_if_any(source, path, revision) is not None
+    )
+    return [locate(source, path, revision) for path in there]
 
 
 def describe_sae(format: str, source: str, **which: Any) -> SAEDescription:

@@ -22,6 +22,7 @@ from sae_match.saes.sites import Matched, Site, Spot, spot_of
 LAYOUT = Layout(
     r"(?P<site>\w+)/layer_(?P<layer>\d+)_width_(?P<width>[^_/]+)_l0_(?P<l0>\w+)/params\.safetensors",
     example="resid_post/layer_17_width_16k_l0_medium/params.safetensors",
+    optional=("config.json",),
 )
 
 _TENSORS = {"W_enc": "w_enc", "b_enc": "b_enc", "W_dec": "w_dec", "b_dec": "b_dec", "threshold": "threshold"}

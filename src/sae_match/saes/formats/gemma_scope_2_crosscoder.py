@@ -21,6 +21,7 @@ _FOLDER = r"(?P<site>crosscoder\w*)/layer_(?P<layers>\d+(?:_\d+)+)_width_(?P<wid
 LAYOUT = Layout(
     rf"{_FOLDER}/params_layer_(?P<view>\d+)\.safetensors",
     example="crosscoder/layer_9_17_22_29_width_65k_l0_medium/params_layer_0.safetensors",
+    optional=("config.json",),
 )
 _TENSORS = {"W_enc": "w_enc", "b_enc": "b_enc", "W_dec": "w_dec", "b_dec": "b_dec", "threshold": "threshold"}
 

@@ -20,12 +20,14 @@ class Layout:
         beside: Names of files that lie in the same folder; of them, one alternative of `a|b` is enough.
         example: Such a path, for people.
         anything: Whether files of other formats could have such a name too.
+        optional: Names of files that are read where they are there.
     """
 
     weights: str
     beside: tuple[str, ...] = ()
     example: str = ""
     anything: bool = False
+    optional: tuple[str, ...] = ()
 
     def found_in(self, names: Iterable[str]) -> dict[str, dict[str, Any]]:
         """What picks each SAE that a list of paths holds, by the path of its tensors."""
