@@ -94,6 +94,15 @@ def checked_site(name: str) -> Site:
     return name
 
 
+def written_site(name: str) -> Site:
+    """Where what dictionaries of a site decode belongs: that of transcoders, which read what an MLP reads, at `mlp`.
+
+    Raises:
+        UserError: If there is no such site, or nothing can be measured there.
+    """
+    return "mlp" if name == "mlp_input" else checked_site(name)
+
+
 def matched_site(name: str) -> Site | Matched:
     """A site of SAEs that are matched, by its name.
 

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from sae_match.errors import UserError
 from sae_match.evaluation.check import Findings
 from sae_match.evaluation.passes.memory import size_of
-from sae_match.evaluation.provenance.fit import refuse_unfit
+from sae_match.evaluation.provenance.fit import refuse_unfit, refuse_unwritten
 from sae_match.evaluation.provenance.sources import Source
 from sae_match.hub import UnansweredError
 from sae_match.saes.collection import SAECollection
+from sae_match.saes.sae import TRANSCODING
 
 
 def check_modules(
@@ -31,7 +32,8 @@ def check_modules(
         layers = sorted(set(collection.layers) & set(residual.layers))
         for layer in layers:
             try:
-                collection.describe_sae(layer)
+                described = collection.describe_sae(layer)
+                refuse_unwritten(name, collection, layer, described.unmeasurable == TRANSCODING)
                 there += sum(file.bytes for file in collection.files(layer))
             except UnansweredError:
                 raise

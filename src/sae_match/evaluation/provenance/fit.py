@@ -5,10 +5,13 @@ from collections.abc import Mapping
 from sae_match.errors import UserError
 from sae_match.evaluation.provenance.sources import Source
 from sae_match.saes.collection import SAECollection
-from sae_match.saes.sites import Site
+from sae_match.saes.sites import Matched, Site
 
-#: Sites whose SAEs say what a module adds.
-_SITES: Mapping[Source, tuple[Site, ...]] = {"mlp": ("mlp",), "attention": ("attention", "attention_output")}
+#: Sites whose dictionaries say what a module adds: SAEs read it, transcoders write it.
+_SITES: Mapping[Source, tuple[Site | Matched, ...]] = {
+    "mlp": ("mlp", "mlp_input"),
+    "attention": ("attention", "attention_output"),
+}
 
 
 def refuse_unfit(residual: SAECollection, modules: Mapping[Source, SAECollection], rotations: int) -> None:
@@ -32,3 +35,22 @@ def refuse_unfit(residual: SAECollection, modules: Mapping[Source, SAECollection
             raise UserError(f"{name}={collection.source} has an SAE of no layer that sae has one of")
     if not rotations:
         raise UserError("which rows are alike is judged against chance: set evaluation.rotations to at least 1")
+
+
+def refuse_unwritten(name: Source, collection: SAECollection, layer: int, transcodes: bool) -> None:
+    """Check that what a dictionary decodes is what its module adds: of those that read what an MLP reads, transcoders.
+
+    Args:
+        name: Of the module.
+        collection: Dictionaries of it.
+        layer: Whose.
+        transcodes: Whether that is a transcoder.
+
+    Raises:
+        UserError: If it is not.
+    """
+    if collection.site == "mlp_input" and not transcodes:
+        raise UserError(
+            f"{name}={collection.source} reads what the MLP of layer {layer} reads, and is no transcoder: what it "
+            "decodes is not what the MLP adds"
+        )

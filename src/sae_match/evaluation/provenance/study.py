@@ -8,7 +8,7 @@ import torch
 
 from sae_match.errors import UserError
 from sae_match.evaluation.provenance.contributions import Contributions, ContributionSums
-from sae_match.evaluation.provenance.fit import refuse_unfit
+from sae_match.evaluation.provenance.fit import refuse_unfit, refuse_unwritten
 from sae_match.evaluation.provenance.kinds import LayerProvenance
 from sae_match.evaluation.provenance.origins import Origin, origin_of
 from sae_match.evaluation.provenance.settings import checked_features
@@ -16,8 +16,8 @@ from sae_match.evaluation.provenance.sources import Source
 from sae_match.evaluation.provenance.writing import rows_in_residual
 from sae_match.model.residual_stream import ResidualStream
 from sae_match.saes.collection import SAECollection
-from sae_match.saes.sae import SAE
-from sae_match.saes.sites import checked_site
+from sae_match.saes.sae import SAE, Transcoder
+from sae_match.saes.sites import written_site
 from sae_match.tensors import plain_torch
 
 
@@ -51,7 +51,7 @@ class ProvenanceStudy(ContributionSums):
     Args:
         stream: The language model.
         residual: SAEs of the residual stream, whose features are asked about.
-        modules: SAEs of what MLP and attention add; at least one collection.
+        modules: SAEs of what MLP and attention add, or transcoders of the MLP; at least one collection.
         rotations: Random dictionaries that each is held against.
         alpha: Level at which a nearest row counts as alike.
         seed: Of the random dictionaries and of intervals.
@@ -78,7 +78,7 @@ class ProvenanceStudy(ContributionSums):
         refuse_unfit(residual, modules, rotations)
         for name, collection in modules.items():
             for layer in residual.layers:
-                stream.anatomy.place(checked_site(collection.site), layer)
+                stream.anatomy.place(written_site(collection.site), layer)
                 if name == "attention":
                     stream.anatomy.place("attention_output", layer)
         self._chosen = checked_features(chosen)
@@ -116,14 +116,15 @@ class ProvenanceStudy(ContributionSums):
         for name, collection in self._modules.items():
             if layer in collection.layers:
                 sae: SAE = collection.open(layer).to(device)
+                refuse_unwritten(name, collection, layer, isinstance(sae, Transcoder))
                 self._refuse_other_width(name, layer, sae)
-                yield name, rows_in_residual(self._stream, checked_site(collection.site), layer, sae.W_dec)
+                yield name, rows_in_residual(self._stream, written_site(collection.site), layer, sae.W_dec)
 
     def _origin(self, features: torch.Tensor, rows: torch.Tensor) -> Origin:
         return origin_of(features, rows, rotations=self._rotations, seed=self._seed)
 
     def _refuse_other_width(self, name: Source, layer: int, sae: SAE) -> None:
-        width = self._stream.width(checked_site(self._modules[name].site))
+        width = self._stream.width(written_site(self._modules[name].site))
         if sae.d_in != width:
             raise UserError(f"the {name} SAE of layer {layer} reads width {sae.d_in}, the model's {name} has {width}")
 
