@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from sae_match.errors import UserError, shown
+from sae_match.errors import UserError
 from sae_match.saes.formats.shared.building import (
     build,
     in_units_of_decoder_norm,
@@ -20,8 +20,14 @@ from sae_match.saes.formats.shared.building import (
 )
 from sae_match.saes.formats.shared.describing import SAEDescription, described_by
 from sae_match.saes.formats.shared.hub import fetch
-from sae_match.saes.formats.shared.kinds import refuse_factors, refuse_other_names, refuse_transcoder
+from sae_match.saes.formats.shared.kinds import refuse_factors, refuse_other_names
 from sae_match.saes.formats.shared.layouts import Layout
+from sae_match.saes.formats.shared.openmoss import (
+    decoder_bias,
+    is_scaled,
+    refuse_other_openmoss,
+    single_or_better,
+)
 from sae_match.saes.formats.shared.places import Said, agreed_place, said_by_hook
 from sae_match.saes.formats.shared.reading import (
     matrix,
@@ -64,20 +70,19 @@ def load(source: str, *, layer: int, position: str = "R", expansion: int = 8, re
     config_path, weights_path = paths(layer=layer, position=position, expansion=expansion)
     config_file = fetch(source, config_path, revision)
     config = read_json(config_file)
-    _refuse_other_kinds(config_file, config)
+    refuse_other_openmoss(config_file, config, ("jumprelu",))
     agreed_place(layer, _said(config_file, config, layer, position))
     file = fetch(source, weights_path, revision)
     tensors = refuse_factors(file, read_safetensors(file), _FACTORS)
     refuse_other_names(file, tensors, _TENSORS)
     W_dec = matrix(file, tensors, "decoder.weight").T
-    without_bias = not truth(config_file, config, "use_decoder_bias", default=True)
     sae = build(
         file,
         W_enc=matrix(file, tensors, "encoder.weight").T,
         b_enc=tensor(file, tensors, "encoder.bias"),
         W_dec=W_dec,
-        b_dec=W_dec.new_zeros(W_dec.shape[1:]) if without_bias else tensor(file, tensors, "decoder.bias"),
-        threshold=torch.tensor(number(config_file, config, "jump_relu_threshold"), dtype=_wide(W_dec.dtype)),
+        b_dec=decoder_bias(file, tensors, "decoder.bias", config_file, config, W_dec),
+        threshold=torch.tensor(number(config_file, config, "jump_relu_threshold"), dtype=single_or_better(W_dec.dtype)),
     )
     sizes = {ours: stated(config_file, config, key) for ours, key in (("d_in", "d_model"), ("d_sae", "d_sae"))}
     refuse_contradiction(config_file, sae, **sizes)
@@ -112,7 +117,7 @@ def _said(file: Path, config: dict[str, Any], layer: int, position: str) -> list
 
 def _in_raw_units(sae: SAE, file: Path, config: dict[str, Any]) -> SAE:
     """The SAE of raw activations, features and all; its thresholds are in these units already."""
-    if config.get("norm_activation", "dataset-wise") != "dataset-wise":
+    if not is_scaled(config):
         return sae
     norms = section(file, config, "dataset_average_activation_norm")
     root = math.sqrt(sae.d_in)
@@ -128,21 +133,3 @@ def _positive(file: Path, norms: dict[str, Any], key: str) -> float:
     if not 0 < norm < math.inf:
         raise UserError(f"{file}: dataset_average_activation_norm.{key} must be positive and finite, got {norm}")
     return norm
-
-
-def _refuse_other_kinds(file: Path, config: dict[str, Any]) -> None:
-    if config.get("act_fn", "jumprelu") != "jumprelu":
-        raise UserError(f"{file}: act_fn must be 'jumprelu', got {shown(config['act_fn'])}")
-    if truth(file, config, "use_glu_encoder"):
-        raise UserError(f"{file}: the encoder has a gated linear unit, which no SAE here can have")
-    norm = config.get("norm_activation", "dataset-wise")
-    if norm not in ("dataset-wise", "inference", "none"):
-        raise UserError(
-            f"{file}: norm_activation is {shown(norm)}; only a factor that is the same for all tokens can be folded in"
-        )
-    refuse_transcoder(file, config.get("hook_point_in"), config.get("hook_point_out"))
-
-
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    """What an SAE of tensors of a dtype is computed in: a threshold rounded any further would be another one."""
-    return torch.promote_types(dtype, torch.float32)

@@ -5,10 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from sae_match.errors import UserError, shown
+from sae_match.errors import UserError
 from sae_match.saes.formats.shared.building import (
     build,
     in_units_of_decoder_norm,
@@ -17,8 +16,16 @@ from sae_match.saes.formats.shared.building import (
 )
 from sae_match.saes.formats.shared.describing import SAEDescription, described_by
 from sae_match.saes.formats.shared.hub import fetch
-from sae_match.saes.formats.shared.kinds import refuse_other_names, refuse_transcoder
+from sae_match.saes.formats.shared.kinds import refuse_other_names
 from sae_match.saes.formats.shared.layouts import Layout
+from sae_match.saes.formats.shared.openmoss import (
+    HOOKS,
+    activation_of,
+    decoder_bias,
+    is_scaled,
+    refuse_other_openmoss,
+    single_or_better,
+)
 from sae_match.saes.formats.shared.places import Said, agreed_place, said_by_folder, said_by_hook
 from sae_match.saes.formats.shared.reading import (
     in_folder,
@@ -65,7 +72,7 @@ def load(
     config_path, weights_path = paths(layer=layer, path=path)
     config_file = fetch(source, config_path, revision)
     config = read_json(config_file)
-    _refuse_other_kinds(config_file, config)
+    refuse_other_openmoss(config_file, config, _ACTIVATIONS)
     agreed_place(layer, _said(source, config_path, config_file, config))
     file = fetch(source, weights_path, revision)
     tensors = read_safetensors(file)
@@ -85,8 +92,8 @@ def describe(source: str, *, layer: int, path: str, revision: str | None) -> SAE
     config = read_json(file)
     place = agreed_place(layer, _said(source, config_path, file, config))
     said = described_by(file, config, d_in="d_model", d_sae="", hook=place)
-    has = config.get("act_fn", "jumprelu") == "jumprelu"
-    return replace(said, d_sae=_sizes(file, config)["d_sae"], has_thresholds=has)
+    has_thresholds = activation_of(config) == "jumprelu"
+    return replace(said, d_sae=_sizes(file, config)["d_sae"], has_thresholds=has_thresholds)
 
 
 def paths(*, layer: int, path: str) -> list[str]:
@@ -100,18 +107,17 @@ def _said(source: str, path: str, file: Path, config: dict[str, Any]) -> list[Sa
 
 def _built(file: Path, tensors: dict[str, Tensor], config_file: Path, config: dict[str, Any]) -> SAE:
     names = _TODAY if _TODAY[0] in tensors else _LINEAR
-    kind = config.get("act_fn", "jumprelu")
+    kind = activation_of(config)
     refuse_other_names(file, tensors, (*names, *([_THRESHOLD] if kind == "jumprelu" else [])))
     W_enc, W_dec = (matrix(file, tensors, name) for name in names[::2])
     if names is _LINEAR:
         W_enc, W_dec = W_enc.T, W_dec.T
-    with_bias = truth(config_file, config, "use_decoder_bias", default=True)
     return build(
         file,
         W_enc=W_enc,
         b_enc=tensor(file, tensors, names[1]),
         W_dec=W_dec,
-        b_dec=tensor(file, tensors, names[3]) if with_bias else W_dec.new_zeros(W_dec.shape[1:]),
+        b_dec=decoder_bias(file, tensors, names[3], config_file, config, W_dec),
         threshold=_exp(tensor(file, tensors, _THRESHOLD)) if kind == "jumprelu" else None,
         activation=kind,
         k=whole(config_file, config, "top_k") if kind == "topk" else None,
@@ -122,12 +128,14 @@ def _scales(
     file: Path, config: dict[str, Any], norms: dict[str, Tensor], d_in: int, factor: float | None
 ) -> tuple[float, float] | None:
     """What activations were multiplied by before the encoder, and what the decoder's are to be divided by."""
-    kind = config.get("norm_activation", "dataset-wise")
-    if kind in ("inference", "none"):
+    if not is_scaled(config):
         if factor is not None:
-            raise UserError(f"{file}: norm_activation is {kind!r}; norm_scaling_factor goes with 'dataset-wise'")
+            raise UserError(
+                f"{file}: norm_activation is {config['norm_activation']!r}; norm_scaling_factor goes with "
+                "'dataset-wise'"
+            )
         return None
-    found = [factor] * 2 if factor is not None else [_scale(config.get(key), norms, d_in) for key in _HOOKS]
+    found = [factor] * 2 if factor is not None else [_scale(config.get(key), norms, d_in) for key in HOOKS]
     scales = [one for one in found if one is not None]
     if len(scales) < 2:
         raise UserError(
@@ -137,9 +145,6 @@ def _scales(
     if not all(0 < one < math.inf for one in scales):
         raise UserError(f"{file}: what activations were scaled by must be positive and finite, got {scales}")
     return scales[0], scales[1]
-
-
-_HOOKS = ("hook_point_in", "hook_point_out")
 
 
 def _scale(hook: object, norms: dict[str, Tensor], d_in: int) -> float | None:
@@ -153,24 +158,9 @@ def _exp(logarithms: Tensor) -> Tensor:
     """Thresholds of their logarithms, in single precision or better; what holds no fractions is refused later."""
     if not logarithms.is_floating_point():
         return logarithms
-    return logarithms.to(torch.promote_types(logarithms.dtype, torch.float32)).exp()
+    return logarithms.to(single_or_better(logarithms.dtype)).exp()
 
 
 def _sizes(file: Path, config: dict[str, Any]) -> dict[str, int | None]:
     d_in, d_sae, factor = (stated(file, config, key) for key in ("d_model", "d_sae", "expansion_factor"))
     return {"d_in": d_in, "d_sae": d_sae or (None if None in (d_in, factor) else (d_in or 0) * (factor or 0))}
-
-
-def _refuse_other_kinds(file: Path, config: dict[str, Any]) -> None:
-    if config.get("sae_type", "sae") != "sae":
-        raise UserError(f"{file}: sae_type must be 'sae', got {shown(config['sae_type'])}")
-    if config.get("act_fn", "jumprelu") not in _ACTIVATIONS:
-        raise UserError(f"{file}: act_fn must be one of {', '.join(_ACTIVATIONS)}, got {shown(config['act_fn'])}")
-    if truth(file, config, "use_glu_encoder"):
-        raise UserError(f"{file}: the encoder has a gated linear unit, which no SAE here can have")
-    if config.get("norm_activation", "dataset-wise") not in ("dataset-wise", "inference", "none"):
-        raise UserError(
-            f"{file}: norm_activation is {shown(config['norm_activation'])}; only a factor that is the same for all "
-            "tokens can be folded in"
-        )
-    refuse_transcoder(file, *(config.get(key) for key in _HOOKS))
