@@ -1,5 +1,6 @@
 """What `check=true` says of every preset of public dictionaries, asked of a hub that has what is published."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import httpx2
@@ -8,6 +9,7 @@ import pytest
 from huggingface_hub import constants
 from huggingface_hub.utils._http import default_client_factory
 
+from sae_match.errors import UserError
 from sae_match.evaluation.check import check
 from sae_match.evaluation.passes import costs
 from sae_match.evaluation.settings import EvaluationSettings
@@ -88,4 +90,7 @@ def test_a_preset_finds_all_its_files_and_they_fit_its_model(name, text):
         assert [line.partition(":")[0] for line in found.missing] == ["pairs"]
     assert f": format {saes.format} (by " in rows["source"]
     if len(layers) >= ALL:
-        assert layers == [*range(describe_model(model).n_layers)]
+        # A layer that is left out is one that nobody has published.
+        for layer in {*range(describe_model(model).n_layers)} - {*layers}:
+            with pytest.raises(UserError, match="has no file"):
+                replace(saes, layers={layer: saes.layers[layers[0]]}).files(layer)
