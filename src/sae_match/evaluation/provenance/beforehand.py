@@ -39,4 +39,5 @@ def check_modules(
                 raise
             except UserError as error:
                 findings.missing.append(f"{name}: {error}")
-        findings.rows.append((f"{name} SAEs", f"{collection.source}: {len(layers)} layers, {size_of(there)}"))
+        many = f"{len(layers)} layer{'s' * (len(layers) != 1)}"
+        findings.rows.append((f"{name} SAEs", f"{collection.source}: {many}, {size_of(there)}"))
