@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sae_match.matching.result import Matching
     from sae_match.matching.significance.significance import significance
     from sae_match.report.reading.run import open_run
+    from sae_match.report.steering.asking import groups, steer
     from sae_match.saes.collection import SAECollection
     from sae_match.saes.folding import fold_decoder_norm, fold_threshold
     from sae_match.saes.formats import describe, load_sae
@@ -27,12 +28,14 @@ __all__ = [
     "features",
     "fold_decoder_norm",
     "fold_threshold",
+    "groups",
     "load_sae",
     "match",
     "match_collections",
     "open_run",
     "relations",
     "significance",
+    "steer",
 ]
 
 # Imported when they are asked for: a program that only says what it can be told does without torch.
@@ -45,12 +48,14 @@ _MODULES = {
     "features": "semantics.features.asking",
     "fold_decoder_norm": "saes.folding",
     "fold_threshold": "saes.folding",
+    "groups": "report.steering.asking",
     "load_sae": "saes.formats",
     "match": "matching.matching",
     "match_collections": "matching.between",
     "open_run": "report.reading.run",
     "relations": "matching.relations.relations",
     "significance": "matching.significance.significance",
+    "steer": "report.steering.asking",
 }
 
 

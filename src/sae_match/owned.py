@@ -46,10 +46,12 @@ _KEPT = {
     "causal": (f"{_PAIRED}.parquet",),
     "relations": (f"{_PAIRED}.safetensors", f"{_PAIRED}.parquet"),
     "provenance": ("L*.parquet", "graph.json", "graph.graphml"),
+    "steering": ("steering.parquet", "steering.csv"),
+    "groups": ("groups*.json",),
     "csv": ("metrics.csv", "hparams.yaml"),
 }
 # Folders that no version has written to without a record.
-_ALWAYS_RECORDED = ("features", "drift", "causal", "provenance")
+_ALWAYS_RECORDED = ("features", "drift", "causal", "provenance", "steering", "groups")
 _MOST = 1 << 16
 # Bytes of a record; one of a thousand pictures has a quarter of a megabyte.
 _MOST_RECORD = 1 << 24

@@ -232,3 +232,14 @@ def test_saes_of_modules_come_from_the_same_files_as_others():
 def test_where_features_come_from_is_asked_of_one_collection(told, message):
     with pytest.raises(UserError, match=message):
         validate(*MODULES, *told)
+
+
+def test_steering_and_groups_are_asked_in_place_of_a_validation():
+    assert not validate().steers
+    settings = validate("experiment=steering")
+    assert settings.steers
+    assert [layer for layer, _ in settings.steering.features] == [3, 3, 3, 3]
+    assert validate("groups.features=[[3,17]]").steers
+    assert validate("groups.prompts=['The capital of France']").steers
+    with pytest.raises(HydraException, match="steering and groups are of one collection"):
+        validate("experiment=steering", "target=bundled_seed_100")

@@ -43,7 +43,7 @@ def settings_in(said):
             "validate",
             "model=bundled sae=bundled target=null target_model=null mlp=null attention=null matcher=folded "
             "text=bundled evaluation=adjacent trainer=default logger=wandb experiment=null",
-            "report descriptions provenance pairs output_dir cache_dir check",
+            "report descriptions provenance steering groups pairs output_dir cache_dir check",
         ),
         (
             "match",

@@ -68,6 +68,8 @@ PROGRAMS = {
             "relations",
             "drift",
             "causal",
+            "steering",
+            "groups",
             "unmatched.csv",
             "splits.csv",
             "lives.csv",
@@ -75,7 +77,7 @@ PROGRAMS = {
             "*profile*",
         ),
         leaves_page=True,
-        instead={"check": "check"},
+        instead={"check": "check", "steers": "steer"},
     ),
     "match": Program(
         MatchSettings,

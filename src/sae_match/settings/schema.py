@@ -6,8 +6,10 @@ from typing import Any
 from omegaconf import MISSING
 
 from sae_match.errors import UserError, shown
+from sae_match.evaluation.groups.settings import GroupSettings
 from sae_match.evaluation.provenance.settings import ProvenanceSettings
 from sae_match.evaluation.settings import EvaluationSettings
+from sae_match.evaluation.steering.settings import SteeringSettings
 from sae_match.matching.settings import MatcherSettings
 from sae_match.model.settings import ModelSettings
 from sae_match.report.tracking.settings import LoggerSettings
@@ -157,6 +159,8 @@ class ValidateSettings:
         mlp: SAEs of what MLPs add: with them, or with `attention`, it is asked where the features of `sae` come from.
         attention: SAEs of attention heads before they are projected, or of what attention adds.
         provenance: What else is told of that.
+        steering: Features whose directions are added, in place of a validation; by default none.
+        groups: Features that are grouped over layers, in place of a validation; by default none.
         pairs: Pairs of layers such as `[[3,3],[3,4]]`, in place of those that follow from `evaluation.spans`; of two
             collections in place of the layers that both have, each with itself.
         output_dir: Where the run leaves its files.
@@ -179,6 +183,8 @@ class ValidateSettings:
     mlp: SAESettings | None = None
     attention: SAESettings | None = None
     provenance: ProvenanceSettings = field(default_factory=ProvenanceSettings)
+    steering: SteeringSettings = field(default_factory=SteeringSettings)
+    groups: GroupSettings = field(default_factory=GroupSettings)
     pairs: Any = None
     output_dir: str = MISSING
     cache_dir: str | None = None
@@ -190,6 +196,11 @@ class ValidateSettings:
         return None if self.target_model is None else (self.model.source, self.target_model.source)
 
     @property
+    def steers(self) -> bool:
+        """Whether directions are added or features grouped, in place of a validation."""
+        return bool(self.steering.features or self.groups.features or self.groups.prompts)
+
+    @property
     def modules(self) -> dict[str, SAESettings]:
         """SAEs of what modules add, by the module."""
         return {name: one for name, one in (("mlp", self.mlp), ("attention", self.attention)) if one is not None}
@@ -197,6 +208,8 @@ class ValidateSettings:
     def __post_init__(self) -> None:
         if self.modules and (self.target is not None or self.target_model is not None):
             raise UserError("where features come from is asked of one collection: leave target and target_model out")
+        if self.steers and (self.modules or self.target is not None or self.target_model is not None):
+            raise UserError("steering and groups are of one collection: leave target, target_model, mlp, attention out")
         if self.modules and not self.evaluation.rotations:
             raise UserError("which rows are alike is judged against chance: set evaluation.rotations to at least 1")
         if self.pairs is not None:

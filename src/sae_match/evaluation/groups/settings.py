@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sae_match.errors import UserError
+from sae_match.evaluation.steering.settings import checked_members
 
 #: Features of each layer that are taken of a prompt, the strongest.
 MOST = 10
@@ -38,17 +39,3 @@ def refuse_impossible_prompts(prompts: Any) -> None:
     """
     if isinstance(prompts, str) or not all(isinstance(one, str) and one.strip() for one in prompts):
         raise UserError(f"prompts are texts in a list, such as ['The capital of France is']; got {prompts!r}")
-
-
-def checked_members(given: Any, name: str) -> list[tuple[int, int]]:
-    """Features as pairs of layer and number, each once.
-
-    Raises:
-        UserError: If they are none.
-    """
-    if not isinstance(given, list | tuple):
-        raise UserError(f"{name} must be a list such as [[3,17],[4,20]], layer and feature, got {given!r}")
-    for one in given:
-        if not (isinstance(one, list | tuple) and len(one) == 2 and all(type(it) is int and it >= 0 for it in one)):
-            raise UserError(f"a feature is a layer and a number, such as [3,17]; got {one!r} in {name}")
-    return list(dict.fromkeys((layer, feature) for layer, feature in given))

@@ -33,6 +33,10 @@ LEAD = "_lead"
 NO_FEATURE, CHANGES_NOTHING = "no feature that is active in the text", "changes nothing"
 
 
+# Source layer, target layer, where, strength, arm, dataset, metric.
+_About = tuple[int, int, str, float, str, str, str]
+
+
 @dataclass(frozen=True, eq=False)
 class SteeredPath:
     """What was summed of a path on a dataset.
@@ -122,7 +126,7 @@ def numbers_of(sums: Float64[Tensor, "rows ten"], strength: float, where: str) -
 
 def rows_of(several: Sequence[SteeredPath], seed: int) -> Iterator[Row]:
     """All numbers of all paths, and their means over paths that begin in one layer, where there are several."""
-    together: dict[tuple[object, ...], list[tuple[int, Tensor]]] = {}
+    together: dict[_About, list[tuple[int, Tensor]]] = {}
     for path in several:
         weights = bootstrap_weights(path.dataset, path.documents, seed)
         for place, where in enumerate(path.where):
@@ -188,7 +192,7 @@ def _row(
 
 
 def _mean(
-    key: tuple[object, ...],
+    key: _About,
     parts: Sequence[tuple[int, Float64[Tensor, " rows"]]],
     several: Sequence[SteeredPath],
     seed: int,
@@ -204,15 +208,15 @@ def _mean(
     said = f"{missing} of {len(parts)} paths have no number" if missing else ""
     low, high = _ends(mean)
     return Row(
-        layer,  # type: ignore[arg-type]
+        layer,
         None,
-        target,  # type: ignore[arg-type]
-        str(where),
-        float(strength),  # type: ignore[arg-type]
-        str(arm),
+        target,
+        where,
+        strength,
+        arm,
         None,
-        str(dataset),
-        str(metric),
+        dataset,
+        metric,
         float(mean[0]) if mean[0].isfinite() else None,
         low,
         high,

@@ -28,7 +28,7 @@ class SteeringSettings:
     documents: int = 8
 
     def __post_init__(self) -> None:
-        checked_starts(self.features, "steering.features")
+        checked_members(self.features, "steering.features")
         refuse_impossible_steering(self.strengths, self.where)
         if self.documents < 1:
             raise UserError(f"steering.documents must be at least 1, got {self.documents}")
@@ -50,7 +50,7 @@ def refuse_impossible_steering(strengths: Sequence[float], where: Sequence[str])
         raise UserError(f"directions are added at {' or '.join(WHERE)}; got {list(where)}")
 
 
-def checked_starts(given: Any, name: str) -> list[tuple[int, int]]:
+def checked_members(given: Any, name: str) -> list[tuple[int, int]]:
     """Features as pairs of layer and number, each once.
 
     Raises:

@@ -63,14 +63,14 @@ def tables_of(
 ) -> dict[int, pandas.DataFrame]:
     """See `features`."""
     site = checked_site(how.site)
-    opened = _checked(saes)
+    opened = saes_by_layer(saes)
     # Before anything is loaded.
-    documents = _documents(text, how)
-    stream, words = _model(model, tokenizer, how.device)
+    documents = texts_of(text, how)
+    stream, words = opened_model(model, tokenizer, how.device)
     refuse_layers_beyond(stream, opened)
     for layer, sae in opened.items():
         refuse_other_width(stream, site, layer, sae.d_in)
-    batches = list(_batches(documents, words, stream, how))
+    batches = list(batches_of(documents, words, stream, how))
     device = stream.model.get_input_embeddings().weight.device
     there = {layer: sae.to(device) for layer, sae in opened.items()}
     contexts, counts = Contexts(how.contexts, how.sample, how.seed), _Counts(opened)
@@ -104,14 +104,24 @@ class _Counts:
         return Activity({_TEXT: active}, mean, self.tokens[layer])
 
 
-def _checked(saes: Mapping[int, object]) -> dict[int, SAE]:
+def saes_by_layer(saes: Mapping[int, object]) -> dict[int, SAE]:
+    """The SAE of each layer.
+
+    Raises:
+        UserError: If what is given is none.
+    """
     found = {layer: sae for layer, sae in saes.items() if isinstance(sae, SAE)}
     if not saes or len(found) != len(saes):
         raise UserError("SAEs are given by layer, as {3: load_sae(…), 4: load_sae(…)}")
     return found
 
 
-def _model(model: object, tokenizer: object, device: str) -> tuple[ResidualStream, PreTrainedTokenizerBase]:
+def opened_model(model: object, tokenizer: object, device: str) -> tuple[ResidualStream, PreTrainedTokenizerBase]:
+    """A model by its name, or as it is given; see `features`.
+
+    Raises:
+        UserError: If it is none, or has no tokenizer.
+    """
     if isinstance(model, str | Path):
         source = bundled.path("model") if model == _BUNDLED else str(model)
         stream, own = load_model(ModelSettings(source))
@@ -124,8 +134,12 @@ def _model(model: object, tokenizer: object, device: str) -> tuple[ResidualStrea
     return (model if isinstance(model, ResidualStream) else ResidualStream(model)), tokenizer
 
 
-def _documents(text: Iterable[str] | str | Path, how: Reading) -> list[str]:
-    """Texts in their order, or those that are drawn from a file or folder."""
+def texts_of(text: Iterable[str] | str | Path, how: Reading) -> list[str]:
+    """Texts in their order, or those that are drawn from a file or folder.
+
+    Raises:
+        UserError: If there are none there.
+    """
     if isinstance(text, str | Path):
         return list(islice(_drawn(_there(text), how.seed), how.documents))
     # Once, as what gives them may give them once.
@@ -165,10 +179,14 @@ def _kind_in(folder: Path) -> str:
     return max(endings, key=lambda kind: sum(name.endswith(endings[kind]) for name in names))
 
 
-def _batches(
+def batches_of(
     texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, stream: ResidualStream, how: Reading
 ) -> Iterator[TokenBatch]:
-    """Texts as tokens; a document is called by its number among them."""
+    """Texts as tokens; a document is called by its number among them.
+
+    Raises:
+        UserError: If none has a token, or the tokenizer no BOS.
+    """
     if how.bos is None and tokenizer.bos_token_id is None:
         raise UserError("the tokenizer has no BOS token, which each text begins with; name one to use: bos='…'")
     positions = getattr(stream.model.config.get_text_config(), "max_position_embeddings", None)

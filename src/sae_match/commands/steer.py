@@ -1,0 +1,202 @@
+"""Steering and groups, in place of a validation: match, read, add directions, and leave what follows."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import torch
+from rich.console import Console
+
+from sae_match.errors import UserError, stopped_while
+from sae_match.evaluation.groups.circuits import Groups
+from sae_match.evaluation.groups.members import grouped_by
+from sae_match.evaluation.groups.settings import GroupSettings
+from sae_match.evaluation.steering.paths import Paths
+from sae_match.evaluation.steering.settings import checked_members
+from sae_match.evaluation.steering.study import steered
+from sae_match.files import writable
+from sae_match.matching import baselines
+from sae_match.matching.cache import MatchingCache
+from sae_match.matching.cost import Metric
+from sae_match.matching.folding_choice import fitting_matcher
+from sae_match.matching.layers import LayerMatcher, Pair, unwatched
+from sae_match.matching.matching import device_named
+from sae_match.matching.result import Matching
+from sae_match.model.fit import refuse_layers_beyond
+from sae_match.model.loading import load_model, refuse_longer_text
+from sae_match.progress import counting
+from sae_match.report.attempts import Attempts
+from sae_match.report.matching_progress import MatchingProgress
+from sae_match.report.picture import save_pictures
+from sae_match.report.steering.files import print_steering, save_groups, save_steering, steering_picture
+from sae_match.report.steering.reading import groups_of_prompt, read
+from sae_match.saes.collection import SAECollection
+from sae_match.saes.folding import Fold
+from sae_match.saes.sae import SAE
+from sae_match.settings.schema import ValidateSettings
+from sae_match.terminal import Terminal, say
+from sae_match.text.batches import TextData, TokenBatch
+
+
+def main(settings: ValidateSettings) -> None:
+    """Steer along paths and group features, and leave what comes out in the run's folder."""
+    console, folder = Terminal(), writable(Path(settings.output_dir))
+    saes = SAECollection.of(settings.sae)
+    if saes.site != "residual":
+        raise UserError(f"directions are added to the residual stream, and these SAEs read the site {saes.site}")
+    starts = checked_members(settings.steering.features, "steering.features")
+    members = checked_members(settings.groups.features, "groups.features")
+    for layer, _ in (*starts, *members):
+        saes.refuse_unknown(layer)
+    settings.matcher = fitting_matcher(settings.matcher, saes, sorted(saes.layers))
+    matcher = _matcher(settings, saes, console)
+    files: list[Path] = []
+    if starts:
+        files += _steer(settings, saes, starts, matcher, console, folder)
+    if members or settings.groups.prompts:
+        found = _groups(settings, saes, members, matcher)
+        files += save_groups(found, folder)
+        _print_groups(console, found)
+    say(console, ("\nFiles", "bold"), f" in {folder}")
+    say(console, f"  {', '.join(str(file.relative_to(folder)) for file in files)}")
+
+
+def _matcher(settings: ValidateSettings, saes: SAECollection, console: Console) -> LayerMatcher:
+    cache = MatchingCache(Path(settings.cache_dir).expanduser() if settings.cache_dir else None)
+    watch = MatchingProgress(console).watch if settings.trainer.progress else unwatched
+    return LayerMatcher(saes, settings.matcher, cache, watch)
+
+
+def _steer(
+    settings: ValidateSettings,
+    saes: SAECollection,
+    starts: list[Pair],
+    matcher: LayerMatcher,
+    console: Console,
+    folder: Path,
+) -> list[Path]:
+    """Steer along the paths of features; returns the files."""
+    first = min(layer for layer, _ in starts)
+    pairs = [pair for pair in saes.adjacent_pairs() if pair[0] >= first]
+    matched, nearest = dict[Pair, Matching](), dict[Pair, Matching]()
+    for pair in pairs:
+        matched[pair] = matcher.match(pair)
+        nearest[pair] = _nearest(matcher, pair)
+    paths = Paths.of(matched, nearest)
+    # Before any text is read.
+    for start in starts:
+        paths.refuse_pathless(*start)
+    stream, tokenizer = load_model(settings.model)
+    refuse_longer_text(stream, settings.text.max_tokens)
+    refuse_layers_beyond(stream, paths.layers)
+    device = device_named("cpu" if settings.trainer.accelerator == "cpu" else "auto")
+    stream = stream.to(device)
+    text = TextData(settings.text, tokenizer)
+    text.prepare_data()
+    text.refuse_tokens_beyond(stream.vocabulary)
+    batches = [one.to(device) for one in _some(text.batches, settings.steering.documents)]
+    with (
+        counting(console if settings.trainer.progress else None, "steering") as watch,
+        stopped_while(lambda: "steering"),
+    ):
+        table = steered(
+            stream,
+            _kept(saes, device),
+            paths,
+            starts,
+            batches,
+            strengths=settings.steering.strengths,
+            where=settings.steering.where,
+            seed=settings.evaluation.seed,
+            watch=watch,
+        )
+    files = save_steering(table, folder)
+    print_steering(console, table)
+    attempts = Attempts()
+    drawn = [("steering", lambda: steering_picture(table))]
+    pictures = save_pictures(drawn, folder / "figures", attempts)
+    attempts.refuse_failed(folder)
+    return [*files, *(folder / "figures" / f"{one.name}.png" for one in pictures)]
+
+
+def _groups(
+    settings: ValidateSettings, saes: SAECollection, members: list[Pair], matcher: LayerMatcher
+) -> list[Groups]:
+    """Groups of the features that are named, then of those of each prompt."""
+    asked, evaluation = settings.groups, settings.evaluation
+    if evaluation.rotations < 1:
+        raise UserError("features are grouped by significant matchings: set evaluation.rotations to at least 1")
+    significant: dict[Pair, Matching] = {}
+    for pair in saes.adjacent_pairs():
+        judged = matcher.judged(pair, matcher.match(pair), evaluation.rotations)
+        if judged is not None:
+            significant[pair] = judged.significance.significant(evaluation.alpha)
+    found = []
+    if members:
+        found.append(Groups(tuple(grouped_by(members, significant)), alpha=evaluation.alpha))
+    return [*found, *_of_prompts(settings, asked, saes, significant)]
+
+
+def _of_prompts(
+    settings: ValidateSettings, asked: GroupSettings, saes: SAECollection, significant: dict[Pair, Matching]
+) -> list[Groups]:
+    if not asked.prompts:
+        return []
+    stream, tokenizer = load_model(settings.model)
+    device = device_named("cpu" if settings.trainer.accelerator == "cpu" else "auto")
+    layers = sorted({layer for pair in significant for layer in pair})
+    opened, bos, found = {layer: saes.open(layer) for layer in layers}, settings.text.bos, []
+    for prompt in asked.prompts:
+        reading = read(stream.to(device), tokenizer, opened, [prompt], 1, None, bos, 0, 1, "auto")
+        found.append(groups_of_prompt(reading, prompt, significant, asked.most, alpha=settings.evaluation.alpha))
+    return found
+
+
+def _nearest(matcher: LayerMatcher, pair: Pair) -> Matching:
+    how = matcher.settings
+    return baselines.nearest(
+        *matcher.opened(pair), fold=cast(Fold, how.fold), terms=how.terms, metric=cast(Metric, how.metric)
+    )
+
+
+def _kept(saes: SAECollection, device: torch.device) -> Callable[[int], SAE]:
+    """SAEs of a collection, each opened once."""
+    held: dict[int, SAE] = {}
+
+    def opened(layer: int) -> SAE:
+        if layer not in held:
+            held[layer] = saes.open(layer).to(device)
+        return held[layer]
+
+    return opened
+
+
+def _some(batches: list[TokenBatch], documents: int) -> list[TokenBatch]:
+    """The first documents of each dataset."""
+    left: dict[str, int] = {}
+    found = []
+    for batch in batches:
+        rows = min(len(batch.documents), left.setdefault(batch.dataset, documents))
+        left[batch.dataset] -= rows
+        if rows:
+            found.append(
+                TokenBatch(
+                    batch.dataset,
+                    batch.input_ids[:rows],
+                    batch.attention_mask[:rows],
+                    batch.scored[:rows],
+                    batch.documents[:rows],
+                )
+            )
+    return found
+
+
+def _print_groups(console: Console, found: list[Groups]) -> None:
+    for one in found:
+        joined = [group for group in one.groups if len(group.members) > 1]
+        features = sum(len(group.members) for group in one.groups)
+        about = f" of {one.prompt!r}" if one.prompt else ""
+        say(console, ("\nGroups", "bold"), f"{about}: {features} features, {len(joined)} groups of more than one")
+        for group in joined[:10]:
+            members = ", ".join(f"{layer}/{feature}" for layer, feature in group.members)
+            say(console, f"  {group.name}: {members}")
