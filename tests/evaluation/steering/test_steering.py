@@ -1,6 +1,7 @@
 """Steering is what plain hooks give, finds what a network made by hand does, and says what has no number."""
 
 import logging
+import math
 from dataclasses import replace
 
 import pandas
@@ -220,7 +221,7 @@ def test_sums_are_what_plain_hooks_and_a_forward_each_give(tiny_stream, blocks):
 
             def direction(layer, feature, strength=strength):
                 size = float(typical[layer][feature]) if feature >= 0 else 0.0
-                size = 0.0 if size != size else strength * size
+                size = 0.0 if math.isnan(size) else strength * size
                 return size * saes[layer].W_dec[max(feature, 0)]
 
             own, after = plain.run({0: direction(*start)})
@@ -234,7 +235,7 @@ def test_sums_are_what_plain_hooks_and_a_forward_each_give(tiny_stream, blocks):
                     sums, layer = found[:, s, arm, row, step], 1 + step
                     assert sums[0, TOKENS] == int(plain.scored.sum())
                     unit = float(typical[layer][feature]) if feature >= 0 else float("nan")
-                    if unit != unit:
+                    if math.isnan(unit):
                         assert (sums[:, [RISE, THEIRS, PRODUCT]] == 0).all()
                         continue
                     for place, f in enumerate((after, along)):
