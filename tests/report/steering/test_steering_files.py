@@ -5,21 +5,25 @@ import json
 
 import pyarrow.parquet as pq
 import pytest
-from hydra.utils import instantiate
 from rich.console import Console
 
-from sae_match import Matching, bundled, load_sae, match, significance, steer
+from sae_match import bundled, load_sae, match, steer
 from sae_match.commands import steer as program
 from sae_match.errors import UserError
 from sae_match.evaluation.steering.measures import METRICS
 from sae_match.evaluation.steering.paths import ARMS
 from sae_match.report.steering.files import means_of, print_steering, steering_picture
 from tests.report.readme import small_texts
-from tests.settings.test_configs import composed
+from tests.settings.test_configs import validate
 
 TEXTS = ["The Congress of the United States has met in the city of Washington.", "def main(x):\n    return x + 1\n"]
 QUICK = ("text.documents=2", "text.max_tokens=40", "text.batch=2", "trainer=cpu", "trainer.progress=false")
-SOME = ("sae.layers={3: {width: 1k, l0: 6}, 4: {width: 1k, l0: 8}}",)
+SOME = (
+    "sae=gemma_scope",
+    f"sae.source={bundled.path('saes')}",
+    "+sae.layers.3={width: 1k, l0: 6}",
+    "+sae.layers.4={width: 1k, l0: 8}",
+)
 
 
 @pytest.fixture(scope="module")
@@ -50,26 +54,25 @@ def test_a_path_is_steered_in_one_call(bundled_model, saes, link):
         steer(stream, {3: saes[3]}, {(3, 4): link}, (3, feature), TEXTS, tokenizer=tokenizer)
 
 
-def test_a_run_leaves_tables_a_picture_and_groups(tmp_path, cache, capsys):
+def test_a_run_leaves_tables_a_picture_and_groups(tmp_path, capsys):
     told = (
         "steering.features=[[3,200],[3,123]]",
         "steering.documents=2",
         "groups.features=[[3,123],[4,352]]",
         "groups.prompts=['The Congress']",
         "groups.most=3",
-        "evaluation.rotations=2",
-        f"output_dir={tmp_path}",
-        f"cache_dir={cache.folder}",
+        "evaluation.rotations=1",
+        f"output_dir={tmp_path / 'run'}",
+        f"cache_dir={tmp_path}/kept/matchings",
     )
-    program.main(instantiate(composed("validate", *SOME, *QUICK, *told), _convert_="object"))
-    table = pq.read_table(tmp_path / "steering" / "steering.parquet")
-    with (tmp_path / "steering" / "steering.csv").open(encoding="utf-8") as file:
+    program.main(validate(*SOME, *QUICK, *told))
+    run = tmp_path / "run"
+    table = pq.read_table(run / "steering" / "steering.parquet")
+    with (run / "steering" / "steering.csv").open(encoding="utf-8") as file:
         assert len(list(csv.DictReader(file))) == table.num_rows
     assert {row["dataset"] for row in table.to_pylist()} == {"prose", "code"}
-    assert (tmp_path / "figures" / "steering.png").is_file()
-    given, prompt = (
-        json.loads((tmp_path / "groups" / f"groups_{number}.json").read_text("utf-8")) for number in (0, 1)
-    )
+    assert (run / "figures" / "steering.png").is_file()
+    given, prompt = (json.loads((run / "groups" / f"groups_{number}.json").read_text("utf-8")) for number in (0, 1))
     assert given["alpha"] == 0.05
     assert [len(group["members"]) for group in given["groups"]] in ([2], [1, 1])
     assert prompt["metadata"]["prompt_tokens"][0] == "<bos>"
@@ -84,11 +87,6 @@ def test_a_run_leaves_tables_a_picture_and_groups(tmp_path, cache, capsys):
     assert means_of(table)
 
 
-def test_significant_pairs_are_what_joins_features(saes, link):
-    found = significance(saes[3], saes[4], link, rotations=1)
-    assert isinstance(found.significant(0.05), Matching)
-
-
 @pytest.mark.parametrize(
     ("told", "message"),
     [
@@ -97,7 +95,7 @@ def test_significant_pairs_are_what_joins_features(saes, link):
         (("groups.features=[[3,1]]", "evaluation.rotations=0"), "set evaluation.rotations to at least 1"),
     ],
 )
-def test_what_cannot_be_steered_is_refused(told, message, tmp_path, cache):
-    settings = composed("validate", *SOME, *QUICK, *told, f"output_dir={tmp_path}", f"cache_dir={cache.folder}")
+def test_what_cannot_be_steered_is_refused(told, message, tmp_path):
+    settings = validate(*SOME, *QUICK, *told, f"output_dir={tmp_path / 'run'}", f"cache_dir={tmp_path}/kept/matchings")
     with pytest.raises(UserError, match=message):
-        program.main(instantiate(settings, _convert_="object"))
+        program.main(settings)
