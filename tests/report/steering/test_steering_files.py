@@ -17,13 +17,25 @@ from tests.report.readme import small_texts
 from tests.settings.test_configs import validate
 
 TEXTS = ["The Congress of the United States has met in the city of Washington.", "def main(x):\n    return x + 1\n"]
-QUICK = ("text.documents=2", "text.max_tokens=40", "text.batch=2", "trainer=cpu", "trainer.progress=false")
+QUICK = (
+    "text.documents=2",
+    "text.max_tokens=40",
+    "text.min_tokens=8",
+    "text.batch=2",
+    "trainer=cpu",
+    "trainer.progress=false",
+)
 SOME = (
     "sae=gemma_scope",
-    f"sae.source={bundled.path('saes')}",
     "+sae.layers.3={width: 1k, l0: 6}",
     "+sae.layers.4={width: 1k, l0: 8}",
 )
+
+
+def settings_of(*told):
+    settings = validate(*SOME, *QUICK, *told)
+    settings.sae.source = str(bundled.path("saes"))
+    return settings
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +77,7 @@ def test_a_run_leaves_tables_a_picture_and_groups(tmp_path, capsys):
         f"output_dir={tmp_path / 'run'}",
         f"cache_dir={tmp_path}/kept/matchings",
     )
-    program.main(validate(*SOME, *QUICK, *told))
+    program.main(settings_of(*told))
     run = tmp_path / "run"
     table = pq.read_table(run / "steering" / "steering.parquet")
     with (run / "steering" / "steering.csv").open(encoding="utf-8") as file:
@@ -96,6 +108,6 @@ def test_a_run_leaves_tables_a_picture_and_groups(tmp_path, capsys):
     ],
 )
 def test_what_cannot_be_steered_is_refused(told, message, tmp_path):
-    settings = validate(*SOME, *QUICK, *told, f"output_dir={tmp_path / 'run'}", f"cache_dir={tmp_path}/kept/matchings")
+    settings = settings_of(*told, f"output_dir={tmp_path / 'run'}", f"cache_dir={tmp_path}/kept/matchings")
     with pytest.raises(UserError, match=message):
         program.main(settings)
