@@ -48,6 +48,9 @@ def main(settings: ValidateSettings) -> None:
     members = checked_members(settings.groups.features, "groups.features")
     for layer, _ in (*starts, *members):
         saes.refuse_unknown(layer)
+    for layer, feature in starts:
+        if layer == max(saes.layers):
+            raise UserError(f"feature {feature} of layer {layer}: no path begins in the last layer, {layer}")
     settings.matcher = fitting_matcher(settings.matcher, saes, sorted(saes.layers))
     matcher = _matcher(settings, saes, console)
     files: list[Path] = []

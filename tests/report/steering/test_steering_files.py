@@ -32,9 +32,10 @@ SOME = (
 )
 
 
-def settings_of(*told):
+def settings_of(folder, *told):
     settings = validate(*SOME, *QUICK, *told)
     settings.sae.source = str(bundled.path("saes"))
+    settings.output_dir, settings.cache_dir = str(folder / "run"), str(folder / "kept" / "matchings")
     return settings
 
 
@@ -74,10 +75,8 @@ def test_a_run_leaves_tables_a_picture_and_groups(tmp_path, capsys):
         "groups.prompts=['The Congress']",
         "groups.most=3",
         "evaluation.rotations=1",
-        f"output_dir={tmp_path / 'run'}",
-        f"cache_dir={tmp_path}/kept/matchings",
     )
-    program.main(settings_of(*told))
+    program.main(settings_of(tmp_path, *told))
     run = tmp_path / "run"
     table = pq.read_table(run / "steering" / "steering.parquet")
     with (run / "steering" / "steering.csv").open(encoding="utf-8") as file:
@@ -108,6 +107,6 @@ def test_a_run_leaves_tables_a_picture_and_groups(tmp_path, capsys):
     ],
 )
 def test_what_cannot_be_steered_is_refused(told, message, tmp_path):
-    settings = settings_of(*told, f"output_dir={tmp_path / 'run'}", f"cache_dir={tmp_path}/kept/matchings")
+    settings = settings_of(tmp_path, *told)
     with pytest.raises(UserError, match=message):
         program.main(settings)

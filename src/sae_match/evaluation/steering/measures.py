@@ -30,7 +30,7 @@ METRICS = (CARRIED, TOP_SHARE, EFFECT, ALONE, AGREEMENT)
 #: Behind a metric: how much more of it the matched path has than another arm's.
 LEAD = "_lead"
 #: What is said where there is no number.
-NO_FEATURE, CHANGES_NOTHING = "no feature that is active in the text", "changes nothing"
+NO_FEATURE, CHANGES_NOTHING = "no live feature", "changes nothing"
 
 
 # Source layer, target layer, where, strength, arm, dataset, metric.
