@@ -241,5 +241,5 @@ def test_steering_and_groups_are_asked_in_place_of_a_validation():
     assert [layer for layer, _ in settings.steering.features] == [3, 3, 3, 3]
     assert validate("groups.features=[[3,17]]").steers
     assert validate("groups.prompts=['The capital of France']").steers
-    with pytest.raises(HydraException, match="steering and groups are of one collection"):
+    with pytest.raises(UserError, match="steering and groups are of one collection"):
         validate("experiment=steering", "target=bundled_seed_100")
