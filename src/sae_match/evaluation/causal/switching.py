@@ -1,6 +1,6 @@
 """Features are switched off in a batch of text, many side by side, and what follows is added up."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
@@ -133,39 +133,58 @@ class Switching:
         tokens, active = self.token[row], own > 0
         theirs = [self._values(self.f_target, tokens, partner) for partner in partners.T]
         either = [active | (values > 0) for values in theirs]
-        of_own = self._divergence(row, last, torch.stack(either).any(0))
-        sums = torch.zeros(*partners.shape, SUMS - 3, dtype=torch.float64, device=self.device)
+        looked_at = [torch.stack(either).any(0)]
+        found = [last[looked_at[0]]]
         for arm, (values, where) in enumerate(zip(theirs, either, strict=True)):
-            of_theirs = torch.zeros_like(of_own)
             # A feature that is active nowhere changes nothing.
-            wakes = ((values > 0).any(1)).nonzero()[:, 0]
-            if len(wakes):
-                direction = self.target.W_dec[partners[wakes, arm]]
-                without = self._without(self.ends[1], row[wakes], values[wakes], direction)
-                site = self.at.subject.site
-                resumed = self.stream.resume(self.at.clean, self.sample.pair[1], without, site, rows=row[wakes])
-                of_theirs[wakes] = self._divergence(row[wakes], resumed, where[wakes])
-            a, b = of_own * where, of_theirs * where
+            wakes = (values > 0).any(1)
+            looked_at.append(where & wakes[:, None])
+            found.append(self._without_target(row[wakes], values[wakes], partners[wakes, arm])[where[wakes]])
+        of_own, *of_theirs = self._divergences(row, looked_at, found)
+        sums = torch.zeros(*partners.shape, SUMS - 3, dtype=torch.float64, device=self.device)
+        for arm, (where, of_target) in enumerate(zip(either, of_theirs, strict=True)):
+            a, b = of_own * where, of_target * where
             parts = [where.double(), a, b, a * a, b * b, a * b]
             sums[:, arm] = torch.stack([part.sum(1) for part in parts], 1)
         return sums
 
-    def _divergence(
-        self, row: Int64[Tensor, " rows"], last: Float[Tensor, "rows seq d"], where: Bool[Tensor, "rows seq"]
-    ) -> Float64[Tensor, "rows seq"]:
-        """KL divergence of the next token's true distribution to the one that is left, nats; zero elsewhere.
+    def _without_target(
+        self, row: Int64[Tensor, " rows"], values: Float[Tensor, "rows seq"], number: Int64[Tensor, " rows"]
+    ) -> Float[Tensor, "rows seq d"]:
+        """The last residuals of rows of the batch, of each of which a target feature was taken out."""
+        if not len(row):
+            return self.at.clean.last[row]
+        without = self._without(self.ends[1], row, values, self.target.W_dec[number])
+        return self.stream.resume(self.at.clean, self.sample.pair[1], without, self.at.subject.site, rows=row)
+
+    def _divergences(
+        self,
+        row: Int64[Tensor, " rows"],
+        looked_at: Sequence[Bool[Tensor, "rows seq"]],
+        found: Sequence[Float[Tensor, "_ d"]],
+    ) -> list[Float64[Tensor, "rows seq"]]:
+        """KL divergences of the next token's true distribution to those that are left, nats; zero elsewhere.
 
         In float64, since what one feature does may be as small as the rounding of a sum over a vocabulary.
+
+        Args:
+            row: Rows of the batch.
+            looked_at: Tokens whose divergence is asked for, of each thing that is switched off.
+            found: The last residuals that are left there.
         """
-        of, place = where.nonzero(as_tuple=True)
-        found = [
-            kl_divergence(self.stream.logits(self.at.clean.last[row[some], at]), self.stream.logits(last[some, at]))
-            for some, at in zip(of.split(self.blocks.logits), place.split(self.blocks.logits), strict=True)
-        ]
-        spread = torch.zeros(where.shape, dtype=torch.float64, device=self.device)
-        if found:
-            spread[of, place] = torch.cat(found).to(self.device)
-        return spread
+        place = row[:, None] * self.token.shape[1] + torch.arange(self.token.shape[1], device=self.device)
+        at, left = torch.cat([place[where] for where in looked_at]), torch.cat(list(found))
+        divergence = torch.zeros(len(at), dtype=torch.float64, device=self.device)
+        clean = self.at.clean.last.flatten(0, 1)
+        # By their places, as many features are switched off on the same token, whose true distribution is one.
+        for some in at.argsort(stable=True).split(self.blocks.logits):
+            # Products of as many rows: what changes nothing must have the very same logits.
+            true = self.stream.logits(clean[at[some]]).double()
+            change = self.stream.logits(left[some]).to(true.device).double() - true
+            divergence[some] = _of_change(_distributions(true, at[some]), change).to(self.device)
+        spread = [torch.zeros(where.shape, dtype=torch.float64, device=self.device) for where in looked_at]
+        parts = divergence.split([len(one) for one in found])
+        return [one.masked_scatter(where, part) for one, where, part in zip(spread, looked_at, parts, strict=True)]
 
     def _without(
         self,
@@ -193,5 +212,25 @@ def kl_divergence(
     true: Float[Tensor, "*batch vocabulary"], other: Float[Tensor, "*batch vocabulary"]
 ) -> Float64[Tensor, "*batch"]:
     """Kullback-Leibler divergence of distributions given as logits, in nats."""
-    p, q = true.double().log_softmax(-1), other.to(true.device).double().log_softmax(-1)
-    return (p.exp() * (p - q)).sum(-1)
+    logits = true.double()
+    return _of_change(logits.softmax(-1), other.to(true.device).double() - logits)
+
+
+def _of_change(
+    p: Float64[Tensor, "*batch vocabulary"], change: Float64[Tensor, "*batch vocabulary"]
+) -> Float64[Tensor, "*batch"]:
+    """Divergence of distributions to those whose logits are other by `change`: log E[exp(change)] - E[change].
+
+    Exactly zero without a change, and as exact as its digits where it is small, which a difference of two logarithms
+    is not.
+    """
+    return (p * change.expm1()).sum(-1).log1p() - (p * change).sum(-1)
+
+
+def _distributions(
+    logits: Float64[Tensor, "rows vocabulary"], at: Int64[Tensor, " rows"]
+) -> Float64[Tensor, "rows vocabulary"]:
+    """Distributions of the next token, computed once for each of the places, which are in order."""
+    _, counts = at.to(logits.device).unique_consecutive(return_counts=True)
+    first = counts.cumsum(0) - counts
+    return logits[first].softmax(-1).repeat_interleave(counts, 0, output_size=len(logits))
