@@ -109,7 +109,8 @@ def test_an_answer_that_trickles_is_not_waited_for_without_end():
     with serving((200, {"Content-Length": "1000"}, trickle)) as server:
         with pytest.raises(UserError, match=r"/file: no whole answer in 1 s \(after 1 try\)"):
             get(server, Manners(timeout=0.1, tries=1))
-        assert time.monotonic() - start < 5
+        # The whole of it would take 20 s.
+        assert time.monotonic() - start < 15
 
 
 def test_an_answer_that_is_cut_off_is_asked_for_again():

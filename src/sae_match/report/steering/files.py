@@ -95,10 +95,16 @@ def steering_picture(table: pa.Table) -> Iterator[Picture]:
     shown: list[Mapping[str, object]] = []
     for number, (dataset, kind) in enumerate((dataset, kind) for dataset in datasets for kind in kinds):
         some = [row for row in rows if (row["dataset"], row["where"], row["metric"]) == (dataset, *kind)]
+        whole = kind[1] == EFFECT
+        if whole:
+            # A path moves the next token once, whichever of its layers is looked at.
+            some = [row for row in some if row["target_layer"] == max(one["target_layer"] for one in some)]
         _draw(drawn[number], some)
         titled(drawn[number], dataset)
         drawn[number].set_ylabel(_SHOWN[kind])
-        drawn[number].set_xlabel("layer")
+        drawn[number].set_xlabel("the whole path" if whole else "layer")
+        if whole:
+            set_ticks(drawn[number], [])
         shown += some
     add_legend(figure, drawn)
     yield Picture("steering", figure, shown)

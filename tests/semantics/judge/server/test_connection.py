@@ -77,7 +77,8 @@ def test_a_server_that_is_slow_to_answer_is_there(deaf, tmp_path):
     settings = JudgeSettings("openai", "m", base_url=deaf, timeout=0.2)
     start = time.monotonic()
     assert open_judge(settings, tmp_path).obstacle() is None
-    assert time.monotonic() - start < 2
+    # Far less than the minute that a judge has by itself; the machine may be busy.
+    assert time.monotonic() - start < 20
 
 
 def test_one_that_lets_nobody_in_is_not(deaf, tmp_path):

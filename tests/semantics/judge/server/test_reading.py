@@ -256,10 +256,11 @@ def test_a_reason_has_no_thoughts_in_it():
     [" ", "\n", "</s>", "<think>", "</think>", "```", "\n```\n", "label", "label:", "[", '{"a":', '"', "' ", "', '"],
 )
 def test_an_endless_answer_is_read_at_once(part):
-    start = time.monotonic()
+    start = time.process_time()
     read(part * 100_000)
     read("{'reason': '" + part * (60_000 // len(part)))
-    assert time.monotonic() - start < 2
+    # Of this process alone; what grows with the square of the length takes minutes.
+    assert time.process_time() - start < 10
 
 
 @pytest.mark.parametrize("error", [{"code": 502, "message": "overloaded"}, "overloaded"])
