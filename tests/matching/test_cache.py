@@ -169,7 +169,7 @@ class _TellsOfWaiting(logging.Handler):
         self.waits = waits
 
     def emit(self, record):
-        if "waiting for it" in record.getMessage():
+        if "is waited for" in record.getMessage():
             self.waits.set()
 
 

@@ -76,4 +76,4 @@ def test_check_counts_transcoders(written, tmp_path):
     given = collected(dictionary(Transcoder, written), tmp_path, "circuit_tracer", "mlp_input")
     check_modules(findings, collection_of(*LAYERS), {"mlp": given}, 8)
     assert findings.missing == []
-    assert "1 layers" in dict(findings.rows)["mlp SAEs"]
+    assert "1 layer," in dict(findings.rows)["mlp SAEs"]
