@@ -16,7 +16,8 @@ def watched(browser, size="wide", **options) -> Iterator:
     width, height = SIZES[size]
     context = browser.new_context(viewport={"width": width, "height": height}, **options)
     tab = context.new_page()
-    tab.set_default_timeout(10_000)
+    # Whatever else the machine does: what hangs fails all the same.
+    tab.set_default_timeout(60_000)
     wrong = []
     tab.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
     tab.on("pageerror", lambda error: wrong.append(str(error)))
