@@ -10,7 +10,7 @@ import numpy as np
 
 from sae_match.matching.result import Matching
 from tests.programs import ROOT
-from tests.scripts.as_a_user import FAST, run
+from tests.scripts.as_a_user import FAST, PLAIN, run
 from tests.semantics.judge.mini_server import MiniServer, same_words
 
 Results = Mapping[str, object]
@@ -80,9 +80,9 @@ _CACHED = (*_RUN, "cache_dir={folder}/cache/matchings")
 _TEXT = ("text=files", "text.datasets.files.kind=text", "text.datasets.files.path={text}")
 
 SUBJECTS = {
-    "match": Subject("match.py", _CACHED, _of_matching),
+    "match": Subject("match.py", (*_CACHED, "rotations=2"), _of_matching),
     "match, sparse": Subject(
-        "match.py", (*_CACHED, "pairs=[[2,3],[3,4],[4,5]]", "matcher.solver=sparse"), _of_matching
+        "match.py", (*_CACHED, "rotations=2", "pairs=[[2,3],[3,4],[4,5]]", "matcher.solver=sparse"), _of_matching
     ),
     "validate": Subject(
         "validate.py",
@@ -92,6 +92,7 @@ SUBJECTS = {
             "logger=none",
             "sae=bundled_seed_100",
             "evaluation.arms=[matched,coactivation,mean]",
+            "evaluation.rotations=2",
             "report.contexts=1",
         ),
         _of_validation,
@@ -125,6 +126,7 @@ SUBJECTS = {
             "text.max_tokens=64",
             "study.paths=10",
             "study.layers=3",
+            "study.rotations=2",
             "logger=none",
             "judge=openai",
             "judge.model=a-model",
@@ -164,8 +166,15 @@ def places(folder: Path, names: Collection[str]) -> Iterator[Places]:
     for file in sorted((ROOT / "src" / "sae_match").rglob("*.py")):
         (text / f"{'_'.join(file.relative_to(ROOT).parts)}.txt").write_text(file.read_text("utf-8"), "utf-8")
     for matcher in ("folded", "unfolded") if "report" in names else ():
-        told = (*FAST, "logger=none", "sae=bundled_seed_100", "evaluation.arms=[matched,mean]", "report.contexts=0")
-        cached = (f"cache_dir={folder}/cache", f"hydra.run.dir={runs}/{matcher}")
+        told = (
+            *FAST,
+            PLAIN,
+            "logger=none",
+            "sae=bundled_seed_100",
+            "evaluation.arms=[matched,mean]",
+            "report.contexts=0",
+        )
+        cached = (f"cache_dir={folder}/cache", f"hydra.run.dir={runs}/{matcher}", "evaluation.rotations=1")
         run("validate.py", *told, *cached, f"matcher={matcher}", folder=folder)
     with MiniServer(same_words) as server:
         # Programs that are killed while they ask leave connections behind: no news here.
