@@ -10,9 +10,8 @@ from rich.console import Console
 from sae_match.errors import UserError, stopped_while
 from sae_match.evaluation.groups.circuits import Groups
 from sae_match.evaluation.groups.members import grouped_by
-from sae_match.evaluation.groups.settings import GroupSettings
+from sae_match.evaluation.groups.settings import GroupSettings, checked_members
 from sae_match.evaluation.steering.paths import Paths
-from sae_match.evaluation.steering.settings import checked_members
 from sae_match.evaluation.steering.study import steered
 from sae_match.files import writable
 from sae_match.matching import baselines

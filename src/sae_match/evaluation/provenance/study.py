@@ -7,11 +7,11 @@ from typing import Any
 import torch
 
 from sae_match.errors import UserError
+from sae_match.evaluation.groups.settings import checked_members
 from sae_match.evaluation.provenance.contributions import Contributions, ContributionSums
 from sae_match.evaluation.provenance.fit import refuse_unfit, refuse_unwritten
 from sae_match.evaluation.provenance.kinds import LayerProvenance
 from sae_match.evaluation.provenance.origins import Origin, origin_of
-from sae_match.evaluation.provenance.settings import checked_features
 from sae_match.evaluation.provenance.sources import Source
 from sae_match.evaluation.provenance.writing import rows_in_residual
 from sae_match.model.residual_stream import ResidualStream
@@ -81,7 +81,7 @@ class ProvenanceStudy(ContributionSums):
                 stream.anatomy.place(written_site(collection.site), layer)
                 if name == "attention":
                     stream.anatomy.place("attention_output", layer)
-        self._chosen = checked_features(chosen)
+        self._chosen = tuple(checked_members(chosen, "provenance.features"))
         for layer, _ in self._chosen:
             residual.refuse_unknown(layer)
 

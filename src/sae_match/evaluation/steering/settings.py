@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sae_match.errors import UserError
+from sae_match.evaluation.groups.settings import checked_members
 
 #: Where a direction is added: the feature's own at the first layer of its path; or, of each feature of a path, at its.
 FIRST, EACH = "first", "each"
@@ -48,17 +49,3 @@ def refuse_impossible_steering(strengths: Sequence[float], where: Sequence[str])
         )
     if not where or not set(where) <= set(WHERE):
         raise UserError(f"directions are added at {' or '.join(WHERE)}; got {list(where)}")
-
-
-def checked_members(given: Any, name: str) -> list[tuple[int, int]]:
-    """Features as pairs of layer and number, each once.
-
-    Raises:
-        UserError: If they are none.
-    """
-    if not isinstance(given, list | tuple):
-        raise UserError(f"{name} must be a list such as [[3,17],[4,20]], layer and feature, got {given!r}")
-    for one in given:
-        if not (isinstance(one, list | tuple) and len(one) == 2 and all(type(it) is int and it >= 0 for it in one)):
-            raise UserError(f"a feature is a layer and a number, such as [3,17]; got {one!r} in {name}")
-    return list(dict.fromkeys((layer, feature) for layer, feature in given))

@@ -62,8 +62,8 @@ def steer(
     Raises:
         UserError: If a feature has no path, none is active in the text, or things do not fit each other.
     """
+    from sae_match.evaluation.groups.settings import checked_members
     from sae_match.evaluation.steering.paths import Paths
-    from sae_match.evaluation.steering.settings import checked_members
     from sae_match.evaluation.steering.study import steered
     from sae_match.report.steering.reading import nearest_of, read
 
@@ -118,7 +118,7 @@ def groups(
     """
     from sae_match.evaluation.groups.circuits import Groups
     from sae_match.evaluation.groups.members import grouped_by
-    from sae_match.evaluation.steering.settings import checked_members
+    from sae_match.evaluation.groups.settings import checked_members
 
     if (features is None) == (prompt is None):
         raise UserError("groups are of given features, or of those of a prompt: give features=… or prompt=…")
