@@ -16,11 +16,12 @@ from sae_match import bundled
 from sae_match.benchmark.evaluation import validated
 from sae_match.benchmark.measuring import Case, Figure
 from sae_match.evaluation.arm_names import MATCHED
+from sae_match.evaluation.causal.divergence import kl_divergence
 from sae_match.evaluation.causal.effects import Effects
 from sae_match.evaluation.causal.measures import FEWEST_TOKENS, of_features
 from sae_match.evaluation.causal.sample import ARMS, NEAREST_OTHER, Sample
 from sae_match.evaluation.causal.settings import CausalSettings
-from sae_match.evaluation.causal.switching import Switching, kl_divergence
+from sae_match.evaluation.causal.switching import Switching
 from sae_match.evaluation.measuring import BatchMeasurement
 from sae_match.evaluation.plan import Pair
 from sae_match.evaluation.settings import EvaluationSettings

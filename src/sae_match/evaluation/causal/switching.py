@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from sae_match.evaluation.arm_names import MATCHED
+from sae_match.evaluation.causal.divergence import centred, of_change
 from sae_match.evaluation.causal.drawing import uniform
 from sae_match.evaluation.causal.effects import SUMS, Effects, Rows
 from sae_match.evaluation.causal.sample import ARMS, RANDOM_LIVE, Sample
@@ -181,7 +182,8 @@ class Switching:
             # Products of as many rows: what changes nothing must have the very same logits.
             true = self.stream.logits(clean[at[some]]).double()
             change = self.stream.logits(left[some]).to(true.device).double() - true
-            divergence[some] = _of_change(_distributions(true, at[some]), change).to(self.device)
+            p = _distributions(true, at[some])
+            divergence[some] = of_change(p, centred(p, change)).to(self.device)
         spread = [torch.zeros(where.shape, dtype=torch.float64, device=self.device) for where in looked_at]
         parts = divergence.split([len(one) for one in found])
         return [one.masked_scatter(where, part) for one, where, part in zip(spread, looked_at, parts, strict=True)]
@@ -206,25 +208,6 @@ class Switching:
 
     def _documents(self, row: Int64[Tensor, " rows"]) -> Int64[Tensor, " rows"]:
         return torch.tensor(self.at.batch.documents, dtype=torch.int64, device=self.device)[row]
-
-
-def kl_divergence(
-    true: Float[Tensor, "*batch vocabulary"], other: Float[Tensor, "*batch vocabulary"]
-) -> Float64[Tensor, "*batch"]:
-    """Kullback-Leibler divergence of distributions given as logits, in nats."""
-    logits = true.double()
-    return _of_change(logits.softmax(-1), other.to(true.device).double() - logits)
-
-
-def _of_change(
-    p: Float64[Tensor, "*batch vocabulary"], change: Float64[Tensor, "*batch vocabulary"]
-) -> Float64[Tensor, "*batch"]:
-    """Divergence of distributions to those whose logits are other by `change`: log E[exp(change)] - E[change].
-
-    Exactly zero without a change, and as exact as its digits where it is small, which a difference of two logarithms
-    is not.
-    """
-    return (p * change.expm1()).sum(-1).log1p() - (p * change).sum(-1)
 
 
 def _distributions(

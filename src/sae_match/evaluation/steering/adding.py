@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
+from sae_match.evaluation.arm_names import MATCHED, NEAREST
+from sae_match.evaluation.causal.divergence import centred, of_change
 from sae_match.evaluation.passes.blocks import Blocks
 from sae_match.evaluation.steering.paths import ARMS, Paths, arms_in
 from sae_match.evaluation.steering.settings import FIRST
@@ -22,6 +24,7 @@ from sae_match.text.batches import TokenBatch
 #: covariance under the distribution that was there.
 TOKENS, KNOWN, RISE, THERE, TOP, OWN, THEIRS, OWN_SQUARED, THEIRS_SQUARED, PRODUCT = range(10)
 SUMS = 10
+_MATCHED, _NEAREST = ARMS.index(MATCHED), ARMS.index(NEAREST)
 # What rounding makes of a change: variance of log-probabilities on a token, and a share of a sum of activations.
 _STILL, _ROUNDING = 1e-9, 1e-5
 # Tokens whose features exist at one time; and how many times as many tokens as run side by side are held.
@@ -91,11 +94,8 @@ class Adding:
         found[..., KNOWN] = tokens[:, None] * known
         found[..., THERE] = known
         for rows in self._chunks(arms.shape[2]):
-            runs, places = [], []
-            for run, place in self._runs(start, arms[:, rows], rows, found[..., rows, :, :]):
-                runs.append(run)
-                places.append(place)
             row = torch.arange(rows.start, rows.stop, device=self.batch.input_ids.device)
+            runs, places = zip(*self._runs(start, arms[:, rows], row, found[..., rows, :, :]), strict=True)
             for place, run, moved in zip(places, runs, self._moved(row, runs).cpu(), strict=True):
                 if run.own is None:
                     place[..., OWN] = moved[:, :1]
@@ -118,32 +118,27 @@ class Adding:
         self,
         start: tuple[int, int],
         arms: Int64[Tensor, "arms rows steps"],
-        rows: slice,
+        row: Int64[Tensor, " rows"],
         sums: Float64[Tensor, "where strengths arms rows steps ten"],
     ) -> Iterator[tuple["_Run", Tensor]]:
         """All that is added to some rows, with the sums that it belongs to."""
-        row = torch.arange(rows.start, rows.stop, device=self.batch.input_ids.device)
-        same = arms[0] == arms[1]
-        number = -1
+        same = arms[_MATCHED] == arms[_NEAREST]
         for s, strength in enumerate(self.added.strengths):
             for w, where in enumerate(self.added.where):
                 into = sums[w, s]
                 if where == FIRST:
-                    yield _Run(self._along(start, arms, row, strength, into, None), None), into
-                    number += 1
-                    first = number
+                    path = _Run(self._along(start, arms, row, strength, into, None))
+                    yield path, into
                     for arm, step in product(range(len(ARMS)), range(arms.shape[2])):
-                        if arm != 1 or not bool(same[:, step].all()):
+                        if arm != _NEAREST or not bool(same[:, step].all()):
                             alone = self._alone(start, step, arms[arm, :, step], row, strength)
-                            yield _Run(alone, first), into[arm : arm + 1, :, step : step + 1]
-                            number += 1
+                            yield _Run(alone, path), into[arm : arm + 1, :, step : step + 1]
                 else:
                     for arm in range(len(ARMS)):
-                        if arm != 1 or not bool(same.all()):
+                        if arm != _NEAREST or not bool(same.all()):
                             place = into[arm : arm + 1]
                             along = self._along(start, arms[arm : arm + 1], row, strength, place, arms[arm])
-                            yield _Run(along, None), place
-                            number += 1
+                            yield _Run(along), place
 
     def _repeat(
         self,
@@ -151,13 +146,13 @@ class Adding:
         found: Float64[Tensor, "where strengths arms rows steps ten"],
     ) -> None:
         """Where the nearest feature is the partner, what was added for the one was added for the other."""
-        same = (arms[0] == arms[1]).all(0)
+        same = (arms[_MATCHED] == arms[_NEAREST]).all(0)
         for place, where in enumerate(self.added.where):
             if where == FIRST:
                 alone = slice(THEIRS, PRODUCT + 1)
-                found[place, :, 1, :, same, alone] = found[place, :, 0, :, same, alone]
+                found[place, :, _NEAREST, :, same, alone] = found[place, :, _MATCHED, :, same, alone]
             elif bool(same.all()):
-                found[place, :, 1] = found[place, :, 0]
+                found[place, :, _NEAREST] = found[place, :, _MATCHED]
 
     def _along(
         self,
@@ -254,25 +249,23 @@ class Adding:
         """How the next token's distribution moves: nats, variances of a run's own and of this, covariance; sums.
 
         The variance, under the distribution that was there, of how log-probabilities change is twice the divergence to
-        second order (Fisher's information), so the covariance says how far two changes are one. With `p` and a change
-        of logits `c`, less its mean under `p`, the divergence is `log E_p exp(c)`.
+        second order (Fisher's information), so the covariance says how far two changes are one.
         """
         of, place = self.batch.scored[row].nonzero(as_tuple=True)
         found = torch.zeros(len(runs), len(row), 4, dtype=torch.float64, device=row.device)
-        own = {run.own for run in runs}
+        compared = {run.own for run in runs}
         for some, at in zip(of.split(self.blocks.logits), place.split(self.blocks.logits), strict=True):
             clean = self._logits(self.clean.last[row[some], at])
             p = clean.softmax(-1)
-            held: dict[int, tuple[Tensor, Tensor]] = {}
+            held: dict[_Run, tuple[Tensor, Tensor]] = {}
             for number, run in enumerate(runs):
-                change = self._logits(run.last[some, at]) - clean
-                change -= (p * change).sum(-1, keepdim=True)
+                change = centred(p, self._logits(run.last[some, at]) - clean)
                 square = (p * change * change).sum(-1).double()
                 moves = square > _STILL
-                nats = (p * (change.expm1() - change)).sum(-1).double().log1p()
+                nats = of_change(p, change)
                 parts = [torch.where(moves, nats, 0.0), *(torch.zeros_like(nats) for _ in range(3))]
-                if number in own:
-                    held[number] = change, torch.where(moves, square, 0.0)
+                if run in compared:
+                    held[run] = change, torch.where(moves, square, 0.0)
                 if run.own is not None:
                     other, others = held[run.own]
                     both = torch.where(moves & (others > 0), (p * change * other).sum(-1).double(), 0.0)
@@ -290,8 +283,8 @@ class _Run:
 
     Attributes:
         last: Of each row.
-        own: Number of the run that it is compared with; none of a run along a path.
+        own: The run that it is compared with; none of a run along a path.
     """
 
     last: Float[Tensor, "rows seq d"]
-    own: int | None
+    own: "_Run | None" = None

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sae_match.evaluation.causal.switching import kl_divergence
+from sae_match.evaluation.causal.divergence import kl_divergence
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1e-2, 1.0, 30.0])
