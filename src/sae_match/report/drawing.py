@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
+import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float64
 from matplotlib.artist import Artist
@@ -105,6 +106,17 @@ def panels(count: int, *, most: int = 2, height: float = 3.0, sharey: bool = Tru
         panel.grid(axis="y", color=PALE, linewidth=0.7)
         panel.set_axisbelow(True)
     return figure, every[:count]
+
+
+def lay_out(figure: Figure) -> None:
+    """Give every panel its place for good: a layout is found again each time a figure is drawn, twice for each file.
+
+    All that takes room must stand there.
+    """
+    if figure.get_layout_engine() is not None:
+        with mpl.rc_context({"text.parse_math": False}):
+            figure.draw_without_rendering()
+        figure.set_layout_engine(None)
 
 
 def set_sizes(panel: Axes) -> None:

@@ -12,7 +12,7 @@ from matplotlib.text import Annotation, Text
 from matplotlib.transforms import ScaledTranslation
 from scipy.optimize import isotonic_regression
 
-from sae_match.report.drawing import TEXT_SIZE
+from sae_match.report.drawing import TEXT_SIZE, lay_out
 from sae_match.report.legible import make_legible
 
 # Inches between a panel and the labels beside it; what of a label's height is left free between two of them.
@@ -26,7 +26,7 @@ _LEADER = {"arrowstyle": "-", "linewidth": 0.8, "shrinkA": 3, "shrinkB": 4, "rel
 def label_ends(figure: Figure, drawn: Sequence[Axes]) -> list[Annotation]:
     """Write the label of every line beside its last point, moved as little as keeps them apart; returns the labels.
 
-    What is drawn afterwards must not move the limits of a panel.
+    What is drawn afterwards must not move the limits of a panel, nor take room.
 
     Args:
         figure: Of the panels.
@@ -36,7 +36,7 @@ def label_ends(figure: Figure, drawn: Sequence[Axes]) -> list[Annotation]:
     # Before texts are measured: a dollar sign is one, and every character has a font.
     make_legible(figure)
     # Labels take their room beside the panels; only then is known how high these are.
-    figure.draw_without_rendering()
+    lay_out(figure)
     for panel, labels in beside.items():
         _move_apart(panel, labels)
     return [label for labels in beside.values() for label in labels]

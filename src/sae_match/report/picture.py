@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from sae_match.files import write_rows, written_whole
 from sae_match.owned import MadeFiles
 from sae_match.report.attempts import Attempts
+from sae_match.report.drawing import lay_out
 from sae_match.report.legible import make_legible
 from sae_match.strings import refuse_no_name
 
@@ -51,7 +52,7 @@ class Picture:
         png = folder / f"{self.name}.png"
         # Here, and for what is made while it is drawn: a dollar sign is one.
         make_legible(self.figure)
-        _lay_out(self.figure)
+        lay_out(self.figure)
         with written_whole(png) as temporary, mpl.rc_context({"text.parse_math": False}):
             self.figure.savefig(temporary, dpi=_DPI)
         # Text stays text, and nothing changes from one drawing to the next.
@@ -65,14 +66,6 @@ class Picture:
         for name, rows in self.more.items():
             write_rows(folder / f"{self.name}_{name}.csv", rows)
         return png
-
-
-def _lay_out(figure: Figure) -> None:
-    """Give every panel its place for good: a layout is found again each time a figure is drawn, twice for each file."""
-    if figure.get_layout_engine() is not None:
-        with mpl.rc_context({"text.parse_math": False}):
-            figure.draw_without_rendering()
-        figure.set_layout_engine(None)
 
 
 def save_pictures(drawings: Drawings, folder: Path, attempts: Attempts) -> list[Picture]:
