@@ -119,6 +119,16 @@ def make_writable(folder: Path) -> None:
         file.write(b"room for a byte?")
 
 
+def refuse_no_folder(folder: Path) -> None:
+    """Check that a folder is there.
+
+    Raises:
+        UserError: If it is not.
+    """
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}")
+
+
 def writable(folder: Path) -> Path:
     """The folder, made if it is not there.
 

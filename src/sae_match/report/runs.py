@@ -10,6 +10,7 @@ from typing import Any
 from sae_match.errors import UserError
 from sae_match.evaluation.statistics.replicates import FILE as REPLICATES
 from sae_match.evaluation.statistics.results import Results, SpanResult, load_spans
+from sae_match.files import refuse_no_folder
 from sae_match.report.foreign import at, refuse_no_names, settings_in, table_in
 from sae_match.report.sweeps import ERROR_FILE, group_name, sweep_folder
 from sae_match.strings import in_a_line, reason_of
@@ -84,8 +85,7 @@ def _validations(folders: Iterable[Path]) -> Iterator[Path]:
     """Folders of validations, each once; those of other programs, or that only checked, are passed over."""
     seen: set[Path] = set()
     for folder in folders:
-        if not folder.is_dir():
-            raise UserError(f"there is no folder {folder}")
+        refuse_no_folder(folder)
         for config in sorted(folder.rglob(str(_CONFIG)), key=_natural):
             place = config.parents[1]
             if place.resolve() not in seen and _is_validation(config):

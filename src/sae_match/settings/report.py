@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from sae_match.errors import UserError
+from sae_match.files import refuse_no_folder
 from sae_match.report.tracking.settings import LoggerSettings
 
 
@@ -43,8 +44,7 @@ class FinishedRuns:
             UserError: If there is one.
         """
         for folder in self.folders:
-            if not folder.is_dir():
-                raise UserError(f"there is no folder {folder}")
+            refuse_no_folder(folder)
 
 
 @dataclass

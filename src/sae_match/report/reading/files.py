@@ -9,6 +9,7 @@ from typing import Any
 import pandas
 
 from sae_match.errors import UserError, listed
+from sae_match.files import refuse_no_folder
 from sae_match.owned import is_made_here
 from sae_match.report.reading.tables import Names, Pair, csv_table, matched_in, parquet_table
 from sae_match.strings import reason_of
@@ -48,8 +49,7 @@ class RunFiles:
         Raises:
             UserError: If it is none of a run that has matched anything.
         """
-        if not folder.is_dir():
-            raise UserError(f"there is no folder {folder}")
+        refuse_no_folder(folder)
         if not is_made_here(folder):
             below = sorted({file.parent for file in folder.rglob(PROVENANCE) if is_made_here(file.parent)})
             hint = f"; runs below it: {listed((str(one) for one in below), _RUNS)}" if below else ""
