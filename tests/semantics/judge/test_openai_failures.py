@@ -94,7 +94,7 @@ def test_a_server_says_how_long_to_wait(serve, ask):
     server = serve(failing(1, refused(429, headers={"Retry-After": "0.6"})))
     start = time.monotonic()
     ask(server).judge(ONE)
-    assert time.monotonic() - start >= 0.6
+    assert 0.6 <= time.monotonic() - start < 20
 
 
 def test_a_server_may_say_it_as_a_date(serve, ask):
