@@ -65,18 +65,20 @@ def steer(
     from sae_match.evaluation.groups.settings import checked_members
     from sae_match.evaluation.steering.paths import Paths
     from sae_match.evaluation.steering.study import steered
-    from sae_match.report.steering.reading import nearest_of, read
+    from sae_match.report.steering.reading import nearest_of
+    from sae_match.semantics.features.opening import Reading, opened
 
     several = [feature] if isinstance(feature, tuple) and all(isinstance(one, int) for one in feature) else feature
     starts = checked_members(list(several), "feature")
-    reading = read(model, tokenizer, saes, text, documents, max_tokens, bos, seed, batch, device)
-    by_distance = nearest_of(matchings, reading.saes) if nearest is None else nearest
+    how = Reading("residual", documents, max_tokens, bos, 1, 1, seed, batch, device)
+    what = opened(model, tokenizer, saes, text, how)
+    by_distance = nearest_of(matchings, what.saes) if nearest is None else nearest
     table = steered(
-        reading.stream,
-        reading.sae,
+        what.stream,
+        what.sae,
         Paths.of(matchings, by_distance),
         starts,
-        reading.batches,
+        [one.to(what.device) for one in what.batches],
         strengths=[strength] if isinstance(strength, int | float) else list(strength),
         where=[where] if isinstance(where, str) else list(where),
         seed=seed,
@@ -128,7 +130,8 @@ def groups(
     if model is None or saes is None:
         raise UserError("a prompt is read by a model and its SAEs: give model=… and saes=…")
 
-    from sae_match.report.steering.reading import groups_of_prompt, read
+    from sae_match.report.steering.reading import groups_of_prompt
 
-    reading = read(model, tokenizer, saes, [prompt or ""], 1, None, bos, 0, 1, device)
-    return groups_of_prompt(reading, prompt or "", matchings, most, names)
+    return groups_of_prompt(
+        prompt or "", matchings, model, tokenizer, saes, most=most, names=names, bos=bos, device=device
+    )

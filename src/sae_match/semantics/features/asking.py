@@ -55,7 +55,8 @@ def features(
         UserError: If model, text or SAEs cannot be had or do not fit each other.
     """
     # transformers takes seconds, and the mathematics does without it.
-    from sae_match.semantics.features.firing import Reading, tables_of
+    from sae_match.semantics.features.firing import tables_of
+    from sae_match.semantics.features.opening import Reading
 
     how = Reading(site, documents, max_tokens, bos, contexts, sample, seed, batch, device)
     return tables_of(model, tokenizer, saes, text, how)
