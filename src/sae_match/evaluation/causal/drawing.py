@@ -4,7 +4,10 @@ import hashlib
 from typing import Any
 
 import numpy as np
+import torch
+from jaxtyping import Bool, Float64, Int64
 from numpy.typing import NDArray
+from torch import Tensor
 
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -23,6 +26,18 @@ def uniform(seed: int, name: str, *numbers: Any) -> NDArray[np.float64]:
     for number in numbers:
         state = _mixed(state ^ np.asarray(number).astype(np.uint64))
     return (state >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def one_of(active: Bool[Tensor, "rows n"], drawn: Float64[Tensor, " rows"]) -> Int64[Tensor, " rows"]:
+    """One of those that are true in each row; -1 where there is none.
+
+    Args:
+        active: What may be drawn.
+        drawn: `uniform`, a number a row.
+    """
+    upto = active.cumsum(1)
+    wanted = (drawn * upto[:, -1]).floor().long() + 1
+    return torch.where(upto[:, -1] > 0, torch.searchsorted(upto, wanted[:, None])[:, 0], -1)
 
 
 def _mixed(state: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sae_match.evaluation.arm_names import MATCHED
 from sae_match.evaluation.causal.divergence import centred, of_change
-from sae_match.evaluation.causal.drawing import uniform
+from sae_match.evaluation.causal.drawing import one_of, uniform
 from sae_match.evaluation.causal.effects import SUMS, Effects, Rows
 from sae_match.evaluation.causal.sample import ARMS, RANDOM_LIVE, Sample
 from sae_match.evaluation.measuring import BatchMeasurement
@@ -99,10 +99,7 @@ class Switching:
         numbers = self.sample.features[feature.cpu()].numpy()
         name = f"{RANDOM_LIVE} of {pair_name(self.sample.pair)}, {self.at.batch.dataset}"
         drawn = torch.from_numpy(uniform(self.seed, name, numbers, self._documents(row).cpu().numpy())).to(self.device)
-        upto = active.cumsum(1)
-        wanted = (drawn * upto[:, -1]).floor().long() + 1
-        found = torch.searchsorted(upto, wanted[:, None])[:, 0]
-        fixed[RANDOM_LIVE] = torch.where(upto[:, -1] > 0, found, -1)
+        fixed[RANDOM_LIVE] = one_of(active, drawn)
         return torch.stack([fixed[arm] for arm in ARMS], 1)
 
     def _fallen(

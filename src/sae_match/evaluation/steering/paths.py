@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from sae_match.errors import UserError
 from sae_match.evaluation.arm_names import MATCHED, NEAREST
-from sae_match.evaluation.causal.drawing import uniform
+from sae_match.evaluation.causal.drawing import one_of, uniform
 from sae_match.evaluation.causal.sample import RANDOM_LIVE
 from sae_match.matching.composition import feature_paths
 from sae_match.matching.result import Matching
@@ -118,19 +118,12 @@ def arms_in(
         own = fixed[0][:, step]
         others[torch.arange(rows)[own >= 0], own[own >= 0]] = False
         name = f"{RANDOM_LIVE} of {layer}/{feature} in {step}, {dataset}"
-        drawn.append(_one_of(others, torch.from_numpy(uniform(seed, name, list(documents)))))
+        drawn.append(one_of(others, torch.from_numpy(uniform(seed, name, list(documents)))))
     # Those whose path goes on, so that a broken path is no shorter for being broken.
     others = live[0].cpu() & (paths.followed(paths.after(layer)[0], torch.arange(live[0].shape[1])) >= 0).all(1)
     others[:, fixed[0][0, 0]] = False
-    first = _one_of(
+    first = one_of(
         others, torch.from_numpy(uniform(seed, f"{BROKEN} of {layer}/{feature}, {dataset}", list(documents)))
     )
     broken = torch.cat([first[:, None], paths.followed(paths.after(layer)[0], first)], 1)
     return torch.stack([*fixed, torch.stack(drawn, 1), broken])
-
-
-def _one_of(active: Bool[Tensor, "rows n"], drawn: Float64[Tensor, " rows"]) -> Int64[Tensor, " rows"]:
-    """One of those that are true in each row; -1 where there is none."""
-    upto = active.cumsum(1)
-    wanted = (drawn * upto[:, -1]).floor().long() + 1
-    return torch.where(upto[:, -1] > 0, torch.searchsorted(upto, wanted[:, None])[:, 0], -1)
