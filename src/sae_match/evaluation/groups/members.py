@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import networkx
+
 from sae_match.errors import UserError
 from sae_match.matching.result import Matching
 
@@ -46,13 +48,8 @@ def grouped_by(
     """
     chosen = sorted(set(features))
     _refuse_unknown(chosen, matchings)
-    group = {one: one for one in chosen}
-
-    def root(one: Member) -> Member:
-        while group[one] != one:
-            one = group[one]
-        return one
-
+    joined = networkx.Graph()
+    joined.add_nodes_from(chosen)
     onward: dict[int, list[tuple[int, Matching]]] = {}
     for (source, target), matching in sorted(matchings.items()):
         onward.setdefault(source, []).append((target, matching))
@@ -66,13 +63,10 @@ def grouped_by(
                     continue
                 seen.add(partner)
                 waiting.append(partner)
-                if partner in group:
-                    low, high = sorted((root(start), root(partner)))
-                    group[high] = low
-    together: dict[Member, list[Member]] = {}
-    for one in chosen:
-        together.setdefault(root(one), []).append(one)
-    return [Group(_name(members, names or {}), tuple(members)) for members in together.values()]
+                if partner in joined:
+                    joined.add_edge(start, partner)
+    groups = sorted(sorted(one) for one in networkx.connected_components(joined))
+    return [Group(_name(members, names or {}), tuple(members)) for members in groups]
 
 
 def called(member: Member) -> str:
