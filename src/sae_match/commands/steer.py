@@ -1,10 +1,10 @@
 """Steering and groups, in place of a validation: match, read, add directions, and leave what follows."""
 
-from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import cast
 
-import torch
 from rich.console import Console
 
 from sae_match.errors import UserError, stopped_while
@@ -28,13 +28,12 @@ from sae_match.report.attempts import Attempts
 from sae_match.report.matching_progress import MatchingProgress
 from sae_match.report.picture import save_pictures
 from sae_match.report.steering.files import print_steering, save_groups, save_steering, steering_picture
-from sae_match.report.steering.reading import groups_of_prompt, read
+from sae_match.report.steering.reading import groups_of_prompt
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.folding import Fold
-from sae_match.saes.sae import SAE
 from sae_match.settings.schema import ValidateSettings
 from sae_match.terminal import Terminal, say
-from sae_match.text.batches import TextData, TokenBatch
+from sae_match.text.batches import TextData
 
 
 def main(settings: ValidateSettings) -> None:
@@ -93,17 +92,19 @@ def _steer(
     refuse_layers_beyond(stream, paths.layers)
     device = device_named("cpu" if settings.trainer.accelerator == "cpu" else "auto")
     stream = stream.to(device)
-    text = TextData(settings.text, tokenizer)
+    # The first so many of each dataset.
+    few = min(settings.text.documents, settings.steering.documents)
+    text = TextData(replace(settings.text, documents=few), tokenizer)
     text.prepare_data()
     text.refuse_tokens_beyond(stream.vocabulary)
-    batches = [one.to(device) for one in _some(text.batches, settings.steering.documents)]
+    batches = [one.to(device) for one in text.batches]
     with (
         counting(console if settings.trainer.progress else None, "steering") as watch,
         stopped_while(lambda: "steering"),
     ):
         table = steered(
             stream,
-            _kept(saes, device),
+            cache(lambda layer: saes.open(layer).to(device)),
             paths,
             starts,
             batches,
@@ -116,7 +117,7 @@ def _steer(
     print_steering(console, table)
     attempts = Attempts()
     drawn = [("steering", lambda: steering_picture(table))]
-    pictures = save_pictures(drawn, folder / "figures", attempts)
+    pictures = save_pictures(drawn if settings.report.pictures else (), folder / "figures", attempts)
     attempts.refuse_failed(folder)
     return [*files, *(folder / "figures" / f"{one.name}.png" for one in pictures)]
 
@@ -147,11 +148,20 @@ def _of_prompts(
     stream, tokenizer = load_model(settings.model)
     device = device_named("cpu" if settings.trainer.accelerator == "cpu" else "auto")
     layers = sorted({layer for pair in significant for layer in pair})
-    opened, bos, found = {layer: saes.open(layer) for layer in layers}, settings.text.bos, []
-    for prompt in asked.prompts:
-        reading = read(stream.to(device), tokenizer, opened, [prompt], 1, None, bos, 0, 1, "auto")
-        found.append(groups_of_prompt(reading, prompt, significant, asked.most, alpha=settings.evaluation.alpha))
-    return found
+    opened, model = {layer: saes.open(layer) for layer in layers}, stream.to(device)
+    return [
+        groups_of_prompt(
+            prompt,
+            significant,
+            model,
+            tokenizer,
+            opened,
+            most=asked.most,
+            alpha=settings.evaluation.alpha,
+            bos=settings.text.bos,
+        )
+        for prompt in asked.prompts
+    ]
 
 
 def _nearest(matcher: LayerMatcher, pair: Pair) -> Matching:
@@ -159,38 +169,6 @@ def _nearest(matcher: LayerMatcher, pair: Pair) -> Matching:
     return baselines.nearest(
         *matcher.opened(pair), fold=cast(Fold, how.fold), terms=how.terms, metric=cast(Metric, how.metric)
     )
-
-
-def _kept(saes: SAECollection, device: torch.device) -> Callable[[int], SAE]:
-    """SAEs of a collection, each opened once."""
-    held: dict[int, SAE] = {}
-
-    def opened(layer: int) -> SAE:
-        if layer not in held:
-            held[layer] = saes.open(layer).to(device)
-        return held[layer]
-
-    return opened
-
-
-def _some(batches: list[TokenBatch], documents: int) -> list[TokenBatch]:
-    """The first documents of each dataset."""
-    left: dict[str, int] = {}
-    found = []
-    for batch in batches:
-        rows = min(len(batch.documents), left.setdefault(batch.dataset, documents))
-        left[batch.dataset] -= rows
-        if rows:
-            found.append(
-                TokenBatch(
-                    batch.dataset,
-                    batch.input_ids[:rows],
-                    batch.attention_mask[:rows],
-                    batch.scored[:rows],
-                    batch.documents[:rows],
-                )
-            )
-    return found
 
 
 def _print_groups(console: Console, found: list[Groups]) -> None:
