@@ -29,6 +29,11 @@ COMPILED = (
     *("sae_match.matching.solver.kernels", "sae_match.matching.solver.flow_kernels"),
     "sae_match.matching.vector_kernels",
 )
+# What a program does without until its settings are checked.
+HEAVY = (
+    *("accelerate", "datasets", "huggingface_hub", "lightning", "matplotlib", "numba", "numpy", "openai", "pandas"),
+    *("pyarrow", "safetensors", "scipy", "tokenizers", "torch", "transformers", "wandb", "wandb_workspaces"),
+)
 
 
 def checked_modules() -> list[str]:

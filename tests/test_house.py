@@ -1,6 +1,7 @@
 """The plan of the code: imports run one way, and no folder, module or first page grows beyond what one takes in."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,9 @@ def test_a_module_is_one_thing():
 
 def test_the_first_page_is_short():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= MOST_LINES_OF_README
+
+
+def test_no_test_imports_from_a_file_of_tests():
+    of_tests = re.compile(r"^(?:from tests[\w.]*\.|import tests[\w.]*\.)test_\w+", re.MULTILINE)
+    files = (ROOT / "tests").rglob("*.py")
+    assert [file.relative_to(ROOT).as_posix() for file in files if of_tests.search(file.read_text("utf-8"))] == []

@@ -6,14 +6,9 @@ import sys
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import HEAVY, ROOT
 
 BANNED = ("lightning", "hydra", "omegaconf", "wandb", "transformers", "datasets", "matplotlib")
-# What a program does without until its settings are checked.
-HEAVY = (
-    *("accelerate", "datasets", "huggingface_hub", "lightning", "matplotlib", "numba", "numpy", "openai", "pandas"),
-    *("pyarrow", "safetensors", "scipy", "tokenizers", "torch", "transformers", "wandb", "wandb_workspaces"),
-)
 REPORT = "import sys; print(*sorted({{name.split('.')[0] for name in sys.modules}} & set({names!r})))"
 
 

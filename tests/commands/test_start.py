@@ -9,8 +9,7 @@ import pytest
 
 from sae_match import commands
 from sae_match.commands import PROGRAMS
-from tests.conftest import ROOT
-from tests.test_purity import HEAVY
+from tests.conftest import HEAVY, ROOT
 
 # What each refuses, and the line that says so.
 REFUSED = {

@@ -18,12 +18,11 @@ from sae_match.model.description import describe_model
 from sae_match.model.settings import ModelSettings
 from sae_match.saes.sites import MATCHED_SITES, SITES
 from sae_match.text.settings import SourceSettings, TextSettings
-from tests.settings.test_sae_presets import FILES, PRESETS
+from tests.settings.presets import FILES, PRESETS, collection_of
 
 pytest.importorskip("sae_lens", exc_type=ImportError)
 
 from tests.public_hub import hub, model_of
-from tests.settings.test_listed_presets import collection_of
 
 # One of each format and each kind of model, and of them the smallest.
 FIRST = {

@@ -19,9 +19,8 @@ from sae_match.matching.settings import MatcherSettings
 from sae_match.model.settings import ModelSettings
 from sae_match.saes.two import TwoCollections
 from tests.conftest import ROOT
-from tests.evaluation.test_check import COMMIT, EVERYTHING, MODEL, SHARD, SHARDS, TEXT, Hub, headers_of_shards
-from tests.evaluation.test_two import seeds
-from tests.evaluation.validating import collection_of, saved
+from tests.evaluation.hubs import COMMIT, EVERYTHING, MODEL, SHARD, SHARDS, TEXT, Hub, headers_of_shards
+from tests.evaluation.validating import collection_of, saved, seeds
 from tests.serving import serving
 
 GEMMA_3 = Gemma3Config(

@@ -9,7 +9,6 @@ import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from sae_match import bundled
 from sae_match.errors import UserError
 from sae_match.evaluation import resuming
 from sae_match.evaluation.arm_names import ARMS, BETWEEN_LAYERS, COMPOSED, MATCHING_ARMS, OF_TWO_MODELS
@@ -21,23 +20,14 @@ from sae_match.matching.result import Matching
 from sae_match.matching.settings import MatcherSettings
 from sae_match.matching.significance.rematching import some_features
 from sae_match.saes.collection import SAECollection
-from sae_match.saes.formats import gemma_scope
 from sae_match.saes.two import TwoCollections
 from tests.evaluation.naive import Naive, affine_map, costs, stand_in
-from tests.evaluation.validating import SOURCES, collection_of, documents, saved, validated
+from tests.evaluation.validating import SOURCES, collection_of, documents, saved, seeds, validated
 
 PAIRS = [(3, 3), (3, 4)]
 KEPT = 700
 EVERY_ARM = [arm for arm in ARMS if arm not in (COMPOSED, *OF_TWO_MODELS)]
 SAME_LAYER = [arm for arm in EVERY_ARM if arm not in BETWEEN_LAYERS]
-
-
-def seeds():
-    return collection_of(3, 4), SAECollection(
-        "gemma_scope",
-        bundled.path("saes_seed_100"),
-        layers={layer: gemma_scope.only_one(bundled.path("saes_seed_100"), layer, 1024) for layer in (3, 4)},
-    )
 
 
 @pytest.fixture(scope="module")

@@ -91,3 +91,11 @@ def validated(
     )
     trainer(folder).validate(module, ValidationText(data, fitting), verbose=False)
     return module
+
+
+def seeds():
+    return collection_of(3, 4), SAECollection(
+        "gemma_scope",
+        bundled.path("saes_seed_100"),
+        layers={layer: gemma_scope.only_one(bundled.path("saes_seed_100"), layer, 1024) for layer in (3, 4)},
+    )

@@ -5,7 +5,7 @@ import pytest
 from sae_match.errors import UserError
 from sae_match.settings.entry import typed
 from sae_match.settings.judge import JudgeStudySettings
-from tests.settings.test_configs import composed
+from tests.settings.composing import composed
 
 
 def settings(*overrides):

@@ -4,29 +4,19 @@ from collections import defaultdict
 from functools import cache
 
 import pytest
-import yaml
 
-from sae_match.saes.collection import SAECollection
-from sae_match.saes.settings import SAESettings
-from tests.settings.test_sae_presets import FILES, FOLDER, paths, preset
+from tests.settings.presets import FILES, paths, preset
 
 pytest.importorskip("sae_lens", exc_type=ImportError)
 
 from tests.saes.formats.registered import FILES as THEIRS
 from tests.saes.formats.registered import registered
+from tests.settings.presets import collection_of
 
 LISTED = [name for name in FILES if "/" in name or name == "gemma_scope_2b_transcoders"]
 SITES = {"mlp": "mlp", "attention": "attention", "transcoders": "mlp_input", "residual": "residual"}
 # The list has neither of 27b's base model.
 ABSENT = {"27b_pt_mlp", "27b_pt_attention"}
-
-
-def collection_of(name):
-    """The collection that a file writes down; composing it takes a second, which one of each folder is worth."""
-    written = yaml.safe_load((FOLDER / f"{name}.yaml").read_text("utf-8"))
-    # Names of pages, which say nothing of files.
-    written.pop("neuronpedia", None)
-    return SAECollection.of(SAESettings(**written))
 
 
 @pytest.mark.parametrize("name", sorted({name.partition("/")[0]: name for name in LISTED}.values()))

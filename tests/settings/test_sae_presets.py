@@ -1,17 +1,11 @@
 """The presets of conf/sae: every layer's file follows from the lists of what was published."""
 
-from inspect import signature
-
 import pytest
-from hydra import compose, initialize_config_dir
 
 from sae_match.errors import UserError
-from sae_match.saes.collection import SAECollection
 from sae_match.saes.formats import FORMATS
 from sae_match.saes.settings import SAESettings
-from sae_match.settings.entry import register, typed
-from sae_match.settings.match import MatchSettings
-from tests.conftest import ROOT
+from tests.settings.presets import PRESETS, paths, preset
 
 # Average L0s that exist for Gemma 2 2B, residual stream, 16k and 65k features, layers 0 to 25.
 EXISTING_16K = (
@@ -66,18 +60,6 @@ SITES = {
     "bundled_mlp": "mlp",
     "bundled_attention": "attention",
 }
-# A folder that says itself what it holds is no preset; what is named as a format is for SAEs of one's own.
-FOLDER = ROOT / "conf" / "sae"
-FILES = sorted(file.relative_to(FOLDER).with_suffix("").as_posix() for file in FOLDER.rglob("*.yaml"))
-CHOICES = [name for name in FILES if name != "folder"]
-PRESETS = [name for name in CHOICES if name not in FORMATS and "/" not in name]
-
-
-def preset(name, *more):
-    register(match=MatchSettings)
-    overrides = [f"sae={name}", "output_dir=somewhere", *more, *(["sae.source=somewhere"] if name in FORMATS else [])]
-    with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):
-        return SAECollection.of(typed(compose("match", overrides), MatchSettings).sae)
 
 
 def numbers(text):
@@ -94,13 +76,6 @@ def l0s(collection):
 
 def nearest(options, wanted):
     return min(options, key=lambda option: (abs(option - wanted), option))
-
-
-def paths(collection, layer):
-    one = FORMATS[collection.format]
-    usual = {name: taken.default for name, taken in signature(one.load).parameters.items()}
-    which = {**usual, "layer": layer, **collection.layers[layer]}
-    return one.paths(**{name: which[name] for name in signature(one.paths).parameters})
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sae_match.training.measuring import Measured
-from tests.training.test_saving import X, doubling
+from tests.training.made_up import X, doubling
 
 
 def test_l0_explained_variance_and_dead_features_of_four_tokens():

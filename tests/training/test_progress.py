@@ -7,7 +7,7 @@ from rich.console import Console
 
 import sae_match.progress
 from sae_match.training.progress import TrainingProgress
-from tests.training.test_sae_training import Draws, planted, untrained
+from tests.training.made_up import Draws, planted, untrained
 
 
 def shown(terminal, **changes):

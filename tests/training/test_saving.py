@@ -3,21 +3,12 @@ import hashlib
 import pytest
 import torch
 
-from sae_match import SAE
 from sae_match.errors import UserError
 from sae_match.saes.manifest import read_folder, recorded_hashes
 from sae_match.training.measuring import Measured
 from sae_match.training.sae_settings import SAETrainingSettings
 from sae_match.training.saving import made_by_training, save
-
-
-def doubling():
-    """Two of three features look at a dimension each and give it back when it is above one half."""
-    W = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
-    return SAE(W, torch.zeros(3), W.T.contiguous(), torch.zeros(2), torch.full((3,), 0.5))
-
-
-X = torch.tensor([[1.0, 0.0], [0.0, 3.0], [0.25, 1.0], [0.0, 0.0]])
+from tests.training.made_up import X, doubling
 
 
 def test_the_manifest_names_every_file_whatever_the_folder_is_called(tmp_path):

@@ -4,6 +4,10 @@ import torch
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
+from sae_match.evaluation.arm_names import MATCHED, RANDOM
+from sae_match.evaluation.causal.effects import Effects
+from sae_match.evaluation.causal.sample import NEAREST_OTHER, Sample
+from sae_match.evaluation.causal.switching import Switching
 from sae_match.evaluation.measuring import BatchMeasurement
 from sae_match.evaluation.passes.subject import Subject
 from sae_match.model.residual_stream import ResidualStream
@@ -92,3 +96,32 @@ def planted_measurement(number=0, one_at_a_time=False):
     saes = {0: dictionary(range(FEATURES)), 1: dictionary(SECOND), 2: dictionary(SECOND)}
     subject = Subject(stream, "residual", saes.__getitem__, {}, {}, [])
     return BatchMeasurement.captured(subject, planted_batch(number), [(0, 1), (0, 2), (1, 2)])
+
+
+TRUE = torch.tensor([COPIED, ALSO_COPIED, OF_TURNED, MAKES, OF_MADE, LAST])
+
+
+EVERY = torch.arange(FEATURES)
+
+
+def sample_of(partner=TRUE, other=None, pair=(0, 1), share=1.0):
+    other = partner.roll(1) if other is None else other
+    nan, no = torch.full((FEATURES,), torch.nan, dtype=torch.float64), torch.zeros(FEATURES, dtype=torch.bool)
+    return Sample(
+        pair,
+        EVERY,
+        {MATCHED: partner, NEAREST_OTHER: other, RANDOM: torch.full_like(partner, -1)},
+        {"words": torch.full((FEATURES,), share, dtype=torch.float64)},
+        nan,
+        nan,
+        nan,
+        {"significant": no, "not_significant": no},
+        FEATURES,
+    )
+
+
+def switched(sample, *numbers, **how):
+    effects = Effects(len(sample), sample.width)
+    for number in numbers or (0,):
+        Switching(planted_measurement(number, **how), sample, ["words"], 0).add_to(effects)
+    return effects

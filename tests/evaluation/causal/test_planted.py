@@ -7,47 +7,25 @@ from sae_match.evaluation.arm_names import MATCHED, RANDOM
 from sae_match.evaluation.causal.effects import DOCUMENT, EITHER, FEATURE, Effects
 from sae_match.evaluation.causal.findings import CausalFindings
 from sae_match.evaluation.causal.measures import AGREEMENT, CARRIED, TOP, UNDEFINED, of_features
-from sae_match.evaluation.causal.sample import ARMS, NEAREST_OTHER, RANDOM_LIVE, Sample, nearest_other
+from sae_match.evaluation.causal.sample import ARMS, NEAREST_OTHER, RANDOM_LIVE, nearest_other
 from sae_match.evaluation.causal.switching import Switching
 from sae_match.evaluation.passes.blocks import Blocks
 from tests.evaluation.causal.planted import (
     ALSO_COPIED,
     COPIED,
     ENDS,
+    EVERY,
     FEATURES,
     LAST,
     MAKES,
     OF_MADE,
     OF_TURNED,
+    TRUE,
     TURNED,
     planted_measurement,
+    sample_of,
+    switched,
 )
-
-TRUE = torch.tensor([COPIED, ALSO_COPIED, OF_TURNED, MAKES, OF_MADE, LAST])
-EVERY = torch.arange(FEATURES)
-
-
-def sample_of(partner=TRUE, other=None, pair=(0, 1), share=1.0):
-    other = partner.roll(1) if other is None else other
-    nan, no = torch.full((FEATURES,), torch.nan, dtype=torch.float64), torch.zeros(FEATURES, dtype=torch.bool)
-    return Sample(
-        pair,
-        EVERY,
-        {MATCHED: partner, NEAREST_OTHER: other, RANDOM: torch.full_like(partner, -1)},
-        {"words": torch.full((FEATURES,), share, dtype=torch.float64)},
-        nan,
-        nan,
-        nan,
-        {"significant": no, "not_significant": no},
-        FEATURES,
-    )
-
-
-def switched(sample, *numbers, **how):
-    effects = Effects(len(sample), sample.width)
-    for number in numbers or (0,):
-        Switching(planted_measurement(number, **how), sample, ["words"], 0).add_to(effects)
-    return effects
 
 
 @pytest.mark.parametrize("target", [1, 2])

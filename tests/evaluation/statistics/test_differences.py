@@ -17,7 +17,7 @@ from sae_match.evaluation.statistics.differences import (
 from sae_match.evaluation.statistics.measures import results_of
 from sae_match.evaluation.statistics.replicates import Number, Replicates
 from sae_match.evaluation.statistics.results import Results
-from tests.evaluation.statistics.test_measures import PAIR, empty, filled, spread
+from tests.evaluation.statistics.tallies import PAIR, empty, filled, spread
 
 PAIRS = [(0, 1), (1, 2), (0, 2)]
 

@@ -10,7 +10,7 @@ from sae_match.evaluation.statistics import replicates
 from sae_match.evaluation.statistics.measures import results_of
 from sae_match.evaluation.statistics.replicates import Number, Replicates, hashes_of
 from sae_match.text.batches import TokenBatch, nothing_of
-from tests.evaluation.statistics.test_measures import filled
+from tests.evaluation.statistics.tallies import filled
 
 
 def batch(rows, first=0, dataset="prose", fill=0):

@@ -9,8 +9,7 @@ from sae_match.report.comparison.comparison import chosen, markdown, over, save_
 from sae_match.report.comparison.joining import join
 from sae_match.report.comparison.seeds import over_seeds
 from sae_match.report.runs import find_runs
-from tests.report.comparison.test_studies import changed
-from tests.report.run_folders import run_folder
+from tests.report.run_folders import changed, run_folder
 
 # Student's t of two degrees of freedom, 97.5 %, as tables of it print it.
 T_2 = 4.302653

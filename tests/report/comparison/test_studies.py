@@ -8,7 +8,7 @@ from sae_match.report.comparison.comparison import chosen, save_tables
 from sae_match.report.comparison.joining import join
 from sae_match.report.runs import find_runs
 from tests.report.made_up import METRICS
-from tests.report.run_folders import NEIGHBOURS, run_folder
+from tests.report.run_folders import NEIGHBOURS, changed, run_folder
 
 ONE = (
     "{} have the same settings and other arms or distances: one run of them all, in which every number is once"
@@ -22,17 +22,6 @@ def joined(folder):
 
 def arms_of(run):
     return list(dict.fromkeys(row.arm for row in run.spans))
-
-
-def changed(run, arm, by):
-    """A run whose means for an arm are others."""
-    with (run / "spans.csv").open(newline="") as file:
-        rows = list(csv.reader(file))
-    for row in rows[1:]:
-        if row[1] == arm:
-            row[4] = str(float(row[4]) + by)
-    with (run / "spans.csv").open("w", newline="") as file:
-        csv.writer(file).writerows(rows)
 
 
 def test_other_arms_of_the_same_settings_are_one_run_with_every_number_once(tmp_path):

@@ -4,7 +4,14 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.report.explorer.made_up import DEAD, SHIFTS, WIDTHS, active, cosine, partner
+from tests.report.explorer.made_up import (
+    DEAD,
+    SHIFTS,
+    WIDTHS,
+    active,
+    cosine,
+    partner,
+)
 
 SIZES = {"wide": (1440, 900), "narrow": (375, 812)}
 DASH = "\N{EN DASH}"
@@ -92,3 +99,7 @@ def flow_expected(cut):
         counts += [WIDTHS[layer] - live, *too_few]
         rows.append([str(layer), *(DASH if count is None else str(count) for count in counts)])
     return rows
+
+
+def data_of(folder):
+    return folder / "report" / "data"

@@ -9,8 +9,7 @@ import torch
 from sae_match.report.explorer.data import StepCauses
 from sae_match.report.explorer.writing import write_explorer
 from tests.report.explorer.made_up import WIDTHS, explorer_data, received, step_data, unpacked
-from tests.report.explorer.reader import open_feature, show, table, watched
-from tests.report.explorer.test_writing import data_of
+from tests.report.explorer.reader import data_of, open_feature, show, table, watched
 
 
 def with_causes():

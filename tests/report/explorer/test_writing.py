@@ -14,6 +14,7 @@ from sae_match.report.explorer.paths import in_chunks, path_numbers, paths
 from sae_match.report.explorer.writing import write_explorer
 from tests.report.explorer import made_up
 from tests.report.explorer.made_up import DEAD, NASTY, SHIFTS, WIDTHS, explorer_data, received, unpacked
+from tests.report.explorer.reader import data_of
 
 
 @pytest.fixture(scope="module")
@@ -21,10 +22,6 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     assert write_explorer(explorer_data(), folder) == folder / "report.html"
     return folder
-
-
-def data_of(folder):
-    return folder / "report" / "data"
 
 
 def test_the_index_names_layers_steps_and_chunks(folder):

@@ -2,7 +2,7 @@ import pyarrow as pa
 
 from sae_match.report.reading.tables import MEASURED, by_pair
 from sae_match.report.validation.pairs import pair_table
-from tests.report.validation.test_pairs import found, tally
+from tests.report.validation.pairs import found, tally
 
 __all__ = ["tally"]
 

@@ -14,7 +14,7 @@ from sae_match.evaluation.steering.measures import METRICS
 from sae_match.evaluation.steering.paths import ARMS
 from sae_match.report.steering.files import means_of, print_steering, steering_picture
 from tests.report.readme import small_texts
-from tests.settings.test_configs import validate
+from tests.settings.composing import validate
 
 TEXTS = ["The Congress of the United States has met in the city of Washington.", "def main(x):\n    return x + 1\n"]
 QUICK = (

@@ -6,7 +6,7 @@ from sae_match.report.tracking.logger import open_logger, wandb_run
 from sae_match.report.tracking.records import log_files
 from sae_match.report.tracking.settings import LoggerSettings
 from tests import programs
-from tests.report.tracking.test_records import saved_run
+from tests.report.tracking.saved import saved_run
 from tests.report.tracking.wandb_server import wandb_server
 
 FILES = (

@@ -7,13 +7,8 @@ import lightning as L
 import numpy as np
 import pyarrow as pa
 import pytest
-import torch
 import wandb
 
-from sae_match import Matching
-from sae_match.evaluation.cautions import Caution, save_cautions
-from sae_match.evaluation.statistics.results import save_spans
-from sae_match.report.pair_tables import save_tables
 from sae_match.report.tables import charts, summary
 from sae_match.report.tracking import records
 from sae_match.report.tracking.logger import open_logger, where_to_look
@@ -23,11 +18,7 @@ from sae_match.report.validation.pictures.metrics import metric_pictures
 from sae_match.report.validation.recording import record_of
 from tests.report.made_up import pair_tables, results, spans
 from tests.report.offline import about, artifacts, only_run, read_back
-
-CAUTIONS = [
-    Caution("dead_features", "layer 3", "Many never fire.", "Train longer."),
-    Caution("x", "0→1", "Odd.", "Look."),
-]
+from tests.report.tracking.saved import CAUTIONS, saved_run
 
 
 @pytest.fixture(scope="module")
@@ -101,21 +92,6 @@ def test_the_pairs_are_a_table_and_their_costs_histograms(logged):
     assert sum(costs["pair_cost/L00-L01.values"]) == 3
     assert sum(costs["pair_cost/L01-L02.values"]) == 1
     assert (costs["pair_cost/L00-L01.bins"][0], costs["pair_cost/L00-L01.bins"][-1]) == (1, 4)
-
-
-def saved_run(folder):
-    """What a run leaves behind that becomes artifacts."""
-    permutation = torch.tensor([1, 0, -1])
-    costs = torch.tensor([0.5, 0.25, math.nan], dtype=torch.float64)
-    for name, lower_bound in (("L00-L01", 0.75), ("L01-L02", -math.inf)):
-        matching = Matching(permutation, costs, lower_bound, {"solver": "dense", "fold": "threshold"})
-        matching.save(folder / "matchings" / f"{name}.safetensors")
-    results().save(folder / "results.csv")
-    save_spans(spans(), folder / "spans.csv")
-    save_cautions(CAUTIONS, folder / "warnings.csv")
-    save_tables(pair_tables(), folder / "pairs")
-    for picture in metric_pictures(results(), spans()):
-        picture.save(folder / "figures")
 
 
 def test_matchings_are_an_artifact_with_their_provenance_and_results_another(tmp_path):

@@ -17,8 +17,7 @@ from sae_match.report.picture import save_pictures
 from sae_match.report.validation.causal import CLASSES, print_causal, undefined_line
 from sae_match.report.validation.outcome import Outcome
 from sae_match.report.validation.pictures.causal import causal
-from tests.evaluation.causal.planted import FEATURES
-from tests.evaluation.causal.test_planted import sample_of, switched
+from tests.evaluation.causal.planted import FEATURES, sample_of, switched
 
 
 @pytest.fixture(scope="module")

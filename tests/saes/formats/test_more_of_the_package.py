@@ -8,7 +8,7 @@ from sae_match.saes.formats import gemma_scope, sae_lens
 from sae_match.saes.sae import Transcoder
 from tests.saes.formats import layouts, more_layouts
 from tests.saes.formats.layouts import D_IN, D_SAE, activations, linear, matrices, thresholds
-from tests.saes.formats.test_sae_lens_package import from_disk, loaders, opened
+from tests.saes.formats.package import from_disk, loaders, opened
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 DOUBLE = torch.float64
