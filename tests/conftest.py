@@ -49,6 +49,11 @@ jaxtyping.install_import_hook(checked_modules(), "beartype.beartype")
 _SERVING = pytest.StashKey[ExitStack]()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How hard readers of files are tried."""
+    parser.addoption("--damages", type=int, default=400, help="times that each kind of file is damaged (tests/faults)")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Start the server of programs, once for all workers: they inherit its address."""
     if not hasattr(config, "workerinput"):
@@ -111,6 +116,12 @@ def as_a_user() -> Iterator[None]:
     """Without these, for what our own errors say, and for cases of the benchmark, whose parts are checked elsewhere."""
     with unchecked():
         yield
+
+
+@pytest.fixture
+def damages(pytestconfig: pytest.Config) -> int:
+    """Times that each kind of file is damaged."""
+    return pytestconfig.getoption("--damages")
 
 
 @pytest.fixture

@@ -63,15 +63,8 @@ def of_each(name, mutations, folder, capsys):
 
 @pytest.mark.usefixtures("as_a_user")
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_damaged_sae_is_refused_or_the_one_in_its_files(name, tmp_path, capsys):
-    of_each(name, 400, tmp_path, capsys)
-
-
-@pytest.mark.thorough
-@pytest.mark.usefixtures("as_a_user")
-@pytest.mark.parametrize("name", FORMATS)
-def test_thousands_of_damaged_saes_are_refused_or_the_ones_in_their_files(name, tmp_path, capsys):
-    of_each(name, 10_000, tmp_path, capsys)
+def test_a_damaged_sae_is_refused_or_the_one_in_its_files(name, damages, tmp_path, capsys):
+    of_each(name, damages, tmp_path, capsys)
 
 
 def test_every_format_is_damaged():

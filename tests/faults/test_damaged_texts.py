@@ -47,15 +47,8 @@ def of_each(name, mutations, folder, capsys):
 
 @pytest.mark.usefixtures("as_a_user")
 @pytest.mark.parametrize("name", READERS)
-def test_a_damaged_file_is_refused_or_read_as_it_is(name, tmp_path, capsys):
-    of_each(name, 400, tmp_path, capsys)
-
-
-@pytest.mark.thorough
-@pytest.mark.usefixtures("as_a_user")
-@pytest.mark.parametrize("name", READERS)
-def test_thousands_of_damaged_files_are_refused_or_read_as_they_are(name, tmp_path, capsys):
-    of_each(name, 10_000, tmp_path, capsys)
+def test_a_damaged_file_is_refused_or_read_as_it_is(name, damages, tmp_path, capsys):
+    of_each(name, damages, tmp_path, capsys)
 
 
 def test_every_kind_of_file_is_damaged():

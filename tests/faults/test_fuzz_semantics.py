@@ -233,15 +233,8 @@ def look_at(reader, seed, times, folder: Path):
 
 
 @pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.__name__)
-def test_what_is_damaged_gives_one_line_or_the_right_object(reader, tmp_path):
-    look_at(reader, 0, 300, tmp_path)
-
-
-@pytest.mark.thorough
-@pytest.mark.slow
-@pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.__name__)
-def test_ten_thousand_damages_give_one_line_or_the_right_object(reader, tmp_path, capsys):
-    tell(capsys, reader.__name__, 10_000, look_at(reader, 1, 10_000, tmp_path))
+def test_what_is_damaged_gives_one_line_or_the_right_object(reader, damages, tmp_path, capsys):
+    tell(capsys, reader.__name__, damages, look_at(reader, 0, damages, tmp_path))
 
 
 def test_a_table_of_explanations_that_was_damaged_is_none_or_whole(tmp_path):

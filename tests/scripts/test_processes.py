@@ -28,6 +28,8 @@ SMALL = (
     "logger=offline",
     PLAIN,
 )
+# Where fewer pairs tell as much: what is asked is asked of every pair in the same way.
+FEW = "evaluation.pairs=[[2,3],[3,4]]"
 
 
 def validate(folder, *overrides):
@@ -67,7 +69,7 @@ def test_two_processes_give_the_numbers_of_one_and_match_each_pair_once(tmp_path
 @pytest.mark.thorough
 def test_a_sweep_on_top_of_several_processes_runs_each_job_once(tmp_path):
     printed = validate(
-        tmp_path, "-m", "matcher=folded,unfolded", "trainer=ddp", "hydra.sweep.dir=swept", "logger.group=g"
+        tmp_path, "-m", "matcher=folded,unfolded", "trainer=ddp", "hydra.sweep.dir=swept", "logger.group=g", FEW
     )
     jobs = sorted(path.name for path in (tmp_path / "swept").iterdir() if path.is_dir())
     assert jobs == ["0", "1", "comparison"]
@@ -85,9 +87,9 @@ def test_a_sweep_on_top_of_several_processes_runs_each_job_once(tmp_path):
 @pytest.mark.thorough
 @pytest.mark.parametrize(("processes", "batch"), [(3, 3), (8, 1)])
 def test_more_processes_than_batches_or_pairs_give_the_numbers_of_one(tmp_path, processes, batch):
-    """3 processes with 2 batches, and as many of fitting text; 8 with 6, and 7 pairs."""
+    """3 processes with 2 batches, and as many of fitting text; 8 with 6; 2 pairs."""
     # The fitting text has fewer batches than there are processes, and a linear map needs more than 128 tokens.
-    told = (f"text.batch={batch}", "evaluation.fitting_documents=3", f"cache_dir={tmp_path}/cache/matchings")
+    told = (f"text.batch={batch}", "evaluation.fitting_documents=3", FEW, f"cache_dir={tmp_path}/cache/matchings")
     validate(tmp_path, "hydra.run.dir=one", *told)
     validate(tmp_path, "hydra.run.dir=many", "trainer=ddp", f"trainer.devices={processes}", *told)
     assert_equal(*(Results.load(tmp_path / run / "results.csv") for run in ("many", "one")))
@@ -97,19 +99,24 @@ def test_more_processes_than_batches_or_pairs_give_the_numbers_of_one(tmp_path, 
 @pytest.mark.parametrize("launcher", ["processes", "slurm_local"])
 def test_jobs_that_a_launcher_has_started_start_processes_of_their_own(tmp_path, launcher):
     pytest.importorskip({"processes": "hydra_plugins.hydra_joblib_launcher"}.get(launcher, "submitit"))
-    told = ("text.seed=0,1", f"hydra/launcher={launcher}", "trainer=ddp", "hydra.sweep.dir=swept")
+    told = ("text.seed=0,1", f"hydra/launcher={launcher}", "trainer=ddp", "hydra.sweep.dir=swept", FEW)
     validate(tmp_path, "-m", *told, f"cache_dir={tmp_path}/cache/matchings")
-    validate(tmp_path, "text.seed=1", "hydra.run.dir=one", f"cache_dir={tmp_path}/cache/matchings")
+    validate(tmp_path, "text.seed=1", "hydra.run.dir=one", FEW, f"cache_dir={tmp_path}/cache/matchings")
     assert_equal(*(Results.load(tmp_path / run / "results.csv") for run in ("swept/1", "one")))
     assert (tmp_path / "swept" / "0" / "results.csv").is_file()
+
+
+# Enough text for a process to be lost in the middle of any pass.
+LONG = (
+    *(told for told in SMALL if told.split("=")[0] not in ("text.documents", "evaluation.fitting_documents")),
+    *("text.documents=40", "evaluation.fitting_documents=60", FEW),
+)
 
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("part", ["fitting", "surveying", "validating"])
 def test_a_process_that_is_lost_in_any_pass_ends_the_others_and_the_same_command_goes_on(tmp_path, part):
-    more = ("text.documents=40", "evaluation.fitting_documents=60")
-    usual = [told for told in SMALL if told.split("=")[0] not in ("text.documents", "evaluation.fitting_documents")]
-    told = ("trainer=ddp", f"cache_dir={tmp_path}/cache/matchings", *usual, *more)
+    told = ("trainer=ddp", f"cache_dir={tmp_path}/cache/matchings", *LONG)
     running = start("validate.py", "hydra.run.dir=lost", *told, folder=tmp_path)
     deadline = time.monotonic() + LONGEST
     # One of each process.
@@ -126,5 +133,6 @@ def test_a_process_that_is_lost_in_any_pass_ends_the_others_and_the_same_command
     assert time.monotonic() - lost < 60
     done = run("validate.py", "hydra.run.dir=again", *told, folder=tmp_path)
     assert "going on after" in done.stdout
-    run("validate.py", "hydra.run.dir=whole", *told, folder=tmp_path)
+    # One process gives the numbers of two, sooner.
+    run("validate.py", "hydra.run.dir=whole", *told[1:], folder=tmp_path)
     assert_equal(*(Results.load(tmp_path / name / "results.csv") for name in ("again", "whole")))

@@ -12,7 +12,7 @@ import wandb
 from sae_match.report.tables import charts, summary
 from sae_match.report.tracking import records
 from sae_match.report.tracking.logger import open_logger, where_to_look
-from sae_match.report.tracking.records import log_files, log_validation, sampled
+from sae_match.report.tracking.records import log_files, log_validation, sampled, table_of
 from sae_match.report.tracking.settings import LoggerSettings
 from sae_match.report.validation.pictures.metrics import metric_pictures
 from sae_match.report.validation.recording import record_of
@@ -168,3 +168,24 @@ def test_too_many_pairs_are_sampled_in_order(monkeypatch):
         assert len(numbers) == 5
     assert chosen[0] == chosen[1]
     assert len(set(map(tuple, chosen))) > 1
+
+
+COLUMNS = {
+    "a feature": [3, 4, None],
+    "a number": [0.5, None, math.nan],
+    "counted or not": [1, 2.5, None],
+    "said": ["a", "b", None],
+    "live": [True, None, False],
+    "nothing": [None, None, None],
+    "lists": [[1], [2, 3], []],
+}
+
+
+@pytest.mark.parametrize("names", [[*COLUMNS], ["nothing", "said"], [*COLUMNS][:5]], ids=["all", "nothing", "plain"])
+@pytest.mark.parametrize("rows", [0, 1, 3])
+def test_a_table_is_what_weights_and_biases_makes_of_its_rows(names, rows):
+    data = [list(row) for row in zip(*(COLUMNS[name] for name in names), strict=True)][:rows]
+    theirs, ours = wandb.Table(columns=names, data=data), table_of(names, data)
+    assert ours.columns == theirs.columns
+    assert ours.data == theirs.data
+    assert ours._column_types.to_json() == theirs._column_types.to_json()

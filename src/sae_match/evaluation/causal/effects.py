@@ -119,7 +119,7 @@ class Effects:
             raise ValueError("its effects are cut off")
         table = flat[2 : 2 + _ROW * rows].view(rows, _ROW)
         names, sums = table[:, :_NAMES].long(), table[:, _NAMES:].reshape(rows, len(ARMS), SUMS)
-        keys, values = flat[2 + _ROW * rows : end].split(entries)
+        keys, values = flat[2 + _ROW * rows : end].view(2, entries)
         self._rows.append(Rows(names, sums))
         self._falls.append(Falls(keys.long(), values))
         return flat[end:]

@@ -81,7 +81,7 @@ def log_validation(logger: Logger | None, record: ValidationRecord, pictures: Se
         run.log({_LAYER: layer, **{f"by_layer/{name}": value for name, value in values.items()}})
     if record.pairs is not None:
         data = [list(row) for row in zip(*(column.to_pylist() for column in record.pairs.columns), strict=True)]
-        run.log({"pairs": wandb.Table(columns=record.pairs.column_names, data=data)})
+        run.log({"pairs": table_of(record.pairs.column_names, data)})
     for pair, costs in record.costs.items():
         if np.isfinite(costs).any():
             run.log({f"pair_cost/{pair_name(pair, record.names)}": wandb.Histogram(costs[np.isfinite(costs)])})
@@ -181,9 +181,31 @@ def _log_picture(run: Any, picture: Picture, folder: Path, prefix: str = "") -> 
 
 
 def _table(rows: Rows) -> Any:
+    return table_of(list(rows[0]), [[_cell(value) for value in row.values()] for row in rows])
+
+
+def table_of(columns: Sequence[str], data: list[list[object]]) -> Any:
+    """A `wandb.Table` of rows whose columns have one plain type each, or of whatever rows.
+
+    W&B infers the types of columns anew with each row, a millisecond a row; it is told them where all values of a
+    column agree.
+    """
     import wandb
 
-    return wandb.Table(columns=list(rows[0]), data=[[_cell(value) for value in row.values()] for row in rows])
+    kinds = [_kind(values) for values in zip(*data, strict=True)]
+    if not data or None in kinds:
+        return wandb.Table(columns=list(columns), data=data)
+    table = wandb.Table(columns=list(columns), dtype=kinds)
+    table.data = data
+    return table
+
+
+def _kind(values: Iterable[object]) -> type | None:
+    """The one type of a column, `None` among its values or not; none if it has none, or several."""
+    kinds = {type(value) for value in values} - {type(None)}
+    if kinds == {int, float}:
+        return float
+    return kinds.pop() if len(kinds) == 1 and kinds <= {bool, int, float, str} else None
 
 
 def _cell(value: object) -> object:
