@@ -5,8 +5,10 @@ from functools import cache
 from pathlib import Path
 from typing import cast
 
+import pyarrow as pa
 from rich.console import Console
 
+from sae_match.commands.telling import told
 from sae_match.errors import UserError, stopped_while
 from sae_match.evaluation.groups.circuits import Groups
 from sae_match.evaluation.groups.members import grouped_by
@@ -27,8 +29,16 @@ from sae_match.progress import counting
 from sae_match.report.attempts import Attempts
 from sae_match.report.matching_progress import MatchingProgress
 from sae_match.report.picture import save_pictures
-from sae_match.report.steering.files import print_steering, save_groups, save_steering, steering_picture
+from sae_match.report.steering.files import (
+    print_steering,
+    save_groups,
+    save_steering,
+    steering_means,
+    steering_picture,
+)
 from sae_match.report.steering.reading import groups_of_prompt
+from sae_match.report.tracking.logger import open_logger, where_to_look
+from sae_match.report.tracking.records import log_study
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.folding import Fold
 from sae_match.settings.schema import ValidateSettings
@@ -53,7 +63,10 @@ def main(settings: ValidateSettings) -> None:
     matcher = _matcher(settings, saes, console)
     files: list[Path] = []
     if starts:
-        files += _steer(settings, saes, starts, matcher, console, folder)
+        table = _steer(settings, saes, starts, matcher, console)
+        files += save_steering(table, folder)
+        print_steering(console, table)
+        files += _draw_and_log(settings, table, console, folder)
     if members or settings.groups.prompts:
         found = _groups(settings, saes, members, matcher)
         files += save_groups(found, folder)
@@ -74,9 +87,8 @@ def _steer(
     starts: list[Pair],
     matcher: LayerMatcher,
     console: Console,
-    folder: Path,
-) -> list[Path]:
-    """Steer along the paths of features; returns the files."""
+) -> pa.Table:
+    """Steer along the paths of features."""
     first = min(layer for layer, _ in starts)
     pairs = [pair for pair in saes.adjacent_pairs() if pair[0] >= first]
     matched, nearest = dict[Pair, Matching](), dict[Pair, Matching]()
@@ -102,7 +114,7 @@ def _steer(
         counting(console if settings.trainer.progress else None, "steering") as watch,
         stopped_while(lambda: "steering"),
     ):
-        table = steered(
+        return steered(
             stream,
             cache(lambda layer: saes.open(layer).to(device)),
             paths,
@@ -113,13 +125,19 @@ def _steer(
             seed=settings.evaluation.seed,
             watch=watch,
         )
-    files = save_steering(table, folder)
-    print_steering(console, table)
+
+
+def _draw_and_log(settings: ValidateSettings, table: pa.Table, console: Console, folder: Path) -> list[Path]:
+    """Draw what steering does, and log it; returns the pictures' files."""
     attempts = Attempts()
     drawn = [("steering", lambda: steering_picture(table))]
     pictures = save_pictures(drawn if settings.report.pictures else (), folder / "figures", attempts)
+    with open_logger(replace(settings.logger, job_type="steer"), folder, told(settings)) as logger:
+        log_study(logger, steering_means(table), {"steering": table.to_pylist()}, pictures, folder / "figures")
+        if (line := where_to_look(logger)) is not None:
+            say(console, ("\nW&B", "bold"), f": {line}")
     attempts.refuse_failed(folder)
-    return [*files, *(folder / "figures" / f"{one.name}.png" for one in pictures)]
+    return [folder / "figures" / f"{one.name}.png" for one in pictures]
 
 
 def _groups(

@@ -76,8 +76,12 @@ def test_other_columns_say_what_is_best_as_well(run):
     assert run.pairs(4, 5, best=1, by="cost")["source_feature"].tolist() == [2]
     assert run.pairs(4, 5, worst=1, by="cost")["source_feature"].tolist() == [3]
     assert run.pairs(3, 4, best=1, by="jaccard_prose")["source_feature"].tolist() == [0]
-    with pytest.raises(UserError, match=r"pairs have no number 'source_label'; they have .*statistic"):
+    with pytest.raises(UserError, match=r"no number 'source_label'; did you mean source_layer\? They have .*statistic"):
         run.pairs(3, 4, best=1, by="source_label")
+    with pytest.raises(UserError, match=r"pairs have no number 'jacard_prose'; did you mean jaccard_prose\?"):
+        run.pairs(3, 4, best=1, by="jacard_prose")
+    with pytest.raises(UserError, match=r"pairs have no number 'zzz'; they have source_layer"):
+        run.pairs(3, 4, best=1, by="zzz")
     with pytest.raises(UserError, match="best is a number of pairs, got -1"):
         run.pairs(3, 4, best=-1)
 

@@ -12,7 +12,8 @@ from sae_match.commands import steer as program
 from sae_match.errors import UserError
 from sae_match.evaluation.steering.measures import METRICS
 from sae_match.evaluation.steering.paths import ARMS
-from sae_match.report.steering.files import means_of, print_steering, steering_picture
+from sae_match.report.steering.files import means_of, print_steering, steering_means, steering_picture
+from tests.report.offline import about, history_names, only_run, summary_names
 from tests.report.readme import small_texts
 from tests.settings.composing import validate
 
@@ -75,6 +76,7 @@ def test_a_run_leaves_tables_a_picture_and_groups(tmp_path, capsys):
         "groups.prompts=['The Congress']",
         "groups.most=3",
         "evaluation.rotations=1",
+        "logger=offline",
     )
     program.main(settings_of(tmp_path, *told))
     run = tmp_path / "run"
@@ -88,7 +90,13 @@ def test_a_run_leaves_tables_a_picture_and_groups(tmp_path, capsys):
     assert [len(group["members"]) for group in given["groups"]] in ([2], [1, 1])
     assert prompt["metadata"]["prompt_tokens"][0] == "<bos>"
     assert all(node["activation"] > 0 for node in prompt["nodes"])
+    records = only_run(run)
+    assert about(records)["job_type"] == "steer"
+    assert {"steering", "figures/steering", "numbers/steering"} <= history_names(records)
+    assert set(steering_means(table)) <= summary_names(records)
+    assert "steering_effect/prose/matched/first/L03-L04" in steering_means(table), steering_means(table).keys()
     said = capsys.readouterr().out
+    assert "wandb sync" in said
     assert "What steering does to later features" in said
     assert "groups/groups_1.json" in said
     for picture in steering_picture(table):

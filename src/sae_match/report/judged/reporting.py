@@ -26,7 +26,7 @@ from sae_match.report.judged.pictures import judgement_drawings
 from sae_match.report.judged.results import save_results
 from sae_match.report.picture import save_pictures
 from sae_match.report.tracking.logger import Logger, where_to_look
-from sae_match.report.tracking.records import Rows, log_judgements
+from sae_match.report.tracking.records import Rows, log_study
 from sae_match.saes.two import layer_of
 from sae_match.semantics.answers import Answer
 from sae_match.semantics.questions import Eligible, FeaturePath, Question
@@ -117,7 +117,7 @@ class JudgeReport:
         for number, several in enumerate(others):
             scores |= {f"judge_{number + 2}/{name}": value for name, value in summary(several).items()}
         with attempts.of("logging"):
-            log_judgements(logger, scores, tables, drawn, self.folder / "figures")
+            log_study(logger, scores, tables, drawn, self.folder / "figures")
         for name, several in said.items():
             if not any(answer.verdict.labels for answer in several):
                 log.warning("%s has given no label at all; judgements.csv says of each pair why", name)

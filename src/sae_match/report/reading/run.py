@@ -1,6 +1,7 @@
 """`open_run`: what a finished run has found, as tables."""
 
 import operator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -209,7 +210,9 @@ def _goodness(pairs: pandas.DataFrame, by: str) -> pandas.Series:
             ) from error
     numbers = [str(name) for name in pairs if pandas.api.types.is_numeric_dtype(pairs[name])]
     if by not in numbers:
-        raise UserError(f"pairs have no number {shown(by)}; they have {listed(numbers, 40)}")
+        near = get_close_matches(str(by), numbers, n=1)
+        hint = f"did you mean {near[0]}? They" if near else "they"
+        raise UserError(f"pairs have no number {shown(by)}; {hint} have {listed(numbers, 40)}")
     return pairs[by]
 
 

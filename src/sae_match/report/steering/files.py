@@ -20,6 +20,7 @@ from sae_match.owned import kept_in_record
 from sae_match.report.drawing import GREY, add_legend, look, panels, set_ticks, titled
 from sae_match.report.picture import Picture
 from sae_match.report.tables import estimate_cell, plain_table
+from sae_match.saes.two import pair_name
 from sae_match.terminal import say
 
 _COLUMNS = {
@@ -62,6 +63,18 @@ def means_of(table: pa.Table) -> list[Mapping[str, Any]]:
     rows = table.to_pylist()
     several = {row["source_layer"] for row in rows if row["source_feature"] is None}
     return [row for row in rows if (row["source_feature"] is None) == (row["source_layer"] in several)]
+
+
+def steering_means(table: pa.Table) -> dict[str, float]:
+    """Means by name: `carried_steering/prose/matched/first/L03-L04`, and the strength where there are several."""
+    means = [row for row in means_of(table) if row["value"] is not None]
+    several = len({row["strength"] for row in means}) > 1
+    named = {}
+    for row in means:
+        pair = pair_name((row["source_layer"], row["target_layer"]))
+        name = "/".join((row["metric"], row["dataset"], row["arm"], row["where"], pair))
+        named[f"{name}/{row['strength']:g}" if several else name] = float(row["value"])
+    return named
 
 
 def print_steering(console: Console, table: pa.Table) -> None:

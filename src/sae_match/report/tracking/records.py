@@ -1,4 +1,4 @@
-"""What is logged of a validation, a comparison and judgements: plain data, which their rooms prepare."""
+"""What is logged of a validation, a comparison and a study of its own: plain data, which their rooms prepare."""
 
 import hashlib
 import math
@@ -119,29 +119,29 @@ def log_files(logger: Logger | None, folder: Path) -> None:
     _log_artifact(run, f"results-{run.id}", "results", files, folder, {})
 
 
-def log_judgements(
+def log_study(
     logger: Logger | None,
-    scores: Mapping[str, float],
+    means: Mapping[str, float],
     tables: Mapping[str, Rows],
     pictures: Sequence[Picture],
     folder: Path,
 ) -> None:
-    """Log what judges said: mean scores as the summary, every answer in tables, pictures with their numbers.
+    """Log a study without a validation: means as the summary, tables row by row, pictures with their numbers.
 
     Args:
         logger: Of the run.
-        scores: Mean scores by name.
-        tables: Every answer of each judge, and how far they agree, by name.
+        means: By name: mean scores of judges, or effects of steering.
+        tables: All that they are means of, by name: every answer of each judge, every path.
         pictures: Already saved.
         folder: Where they are.
     """
-    run = _run_or_csv(logger, scores)
+    run = _run_or_csv(logger, means)
     if run is None:
         return
     run.log({name: _table(rows) for name, rows in tables.items()})
     for picture in pictures:
         _log_picture(run, picture, folder)
-    run.summary.update(dict(scores))
+    run.summary.update(dict(means))
 
 
 def log_comparison(logger: Logger | None, pictures: Sequence[Picture], folder: Path, prefix: str = "") -> None:
