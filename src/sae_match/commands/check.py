@@ -1,15 +1,19 @@
-"""What a validation would need and take, in place of it: no lightning, no W&B, and nothing is run."""
+"""What a validation, or steering, would need and take, in place of it: no lightning, no W&B, and nothing is run."""
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rich.console import Console
 
 from sae_match.errors import UserError
+from sae_match.evaluation.arm_names import MATCHED
+from sae_match.evaluation.causal.settings import CausalSettings
 from sae_match.evaluation.check import Findings, check
 from sae_match.evaluation.passes.costs import several
 from sae_match.evaluation.provenance.beforehand import check_modules
 from sae_match.evaluation.provenance.sources import SOURCES, Source
+from sae_match.evaluation.steering.beforehand import check_steering
 from sae_match.saes.collection import SAECollection
 from sae_match.saes.two import Collections, collections_of
 from sae_match.settings.schema import ValidateSettings
@@ -25,7 +29,14 @@ def main(settings: ValidateSettings) -> None:
         SystemExit: With status 1 if something is missing.
     """
     saes = collections_of(settings.sae, settings.target, settings.models)
-    findings = check(settings.model, saes, settings.matcher, settings.text, settings.evaluation, settings.target_model)
+    evaluation, text = settings.evaluation, settings.text
+    if settings.steers:
+        # No arm is measured, and no text read but the documents that directions are added to.
+        evaluation = replace(evaluation, arms=[MATCHED], causal=CausalSettings())
+        text = replace(text, documents=min(text.documents, settings.steering.documents))
+    findings = check(settings.model, saes, settings.matcher, text, evaluation, settings.target_model)
+    if settings.steers and isinstance(saes, SAECollection):
+        check_steering(findings, saes, settings.steering, settings.groups, evaluation.rotations)
     if settings.modules:
         check_modules(findings, *of_one_collection(settings, saes), settings.evaluation.rotations)
     _print(Terminal(), findings)

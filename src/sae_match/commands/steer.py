@@ -9,10 +9,11 @@ import pyarrow as pa
 from rich.console import Console
 
 from sae_match.commands.telling import told
-from sae_match.errors import UserError, stopped_while
+from sae_match.errors import stopped_while
 from sae_match.evaluation.groups.circuits import Groups
 from sae_match.evaluation.groups.members import grouped_by
-from sae_match.evaluation.groups.settings import GroupSettings, checked_members
+from sae_match.evaluation.groups.settings import GroupSettings
+from sae_match.evaluation.steering.beforehand import asked_of, refuse_unjudged
 from sae_match.evaluation.steering.paths import Paths
 from sae_match.evaluation.steering.study import steered
 from sae_match.files import writable
@@ -50,15 +51,9 @@ def main(settings: ValidateSettings) -> None:
     """Steer along paths and group features, and leave what comes out in the run's folder."""
     console, folder = Terminal(), writable(Path(settings.output_dir))
     saes = SAECollection.of(settings.sae)
-    if saes.site != "residual":
-        raise UserError(f"directions are added to the residual stream, and these SAEs read the site {saes.site}")
-    starts = checked_members(settings.steering.features, "steering.features")
-    members = checked_members(settings.groups.features, "groups.features")
-    for layer, _ in (*starts, *members):
-        saes.refuse_unknown(layer)
-    for layer, feature in starts:
-        if layer == max(saes.layers):
-            raise UserError(f"feature {feature} of layer {layer}: no path begins in the last layer, {layer}")
+    starts, members = asked_of(saes, settings.steering, settings.groups)
+    if members or settings.groups.prompts:
+        refuse_unjudged(settings.evaluation.rotations)
     settings.matcher = fitting_matcher(settings.matcher, saes, sorted(saes.layers))
     matcher = _matcher(settings, saes, console)
     files: list[Path] = []
@@ -145,8 +140,6 @@ def _groups(
 ) -> list[Groups]:
     """Groups of the features that are named, then of those of each prompt."""
     asked, evaluation = settings.groups, settings.evaluation
-    if evaluation.rotations < 1:
-        raise UserError("features are grouped by significant matchings: set evaluation.rotations to at least 1")
     significant: dict[Pair, Matching] = {}
     for pair in saes.adjacent_pairs():
         judged = matcher.judged(pair, matcher.match(pair), evaluation.rotations)
