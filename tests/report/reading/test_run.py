@@ -53,6 +53,43 @@ def test_a_pair_has_a_row_and_each_dataset_columns(run):
     ]
 
 
+def test_what_switching_features_off_did_stands_beside_the_pairs(tmp_path):
+    folder = made(tmp_path)
+    with pytest.raises(UserError, match=r"no causal/L03-L04.parquet: no feature was switched off; evaluation=causal"):
+        open_run(folder).causes(3, 4)
+    (folder / "causal").mkdir()
+    causes = pa.table(
+        {
+            "dataset": ["prose", "prose", "code", "code"],
+            "source_feature": [3, 0, 3, 0],
+            "carried_matched": [0.5, 0.25, None, 1.0],
+            "agreement_matched": [0.75, None, 0.5, -1.0],
+            "rank": [1, 7, None, 2],
+        }
+    )
+    pq.write_table(causes, folder / "causal" / "L03-L04.parquet")
+    run = open_run(folder)
+    assert len(run.causes(3, 4)) == 4
+    table = run.pairs(3, 4).set_index("source_feature")
+    assert table["carried_prose"].dropna().to_dict() == {3: 0.5, 0: 0.25}
+    assert table["agreement_code"].dropna().to_dict() == {3: 0.5, 0: -1.0}
+    assert table["causal_rank_prose"].dropna().to_dict() == {3: 1, 0: 7}
+    assert run.path(3, 3)["carried_prose"].iloc[0] == 0.5
+    # Of the other pairs nothing was asked.
+    assert "carried_prose" not in run.pairs(4, 5)
+
+
+def test_where_features_come_from_is_a_table_of_a_layer(tmp_path):
+    folder = made(tmp_path)
+    with pytest.raises(UserError, match=r"no provenance/L03.parquet: it was not asked where features come from; mlp="):
+        open_run(folder).origins(3)
+    (folder / "provenance").mkdir()
+    pq.write_table(
+        pa.table({"feature": [0, 1], "kind": ["carried over", "newborn"]}), folder / "provenance/L03.parquet"
+    )
+    assert open_run(folder).origins(3)["kind"].tolist() == ["carried over", "newborn"]
+
+
 def test_the_long_form_is_the_file(run):
     rows = run.pairs(4, 5, long=True).to_dict("records")
     assert [{name: plain(value) for name, value in row.items()} for row in rows] == list(rows_of((4, 5)))

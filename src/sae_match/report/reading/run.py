@@ -10,7 +10,7 @@ import pandas
 from sae_match.errors import UserError, listed, shown
 from sae_match.report.reading.files import RunFiles
 from sae_match.report.reading.paths import path_of
-from sae_match.report.reading.tables import Pair, by_pair, labels_first
+from sae_match.report.reading.tables import Pair, by_pair, labels_first, with_causes
 
 if TYPE_CHECKING:
     import sae_match.matching.result
@@ -23,6 +23,9 @@ _NO_TEXT = (
     "scripts/match.py reads no text; a run of scripts/validate.py has it, and "
     "sae_match.features(model, saes, text) finds what features fire on"
 )
+
+_NOT_SWITCHED = "no feature was switched off; evaluation=causal asks for it"
+_NO_ORIGINS = "it was not asked where features come from; mlp=… or attention=… asks, as experiment=provenance does"
 
 
 def open_run(folder: str | Path) -> "OpenedRun":
@@ -96,8 +99,9 @@ class OpenedRun:
     ) -> pandas.DataFrame:
         """The matched pairs of features of two layers, the cheapest first; or the best, the worst, or both.
 
-        A row a pair, with a column a dataset for what is measured on text, as in `jaccard_prose`. What both features
-        fire on stands in `source_label` and `target_label`, of a run that has read text.
+        A row a pair, with a column a dataset for what is measured on text, as in `jaccard_prose`, and for what
+        switching features off did, as in `carried_prose`, of a run that was asked. What both features fire on stands
+        in `source_label` and `target_label`, of a run that has read text.
 
         Args:
             source: Layer.
@@ -115,6 +119,8 @@ class OpenedRun:
         pair = self._files.pair(source, target)
         table = self._files.table(self._files.of_pair("pairs", pair), _AGAIN)
         wide = by_pair(table)
+        if self._files.of_pair("causal", pair).is_file():
+            wide = with_causes(wide, self.causes(source, target))
         chosen = wide if best is None and worst is None else _extremes(wide, best or 0, worst or 0, by)
         if not long:
             return chosen.reset_index(drop=True)
@@ -124,6 +130,31 @@ class OpenedRun:
         place = {feature: number for number, feature in enumerate(chosen["source_feature"])}
         rows = rows[rows["source_feature"].isin(list(place))]
         return rows.sort_values("source_feature", key=lambda one: one.map(place), kind="stable", ignore_index=True)
+
+    def causes(self, source: int, target: int) -> pandas.DataFrame:
+        """What switching features of the source layer off did to those of the target layer.
+
+        A row a feature and dataset, of a sample of features: for the matched partner, and for the controls beside it.
+
+        Args:
+            source: Layer.
+            target: Layer; of the other collection, where there are two.
+
+        Raises:
+            UserError: If there is no such pair of layers, or the run was not asked.
+        """
+        return self._files.table(self._files.of_pair("causal", self._files.pair(source, target)), _NOT_SWITCHED)
+
+    def origins(self, layer: int | str) -> pandas.DataFrame:
+        """Where a layer's features come from, a row each: the layer before, its attention, its MLP, or none of them.
+
+        Args:
+            layer: As for `features`.
+
+        Raises:
+            UserError: If there is no such layer, or the run was not asked.
+        """
+        return self._files.table(self._files.of_end("provenance", self._files.end(layer)), _NO_ORIGINS)
 
     def features(self, layer: int | str) -> pandas.DataFrame:
         """The features of a layer, a row each in their order: label, top tokens, contexts, activity.

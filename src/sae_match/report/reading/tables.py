@@ -28,6 +28,8 @@ MEASURED = (
     "either_active",
     "activations",
 )
+#: Of a table of what switching features off did, what is said of the matched partner, and its column beside a pair.
+CAUSED = {"carried_matched": "carried", "agreement_matched": "agreement", "rank": "causal_rank"}
 _TEXT = ("arm", "dataset", "metric", "solver", "source_collection", "target_collection")
 _DATASET, _FEATURE = "dataset", "source_feature"
 _LAYERS, _COLLECTIONS = ("source_layer", "target_layer"), ("source_collection", "target_collection")
@@ -101,6 +103,23 @@ def by_pair(table: pandas.DataFrame) -> pandas.DataFrame:
         f"{name}_{dataset}": part[name].reindex(wide.index) for dataset, part in parts.items() for name in measured
     }
     return labels_first(pandas.concat([wide, pandas.DataFrame(apart)], axis=1).reset_index(drop=True))
+
+
+def with_causes(pairs: pandas.DataFrame, causes: pandas.DataFrame) -> pandas.DataFrame:
+    """Pairs, a row each, with what switching the source feature off does to the partner, a column a dataset.
+
+    `carried_prose` is the share of the partner's activation that goes with it, `agreement_prose` how alike the effects
+    of both on the next token are, `causal_rank_prose` 1 where no target feature falls farther; nothing for a pair that
+    was not in the sample.
+    """
+    if not {_DATASET, _FEATURE, *CAUSED} <= {*causes}:
+        return pairs
+    found: dict[str, object] = {}
+    for dataset in dict.fromkeys(causes[_DATASET]):
+        part = causes[causes[_DATASET] == dataset].drop_duplicates(_FEATURE).set_index(_FEATURE)
+        at = part.reindex(pairs[_FEATURE])
+        found |= {f"{name}_{dataset}": at[column].to_numpy() for column, name in CAUSED.items()}
+    return pandas.concat([pairs, pandas.DataFrame(found, index=pairs.index)], axis=1)
 
 
 def labels_first(table: pandas.DataFrame) -> pandas.DataFrame:
