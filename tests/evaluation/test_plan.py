@@ -2,8 +2,10 @@ import random
 from itertools import pairwise
 
 import pytest
+import torch
 
 from sae_match.errors import UserError
+from sae_match.evaluation import plan
 from sae_match.evaluation.plan import (
     PassPlan,
     arms_of,
@@ -185,3 +187,25 @@ def test_what_is_composed_must_be_whole():
     ):
         refuse_broken_chains(collection(0, 2, 3), [(0, 3)], ["composed", "matched"])
     refuse_broken_chains(collection(0, 2, 3), [(0, 3)], ["matched"])
+
+
+@pytest.mark.parametrize(
+    ("device", "speed", "sizes"),
+    [("cpu", 5e10, [256, 512, 1024]), ("cpu", 1e9, [256]), ("cuda", 6e13, [256, 512, 1024, 2048, 4096])],
+)
+def test_a_product_is_as_large_as_it_takes_to_be_timed(device, speed, sizes, monkeypatch):
+    """A processor without instructions for a type is not asked for a long one."""
+    asked = []
+
+    def seconds(_device, _dtype, size):
+        asked.append(size)
+        return 2.0 * size**3 / speed
+
+    monkeypatch.setattr(plan, "_seconds", seconds)
+    assert plan.speed_of.__wrapped__(torch.device(device), torch.float32) == pytest.approx(speed)
+    assert sorted(set(asked)) == sizes
+
+
+def test_the_speed_of_this_machine_is_measured_once():
+    here = (torch.device("cpu"), torch.float32)
+    assert plan.speed_of(*here) == plan.speed_of(*here) > 0

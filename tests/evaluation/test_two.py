@@ -46,7 +46,9 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(bundled_model, folder, both, data, cache, fitting):
     pairs = [list(pair) for pair in PAIRS]
-    return validated(bundled_model, folder, both, data, cache, fitting, arms=EVERY_ARM, pairs=pairs, rotations=1)
+    return validated(
+        bundled_model, folder, both, data, cache, fitting, arms=EVERY_ARM, pairs=pairs, rotations=1, checked=True
+    )
 
 
 @pytest.fixture(scope="module")

@@ -52,7 +52,7 @@ def both():
 def run(models, bundled_model, both, data, cache, fitting, tmp_path_factory):
     two = (TwoStreams(*models), bundled_model[1])
     told = {"arms": EVERY_ARM, "rotations": 1, "prefers": ["code", "prose"]}
-    return validated(two, tmp_path_factory.mktemp("run"), both, data, cache, fitting, **told)
+    return validated(two, tmp_path_factory.mktemp("run"), both, data, cache, fitting, checked=True, **told)
 
 
 def side_by_side(models, both, text):

@@ -53,7 +53,7 @@ def again(bundled_model, collection, cache, data, fitting, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(again):
-    return again(arms=EVERY_ARM, rotations=1)
+    return again(arms=EVERY_ARM, rotations=1, checked=True)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """Validations of the bundled model, or of SAEs of one's own in its place, on a few short documents."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 from lightning import Trainer
@@ -15,6 +16,7 @@ from sae_match.saes.collection import SAECollection
 from sae_match.saes.formats import gemma_scope
 from sae_match.text.batches import TextData
 from sae_match.text.settings import SourceSettings, TextSettings
+from tests.conftest import unchecked
 
 # Short passages: documents of unequal length, so that there is padding.
 SOURCES = {"prose": SourceSettings("sotu", passage=40), "code": SourceSettings("stdlib", passage=40)}
@@ -77,9 +79,15 @@ def validated(
     watch=lambda *_: None,
     observers=(),
     matcher=None,
+    *,
+    checked=False,
     **settings,
 ):
-    """The module after its validation."""
+    """The module after its validation.
+
+    With `checked` all shapes are checked on the way, which takes half as long again: one run of a kind is, others of
+    the same functions are not.
+    """
     cached = MatchingCache((cache or folder / "cache") / "matchings")
     module = MatchValidation(
         model[0],
@@ -89,7 +97,8 @@ def validated(
         EvaluationSettings(**{"rotations": 0, **settings}),
         Surroundings(cached, folder, watch=watch, observers=tuple(observers)),
     )
-    trainer(folder).validate(module, ValidationText(data, fitting), verbose=False)
+    with nullcontext() if checked else unchecked():
+        trainer(folder).validate(module, ValidationText(data, fitting), verbose=False)
     return module
 
 

@@ -11,7 +11,10 @@ from tests.report.explorer.made_up import unpacked
 from tests.scripts.as_a_user import PLAIN, assert_refused, run, start
 from tests.semantics.judge.mini_server import MiniServer, same_words
 
-SMALL = ("text.documents=8", "study.paths=20", "study.layers=4", "logger=none", "cache_dir=cache/matchings")
+SMALL = (
+    *("text.documents=8", "study.paths=20", "study.layers=4", "study.rotations=1"),
+    *("logger=none", "cache_dir=cache/matchings"),
+)
 
 
 def rows_of(file):
@@ -24,6 +27,7 @@ def test_matched_features_mean_the_same_more_often_than_random_ones(tmp_path):
     done = run(
         "judge.py",
         "text.documents=24",
+        "study.rotations=2",
         "logger=offline",
         "cache_dir=cache/matchings",
         "hydra.run.dir=out",
@@ -59,8 +63,9 @@ def test_matched_features_mean_the_same_more_often_than_random_ones(tmp_path):
 
 @pytest.mark.slow
 def test_the_explorer_of_a_run_shows_what_was_said_of_the_same_matchings(tmp_path):
-    few = ("text.documents=2", "text.max_tokens=64", "logger=none", "cache_dir=cache/matchings")
-    run("validate.py", *few, "evaluation.arms=[matched]", PLAIN, "hydra.run.dir=validated", folder=tmp_path)
+    few = ("text.documents=2", "text.max_tokens=64", "evaluation.rotations=1", "logger=none")
+    told = (*few, "cache_dir=cache/matchings", "evaluation.arms=[matched]")
+    run("validate.py", *told, PLAIN, "hydra.run.dir=validated", folder=tmp_path)
     done = run("judge.py", *SMALL, "page=validated", "hydra.run.dir=judged", folder=tmp_path)
     assert "validated/report.html shows what was said" in done.stdout
     said = json.loads(unpacked(tmp_path / "validated" / "report" / "data" / "judgements.js"))

@@ -51,15 +51,15 @@ def assert_equal(found, expected):
 
 @pytest.mark.slow
 def test_two_processes_give_the_numbers_of_one_and_match_each_pair_once(tmp_path):
-    one = validate(tmp_path, "hydra.run.dir=one", f"cache_dir={tmp_path}/a/matchings")
-    two = validate(tmp_path, "hydra.run.dir=two", f"cache_dir={tmp_path}/b/matchings", "trainer=ddp")
+    one = validate(tmp_path, "hydra.run.dir=one", f"cache_dir={tmp_path}/a/matchings", FEW)
+    two = validate(tmp_path, "hydra.run.dir=two", f"cache_dir={tmp_path}/b/matchings", FEW, "trainer=ddp")
     found = [Results.load(tmp_path / run / "results.csv") for run in ("one", "two")]
     assert len(found[0]) == len(found[1]) > 0
     assert_equal(*found)
     for job in ("a", "b"):
         matchings = [file.name for file in (tmp_path / job / "matchings").iterdir()]
-        # Seven pairs, folded and not; for each of the former two random targets, two matchings by parts, relations.
-        assert len(matchings) == 14 + 7 * 5
+        # Two pairs, folded and not; for each of the former two random targets, two matchings by parts, relations.
+        assert len(matchings) == 4 + 2 * 5
         assert all(name.endswith(".safetensors") for name in matchings)
         assert not list((tmp_path / job / "validations").iterdir())
     assert one.count("clean loss") == two.count("clean loss") == 2

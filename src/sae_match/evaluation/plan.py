@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 
@@ -21,8 +22,9 @@ log = logging.getLogger(__name__)
 Pair = tuple[int, int]
 
 # Of a matrix product whose speed is measured: large enough to be fast (of 512 rows, waiting for threads shows), small
-# enough to be no wait.
-_SIZES, _LARGEST, _RUNS = {"cpu": 1024}, 4096, 4
+# enough to be no wait; a smaller one does if it takes so many seconds.
+_SMALLEST, _LARGEST, _LARGEST_ON_CPU = 256, 4096, 1024
+_TIMED, _RUNS = 0.02, 4
 # Clean passes of the survey.
 _SURVEY = 1
 
@@ -254,15 +256,28 @@ def grouped(
     return groups
 
 
+@cache
 def speed_of(device: torch.device, dtype: torch.dtype) -> float:
-    """Floating-point operations a second of a large matrix product, measured."""
-    size = _SIZES.get(device.type, _LARGEST)
+    """Floating-point operations a second of a matrix product, measured once a process.
+
+    Products grow until one takes long enough to be timed: a processor that has no instructions for a type is a hundred
+    times slower at it.
+    """
+    speed, size = 0.0, _SMALLEST
+    while size <= (_LARGEST_ON_CPU if device.type == "cpu" else _LARGEST):
+        took = min(_seconds(device, dtype, size) for _ in range(_RUNS))
+        speed = 2.0 * size**3 / took
+        if took > _TIMED:
+            break
+        size *= 2
+    return speed
+
+
+def _seconds(device: torch.device, dtype: torch.dtype, size: int) -> float:
+    """What a product of two square matrices takes."""
     left = torch.ones(size, size, dtype=dtype, device=device)
-    best = float("inf")
-    for _ in range(_RUNS):
-        start = time.perf_counter()
-        left @ left
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        best = min(best, time.perf_counter() - start)
-    return 2.0 * size**3 / best
+    start = time.perf_counter()
+    left @ left
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start

@@ -29,7 +29,9 @@ def long_text(bundled_model):
 @pytest.fixture(scope="module")
 def module(bundled_model, long_text, tmp_path_factory, cache):
     collection = collection_of(*LAYERS)
-    return validated(bundled_model, tmp_path_factory.mktemp("run"), collection, long_text, cache, **SETTINGS)
+    return validated(
+        bundled_model, tmp_path_factory.mktemp("run"), collection, long_text, cache, checked=True, **SETTINGS
+    )
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ def both():
 
 @pytest.fixture(scope="module")
 def run(bundled_model, tmp_path_factory, both, data):
-    return validated(bundled_model, tmp_path_factory.mktemp("run"), both, data, **GIVEN)
+    return validated(bundled_model, tmp_path_factory.mktemp("run"), both, data, checked=True, **GIVEN)
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,9 @@ def outcome(bundled_model, tmp_path_factory):
     study = ProvenanceStudy(bundled_model[0], residual, {"mlp": itself_as("mlp")}, rotations=2, chosen=[[3, 17]])
     data = text_of(bundled_model[1])
     folder = tmp_path_factory.mktemp("run")
-    return Outcome.of(validated(bundled_model, folder, residual, data, observers=[study], arms=["matched"]))
+    return Outcome.of(
+        validated(bundled_model, folder, residual, data, observers=[study], arms=["matched"], checked=True)
+    )
 
 
 def test_every_share_is_among_the_results(outcome):
