@@ -2,14 +2,12 @@ import pyarrow as pa
 
 from sae_match.report.reading.tables import MEASURED, by_pair
 from sae_match.report.validation.pairs import pair_table
-from tests.report.validation.pairs import found, tally
-
-__all__ = ["tally"]
+from tests.report.validation.pairs import counted, found
 
 
-def test_what_is_measured_on_text_is_known_by_name(tally):
+def test_what_is_measured_on_text_is_known_by_name():
     """All other columns are the same for each dataset: none of a pair's numbers is lost."""
-    table = pair_table((0, 1), found(), tally).to_pandas()
+    table = pair_table((0, 1), found(), counted()).to_pandas()
     assert set(MEASURED) < set(table.columns)
     others = [name for name in table if name not in (*MEASURED, "dataset")]
     for _, rows in table.groupby("source_feature"):

@@ -2,7 +2,6 @@
 
 import math
 
-import pytest
 import torch
 
 from sae_match import Matching
@@ -12,8 +11,6 @@ from sae_match.evaluation.statistics.streaming import SPREAD_COLUMNS, DocumentVe
 from sae_match.evaluation.statistics.tally import Layout, Tally
 
 ACTIVE = {(0, "prose"): [4, 5, 0], (1, "prose"): [6, 7, 8], (0, "code"): [1, 1, 1], (1, "code"): [0, 2, 1]}
-
-
 JOINT = {"prose": [3, 0, 0], "code": [1, 0, 0]}
 
 
@@ -24,8 +21,8 @@ def found():
     return PairMatchings({"matched": matching}, {}, {}, *cosines)
 
 
-@pytest.fixture
-def tally():
+def counted():
+    """How often features of two layers are active, on two datasets."""
     tally = Tally(Layout([(0, 1)], ["matched"], ["prose", "code"], 2, {0: 3, 1: 3}))
     nothing = DocumentVectors(torch.zeros(1, SPREAD_COLUMNS).double(), torch.zeros(2).double())
     for dataset, joint in JOINT.items():

@@ -15,7 +15,12 @@ from sae_match.matching.significance.judging import Judged
 from sae_match.matching.significance.result import NullEvidence, Significance
 from sae_match.report.pair_tables import save_tables
 from sae_match.report.validation.pairs import pair_table
-from tests.report.validation.pairs import found
+from tests.report.validation.pairs import counted, found
+
+
+@pytest.fixture
+def tally():
+    return counted()
 
 
 @pytest.fixture
