@@ -69,7 +69,8 @@ def pairs_in(folder):
 def test_a_sweep_goes_through_every_launcher(launcher, plugin, tmp_path):
     if plugin:
         pytest.importorskip(plugin)
-    told = ["-m", "shards=2", "shard=0,1", "pairs=[[0,1],[1,2]]", "hydra.sweep.dir=sweep", "cache_dir=cache"]
+    told = ["-m", "shards=2", "shard=0,1", "pairs=[[0,1],[1,2]]", "rotations=1"]
+    told += ["hydra.sweep.dir=sweep", "cache_dir=cache"]
     done = command("match", *told, *([f"hydra/launcher={launcher}"] if launcher else []), folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert [pairs_in(tmp_path / "sweep" / str(job)) for job in (0, 1)] == [[(0, 1)], [(1, 2)]]
@@ -80,6 +81,7 @@ def test_two_processes_repeat_the_whole_command(tmp_path):
     told = [
         *("text.documents=2", "text.batch=1", "text.max_tokens=32", "text.min_tokens=16"),
         *("evaluation.arms=[matched]", "logger=none", "report.contexts=0", "report.pictures=false", "cache_dir=cache"),
+        *("evaluation.pairs=[[2,3],[3,4]]", "evaluation.rotations=1"),
         *("trainer=ddp", "trainer.accelerator=cpu", "trainer.progress=false"),
     ]
     single = command("validate", *told, "hydra.run.dir=single", folder=tmp_path)
