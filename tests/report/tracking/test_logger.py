@@ -114,7 +114,7 @@ def test_what_wandb_refuses_is_one_line(tmp_path):
     assert "UserError: W&B cannot start: Invalid project name 'a/b'" in done.stderr
 
 
-def test_a_failure_at_the_very_end_is_one_line_and_hides_no_other(tmp_path, monkeypatch):
+def test_a_failure_at_the_very_end_is_one_line_and_hides_no_other(tmp_path, monkeypatch, caplog):
     end = wandb.finish
 
     def broken():
@@ -128,6 +128,8 @@ def test_a_failure_at_the_very_end_is_one_line_and_hides_no_other(tmp_path, monk
     opened = open_logger(LoggerSettings(mode="offline"), tmp_path, {})
     with pytest.raises(RuntimeError), opened:
         raise RuntimeError
+    # Nor is it hidden by that one.
+    assert "W&B cannot end: no space left" in caplog.text
 
 
 PROGRAM_WITHOUT = """

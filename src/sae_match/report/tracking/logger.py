@@ -4,6 +4,7 @@
 programs that log nothing do without.
 """
 
+import logging
 import os
 import shlex
 import sys
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger, WandbLogger
 else:
     Logger = WandbLogger = Any
+
+log = logging.getLogger(__name__)
 
 Mode = Literal["online", "offline", "disabled", "shared"]
 _WEAVE_SWITCH, _STAGING = "WANDB_DISABLE_WEAVE", "WANDB_DATA_DIR"
@@ -120,10 +123,10 @@ def _wandb_logger(settings: LoggerSettings, folder: Path, config: dict[str, Any]
 
 
 def _finish(folder: Path, *, failing: bool) -> None:
-    """End the W&B run; where that fails, say so, unless something else has failed already.
+    """End the W&B run; where that fails, say so: in the log alone, if something else has failed already.
 
     Raises:
-        UserError: If it fails.
+        UserError: If it fails, and nothing else has.
     """
     import wandb
 
@@ -131,7 +134,9 @@ def _finish(folder: Path, *, failing: bool) -> None:
         wandb.finish()
     # Its network, its disk and its service fail in ways of their own, none of which may hide what the run has found.
     except Exception as error:
-        if not failing:
+        if failing:
+            log.warning("W&B cannot end: %s", reason_of(error))
+        else:
             raise UserError(f"W&B cannot end: {reason_of(error)}; all results are in {folder}") from error
 
 
