@@ -185,27 +185,26 @@ def _table(rows: Rows) -> Any:
 
 
 def table_of(columns: Sequence[str], data: list[list[object]]) -> Any:
-    """A `wandb.Table` of rows whose columns have one plain type each, or of whatever rows.
+    """A `wandb.Table` of rows.
 
-    W&B infers the types of columns anew with each row, a millisecond a row; it is told them where all values of a
-    column agree.
+    W&B infers the types of columns anew with each row, seconds for ten thousand. Where the values of each column are of
+    one plain type, or missing, a row of one value of each tells as much.
     """
     import wandb
 
-    kinds = [_kind(values) for values in zip(*data, strict=True)]
-    if not data or None in kinds:
+    by_column = list(zip(*data, strict=True))
+    if not all(map(_is_plain, by_column)):
         return wandb.Table(columns=list(columns), data=data)
-    table = wandb.Table(columns=list(columns), dtype=kinds)
+    telling = [next((value for value in values if value is not None), None) for values in by_column]
+    table = wandb.Table(columns=list(columns), data=[telling] if data else [])
     table.data = data
     return table
 
 
-def _kind(values: Iterable[object]) -> type | None:
-    """The one type of a column, `None` among its values or not; none if it has none, or several."""
+def _is_plain(values: Iterable[object]) -> bool:
+    """Whether all values that are there are numbers, all are texts, or all are true or false."""
     kinds = {type(value) for value in values} - {type(None)}
-    if kinds == {int, float}:
-        return float
-    return kinds.pop() if len(kinds) == 1 and kinds <= {bool, int, float, str} else None
+    return any(kinds <= plain for plain in ({int, float}, {str}, {bool}))
 
 
 def _cell(value: object) -> object:
