@@ -118,15 +118,15 @@ class OpenedRun:
         """
         pair = self._files.pair(source, target)
         table = self._files.table(self._files.of_pair("pairs", pair), _AGAIN)
+        rows, every = labels_first(table), best is None and worst is None
+        if long and every:
+            return rows
         wide = by_pair(table)
         if self._files.of_pair("causal", pair).is_file():
             wide = with_causes(wide, self.causes(source, target))
-        chosen = wide if best is None and worst is None else _extremes(wide, best or 0, worst or 0, by)
+        chosen = wide if every else _extremes(wide, best or 0, worst or 0, by)
         if not long:
             return chosen.reset_index(drop=True)
-        rows = labels_first(table)
-        if best is None and worst is None:
-            return rows
         place = {feature: number for number, feature in enumerate(chosen["source_feature"])}
         rows = rows[rows["source_feature"].isin(list(place))]
         return rows.sort_values("source_feature", key=lambda one: one.map(place), kind="stable", ignore_index=True)

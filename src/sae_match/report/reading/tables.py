@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas
@@ -95,14 +95,8 @@ def by_pair(table: pandas.DataFrame) -> pandas.DataFrame:
         return labels_first(table)
     measured = [name for name in MEASURED if name in table]
     datasets = list(dict.fromkeys(table[_DATASET]))
-    parts = {dataset: table[table[_DATASET] == dataset].set_index(_FEATURE, drop=False) for dataset in datasets}
-    if not parts:
-        return labels_first(table.drop(columns=[_DATASET, *measured]))
-    wide = next(iter(parts.values())).drop(columns=[_DATASET, *measured])
-    apart = {
-        f"{name}_{dataset}": part[name].reindex(wide.index) for dataset, part in parts.items() for name in measured
-    }
-    return labels_first(pandas.concat([wide, pandas.DataFrame(apart)], axis=1).reset_index(drop=True))
+    first = table if not datasets else table[table[_DATASET] == datasets[0]].reset_index(drop=True)
+    return labels_first(_beside(first.drop(columns=[_DATASET, *measured]), table, {name: name for name in measured}))
 
 
 def with_causes(pairs: pandas.DataFrame, causes: pandas.DataFrame) -> pandas.DataFrame:
@@ -112,14 +106,17 @@ def with_causes(pairs: pandas.DataFrame, causes: pandas.DataFrame) -> pandas.Dat
     of both on the next token are, `causal_rank_prose` 1 where no target feature falls farther; nothing for a pair that
     was not in the sample.
     """
-    if not {_DATASET, _FEATURE, *CAUSED} <= {*causes}:
-        return pairs
-    found: dict[str, object] = {}
-    for dataset in dict.fromkeys(causes[_DATASET]):
-        part = causes[causes[_DATASET] == dataset].drop_duplicates(_FEATURE).set_index(_FEATURE)
-        at = part.reindex(pairs[_FEATURE])
-        found |= {f"{name}_{dataset}": at[column].to_numpy() for column, name in CAUSED.items()}
-    return pandas.concat([pairs, pandas.DataFrame(found, index=pairs.index)], axis=1)
+    return _beside(pairs, causes, CAUSED)
+
+
+def _beside(pairs: pandas.DataFrame, told: pandas.DataFrame, names: Mapping[str, str]) -> pandas.DataFrame:
+    """Pairs, a row each, with columns of a table that has a row a pair and dataset, each by its name and dataset."""
+    apart = {
+        f"{name}_{dataset}": part.set_index(_FEATURE)[column].reindex(pairs[_FEATURE]).set_axis(pairs.index)
+        for dataset, part in told.groupby(_DATASET, sort=False)
+        for column, name in names.items()
+    }
+    return pandas.concat([pairs, pandas.DataFrame(apart)], axis=1)
 
 
 def labels_first(table: pandas.DataFrame) -> pandas.DataFrame:
