@@ -111,6 +111,17 @@ def test_an_arm_that_is_another_one_by_another_name_takes_nothing():
     assert dict(found.rows)["pairs"] == "1, 2 arms of them in all"
 
 
+@pytest.mark.parametrize(("rotations", "judged"), [(0, []), (8, ["judging"])])
+def test_where_nothing_is_measured_matching_is_said_alone(rotations, judged):
+    evaluation = EvaluationSettings(["matched"], rotations=rotations)
+    found = check(MODEL, collection_of(3, 4), MatcherSettings(), TEXT, evaluation, measures=False)
+    assert found.missing == []
+    assert found.plan is found.memory is None
+    names = [name for name, _ in found.rows]
+    assert names[names.index("matching") :] == ["matching", *judged]
+    assert not {"pairs", "passes", "validation", "memory"} & {*names}
+
+
 def test_one_of_a_thing_is_not_several(tmp_path):
     (tmp_path / "a.txt").write_text("words")
     text = TextSettings({"mine": SourceSettings("text", path=str(tmp_path))}, documents=1)

@@ -8,7 +8,6 @@ from rich.console import Console
 
 from sae_match.errors import UserError
 from sae_match.evaluation.arm_names import MATCHED
-from sae_match.evaluation.causal.settings import CausalSettings
 from sae_match.evaluation.check import Findings, check
 from sae_match.evaluation.passes.costs import several
 from sae_match.evaluation.provenance.beforehand import check_modules
@@ -31,10 +30,19 @@ def main(settings: ValidateSettings) -> None:
     saes = collections_of(settings.sae, settings.target, settings.models)
     evaluation, text = settings.evaluation, settings.text
     if settings.steers:
-        # No arm is measured, and no text read but the documents that directions are added to.
-        evaluation = replace(evaluation, arms=[MATCHED], causal=CausalSettings())
+        # Groups are of judged matchings; no text is read but the documents that directions are added to.
+        rotations = evaluation.rotations if settings.groups.asked else 0
+        evaluation = replace(evaluation, arms=[MATCHED], rotations=rotations, relations=False)
         text = replace(text, documents=min(text.documents, settings.steering.documents))
-    findings = check(settings.model, saes, settings.matcher, text, evaluation, settings.target_model)
+    findings = check(
+        settings.model,
+        saes,
+        settings.matcher,
+        text,
+        evaluation,
+        settings.target_model,
+        measures=not settings.steers,
+    )
     if settings.steers and isinstance(saes, SAECollection):
         check_steering(findings, saes, settings.steering, settings.groups, evaluation.rotations)
     if settings.modules:

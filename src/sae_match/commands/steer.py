@@ -52,7 +52,7 @@ def main(settings: ValidateSettings) -> None:
     console, folder = Terminal(), writable(Path(settings.output_dir))
     saes = SAECollection.of(settings.sae)
     starts, members = asked_of(saes, settings.steering, settings.groups)
-    if members or settings.groups.prompts:
+    if settings.groups.asked:
         refuse_unjudged(settings.evaluation.rotations)
     settings.matcher = fitting_matcher(settings.matcher, saes, sorted(saes.layers))
     matcher = _matcher(settings, saes, console)
@@ -62,7 +62,7 @@ def main(settings: ValidateSettings) -> None:
         files += save_steering(table, folder)
         print_steering(console, table)
         files += _draw_and_log(settings, table, console, folder)
-    if members or settings.groups.prompts:
+    if settings.groups.asked:
         found = _groups(settings, saes, members, matcher)
         files += save_groups(found, folder)
         _print_groups(console, found)

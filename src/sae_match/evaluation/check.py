@@ -12,7 +12,7 @@ from sae_match.evaluation.arm_names import FITTED_ARMS, MATCHED, checked_arms
 from sae_match.evaluation.causal.settings import refuse_unswitchable, said_of
 from sae_match.evaluation.cautions import cautions_before, named_l0s
 from sae_match.evaluation.passes.beforehand import load_beforehand, memory_beforehand
-from sae_match.evaluation.passes.costs import costs_of, several
+from sae_match.evaluation.passes.costs import costs_of, costs_of_matching, several
 from sae_match.evaluation.passes.memory import MemoryPlan, size_of
 from sae_match.evaluation.plan import Pair, PassPlan, chosen_pairs, measured_arms, twins_among, wanted_ends
 from sae_match.evaluation.settings import EvaluationSettings, tells_drift
@@ -75,16 +75,15 @@ def check(
     text: TextSettings,
     evaluation: EvaluationSettings,
     target_model: ModelSettings | None = None,
+    *,
+    measures: bool = True,
 ) -> Findings:
-    """Resolve model, or both, SAEs and text, and say what the run would take on this machine."""
+    """Resolve model, or both, SAEs and text, and say what the run would take on this machine.
+
+    With `measures` off no arm is measured, as where directions are added: of the plan, only matching is said.
+    """
     findings = Findings()
-    described = source = _described(findings, "model", model)
-    if target_model is not None:
-        described = _described(findings, "target model", target_model)
-        with findings.about("target model") as say:
-            refuse_same_model(model, target_model)
-            if not refuse_other_files(model, target_model):
-                say("whether both read the same tokens is seen when their tokenizers are fetched")
+    source, described = _both_described(findings, model, target_model)
     found = _find(findings, saes, evaluation)
     if found:
         every = [file for one in found.values() for file in one.files]
@@ -112,6 +111,12 @@ def check(
                 findings, one, saes, {end: it for end, it in found.items() if is_other in (None, is_target(end))}
             )
         with findings.about("plan"):
+            device, d_in = _device(), _width(described, saes)
+            features = {layer: one.features(d_in) for layer, one in found.items()}
+            if not measures:
+                widest, judged = max(features.values()), evaluation.random_targets
+                findings.rows += costs_of_matching(len(pairs), widest, matcher, judged, device, d_in)
+                return findings
             tells_drift(evaluation, saes.apart, target_model is not None)
             widths = None if target_model is None else (_width(source, saes), _width(described, saes))
             arms = measured_arms(evaluation, pairs, saes.apart, widths)
@@ -119,26 +124,30 @@ def check(
             measured = [arm for arm in arms if arm not in twins]
             findings.rows += _switched(evaluation, saes.site, target_model is not None, arms, pairs, described, text)
             plan = PassPlan(described.n_layers, pairs, measured, saes.site != "residual", two_models=widths is not None)
-            device, d_in = _device(), _width(described, saes)
-            features = {layer: one.features(d_in) for layer, one in found.items()}
             findings.rows += costs_of(described, features, matcher, text, plan, evaluation.random_targets, device, d_in)
-            layout = Layout(
-                pairs,
-                arms,
-                list(text.datasets),
-                d_in,
-                features,
-                twins,
-                forms_of(True),
-                saes.apart,
-                widths and widths[0],
-            )
+            sides = (twins, forms_of(True), saes.apart, widths and widths[0])
+            layout = Layout(pairs, arms, list(text.datasets), d_in, features, *sides)
             other = source if target_model is not None else None
             load = load_beforehand(described, (target_model or model).attention, layout, measured, text, other)
             findings.plan, findings.memory = plan, memory_beforehand(load, evaluation.memory, device)
             free = size_of(free_memory(device))
             findings.rows.append(("memory", f"{findings.memory.said()}; free on {device}: {free}"))
     return findings
+
+
+def _both_described(
+    findings: Findings, model: ModelSettings, target_model: ModelSettings | None
+) -> tuple[ModelDescription | None, ModelDescription | None]:
+    """The source's language model and the target's, which may be one; none of what cannot be described."""
+    source = _described(findings, "model", model)
+    if target_model is None:
+        return source, source
+    target = _described(findings, "target model", target_model)
+    with findings.about("target model") as say:
+        refuse_same_model(model, target_model)
+        if not refuse_other_files(model, target_model):
+            say("whether both read the same tokens is seen when their tokenizers are fetched")
+    return source, target
 
 
 def _read_texts(

@@ -198,7 +198,7 @@ class ValidateSettings:
     @property
     def steers(self) -> bool:
         """Whether directions are added or features grouped, in place of a validation."""
-        return bool(self.steering.features or self.groups.features or self.groups.prompts)
+        return bool(self.steering.features) or self.groups.asked
 
     @property
     def modules(self) -> dict[str, SAESettings]:

@@ -23,6 +23,11 @@ class GroupSettings:
     prompts: list[str] = field(default_factory=list)
     most: int = MOST
 
+    @property
+    def asked(self) -> bool:
+        """Whether anything is grouped."""
+        return bool(self.features or self.prompts)
+
     def __post_init__(self) -> None:
         checked_members(self.features, "groups.features")
         refuse_impossible_prompts(self.prompts)

@@ -38,25 +38,42 @@ def costs_of(
     yield "tokens", f"{tokens:,} at most ({each} of each dataset)"
     forwards, heads = several(plan.layer_forwards, "layer-forward"), several(plan.heads, "head")
     yield "passes", f"{forwards} and {heads} for each token"
-    widest = max(features.values())
-    if pairs:
-        solver = planned(
-            widest,
-            widest,
-            2 * d_in + 1,
-            solver=cast(Solver, matcher.solver),
-            precision=matcher.precision,
-            memory=matcher.memory,
-            device=device,
-        )
-        products = _PASSES * 2.0 * widest**2 * (2 * d_in) / speed_of(device, torch.bfloat16)
-        matching = len(pairs) * max(_LEAST_SECONDS, products)
-        yield "matching", f"{_duration(matching)} for each kind that is not in the cache ({solver.solver} solver)"
-        if rotations and MATCHED in plan.arms:
-            yield "judging", judging_line(rotations, widest, matching)
+    judged = rotations if MATCHED in plan.arms else 0
+    yield from costs_of_matching(len(pairs), max(features.values()), matcher, judged, device, d_in)
     dtype = torch.bfloat16 if model.bytes_per_parameter == 2 else torch.float32
     seconds = operations / speed_of(device, dtype)
     yield "validation", f"{_duration(seconds)} at the speed of bare matrix products on {device}"
+
+
+def costs_of_matching(
+    pairs: int, widest: int, matcher: MatcherSettings, rotations: int, device: torch.device, d_in: int
+) -> Iterator[tuple[str, str]]:
+    """Rows of what it takes to match pairs of layers, and to judge them; none without any.
+
+    Args:
+        pairs: Of layers.
+        widest: Features of the widest dictionary.
+        matcher: How they are matched.
+        rotations: Random targets for each pair; zero: nothing is judged.
+        device: Where.
+        d_in: What the SAEs read.
+    """
+    if not pairs:
+        return
+    solver = planned(
+        widest,
+        widest,
+        2 * d_in + 1,
+        solver=cast(Solver, matcher.solver),
+        precision=matcher.precision,
+        memory=matcher.memory,
+        device=device,
+    )
+    products = _PASSES * 2.0 * widest**2 * (2 * d_in) / speed_of(device, torch.bfloat16)
+    matching = pairs * max(_LEAST_SECONDS, products)
+    yield "matching", f"{_duration(matching)} for each kind that is not in the cache ({solver.solver} solver)"
+    if rotations:
+        yield "judging", judging_line(rotations, widest, matching)
 
 
 def judging_line(rotations: int, features: int, matching: float) -> str:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from sae_match.errors import UserError
 from sae_match.evaluation.groups.settings import GroupSettings, checked_members
+from sae_match.evaluation.passes.costs import several
 from sae_match.evaluation.steering.settings import SteeringSettings
 from sae_match.saes.collection import SAECollection
 
@@ -12,11 +13,6 @@ if TYPE_CHECKING:
 
 Member = tuple[int, int]
 """Layer and number of a feature."""
-
-# What is said of a validation, and takes no part in steering.
-_OF_VALIDATION = ("pairs", "passes", "validation", "memory")
-# Groups are of judged matchings.
-_JUDGING = "judging"
 
 
 def asked_of(
@@ -31,7 +27,9 @@ def asked_of(
         raise UserError(f"directions are added to the residual stream, and these SAEs read the site {saes.site}")
     starts = checked_members(steering.features, "steering.features")
     members = checked_members(groups.features, "groups.features")
-    for layer, feature in (*starts, *members):
+    # The largest of each layer.
+    last = dict(sorted((*starts, *members)))
+    for layer, feature in last.items():
         saes.refuse_unknown(layer)
         width = saes.describe_sae(layer).d_sae
         if width is not None and feature >= width:
@@ -49,30 +47,27 @@ def check_steering(
     """Note what a run would add and group in place of a validation, and what is missing of it.
 
     Args:
-        findings: What is known of model, SAEs and text; what it says of a validation is taken out.
+        findings: Where it is noted.
         saes: SAEs of the residual stream.
         steering: Features whose directions are added.
         groups: Features and prompts that are grouped.
         rotations: Random dictionaries that matchings are judged by.
     """
-    grouped = bool(groups.features or groups.prompts)
-    left_out = _OF_VALIDATION if grouped else (*_OF_VALIDATION, _JUDGING)
-    findings.rows[:] = [row for row in findings.rows if row[0] not in left_out]
     with findings.about("steering") as say:
         starts, _ = asked_of(saes, steering, groups)
         if starts:
             layers = sorted({layer for layer, _ in starts})
-            many = len(starts)
             say(
-                f"{many} feature{'s' * (many > 1)} of layer{'s' * (len(layers) > 1)} {', '.join(map(str, layers))}, "
+                f"{several(len(starts), 'feature')} of layer{'s' * (len(layers) > 1)} {', '.join(map(str, layers))}, "
                 f"at {' and at '.join(f'{place} layer' for place in steering.where)}, by "
                 f"{', '.join(f'{one:g}' for one in steering.strengths)} typical activations, in "
-                f"{steering.documents} documents of each dataset at most"
+                f"{several(steering.documents, 'document')} of each dataset at most"
             )
-    if grouped:
+    if groups.asked:
         with findings.about("groups") as say:
             refuse_unjudged(rotations)
-            say(f"{len(groups.features)} features and those of {len(groups.prompts)} prompts, by significant matchings")
+            features, prompts = several(len(groups.features), "feature"), several(len(groups.prompts), "prompt")
+            say(f"{features} and those of {prompts}, by significant matchings")
 
 
 def refuse_unjudged(rotations: int) -> None:
