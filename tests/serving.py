@@ -1,9 +1,33 @@
 """A server on this machine, for as long as a block lasts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+
+
+class Answering(BaseHTTPRequestHandler):
+    """A handler that writes whole answers, and no log."""
+
+    def answer(self, status: int, body: bytes, headers: Mapping[str, str] | None = None, size: int | None = None):
+        """A status and a body; only the headers where these are asked for.
+
+        Args:
+            status: Of HTTP.
+            body: What a GET gets.
+            headers: More than its length.
+            size: Length that is said, if it is another.
+        """
+        self.send_response(status)
+        length = len(body) if size is None else size
+        for name, value in {"Content-Length": str(length), **(headers or {})}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def log_message(self, *_):
+        """Nothing."""
 
 
 @contextmanager

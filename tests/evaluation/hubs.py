@@ -1,7 +1,6 @@
 """A hub on this machine that describes the paper's model and holds nothing, and what is asked of it."""
 
 import json
-from http.server import BaseHTTPRequestHandler
 from typing import ClassVar
 from urllib.parse import unquote
 
@@ -13,19 +12,12 @@ from sae_match.evaluation.arm_names import ARMS
 from sae_match.evaluation.settings import EvaluationSettings
 from sae_match.model.settings import ModelSettings
 from sae_match.text.settings import SourceSettings, TextSettings
+from tests.serving import Answering
 
 SAE_BYTES = 302_131_416
-
-
 EVERYTHING, MATCHED_ALONE = EvaluationSettings(list(ARMS)), EvaluationSettings(["matched"])
-
-
 SHARD = 5_000_000_000
-
-
 COMMIT = "b" * 40
-
-
 GEMMA = Gemma2Config(
     architectures=["Gemma2ForCausalLM"],
     vocab_size=256_000,
@@ -36,21 +28,13 @@ GEMMA = Gemma2Config(
     num_key_value_heads=4,
     head_dim=256,
 )
-
-
 DATASETS = {
     "Skylion007/openwebtext": "plain_text/train/0000.parquet",
     "loubnabnl/github-small-near-dedup": "data/train-00000-of-00339.parquet",
     "Salesforce/wikitext": "wikitext-103-raw-v1/train-00000-of-00002.parquet",
 }
-
-
 TEXT = TextSettings({"code": SourceSettings("stdlib")}, documents=2, max_tokens=60, min_tokens=32, batch=2)
-
-
 MODEL = ModelSettings(bundled.path("model"))
-
-
 SHARDS = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
 
 
@@ -65,7 +49,7 @@ def headers_of_shards():
         yield len(header).to_bytes(8, "little") + header
 
 
-class Hub(BaseHTTPRequestHandler):
+class Hub(Answering):
     """Metadata of the paper's model, SAEs and text; one L0 of layer 3 is missing."""
 
     downloaded: ClassVar[list[str]] = []
@@ -102,14 +86,4 @@ class Hub(BaseHTTPRequestHandler):
             self.do_HEAD()
 
     def answer(self, status, body, headers=None, size=None):
-        self.send_response(status)
-        length = len(body) if size is None else size
-        sent = {"X-Repo-Commit": COMMIT, "ETag": '"e"', "Content-Length": str(length), **(headers or {})}
-        for name, value in sent.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
+        super().answer(status, body, {"X-Repo-Commit": COMMIT, "ETag": '"e"', **(headers or {})}, size)

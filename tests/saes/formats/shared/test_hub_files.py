@@ -2,7 +2,6 @@ import hashlib
 import os
 import subprocess
 import sys
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from sae_match.errors import UserError
 from sae_match.saes.formats.shared.hub import SAEFile, fetch, locate
 from tests.conftest import ROOT
-from tests.serving import serving
+from tests.serving import Answering, serving
 
 COMMIT = "0" * 40
 CONTENT = b"weights"
@@ -33,7 +32,7 @@ for repository, path in zip(sys.argv[1::2], sys.argv[2::2]):
 """
 
 
-class Hub(BaseHTTPRequestHandler):
+class Hub(Answering):
     """As much of a hub as answers for one repository, and refuses for others."""
 
     def do_HEAD(self):
@@ -60,16 +59,8 @@ class Hub(BaseHTTPRequestHandler):
         else:
             self.answer(404, b"", {"X-Error-Code": "EntryNotFound"})
 
-    def answer(self, status, body, headers):
-        self.send_response(status)
-        for name, value in {"X-Repo-Commit": COMMIT, "Content-Length": str(len(body)), **headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
+    def answer(self, status, body, headers=None, size=None):
+        super().answer(status, body, {"X-Repo-Commit": COMMIT, **(headers or {})}, size)
 
 
 @pytest.fixture(scope="module")
